@@ -1,0 +1,1 @@
+"""Calibration: data, observers, estimators and ranges; imported as edgeopt.calib."""

@@ -1,0 +1,38 @@
+"""edgeopt: from a trained PyTorch model to a verified, measured bundle on edge hardware.
+
+The names below load on first use, so that ``import edgeopt`` is free.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "EdgeoptError": "errors",
+    "Pass": "pipeline",
+    "PassError": "errors",
+    "PassResult": "pipeline",
+    "Pipeline": "pipeline",
+    "Program": "program",
+    "Rewrite": "rewrite",
+    "Rule": "rewrite",
+    "Run": "report.run",
+    "Target": "target",
+    "ToolchainMissing": "errors",
+    "Unsupported": "errors",
+    "UserError": "errors",
+    "export": "deploy",
+    "load": "load",
+    "verify": "bundle",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgeopt' has no attribute '{name}'")
+    return getattr(import_module(f"edgeopt.{_HOMES[name]}"), name)

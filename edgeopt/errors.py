@@ -1,0 +1,60 @@
+"""Every error that edgeopt raises on purpose: one sentence of fact with values, one of remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeopt.program import Program
+
+
+class EdgeoptError(Exception):
+    """Base of all errors that edgeopt raises on purpose.
+
+    ``message`` states the fact with its values; ``hint`` states the remedy.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UserError(EdgeoptError):
+    """The input or the request cannot be used as given."""
+
+
+class PassError(EdgeoptError):
+    """A pass broke its word; ``last_good`` is the program it was given, whose history names earlier passes."""
+
+    def __init__(self, message: str, hint: str | None = None, last_good: Program | None = None) -> None:
+        super().__init__(message, hint)
+        self.last_good = last_good
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A node that a target cannot place, and why."""
+
+    node: str
+    op: str
+    reason: str
+
+
+class Unsupported(UserError):
+    """A target cannot place some nodes of a program; all of them are listed at once."""
+
+    def __init__(self, target: str, placements: Sequence[Placement], hint: str | None = None) -> None:
+        lines = "".join(f"\n  {p.node} ({p.op}): {p.reason}" for p in placements)
+        super().__init__(f"target '{target}' cannot place {len(placements)} node(s):{lines}", hint)
+        self.placements = tuple(placements)
+
+
+class ToolchainMissing(EdgeoptError):
+    """A target's SDK or compiler is not installed; ``install`` is the line that installs it."""
+
+    def __init__(self, what: str, install: str) -> None:
+        super().__init__(f"{what} is not installed", f"install it with: {install}")
+        self.install = install

@@ -1,0 +1,145 @@
+"""Between torch.export and Program: the door in and the door out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.exported_program import ModuleCallEntry, ModuleCallSignature
+from torch.export.graph_signature import (
+    ConstantArgument,
+    ExportGraphSignature,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
+
+from edgeopt.canonical import canonicalise
+from edgeopt.errors import UserError
+from edgeopt.program import Program
+
+_CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+
+
+def from_exported(exported: ExportedProgram) -> Program:
+    """Return a Program in canonical form (see edgeopt.canonical).
+
+    Raises UserError where the model writes its own buffers or inputs, returns no tensor, or holds control
+    flow that torch.export kept as nested graphs.
+    """
+    # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
+    exported = exported.run_decompositions({})
+    _refuse_state(exported)
+    names = _output_names(exported)
+    constants = _constants(exported)
+    graph = exported.graph
+    output = next(node for node in graph.nodes if node.op == "output")
+    output.args = (tuple(a for a in output.args[0] if isinstance(a, fx.Node)),)
+    for spec in exported.graph_signature.input_specs:
+        if spec.kind not in _CONSTANT_KINDS and not isinstance(spec.arg, TensorArgument):
+            _erase_placeholder(graph, spec.arg.name)
+    program = Program(graph, constants, names, dict(exported.range_constraints))
+    if not names:
+        raise UserError("the model returns no tensor", "return at least one tensor from forward()")
+    canonicalise(program)
+    program.clean()
+    program.verify()
+    return program
+
+
+def to_exported(program: Program) -> ExportedProgram:
+    """Return an ExportedProgram with all constants as buffers and the inputs as keyword arguments."""
+    graph = program.clone().graph
+    nodes = [node for node in graph.nodes if node.op == "placeholder"]
+    inputs = [_input_spec(node.name, node.name in program.constants) for node in nodes]
+    results = next(node for node in reversed(graph.nodes) if node.op == "output").args[0]
+    outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), None) for node in results]
+    keywords = {node.name: 0 for node in nodes if node.name not in program.constants}
+    signature = ModuleCallSignature(
+        inputs=[],
+        outputs=[],
+        in_spec=pytree.tree_structure(((), keywords)),
+        out_spec=pytree.tree_structure(tuple(0 for _ in results)),
+    )
+    return ExportedProgram(
+        root=fx.GraphModule(torch.nn.Module(), graph),
+        graph=graph,
+        graph_signature=ExportGraphSignature(inputs, outputs),
+        state_dict=dict(program.constants),
+        range_constraints=program.range_constraints,
+        module_call_graph=[ModuleCallEntry("", signature)],
+        constants={},
+    )
+
+
+def _input_spec(name: str, is_constant: bool) -> InputSpec:
+    if is_constant:
+        return InputSpec(InputKind.BUFFER, TensorArgument(name), name, persistent=True)
+    return InputSpec(InputKind.USER_INPUT, TensorArgument(name), None)
+
+
+def _constants(exported: ExportedProgram) -> dict[str, torch.Tensor]:
+    pool = {**exported.constants, **exported.state_dict}
+    specs = exported.graph_signature.input_specs
+    return {s.arg.name: pool[s.target].detach() for s in specs if s.kind in _CONSTANT_KINDS}
+
+
+def _output_names(exported: ExportedProgram) -> tuple[str, ...]:
+    """Name outputs after their place in the returned structure: ``output``, ``output_0``, ``logits``."""
+    out_spec = exported.call_spec.out_spec
+    placeholders = list(range(out_spec.num_leaves))
+    paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(placeholders, out_spec))
+    names = []
+    specs = [s for s in exported.graph_signature.output_specs if s.kind == OutputKind.USER_OUTPUT]
+    for spec, (path, _) in zip(specs, paths, strict=True):
+        if isinstance(spec.arg, ConstantArgument):
+            continue
+        keys = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
+        name = "_".join(keys)
+        names.append(name if name and not name[0].isdigit() else "_".join(["output", *keys]))
+    return tuple(names)
+
+
+def _erase_placeholder(graph: fx.Graph, name: str) -> None:
+    node = next((n for n in graph.nodes if n.op == "placeholder" and n.name == name), None)
+    if node is not None and not node.users:
+        graph.erase_node(node)
+
+
+def _refuse_state(exported: ExportedProgram) -> None:
+    for spec in exported.graph_signature.output_specs:
+        if spec.kind != OutputKind.USER_OUTPUT:
+            what = spec.target or spec.arg.name
+            raise UserError(
+                f"the model writes its own state ('{what}', {spec.kind.name.lower()})",
+                "call model.eval() before torch.export, and return state as an output instead of storing it",
+            )
+    nested = [n for n in exported.graph.nodes if n.op == "get_attr" or _is_higher_order(n)]
+    if nested:
+        raise UserError(
+            f"the model holds control flow at node '{nested[0].name}'{source_line(nested[0])}",
+            "trace the branch that is deployed, or replace torch.cond and loops by tensor operations",
+        )
+
+
+def _is_higher_order(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.HigherOrderOperator)
+
+
+def source_line(node: fx.Node) -> str:
+    """Return `` (file.py:12: code)`` of the user's line behind a node, or an empty string."""
+    frames = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines() if line.strip()]
+    own: list[Any] = [
+        (frame, code) for frame, code in pairwise(frames) if frame.startswith('File "') and "/torch/" not in frame
+    ]
+    if not own:
+        return ""
+    frame, code = own[-1]
+    path, line = frame.split('"')[1], frame.split("line ")[1].split(",")[0]
+    return f" ({path}:{line}: {code})"

@@ -1,0 +1,1 @@
+"""Operators of our own, one file each: schema, torch reference, shape rule, ONNX function."""

@@ -1,0 +1,1 @@
+"""Substitutions, one file each; a file's docstring is its theorem."""

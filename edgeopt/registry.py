@@ -1,0 +1,90 @@
+"""Targets and passes by entry point; an unknown name gets the nearest known ones.
+
+A package of your own adds to the groups ``edgeopt.targets`` and ``edgeopt.passes`` and is found here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from edgeopt.errors import EdgeoptError, UserError
+
+if TYPE_CHECKING:
+    from edgeopt.pipeline import Pass
+    from edgeopt.target import Target
+
+
+def target_names() -> tuple[str, ...]:
+    """Return the installed targets' names."""
+    return tuple(sorted(_entries("edgeopt.targets")))
+
+
+def pass_names() -> tuple[str, ...]:
+    """Return the installed passes' names."""
+    return tuple(sorted(_entries("edgeopt.passes")))
+
+
+def target_class(name: str) -> type[Target]:
+    """Return the target class of that name.
+
+    Raises UserError with the nearest names where there is none.
+    """
+    return _load("edgeopt.targets", name, "target")
+
+
+def pass_class(name: str) -> type[Pass]:
+    """Return the pass class of that name.
+
+    Raises UserError with the nearest names where there is none.
+    """
+    return _load("edgeopt.passes", name, "pass")
+
+
+def resolve(request: str) -> Target:
+    """Return the target for ``target``, a device or its alias, or ``target:device``.
+
+    A bare target name means its first device. Raises UserError with the nearest names otherwise.
+    """
+    name, _, device = request.partition(":")
+    if name in _entries("edgeopt.targets"):
+        cls = target_class(name)
+        for candidate in cls.devices():
+            if device in ("", candidate.name, *candidate.aliases):
+                return cls(candidate)
+        known = [d.name for d in cls.devices()]
+        raise UserError(f"target '{name}' has no device '{device}'", nearest(device, known))
+    offered = {}
+    for known_target in target_names():
+        cls = target_class(known_target)
+        for candidate in cls.devices():
+            offered.update(dict.fromkeys((candidate.name, *candidate.aliases), (cls, candidate)))
+    if request in offered:
+        cls, candidate = offered[request]
+        return cls(candidate)
+    raise UserError(f"unknown target '{request}'", nearest(request, [*target_names(), *offered]))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known names, or all of them."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _load(group: str, name: str, what: str) -> type:
+    entries = _entries(group)
+    if name not in entries:
+        raise UserError(f"unknown {what} '{name}'", nearest(name, entries))
+    try:
+        return entries[name].load()
+    except ImportError as error:
+        raise EdgeoptError(
+            f"{what} '{name}' cannot be imported: {error}", "reinstall the package it comes from"
+        ) from error

@@ -1,0 +1,160 @@
+"""What a target is: a folder that places a Program on hardware, runs it there and measures it.
+
+A target names its devices (TOML files beside its code), its options (a frozen dataclass whose fields are the
+command line's flags and the TOML's keys), its pipeline (steps with reasons) and what it cannot place.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from edgeopt.errors import Placement, UserError
+from edgeopt.pipeline import Step
+from edgeopt.program import Program, TensorSpec
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Options that every target has; a target's own dataclass adds its fields.
+
+    ``precision``: the arithmetic asked for, and run. ``threads``: threads of one inference.
+    """
+
+    precision: str = "fp32"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of a target, from ``devices/<name>.toml``: aliases, default options, and facts for the target."""
+
+    name: str
+    description: str
+    aliases: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Whether a target's toolchain is present: versions of what was found, or the line that installs it."""
+
+    found: bool
+    versions: Mapping[str, str] = field(default_factory=dict)
+    install: str | None = None
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A node that runs elsewhere or otherwise than asked; ``share`` is its part of the time, if known."""
+
+    node: str
+    op: str
+    reason: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One executed layer: its type, the precision it really ran in, and its median cost in the latency's unit."""
+
+    name: str
+    type: str
+    precision: str
+    median: float | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a compilation left in the bundle's folder.
+
+    ``files`` are relative to the folder. ``memory`` holds bytes by kind (``weights``, ``flash``, ``ram``, ...).
+    """
+
+    files: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    memory: Mapping[str, int] = field(default_factory=dict)
+    fallbacks: tuple[Fallback, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Session(ABC):
+    """A loaded artifact, ready to run."""
+
+    unit: ClassVar[Literal["ms", "instructions"]] = "ms"
+
+    @abstractmethod
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run one inference; inputs and outputs by name."""
+
+    @abstractmethod
+    def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
+        """Return the executed layers, their precision and their median cost over ``runs`` profiled runs."""
+
+    def close(self) -> None:
+        """Release what the session holds."""
+
+
+class Target(ABC):
+    """A place where programs run. Constructed with the device chosen; vendor SDKs are imported in methods."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[TargetOptions]] = TargetOptions
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    @classmethod
+    def devices(cls) -> tuple[Device, ...]:
+        """Return the devices described beside the target's code."""
+        folder = resources.files(cls.__module__) / "devices"
+        files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+        return tuple(_device(Path(f.name).stem, tomllib.loads(f.read_text("utf-8"))) for f in files)
+
+    @classmethod
+    @abstractmethod
+    def probe(cls) -> Probe:
+        """Say whether the toolchain is present, without raising."""
+
+    @abstractmethod
+    def pipeline(self, options: TargetOptions) -> Sequence[Step]:
+        """Return the passes that prepare a program, in order, each with the reason for its place."""
+
+    @abstractmethod
+    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+        """Return every node that cannot be placed, before anything is compiled."""
+
+    @abstractmethod
+    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+        """Write the artifact's files into ``folder``."""
+
+    @abstractmethod
+    def open(self, folder: Path, options: TargetOptions) -> Session:
+        """Load the artifact that ``compile`` left in ``folder``."""
+
+    def check_options(self, options: TargetOptions) -> None:
+        """Raise UserError where an option's value is not legal here."""
+        if options.precision not in self.precisions:
+            raise UserError(
+                f"target '{self.name}' does not run precision '{options.precision}'",
+                f"choose one of: {', '.join(self.precisions)}",
+            )
+        if options.threads < 1:
+            raise UserError(f"threads is {options.threads}", "give at least one thread")
+
+
+def _device(name: str, content: dict[str, Any]) -> Device:
+    facts = {k: v for k, v in content.items() if k not in ("description", "aliases", "options")}
+    return Device(name, content["description"], tuple(content.get("aliases", ())), content.get("options", {}), facts)

@@ -1,0 +1,1 @@
+"""The built-in targets, one folder each; the core finds them by entry point only."""
