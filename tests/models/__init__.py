@@ -1,0 +1,1 @@
+"""Real models that several tests and benchmarks share."""
