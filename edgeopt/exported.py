@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,16 +21,17 @@ from torch.export.graph_signature import (
     OutputSpec,
     TensorArgument,
 )
+from torch.fx.node import map_arg
 
 from edgeopt.canonical import canonicalise
 from edgeopt.errors import UserError
-from edgeopt.program import Program
+from edgeopt.program import Program, short_name
 
 _CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
-def from_exported(exported: ExportedProgram) -> Program:
-    """Return a Program in canonical form (see edgeopt.canonical).
+def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None = None) -> Program:
+    """Return a Program in canonical form (see edgeopt.canonical), inputs renamed where names are given.
 
     Raises UserError where the model writes its own buffers or inputs, returns no tensor, or holds control
     flow that torch.export kept as nested graphs.
@@ -49,12 +52,46 @@ def from_exported(exported: ExportedProgram) -> Program:
         raise UserError("the model returns no tensor", "return at least one tensor from forward()")
     canonicalise(program)
     program.clean()
+    program = _rename(program, _given_names(exported), input_names)
     program.verify()
     return program
 
 
+def _given_names(exported: ExportedProgram) -> dict[str, str]:
+    """Map constant placeholders to their names in the model: ``p_conv_weight`` to ``conv_weight``."""
+    specs = exported.graph_signature.input_specs
+    return {s.arg.name: re.sub(r"\W", "_", s.target) for s in specs if s.kind in _CONSTANT_KINDS and s.target}
+
+
+def _rename(program: Program, constant_names: dict[str, str], input_names: Sequence[str] | None) -> Program:
+    """Number operators and order constants by first use, so that one model has one graph whatever its file."""
+    graph, constants = fx.Graph(), {}
+    copies: dict[fx.Node, fx.Node] = {}
+    order = {node: index for index, node in enumerate(program.graph.nodes)}
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
+    held = [n for n in placeholders if n.name in program.constants]
+    for node in sorted(held, key=lambda n: min(order[reader] for reader in n.users)):
+        copies[node] = _placeholder(graph, constant_names.get(node.name, node.name), node)
+        constants[copies[node].name] = program.constants[node.name]
+    for index, node in enumerate(program.input_nodes):
+        copies[node] = _placeholder(graph, input_names[index] if input_names else node.name, node)
+    for node in program.calls:
+        args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
+        copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))
+        copies[node].meta = dict(node.meta)
+    graph.output(tuple(copies[node] for node in program.results))
+    return Program(graph, constants, program.output_names, program.range_constraints)
+
+
+def _placeholder(graph: fx.Graph, name: str, old: fx.Node) -> fx.Node:
+    node = graph.placeholder(name)
+    node.target = node.name
+    node.meta = dict(old.meta)
+    return node
+
+
 def to_exported(program: Program) -> ExportedProgram:
-    """Return an ExportedProgram with all constants as buffers and the inputs as keyword arguments."""
+    """Return an ExportedProgram: constants are buffers, inputs keyword arguments, and the outputs a dict by name."""
     graph = program.clone().graph
     nodes = [node for node in graph.nodes if node.op == "placeholder"]
     inputs = [_input_spec(node.name, node.name in program.constants) for node in nodes]
@@ -65,7 +102,7 @@ def to_exported(program: Program) -> ExportedProgram:
         inputs=[],
         outputs=[],
         in_spec=pytree.tree_structure(((), keywords)),
-        out_spec=pytree.tree_structure(tuple(0 for _ in results)),
+        out_spec=pytree.tree_structure(dict.fromkeys(program.output_names, 0)),
     )
     return ExportedProgram(
         root=fx.GraphModule(torch.nn.Module(), graph),
