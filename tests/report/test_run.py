@@ -1,0 +1,112 @@
+"""The record survives JSON, judges its limits and refuses what is no report."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from edgeopt.compare import Error
+from edgeopt.errors import UserError
+from edgeopt.pipeline import Note, PassRecord
+from edgeopt.report.run import SAMPLES_KEPT, Latency, LayerTime, Limit, OutputError, PassEntry, Run, executed_precision
+
+
+def test_roundtrip(run: Run) -> None:
+    assert Run.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Error(0.0, 0.0, math.inf, 1.0),
+        Error(2.0, math.inf, -math.inf, 0.0),
+        Error(0.5, 0.25, 12.0, 0.97),
+    ],
+)
+def test_infinities_survive_json(error: Error) -> None:
+    record = OutputError.model_validate(error)
+    again = OutputError.model_validate_json(record.model_dump_json())
+    assert again == record
+    assert (again.max_abs, again.relative, again.sqnr_db, again.cosine) == (
+        error.max_abs,
+        error.relative,
+        error.sqnr_db,
+        error.cosine,
+    )
+
+
+def test_nan_survives_json() -> None:
+    record = OutputError(max_abs=math.nan, relative=math.nan, sqnr_db=math.nan, cosine=math.nan)
+    text = record.model_dump_json()
+    assert json.loads(text) == {"max_abs": None, "relative": None, "sqnr_db": None, "cosine": None}
+    assert all(math.isnan(value) for _, value in OutputError.model_validate_json(text))
+
+
+def test_pass_entry_counts_by_rule() -> None:
+    notes = (Note("b", "n1"), Note("a", "n2"), Note("b", "n3"), Note("a", "n4", "it is shared"))
+    entry = PassEntry.of(PassRecord("fold", "exact", True, notes, 0.5, Error(0.0, 0.0, math.inf, 1.0)))
+    assert entry.applied == 3
+    assert entry.rules == {"a": 1, "b": 2}
+    assert [(r.rule, r.node, r.reason) for r in entry.refused] == [("a", "n4", "it is shared")]
+    assert entry.error is not None and entry.error.sqnr_db == math.inf
+
+
+def test_limits_give_the_verdict(run: Run) -> None:
+    assert run.ok and run.exit_code == 0
+    missed = run.model_copy(update={"limits": (*run.limits, Limit(name="max-size", limit=1, value=2, ok=False))})
+    assert not missed.ok and missed.exit_code == 1
+    assert run.model_copy(update={"limits": ()}).ok
+
+
+def test_a_limit_that_could_not_be_measured_has_no_value() -> None:
+    assert Limit(name="max-error", limit=1e-3, value=math.inf, ok=False).value is None
+
+
+def test_samples_are_thinned(run: Run) -> None:
+    assert run.latency is not None
+    values = run.latency.model_dump() | {"samples": tuple(float(i) for i in range(10 * SAMPLES_KEPT))}
+    kept = Latency.model_validate(values).samples
+    assert len(kept) == SAMPLES_KEPT
+    assert kept[:3] == (0.0, 10.0, 20.0)
+
+
+def test_name_is_the_file_stem_unless_given(run: Run) -> None:
+    assert run.name == "resnet8"
+    named = run.model_copy(update={"model": run.model.model_copy(update={"name": "ResNet-8"})})
+    assert named.name == "ResNet-8"
+
+
+def test_executed_precision() -> None:
+    def layers(*precisions: str | None) -> list[LayerTime]:
+        return [LayerTime(name="n", type="t", median=None, share=None, precision=p) for p in precisions]
+
+    assert executed_precision(layers("fp32", "fp32", None)) == "fp32"
+    assert executed_precision(layers("int8", "fp32", "int8")) == "int8 (2), fp32 (1)"
+    assert executed_precision(layers(None)) is None
+
+
+def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
+    with pytest.raises(ValidationError):
+        run.model.parameters = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        Limit(name="max-size", limit=1, value=2, ok=False, colour="red")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not JSON"),
+        ("[1, 2]", "no edgeopt report"),
+        ('{"name": "edgeopt"}', "no edgeopt report"),
+        ('{"schema_version": 2}', "has form 2, this edgeopt reads form 1"),
+        ('{"schema_version": 1, "target": {}}', "is damaged at 'model'"),
+    ],
+)
+def test_foreign_files_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Run.from_json(text)
+    assert message in caught.value.message
+    assert caught.value.hint

@@ -1,0 +1,38 @@
+"""The published schema is that of the models, and reports satisfy it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+
+from edgeopt.report.run import Run
+from edgeopt.report.schema import schema_text
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
+
+
+def test_published_schema_is_current() -> None:
+    assert PUBLISHED.read_text("utf-8") == schema_text(), (
+        "run: python -m edgeopt.report.schema > docs/report.schema.json"
+    )
+
+
+def test_a_report_satisfies_the_schema(run: Run) -> None:
+    schema = json.loads(schema_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    report = json.loads(run.to_json())
+    validator.validate(report)
+    bare = run.model_copy(update={"error": None, "latency": None, "baseline": None, "not_run": "no emulator"})
+    validator.validate(json.loads(bare.to_json()))
+    del report["model"]["sha256"]
+    assert not validator.is_valid(report)
+
+
+def test_every_field_is_explained() -> None:
+    schema = json.loads(schema_text())
+    for name, part in {"Run": schema, **schema["$defs"]}.items():
+        for field, form in part.get("properties", {}).items():
+            assert form.get("description") or "$ref" in form, f"{name}.{field} has no description"
