@@ -1,0 +1,119 @@
+/* edgeopt kernels: the manual.
+ *
+ * C99, no malloc, no stdio, no state. The caller owns all memory. Every function is named
+ * eo_<dtype>_<op>__<isa> and lies in <dtype>_<op>/<isa>.c; scalar C is the specification and
+ * every other ISA returns the same bytes.
+ *
+ *   scalar  any C99 compiler
+ *   dsp     Armv7E-M / Armv8-M with the DSP extension (Cortex-M4, M7, M33); int8 weights in flash
+ *   dsp16   the same cores; weights pre-expanded to int16 pairs: twice the flash, fewer instructions
+ *   mve     Armv8.1-M with integer MVE (Cortex-M55)
+ *
+ * Numbers. Activations are int8 with a scale and a zero point, weights int8 in [-127, 127] with zero
+ * point 0 and one scale a channel, accumulators int32. Tensors are HWC (one sample). An output byte is
+ *
+ *   y = clamp(((acc * multiplier + 2^31) >> 32) + out_zero, act_min, act_max)
+ *
+ * where acc already holds bias - in_zero * sum(weights), multiplier = round(2^32 * s_x * s_w / s_y) is
+ * in [0, 2^31), and the product is 64 bits wide. Padding counts as in_zero.
+ *
+ * Packed parameters. Weights, bias and multipliers of a layer lie in one constant block of 32-bit words, read
+ * from front to back. Its order depends on the kernel and is written by edgeopt.kernels.packing.
+ *
+ * Memory. Every pointer is aligned to 4 bytes, packed blocks included. Kernels may read (never write) up to
+ * EO_OVERREAD bytes behind the end of x. scratch needs the bytes that eo_..._scratch() returns, aligned to 4.
+ *
+ * Overlap. y may share memory with x where the order of reads and writes allows it:
+ * edgeopt.kernels.overlap computes the least distance x - y for every kernel and shape. */
+#ifndef EDGEOPT_KERNELS_H
+#define EDGEOPT_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EO_OVERREAD 16
+
+/* Geometry of a window sliding over an HWC map. Sizes 1..65535, kernel and stride 1..255, pads less than the
+ * kernel. Pads at the bottom and right follow from the output size. */
+typedef struct {
+    uint16_t in_h, in_w, in_c;
+    uint16_t out_h, out_w, out_c;
+    uint8_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
+    int8_t in_zero, out_zero, act_min, act_max;
+} eo_window;
+
+/* y = clamp((a * mul_a + b * mul_b + offset) >> shift, act_min, act_max); shift 1..30. Both zero points, the
+ * rounding half and the output zero point are inside offset; no sum exceeds int32. */
+typedef struct {
+    int16_t mul_a, mul_b;
+    int32_t offset;
+    uint8_t shift;
+    int8_t act_min, act_max;
+} eo_add;
+
+typedef struct {
+    uint16_t in_features, out_features;
+    int8_t out_zero, act_min, act_max;
+} eo_linear;
+
+/* Mean over the window positions inside the map: acc = sum of x, packed = {bias, multiplier} with
+ * bias = -in_zero * count and multiplier = round(2^32 * s_x / (s_y * count)), count = kernel_h * kernel_w.
+ * Only windows without padding: pad_top = pad_left = 0. */
+typedef struct {
+    int32_t bias, multiplier;
+} eo_requant;
+
+/* 2-D convolution over all input channels; out_c any. Where add is not NULL the result c goes on as
+ * y = add(c, y): the residual operand lies in y and is overwritten. in_c * kernel_w * kernel_h <= 32,768. */
+typedef void eo_s8_conv2d_fn(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
+                             void *scratch);
+eo_s8_conv2d_fn eo_s8_conv2d__scalar, eo_s8_conv2d__dsp, eo_s8_conv2d__dsp16, eo_s8_conv2d__mve;
+
+/* Row of a patch as the columns hold it: kernel_w * in_c bytes, up to a multiple of 4. */
+static inline size_t eo_patch_row(const eo_window *g) {
+    return ((size_t)g->kernel_w * g->in_c + 3) & ~(size_t)3;
+}
+static inline size_t eo_s8_conv2d__scalar_scratch(const eo_window *g, int residual) {
+    (void)g, (void)residual;
+    return 0;
+}
+/* Two patches widened to int16, a row of each as int8, and with a residual two pixels of output. */
+static inline size_t eo_s8_conv2d__dsp_scratch(const eo_window *g, int residual) {
+    return eo_patch_row(g) * (4 * (size_t)g->kernel_h + 2) + (residual ? 2 * (size_t)g->out_c : 0);
+}
+static inline size_t eo_s8_conv2d__dsp16_scratch(const eo_window *g, int residual) {
+    return eo_s8_conv2d__dsp_scratch(g, residual);
+}
+
+/* One filter a channel: out_c = in_c. dsp: kernel 3x3, stride 1 or 2 in both directions, in_c a multiple of 4. */
+typedef void eo_s8_depthwise_conv2d_fn(const eo_window *g, const int8_t *x, const void *packed, int8_t *y,
+                                       void *scratch);
+eo_s8_depthwise_conv2d_fn eo_s8_depthwise_conv2d__scalar, eo_s8_depthwise_conv2d__dsp, eo_s8_depthwise_conv2d__mve;
+
+/* Fully connected layer of one vector; in_features 1..32,768. */
+typedef void eo_s8_linear_fn(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y);
+eo_s8_linear_fn eo_s8_linear__scalar, eo_s8_linear__dsp, eo_s8_linear__dsp16, eo_s8_linear__mve;
+
+/* Elementwise sum of n values; y may be a or b. */
+typedef void eo_s8_add_fn(const eo_add *p, const int8_t *a, const int8_t *b, int8_t *y, size_t n);
+eo_s8_add_fn eo_s8_add__scalar, eo_s8_add__dsp, eo_s8_add__mve;
+
+/* Pools. The mean takes at most 32,768 positions a window. The maximum ignores padding and keeps the scale. */
+typedef void eo_s8_avg_pool2d_fn(const eo_window *g, const int8_t *x, const eo_requant *packed, int8_t *y);
+eo_s8_avg_pool2d_fn eo_s8_avg_pool2d__scalar, eo_s8_avg_pool2d__dsp, eo_s8_avg_pool2d__mve;
+typedef void eo_s8_max_pool2d_fn(const eo_window *g, const int8_t *x, int8_t *y);
+eo_s8_max_pool2d_fn eo_s8_max_pool2d__scalar;
+
+/* Softmax over rows of n <= 65,536 values; output scale 1/256, zero point -128. exp_table[d] =
+ * round(65535 * exp(-d * s_x)), d = 0..255. y may be x. */
+typedef void eo_s8_softmax_fn(const int8_t *x, const uint16_t *exp_table, int8_t *y, size_t rows, size_t n);
+eo_s8_softmax_fn eo_s8_softmax__scalar;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,61 @@
+"""Memory facts of the kernels that a planner needs: which shapes they take, their scratch, and how far input and
+output may overlap.
+
+A *distance* is the least ``address(x) - address(y)``, in bytes, at which the kernel never overwrites an input that
+it still reads. It is found by walking the kernel's order of reads and writes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .reference import Window
+
+Shape = tuple[int, int, int]
+
+
+def patch_row(window: Window, channels: int) -> int:
+    """Bytes of one patch row, up to a multiple of 4: ``eo_patch_row``."""
+    return -(-window.kernel[1] * channels // 4) * 4
+
+
+def conv2d_scratch(isa: str, window: Window, x: Shape, y: Shape, residual: bool) -> int:
+    """Scratch bytes of ``eo_s8_conv2d__<isa>``."""
+    if isa in ("dsp", "dsp16"):
+        return patch_row(window, x[2]) * (4 * window.kernel[0] + 2) + (2 * y[2] if residual else 0)
+    return 0
+
+
+def conv2d_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
+    """Least x - y of ``eo_s8_conv2d__<isa>``: dsp kernels read two pixels' patches before they write them."""
+    return _distance(window, x, y, step=2, before=True) if isa in ("dsp", "dsp16") else _distance(window, x, y)
+
+
+def supports_depthwise(isa: str, window: Window, channels: int) -> bool:
+    """Whether ``eo_s8_depthwise_conv2d__<isa>`` takes this shape."""
+    if isa == "dsp":
+        return window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)) and channels % 4 == 0
+    return True
+
+
+def depthwise_scratch(isa: str, window: Window, x: Shape, y: Shape) -> int:
+    """Scratch bytes of ``eo_s8_depthwise_conv2d__<isa>``."""
+    return 0
+
+
+def depthwise_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
+    """Least x - y of ``eo_s8_depthwise_conv2d__<isa>``."""
+    return _distance(window, x, y)
+
+
+def _distance(window: Window, x: Shape, y: Shape, step: int = 1, before: bool = False) -> int:
+    """For ``step`` pixels at a time in raster order; ``before``: all reads of a step precede its writes."""
+    rows, columns = np.arange(y[0]), np.arange(0, y[1], step)
+    top = np.maximum(rows * window.stride[0] - window.padding[0], 0)[:, None]
+    left = np.maximum(columns * window.stride[1] - window.padding[1], 0)[None, :]
+    read_from = ((top * x[1] + left) * x[2]).reshape(-1)
+    still_read = np.minimum.accumulate(read_from[::-1])[::-1]
+    written = ((rows[:, None] * y[1] + np.minimum(columns + step, y[1])[None, :]) * y[2]).reshape(-1)
+    if before:
+        written, still_read = written[:-1], still_read[1:]
+    return int((written - still_read).max(initial=-(x[0] * x[1] * x[2])))

@@ -1,0 +1,82 @@
+"""Constant blocks of the kernels: weights, bias and multipliers in the order in which each ISA reads them.
+
+Weights are int8 with zero point 0, ``bias`` int32 with ``-in_zero * sum(weights)`` already added, ``multiplier``
+int32 in [0, 2**31). Each function returns the block as a one-dimensional int32 array (little-endian words); the
+layouts are described at the head of each kernel's C file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.int32]
+Weights = NDArray[np.int8]
+
+
+def _pad(array: NDArray, axis: int, multiple: int) -> NDArray:
+    """``array`` with zeros appended along ``axis`` up to the next multiple."""
+    width = [(0, 0)] * array.ndim
+    width[axis] = (0, -array.shape[axis] % multiple)
+    return np.pad(array, width)
+
+
+def _words(array: NDArray) -> Words:
+    """The bytes of ``array`` (last axis a multiple of 4 bytes) as little-endian words."""
+    return np.ascontiguousarray(array).view("<i4")
+
+
+def _records(weights: Weights, bias: Words, multiplier: Words) -> Words:
+    """The scalar layout: bias, multiplier, then the weights of one output channel, channel after channel."""
+    rows = _words(_pad(weights.reshape(len(weights), -1), 1, 4))
+    return np.concatenate([bias[:, None], multiplier[:, None], rows], axis=1).reshape(-1)
+
+
+def _blocks(weights: Words, bias: Words, multiplier: Words, channels: int) -> Words:
+    """Blocks of ``channels`` outputs: their biases, their words interleaved step by step, their multipliers.
+
+    ``weights`` is (outputs, steps, words a step).
+    """
+    w = _pad(weights, 0, channels)
+    w = w.reshape(-1, channels, *w.shape[1:]).swapaxes(1, 2).reshape(len(w) // channels, -1)
+    b = _pad(bias, 0, channels).reshape(-1, channels)
+    m = _pad(multiplier, 0, channels).reshape(-1, channels)
+    return np.concatenate([b, w, m], axis=1).reshape(-1)
+
+
+def _pairs(weights: Weights) -> Words:
+    """(outputs, k) int8, k a multiple of 4 -> (outputs, k / 2, 1) words of int16 pairs (k0,k2), (k1,k3)."""
+    wide = weights.reshape(len(weights), -1, 2, 2).swapaxes(2, 3).astype("<i2")
+    return _words(wide.reshape(len(weights), -1, 2))
+
+
+def _patches(weights: Weights, multiple: int) -> Weights:
+    """(out, kh, kw, in) -> (out, kh * row), each row of the patch padded to a multiple of 4, the whole to ``multiple``."""
+    rows = _pad(weights.reshape(*weights.shape[:2], -1), 2, 4)
+    return _pad(rows.reshape(len(weights), -1), 1, multiple)
+
+
+def pack_conv2d(isa: str, weights: Weights, bias: Words, multiplier: Words) -> Words:
+    """Block of ``eo_s8_conv2d__<isa>``; weights (out, kernel_h, kernel_w, in)."""
+    match isa:
+        case "scalar":
+            return _records(weights, bias, multiplier)
+        case "dsp16":
+            return _blocks(_pairs(_patches(weights, 4)), bias, multiplier, channels=4)
+    raise ValueError(f"no packing for s8_conv2d/{isa}")
+
+
+def pack_depthwise_conv2d(isa: str, weights: Weights, bias: Words, multiplier: Words) -> Words:
+    """Block of ``eo_s8_depthwise_conv2d__<isa>``; weights (channels, kernel_h, kernel_w)."""
+    match isa:
+        case "scalar":
+            return _records(weights, bias, multiplier)
+    raise ValueError(f"no packing for s8_depthwise_conv2d/{isa}")
+
+
+def pack_linear(isa: str, weights: Weights, bias: Words, multiplier: Words) -> Words:
+    """Block of ``eo_s8_linear__<isa>``; weights (out, in)."""
+    match isa:
+        case "scalar":
+            return _records(weights, bias, multiplier)
+    raise ValueError(f"no packing for s8_linear/{isa}")

@@ -1,0 +1,79 @@
+"""QEMU as the measuring board: the same instructions, the same figure on every run.
+
+``-icount shift=6`` gives each instruction 64 ns of virtual time, so the board's SysTick counts instructions. These
+are instructions, not cycles: no wait states, no vector beats, no dual issue.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.target import Device
+
+from . import toolchain
+
+FIRMWARE = Path(__file__).parent / "project" / "firmware"
+STARTUP = ("startup.c", "counter.c", "semihosting.c")
+HOST = ("host.c",)
+QEMU = "qemu-system-arm"
+_SHIFT = 6
+
+
+def linker_script(device: Device, folder: Path, stack_bytes: int) -> Path:
+    """Write ``firmware.ld`` for the device's memories into ``folder`` and return it."""
+    environment = Environment(loader=FileSystemLoader(FIRMWARE), undefined=StrictUndefined, keep_trailing_newline=True)
+    script = folder / "firmware.ld"
+    facts = device.facts
+    text = environment.get_template("firmware.ld.jinja").render(
+        name=device.name, flash=facts["flash"], ram=facts["ram"], stack_bytes=stack_bytes
+    )
+    script.write_text(text)
+    return script
+
+
+def build(device: Device, sources: list[Path], folder: Path, include: list[Path], stack_bytes: int = 8192) -> Path:
+    """Build a program of ``sources`` and the board's services for ``device``; return the ELF in ``folder``."""
+    core = device.facts["core"]
+    script = None if core == "host" else linker_script(device, folder, stack_bytes)
+    services = [FIRMWARE / name for name in (HOST if core == "host" else STARTUP)]
+    return toolchain.link(core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include])
+
+
+def run(device: Device, elf: Path, folder: Path, timeout_s: float = 600) -> None:
+    """Run firmware to its end, its files in ``folder``.
+
+    Raises UserError where the device has no emulator, EdgeoptError where the firmware fails or does not end.
+    """
+    try:
+        done = subprocess.run(
+            [*_launcher(device), str(elf)], capture_output=True, text=True, cwd=folder, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EdgeoptError(f"the firmware did not end within {timeout_s:g} s", "look for an endless loop") from error
+    if done.returncode:
+        raise EdgeoptError(
+            f"the firmware ended with status {done.returncode}: {done.stderr.strip()[-400:]}",
+            "run the ELF under a debugger: qemu-system-arm -s -S",
+        )
+
+
+def _launcher(device: Device) -> list[str]:
+    """The command that runs an ELF, which follows as its last argument."""
+    if device.facts["core"] == "host":
+        return []
+    if "qemu" not in device.facts:
+        raise UserError(f"device '{device.name}' has no emulator", "run on a device with a [qemu] table")
+    return [
+        toolchain.require(QEMU), "-M", device.facts["qemu"]["machine"],
+        "-icount", f"shift={_SHIFT},align=off,sleep=off", "-semihosting",
+        "-nographic", "-monitor", "none", "-serial", "none", "-kernel",
+    ]  # fmt: skip
+
+
+def instructions(device: Device, ticks: int) -> int:
+    """Instructions in so many SysTick ticks of the device."""
+    return round(ticks * device.facts["qemu"]["tick_ns"] / 2**_SHIFT)

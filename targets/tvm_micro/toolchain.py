@@ -1,0 +1,90 @@
+"""The cross compiler: what each Cortex-M core is called, what it can do, and how C becomes an ELF."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeopt.errors import EdgeoptError, ToolchainMissing
+
+GCC = "arm-none-eabi-gcc"
+INSTALL = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+SECTIONS = ("-ffunction-sections", "-fdata-sections")
+
+
+@dataclass(frozen=True)
+class Core:
+    """A processor core: compiler flags, and the instruction sets of its kernels, the fastest first."""
+
+    flags: tuple[str, ...]
+    isas: tuple[str, ...]
+
+
+_SOFT = ("-mthumb", "-mfloat-abi=soft")
+_SINGLE = ("-mthumb", "-mfloat-abi=hard")
+CORES: Mapping[str, Core] = {
+    "host": Core((), ("scalar",)),
+    "cortex-m0plus": Core(("-mcpu=cortex-m0plus", *_SOFT), ("scalar",)),
+    "cortex-m4": Core(("-mcpu=cortex-m4", *_SINGLE, "-mfpu=fpv4-sp-d16"), ("dsp16", "dsp", "scalar")),
+    "cortex-m7": Core(("-mcpu=cortex-m7", *_SINGLE, "-mfpu=fpv5-d16"), ("dsp16", "dsp", "scalar")),
+    "cortex-m33": Core(("-mcpu=cortex-m33", *_SINGLE, "-mfpu=fpv5-sp-d16"), ("dsp16", "dsp", "scalar")),
+    "cortex-m55": Core(("-mcpu=cortex-m55", *_SINGLE), ("mve", "scalar")),
+}
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Bytes of an ELF's sections."""
+
+    text: int
+    rodata: int
+    data: int
+    bss: int
+
+
+def require(tool: str) -> str:
+    """Return the path of a tool; raise ToolchainMissing with the line that installs it."""
+    path = shutil.which(tool)
+    if path is None:
+        raise ToolchainMissing(tool, INSTALL)
+    return path
+
+
+def command(tool: str, *arguments: str | Path, cwd: Path | None = None) -> str:
+    """Run a tool and return its stdout; raise EdgeoptError with the first lines of stderr where it fails."""
+    done = subprocess.run([require(tool), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
+    if done.returncode:
+        first = "\n  ".join(done.stderr.strip().splitlines()[:8])
+        raise EdgeoptError(f"{tool} ended with status {done.returncode}:\n  {first}", "see the command's own message above")
+    return done.stdout
+
+
+def compiler(core: str) -> str:
+    """The C compiler that builds for ``core``."""
+    return "gcc" if core == "host" else GCC
+
+
+def link(
+    core: str, sources: Sequence[Path], script: Path | None, elf: Path, include: Sequence[Path] = ()
+) -> Path:
+    """Compile and link ``sources`` for ``core``, freestanding where a linker script is given; return the ELF."""
+    flags = [*WARNINGS, "-O2", *SECTIONS, *CORES[core].flags, *(f"-I{path}" for path in include)]
+    if script is not None:
+        flags += ["-nostartfiles", "-Wl,--gc-sections", f"-Wl,-T,{script}"]
+    command(compiler(core), *flags, *sources, "-o", elf)
+    return elf
+
+
+def sections(elf: Path) -> Sections:
+    """Bytes of text, rodata, data and bss of an ELF or object file."""
+    sizes = {"text": 0, "rodata": 0, "data": 0, "bss": 0}
+    for line in command("arm-none-eabi-size", "-A", elf).splitlines():
+        name, *numbers = line.split()[:2] or [""]
+        kind = name.split(".")[1] if name.startswith(".") else ""
+        if kind in sizes:
+            sizes[kind] += int(numbers[0])
+    return Sections(**sizes)

@@ -1,0 +1,168 @@
+"""Runs kernels on the host and under QEMU: cases in, memory and instruction counts out."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from edgeopt import kernels
+from edgeopt.target import Device
+from edgeopt.targets.tvm_micro import emulate, toolchain
+
+CANARY = 0x5A
+GUARD = 32
+_DEVICES = Path(emulate.__file__).parent / "devices"
+
+
+class Window(ctypes.Structure):
+    """``eo_window``."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint16) for name in ("in_h", "in_w", "in_c", "out_h", "out_w", "out_c")),
+        *((n, ctypes.c_uint8) for n in ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left")),
+        *((name, ctypes.c_int8) for name in ("in_zero", "out_zero", "act_min", "act_max")),
+    ]
+
+
+class Add(ctypes.Structure):
+    """``eo_add``."""
+
+    _fields_ = [
+        ("mul_a", ctypes.c_int16), ("mul_b", ctypes.c_int16), ("offset", ctypes.c_int32), ("shift", ctypes.c_uint8),
+        ("act_min", ctypes.c_int8), ("act_max", ctypes.c_int8),
+    ]  # fmt: skip
+
+
+class Linear(ctypes.Structure):
+    """``eo_linear``."""
+
+    _fields_ = [
+        ("in_features", ctypes.c_uint16), ("out_features", ctypes.c_uint16),
+        ("out_zero", ctypes.c_int8), ("act_min", ctypes.c_int8), ("act_max", ctypes.c_int8),
+    ]  # fmt: skip
+
+
+class _Case(ctypes.Structure):
+    _fields_ = [
+        *(
+            (name, ctypes.c_uint32)
+            for name in (
+                "kernel", "x_at", "b_at", "y_at", "scratch_at", "arena_bytes", "packed_bytes", "n", "rows", "with_add",
+            )
+        ),
+        ("window", Window), ("add", Add), ("linear", Linear),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a kernel. ``distance``: x - y in bytes where they share memory, None for apart."""
+
+    kernel: kernels.Kernel
+    x: np.ndarray
+    y_bytes: int
+    packed: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    b: np.ndarray | None = None
+    y: np.ndarray | None = None
+    scratch_bytes: int = 0
+    distance: int | None = None
+    window: Window = field(default_factory=Window)
+    add: Add | None = None
+    linear: Linear = field(default_factory=Linear)
+    n: int = 0
+    rows: int = 1
+
+    def layout(self) -> dict[str, int]:
+        """Offsets in the arena: x, b, y, scratch, with guards around them, and its size."""
+        up = lambda bytes_: -(-(bytes_ + GUARD) // 4) * 4  # noqa: E731
+        x_at = GUARD
+        if self.distance is None:
+            y_at = x_at + up(self.x.size)
+            end = y_at + self.y_bytes
+        else:
+            y_at = GUARD + max(0, -self.distance)
+            x_at = y_at + self.distance
+            end = max(x_at + self.x.size, y_at + self.y_bytes)
+        b_at = up(end)
+        scratch_at = b_at + up(0 if self.b is None else self.b.size)
+        return {"x_at": x_at, "b_at": b_at, "y_at": y_at, "scratch_at": scratch_at,
+                "arena_bytes": scratch_at + up(self.scratch_bytes)}  # fmt: skip
+
+    def arena(self) -> np.ndarray:
+        at = self.layout()
+        arena = np.full(at["arena_bytes"], CANARY, np.uint8)
+        arena[at["x_at"] : at["x_at"] + self.x.size] = self.x.reshape(-1).view(np.uint8)
+        for offset, values in (("b_at", self.b), ("y_at", self.y)):
+            if values is not None:
+                arena[at[offset] : at[offset] + values.size] = values.reshape(-1).view(np.uint8)
+        return arena
+
+    def written(self, arena: np.ndarray) -> np.ndarray:
+        """The output, after checking that nothing outside output, scratch and a shared input was written."""
+        at = self.layout()
+        free = self.arena() != arena
+        free[at["y_at"] : at["y_at"] + self.y_bytes] = False
+        free[at["scratch_at"] : at["scratch_at"] + self.scratch_bytes] = False
+        assert not free.any(), f"{self.kernel.symbol} wrote outside its memory at {np.flatnonzero(free)[:8]}"
+        return arena[at["y_at"] : at["y_at"] + self.y_bytes].view(np.int8)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The bytes that a kernel wrote and its instructions (0 on the host)."""
+
+    y: np.ndarray
+    instructions: int
+
+
+@cache
+def device(name: str) -> Device:
+    facts = tomllib.loads((_DEVICES / f"{name}.toml").read_text())
+    return Device(name, facts["description"], facts=facts)
+
+
+@cache
+def _runner(device_name: str) -> tuple[Path, tuple[kernels.Kernel, ...]]:
+    isas = toolchain.CORES[device(device_name).facts["core"]].isas
+    chosen = tuple(k for k in kernels.inventory() if k.isa in isas)
+    folder = Path(tempfile.mkdtemp(prefix="edgeopt-kernels-"))
+    rows = "".join(f"EO_KERNEL({k.dtype}, {k.op}, {k.isa})\n" for k in chosen)
+    (folder / "under_test.inc").write_text(rows)
+    sources = [Path(__file__).parent / "runner.c", *(k.path for k in chosen)]
+    return emulate.build(device(device_name), sources, folder, [folder, kernels.HEADER.parent]), chosen
+
+
+def run(device_name: str, cases: Sequence[Case]) -> list[Result]:
+    """Run the cases on a device; check that each kept to its memory."""
+    elf, chosen = _runner(device_name)
+    blob = bytearray()
+    for case in cases:
+        header = _Case(
+            kernel=chosen.index(case.kernel), packed_bytes=case.packed.nbytes, n=case.n, rows=case.rows,
+            with_add=case.add is not None, window=case.window, add=case.add or Add(), linear=case.linear,
+            **case.layout(),
+        )  # fmt: skip
+        blob += bytes(header) + case.packed.tobytes() + case.arena().tobytes()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "cases.bin").write_bytes(blob)
+        emulate.run(device(device_name), elf, Path(folder))
+        answer = Path(folder, "results.bin").read_bytes()
+    results = []
+    for case in cases:
+        size = case.layout()["arena_bytes"]
+        ticks = int.from_bytes(answer[:8], "little")
+        arena = np.frombuffer(answer[8 : 8 + size], np.uint8)
+        answer = answer[8 + size :]
+        results.append(Result(case.written(arena), instructions(device_name, ticks)))
+    return results
+
+
+def instructions(device_name: str, ticks: int) -> int:
+    return emulate.instructions(device(device_name), ticks) if ticks else 0

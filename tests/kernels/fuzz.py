@@ -1,0 +1,173 @@
+"""Random cases over shapes, strides, paddings, zero points and scales, each with the bytes that numpy expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeopt.kernels import Kernel, overlap, packing, reference
+
+from . import bench
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Random parameters of one weighted layer."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    in_zero: int
+    clamp: reference.Clamp
+
+    def folded_bias(self) -> np.ndarray:
+        total = self.weights.reshape(len(self.weights), -1).astype(np.int64).sum(1)
+        return (self.bias - self.in_zero * total).astype(np.int32)
+
+
+def layer(rng: np.random.Generator, shape: tuple[int, ...], depth: int) -> Layer:
+    """Weights of ``shape`` and scales under which outputs fill, and at times leave, the int8 range."""
+    full = rng.random() < 0.3  # extremes: saturating accumulators
+    weights = rng.choice([-127, 127], shape) if full else rng.integers(-127, 128, shape)
+    scale = rng.uniform(0.2, 3.0, shape[0]) * 127 / (74 * 74 * np.sqrt(depth))
+    low, high = (-128, 127) if rng.random() < 0.7 else sorted(rng.integers(-128, 128, 2).tolist())
+    return Layer(
+        weights.astype(np.int8),
+        rng.integers(-(2**14), 2**14, shape[0]).astype(np.int32),
+        reference.multiplier(np.minimum(scale, 0.49)).astype(np.int32),
+        int(rng.integers(-128, 128)),
+        reference.Clamp(int(rng.integers(-128, 128)), low, high),
+    )
+
+
+def window(rng: np.random.Generator, kernel: tuple[int, int], stride: tuple[int, int]) -> reference.Window:
+    pads = tuple(int(rng.integers(0, k)) for k in (*kernel, *kernel))
+    return reference.Window(kernel, stride, pads)
+
+
+def c_window(win: reference.Window, x: np.ndarray, y: np.ndarray, in_zero: int, clamp: reference.Clamp) -> bench.Window:
+    return bench.Window(
+        *x.shape, *y.shape, *win.kernel, *win.stride, win.padding[0], win.padding[1],
+        in_zero, clamp.zero, clamp.low, clamp.high,
+    )  # fmt: skip
+
+
+def values(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-128, 128, shape).astype(np.int8)
+
+
+def factors(rng: np.random.Generator) -> reference.AddFactors:
+    scale_a, scale_b, scale_y = np.exp(rng.uniform(-3, 3, 3))
+    zeros = rng.integers(-128, 128, 3).tolist()
+    return reference.AddFactors.of(scale_a, zeros[0], scale_b, zeros[1], max(scale_y, scale_a / 8, scale_b / 8), zeros[2])
+
+
+def c_add(f: reference.AddFactors, low: int = -128, high: int = 127) -> bench.Add:
+    return bench.Add(f.mul_a, f.mul_b, f.offset, f.shift, low, high)
+
+
+def map_size(rng: np.random.Generator, win: reference.Window) -> tuple[int, int]:
+    """Height and width of an input that the window, with its padding, fits into."""
+    least = (max(1, k - a - b) for k, a, b in zip(win.kernel, win.padding[:2], win.padding[2:], strict=True))
+    return tuple(size + int(rng.integers(0, 9)) for size in least)
+
+
+Expected = tuple[bench.Case, np.ndarray]
+
+
+def conv2d(rng: np.random.Generator, isa: str, residual: bool = False, in_place: bool = False) -> Expected:
+    kernel = tuple(rng.choice([1, 1, 2, 3, 3, 5], 2).tolist())
+    win = window(rng, kernel, tuple(rng.integers(1, 4, 2).tolist()))
+    in_c, out_c = int(rng.choice([1, 2, 3, 4, 7, 8, 16, 20, 33])), int(rng.integers(1, 20))
+    p = layer(rng, (out_c, *kernel, in_c), in_c * kernel[0] * kernel[1])
+    x = values(rng, *map_size(rng, win), in_c)
+    y = reference.conv2d(x, p.weights, p.bias, p.multiplier, win, p.in_zero, p.clamp)
+    case = bench.Case(
+        Kernel("s8", "conv2d", isa), x, y.size,
+        packing.pack_conv2d(isa, p.weights, p.folded_bias(), p.multiplier),
+        window=c_window(win, x, y, p.in_zero, p.clamp),
+        scratch_bytes=overlap.conv2d_scratch(isa, win, x.shape, y.shape, residual),
+    )  # fmt: skip
+    if residual:
+        other, f = values(rng, *y.shape), factors(rng)
+        case, y = replace(case, y=other, add=c_add(f)), reference.add(y, other, f)
+    elif in_place:
+        case = replace(case, distance=overlap.conv2d_distance(isa, win, x.shape, y.shape))
+    return case, y.reshape(-1)
+
+
+def depthwise_conv2d(rng: np.random.Generator, isa: str, in_place: bool = False) -> Expected:
+    kernel = (3, 3) if isa != "scalar" and rng.random() < 0.9 else tuple(rng.integers(1, 6, 2).tolist())
+    stride = int(rng.integers(1, 3))
+    win = window(rng, kernel, (stride, stride))
+    channels = int(rng.choice([4, 8, 12, 20] if isa == "dsp" else [1, 3, 4, 8, 16, 20, 37]))
+    p = layer(rng, (channels, *kernel), 9)
+    x = values(rng, *map_size(rng, win), channels)
+    y = reference.depthwise_conv2d(x, p.weights, p.bias, p.multiplier, win, p.in_zero, p.clamp)
+    if not overlap.supports_depthwise(isa, win, channels):
+        return depthwise_conv2d(rng, isa, in_place)
+    case = bench.Case(
+        Kernel("s8", "depthwise_conv2d", isa), x, y.size,
+        packing.pack_depthwise_conv2d(isa, p.weights, p.folded_bias(), p.multiplier),
+        window=c_window(win, x, y, p.in_zero, p.clamp),
+        scratch_bytes=overlap.depthwise_scratch(isa, win, x.shape, y.shape),
+        distance=overlap.depthwise_distance(isa, win, x.shape, y.shape) if in_place else None,
+    )  # fmt: skip
+    return case, y.reshape(-1)
+
+
+def linear(rng: np.random.Generator, isa: str) -> Expected:
+    ins, outs = int(rng.integers(1, 200)), int(rng.integers(1, 40))
+    p = layer(rng, (outs, ins), ins)
+    x = values(rng, ins)
+    y = reference.linear(x, p.weights, p.bias, p.multiplier, p.in_zero, p.clamp)
+    case = bench.Case(
+        Kernel("s8", "linear", isa), x, y.size,
+        packing.pack_linear(isa, p.weights, p.folded_bias(), p.multiplier),
+        linear=bench.Linear(ins, outs, p.clamp.zero, p.clamp.low, p.clamp.high),
+    )  # fmt: skip
+    return case, y
+
+
+def add(rng: np.random.Generator, isa: str) -> Expected:
+    n, f = int(rng.integers(1, 70)), factors(rng)
+    low, high = (-128, 127) if rng.random() < 0.5 else sorted(rng.integers(-128, 128, 2).tolist())
+    a, b = values(rng, n), values(rng, n)
+    case = bench.Case(Kernel("s8", "add", isa), a, n, b=b, n=n, add=c_add(f, low, high),
+                      distance=0 if rng.random() < 0.5 else None)  # fmt: skip
+    return case, reference.add(a, b, f, low, high)
+
+
+def avg_pool2d(rng: np.random.Generator, isa: str) -> Expected:
+    win = reference.Window(tuple(rng.integers(1, 6, 2).tolist()), tuple(rng.integers(1, 4, 2).tolist()))
+    if rng.random() < 0.2:
+        win = reference.Window((19, 21), (1, 1))  # more positions than int16 sums hold
+    x = values(rng, *map_size(rng, win), int(rng.integers(1, 40)))
+    if rng.random() < 0.3:
+        x = np.full_like(x, rng.choice([-128, 127]))
+    clamp = reference.Clamp(int(rng.integers(-128, 128)), -100, 101)
+    m = int(reference.multiplier(min(0.49, rng.uniform(0.2, 3.0) / (win.kernel[0] * win.kernel[1]))))
+    in_zero = int(rng.integers(-128, 128))
+    y = reference.avg_pool2d(x, m, win, in_zero, clamp)
+    packed = np.array([-in_zero * win.kernel[0] * win.kernel[1], m], np.int32)
+    case = bench.Case(Kernel("s8", "avg_pool2d", isa), x, y.size, packed, window=c_window(win, x, y, in_zero, clamp))
+    return case, y.reshape(-1)
+
+
+def max_pool2d(rng: np.random.Generator, isa: str) -> Expected:
+    kernel = tuple(rng.integers(1, 4, 2).tolist())
+    win = window(rng, kernel, tuple(rng.integers(1, 4, 2).tolist()))
+    x = values(rng, *map_size(rng, win), int(rng.integers(1, 12)))
+    clamp = reference.Clamp(0, *((-128, 127) if rng.random() < 0.5 else (-20, 90)))
+    y = reference.max_pool2d(x, win, clamp.low, clamp.high)
+    case = bench.Case(Kernel("s8", "max_pool2d", isa), x, y.size, window=c_window(win, x, y, 0, clamp))
+    return case, y.reshape(-1)
+
+
+def softmax(rng: np.random.Generator, isa: str) -> Expected:
+    x = values(rng, int(rng.integers(1, 5)), int(rng.integers(1, 30)))
+    table = reference.exp_table(float(rng.choice([0.0, 0.01, 0.1, 1.0])))
+    case = bench.Case(Kernel("s8", "softmax", isa), x, x.size, table.view(np.int32), rows=x.shape[0], n=x.shape[1],
+                      distance=0 if rng.random() < 0.5 else None)  # fmt: skip
+    return case, reference.softmax(x, table).reshape(-1)

@@ -1,0 +1,37 @@
+"""Every kernel returns the bytes of the numpy specification: scalar C on the host, the others under QEMU."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+
+from edgeopt import kernels
+
+from . import bench, fuzz
+
+DEVICE_OF_ISA = {"scalar": "host-c", "dsp": "mps2-an386", "dsp16": "mps2-an386", "mve": "mps3-an547"}
+VARIANTS = {
+    "conv2d": (fuzz.conv2d, partial(fuzz.conv2d, residual=True), partial(fuzz.conv2d, in_place=True)),
+    "depthwise_conv2d": (fuzz.depthwise_conv2d, partial(fuzz.depthwise_conv2d, in_place=True)),
+}
+CASES = 60
+
+
+def _requires(device: str) -> None:
+    if device != "host-c" and not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")):
+        pytest.skip("the cross compiler or QEMU is not installed")
+
+
+@pytest.mark.parametrize("kernel", kernels.inventory(), ids=lambda k: f"{k.op}-{k.isa}")
+def test_kernel_equals_its_specification(kernel: kernels.Kernel) -> None:
+    device = DEVICE_OF_ISA[kernel.isa]
+    _requires(device)
+    rng = np.random.default_rng(len(kernel.symbol))
+    makers = VARIANTS.get(kernel.op, (getattr(fuzz, kernel.op),))
+    cases = [maker(rng, kernel.isa) for maker in makers for _ in range(CASES)]
+    results = bench.run(device, [case for case, _ in cases])
+    for (case, expected), result in zip(cases, results, strict=True):
+        np.testing.assert_array_equal(result.y, expected, err_msg=repr(case))
