@@ -41,6 +41,26 @@ def canonicalise(program: Program) -> None:
     for node in list(program.calls):
         if rewrite := _REWRITES.get(node.target):  # type: ignore[arg-type]
             rewrite(program, node)
+    for node in program.calls:
+        _drop_defaults(node)
+
+
+def _drop_defaults(node: fx.Node) -> None:
+    """Shorten a call's positional arguments by those that equal the schema's defaults."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return
+    args = list(node.args)
+    schema = node.target._schema.arguments
+    while args and schema[len(args) - 1].has_default_value() and _equals(args[-1], schema[len(args) - 1].default_value):
+        args.pop()
+    node.args = tuple(args)
+
+
+def _equals(value: object, default: object) -> bool:
+    if isinstance(value, list | tuple):
+        defaults = default if isinstance(default, list | tuple) else [default] * len(value)
+        return len(value) == len(defaults) and all(map(_equals, value, defaults))
+    return type(value) is type(default) and value == default
 
 
 def _replace(program: Program, node: fx.Node, target: Callable, args: tuple, value: fx.Node | None = None) -> None:

@@ -67,17 +67,15 @@ def _rename(program: Program, constant_names: dict[str, str], input_names: Seque
     """Number operators and order constants by first use, so that one model has one graph whatever its file."""
     graph, constants = fx.Graph(), {}
     copies: dict[fx.Node, fx.Node] = {}
-    order = {node: index for index, node in enumerate(program.graph.nodes)}
-    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
-    held = [n for n in placeholders if n.name in program.constants]
-    for node in sorted(held, key=lambda n: min(order[reader] for reader in n.users)):
+    used = [n for reader in program.graph.nodes for n in reader.all_input_nodes if n.name in program.constants]
+    for node in dict.fromkeys(used):
         copies[node] = _placeholder(graph, constant_names.get(node.name, node.name), node)
         constants[copies[node].name] = program.constants[node.name]
     for index, node in enumerate(program.input_nodes):
         copies[node] = _placeholder(graph, input_names[index] if input_names else node.name, node)
     for node in program.calls:
         args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
-        copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))
+        copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))  # type: ignore[arg-type]
         copies[node].meta = dict(node.meta)
     graph.output(tuple(copies[node] for node in program.results))
     return Program(graph, constants, program.output_names, program.range_constraints)

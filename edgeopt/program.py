@@ -173,7 +173,7 @@ class Program:
     def insert(self, before: fx.Node, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
         """Insert a call before a node; it takes over the node's source line and its shape is inferred."""
         with self.graph.inserting_before(before):
-            node = self.graph.create_node("call_function", target, args, kwargs, name=_short_name(target))
+            node = self.graph.create_node("call_function", target, args, kwargs, name=short_name(target))
         node.meta = {key: before.meta[key] for key in ("stack_trace", "nn_module_stack") if key in before.meta}
         node.meta["val"] = self.infer(node)
         return node
@@ -273,7 +273,8 @@ def to_numpy(value: Any) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _short_name(target: Callable[..., Any]) -> str:
+def short_name(target: Callable[..., Any]) -> str:
+    """Return an operator's bare name, as nodes are called after: ``conv2d``."""
     if isinstance(target, torch._ops.OpOverload):
         return target._schema.name.split("::")[1]
     return target.__name__

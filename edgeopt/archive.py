@@ -1,0 +1,132 @@
+"""What a model file is, told by its content, and whether it is safe to open.
+
+Nothing here unpickles or executes anything. A zip archive is checked before torch sees it: intact members,
+no member that leaves the folder, a bounded unpacked size, and, for torch.export archives, symbolic
+expressions made of known names only (torch evaluates them).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import struct
+import zipfile
+from enum import Enum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgeopt.errors import UserError
+
+DEFAULT_MAX_BYTES = 16 * 2**30
+"""Largest unpacked size of an archive that is accepted unless told otherwise."""
+
+_SAVE_HINT = "save the model again with torch.export.save(torch.export.export(model, inputs), path)"
+_LARGEST_RATIO = 200
+_SYMBOL = re.compile(r"^(s|u|zuf|zf)\d+$")
+_FUNCTIONS = {
+    *("Integer", "Float", "Rational", "Symbol", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilDiv"),
+    *("ModularIndexing", "Where", "Identity", "IntTrueDiv", "FloatTrueDiv", "PowByNatural", "FloatPow", "TruncToInt"),
+    *("ToFloat", "RoundToInt", "RoundDecimal", "CeilToInt", "FloorToInt", "LShift", "RShift", "Pow", "Add", "Mul"),
+    *("Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not", "True", "False", "oo", "int_oo", "floor", "ceiling"),
+}
+
+
+class Format(Enum):
+    """Kinds of model files."""
+
+    EXPORTED = "torch.export archive"
+    TORCHSCRIPT = "TorchScript archive"
+    CHECKPOINT = "torch.save checkpoint"
+    SAFETENSORS = "safetensors"
+    MODULE = "nn.Module"
+
+
+def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
+    """Return what ``path`` holds, after checking that it is safe to open.
+
+    Raises UserError where the file is missing, empty, truncated, unsafe or of no known kind.
+    """
+    if not path.exists():
+        raise UserError(f"'{path}' does not exist", "check the path of the model file")
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder", "give the model file itself")
+    size = path.stat().st_size
+    if size == 0:
+        raise UserError(f"'{path}' is empty (0 bytes)", _SAVE_HINT)
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(b"PK"):
+        return _identify_archive(path, max_bytes)
+    if _is_safetensors(head, size):
+        return Format.SAFETENSORS
+    if head[:1] == b"\x80" or b"ustar" in head:
+        return Format.CHECKPOINT
+    raise UserError(f"'{path}' is no model file known here (first bytes {head[:8]!r})", _SAVE_HINT)
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    return len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8
+
+
+def _identify_archive(path: Path, max_bytes: int) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(path, archive, max_bytes)
+            names = {PurePosixPath(*PurePosixPath(n).parts[1:]).as_posix() for n in archive.namelist()}
+            if any(re.fullmatch(r"models/[^/]+\.json|serialized_exported_program\.json", n) for n in names):
+                _check_expressions(path, archive)
+                return Format.EXPORTED
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"'{path}' is a truncated or damaged archive ({error})", "copy or save the file again"
+        ) from error
+    if "constants.pkl" in names and any(n.startswith("code/") for n in names):
+        return Format.TORCHSCRIPT
+    if "data.pkl" in names:
+        return Format.CHECKPOINT
+    raise UserError(f"'{path}' is a zip archive, but holds no model", _SAVE_HINT)
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None:
+    total = 0
+    for member in archive.infolist():
+        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+        is_link = stat.S_ISLNK(member.external_attr >> 16)
+        if ".." in parts or member.filename.startswith(("/", "\\")) or (parts and ":" in parts[0]) or is_link:
+            raise UserError(f"'{path}' holds '{member.filename}', which leaves its folder", "do not use this file")
+        total += member.file_size
+        if member.file_size > _LARGEST_RATIO * max(member.compress_size, 1024):
+            raise UserError(
+                f"'{path}' holds '{member.filename}', which unpacks {member.compress_size} to {member.file_size} bytes",
+                "do not use this file: trained weights do not compress like this",
+            )
+    if total > max_bytes:
+        raise UserError(
+            f"'{path}' unpacks to {total} bytes (limit {max_bytes})",
+            "raise the limit with --max-archive-bytes if you trust the file",
+        )
+    if (damaged := archive.testzip()) is not None:
+        raise UserError(f"'{path}' is damaged: member '{damaged}' fails its checksum", "copy or save the file again")
+
+
+def _check_expressions(path: Path, archive: zipfile.ZipFile) -> None:
+    for member in archive.namelist():
+        if member.endswith(".json"):
+            for expression in _expressions(json.loads(archive.read(member))):
+                _check_expression(path, expression)
+
+
+def _expressions(value: Any, key: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [found for name, item in value.items() for found in _expressions(item, name)]
+    if isinstance(value, list):
+        return [found for item in value for found in _expressions(item, key)]
+    return [value] if key == "expr_str" and isinstance(value, str) else []
+
+
+def _check_expression(path: Path, expression: str) -> None:
+    names = re.findall(r"[A-Za-z_]\w*", expression)
+    known = all(_SYMBOL.match(name) or name in _FUNCTIONS for name in names)
+    if not known or re.search(r"[^\w\s+\-*/%(),.<>=&|~]|\.\s*[A-Za-z_]|__", expression):
+        raise UserError(f"'{path}' holds the symbolic expression {expression[:80]!r}", "do not use this file")

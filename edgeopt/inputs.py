@@ -1,0 +1,174 @@
+"""Input specs as users write them, sample inputs, and whether arrays fit a program."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgeopt.errors import UserError
+from edgeopt.program import Program, TensorSpec, dtype_name
+from edgeopt.registry import nearest
+
+Arrays = Mapping[str, np.ndarray]
+Sample = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """``NAME:1x3x32x32[:dtype]``; the name may be empty for a model with one input."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def parse(cls, text: str) -> InputSpec:
+        """Read ``x:1x3x32x32``, ``x:1,3,32,32:int64`` or ``1x3x32x32``.
+
+        Raises UserError where the text is none of these.
+        """
+        parts = text.split(":")
+        if parts and re.fullmatch(r"\d+([x,]\d+)*", parts[0]):
+            parts = ["", *parts]
+        dtype = getattr(torch, parts[2], None) if len(parts) == 3 else torch.float32
+        has_shape = len(parts) in (2, 3) and re.fullmatch(r"\d+([x,]\d+)*", parts[1])
+        if not has_shape or not isinstance(dtype, torch.dtype):
+            raise UserError(f"'{text}' is no input spec", "write NAME:1x3x32x32 or NAME:1x128:int64")
+        shape = tuple(int(n) for n in re.split("[x,]", parts[1]))
+        if 0 in shape:
+            raise UserError(f"'{text}' has a dimension of size 0", "give sizes of at least 1")
+        return cls(parts[0], shape, dtype)
+
+
+@dataclass(frozen=True)
+class DynamicSpec:
+    """``NAME:AXIS=MIN..MAX``: an input's dimension that may vary at run time."""
+
+    name: str
+    axis: int
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, text: str) -> DynamicSpec:
+        """Read ``x:0=1..16``.
+
+        Raises UserError where the text is something else or the bounds are not ordered.
+        """
+        found = re.fullmatch(r"([^:]+):(\d+)=(\d+)\.\.(\d+)", text)
+        if not found:
+            raise UserError(f"'{text}' is no dynamic dimension", "write NAME:AXIS=MIN..MAX, for example x:0=1..16")
+        spec = cls(found[1], int(found[2]), int(found[3]), int(found[4]))
+        if not 1 <= spec.low < spec.high:
+            raise UserError(f"'{text}' has bounds {spec.low}..{spec.high}", "give 1 <= MIN < MAX")
+        return spec
+
+
+def load_sample(path: Path) -> Sample:
+    """Return the arrays of an ``.npz`` file.
+
+    Raises UserError where the file is missing, unreadable, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"'{path}' does not exist", "check the path of the .npz file") from None
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+        raise UserError(f"'{path}' is no readable .npz file ({error})", "write it with numpy.savez") from error
+
+
+def check_inputs(specs: Sequence[TensorSpec], arrays: Arrays) -> None:
+    """Raise UserError where ``arrays`` do not fit: names, ranks, static sizes, dtypes, NaN."""
+    known = [spec.name for spec in specs]
+    for name in arrays:
+        if name not in known:
+            raise UserError(f"the model has no input '{name}'", nearest(name, known))
+    for spec in specs:
+        if spec.name not in arrays:
+            raise UserError(f"input '{spec.name}' is missing", f"the model reads: {', '.join(map(str, specs))}")
+        _check_array(spec, arrays[spec.name])
+
+
+def _check_array(spec: TensorSpec, array: np.ndarray) -> None:
+    shape = "x".join(map(str, array.shape)) or "scalar"
+    if not _fits(spec.shape, array.shape):
+        raise UserError(f"input '{spec.name}' has shape {shape}", f"the model reads {spec}")
+    if str(array.dtype) != dtype_name(spec.dtype):
+        raise UserError(f"input '{spec.name}' has dtype {array.dtype}", f"the model reads {spec}")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise UserError(f"input '{spec.name}' holds NaN", "give finite sample inputs")
+
+
+def check_spec(specs: Sequence[TensorSpec], given: InputSpec) -> None:
+    """Raise UserError where an input spec names no input, or its shape or dtype does not fit."""
+    found = next((s for s in specs if s.name == given.name or (not given.name and len(specs) == 1)), None)
+    if found is None:
+        raise UserError(f"the model has no input '{given.name}'", nearest(given.name, [s.name for s in specs]))
+    if not _fits(found.shape, given.shape) or found.dtype != given.dtype:
+        asked = TensorSpec(found.name, given.shape, given.dtype)
+        raise UserError(f"the input asked for is {asked}", f"the model was traced with {found}")
+
+
+def _fits(want: Sequence[int | str], got: Sequence[int]) -> bool:
+    return len(want) == len(got) and all(isinstance(w, str) or w == g for w, g in zip(want, got, strict=True))
+
+
+def verification_samples(program: Program, example: Arrays | None, count: int, seed: int) -> list[Sample]:
+    """Return ``count`` samples: the example first, then random ones.
+
+    From the second random sample on, dynamic dimensions take other sizes than the example's. Integer inputs
+    that feed an embedding stay below its rows; floats are normal; booleans and masks are ones.
+    """
+    generator = np.random.default_rng(seed)
+    samples: list[Sample] = [dict(example)] if example is not None else []
+    example_sizes = _sizes_of(program, samples[0]) if samples else {}
+    for index in range(len(samples), count):
+        sizes = example_sizes if index < 2 and example_sizes else _other_sizes(program, index)
+        samples.append({n.name: _random(program, n, sizes, generator) for n in program.input_nodes})
+    return samples
+
+
+def _random(program: Program, node: fx.Node, sizes: Mapping[Any, int], generator: np.random.Generator) -> np.ndarray:
+    value = node.meta["val"]
+    shape = tuple(d if isinstance(d, int) else int(d.node.expr.subs(sizes)) for d in value.shape)
+    if value.dtype.is_floating_point:
+        return generator.standard_normal(shape).astype(dtype_name(value.dtype))
+    rows = [reader.args[0].meta["val"].shape[0] for reader in _embeddings(node)]  # type: ignore[union-attr]
+    if value.dtype == torch.bool or not rows:
+        return np.ones(shape, dtype_name(value.dtype))
+    return generator.integers(0, min(rows), shape).astype(dtype_name(value.dtype))
+
+
+def _embeddings(node: fx.Node) -> Iterator[fx.Node]:
+    return (r for r in node.users if r.target is torch.ops.aten.embedding.default and r.args[1] is node)
+
+
+def _symbols(program: Program) -> Iterator[tuple[str, int, torch.SymInt]]:
+    for node in program.input_nodes:
+        for axis, dim in enumerate(node.meta["val"].shape):
+            if isinstance(dim, torch.SymInt) and dim.node.expr.is_symbol:
+                yield node.name, axis, dim
+
+
+def _sizes_of(program: Program, sample: Arrays) -> dict[Any, int]:
+    return {dim.node.expr: sample[name].shape[axis] for name, axis, dim in _symbols(program)}
+
+
+def _other_sizes(program: Program, index: int) -> dict[Any, int]:
+    """Return a size within bounds for every dynamic dimension, different for different ``index``."""
+    sizes = {}
+    for _, _, dim in _symbols(program):
+        bounds = program.range_constraints.get(dim.node.expr)
+        low = max(int(bounds.lower), 1) if bounds is not None else 1
+        high = int(min(bounds.upper, low + 7)) if bounds is not None else low + 7
+        sizes[dim.node.expr] = low + (2 * index) % (high - low + 1)
+    return sizes

@@ -1,0 +1,109 @@
+"""From a module to an ExportedProgram, with failures told in terms of the user's own code."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import os
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.inputs import Arrays, DynamicSpec, InputSpec
+from edgeopt.registry import nearest
+
+
+def trace(
+    module: nn.Module,
+    inputs: Sequence[InputSpec] = (),
+    sample: Arrays | None = None,
+    dynamic: Sequence[DynamicSpec] = (),
+    names: Sequence[str] | None = None,
+) -> ExportedProgram:
+    """Trace a module, which must be in evaluation mode.
+
+    ``names`` are the inputs' names where the signature of ``forward`` does not tell them; inputs are then
+    passed by position. Raises UserError where inputs are missing or unknown, or where torch.export cannot
+    follow the code.
+    """
+    known = names or list(inspect.signature(module.forward).parameters)
+    example = example_inputs(known, inputs, sample)
+    shapes: dict[str, dict[int, Any] | None] = dict.fromkeys(example)
+    for spec in dynamic:
+        if spec.name not in example:
+            raise UserError(f"the model has no input '{spec.name}'", nearest(spec.name, example))
+        shapes[spec.name] = {**(shapes[spec.name] or {}), spec.axis: Dim.DYNAMIC(min=spec.low, max=spec.high)}
+        example[spec.name] = _at_least_two(example[spec.name], spec)
+    args, kwargs = (tuple(example.values()), {}) if names else ((), example)
+    dims = (tuple(shapes.values()) if names else shapes) if dynamic else None
+    with traceable(), quiet(), torch.no_grad():
+        return torch.export.export(module, args, kwargs, dynamic_shapes=dims)
+
+
+def example_inputs(names: Sequence[str], inputs: Sequence[InputSpec], sample: Arrays | None) -> dict[str, torch.Tensor]:
+    """Return tensors to trace with, in the order of the model's argument ``names``.
+
+    Raises UserError where none is given or a name is unknown.
+    """
+    given = {name: torch.from_numpy(array) for name, array in (sample or {}).items()}
+    generator = torch.Generator().manual_seed(0)
+    for spec in inputs:
+        floats = spec.dtype.is_floating_point
+        tensor = torch.randn(spec.shape, generator=generator) if floats else torch.ones(spec.shape)
+        given[spec.name or names[0]] = tensor.to(spec.dtype)
+    if not given:
+        raise UserError(
+            "the model carries no example inputs",
+            f"give them: --input {names[0] if names else 'x'}:1x3x32x32, or --sample FILE.npz",
+        )
+    for name in given:
+        if name not in names:
+            raise UserError(f"the model has no input '{name}'", nearest(name, names))
+    return {name: given[name] for name in names if name in given}
+
+
+def _at_least_two(tensor: torch.Tensor, spec: DynamicSpec) -> torch.Tensor:
+    """Widen a dimension of size 1: torch.export would take 1 for a constant."""
+    if spec.axis >= tensor.dim():
+        raise UserError(f"input '{spec.name}' has no dimension {spec.axis}", f"its rank is {tensor.dim()}")
+    return torch.cat([tensor, tensor], spec.axis) if tensor.shape[spec.axis] == 1 else tensor
+
+
+@contextmanager
+def traceable() -> Iterator[None]:
+    """Turn torch's tracing failures into a UserError that names the user's own source line."""
+    try:
+        yield
+    except EdgeoptError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}torch{os.sep}" not in f.filename]
+        own = [f for f in frames if f.filename != __file__ and not f.filename.startswith("<")]
+        where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(
+            f"the model cannot be traced{where}: {reason[:300]}",
+            "replace what depends on data or is no tensor operation, or check the input shapes",
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence torch's warnings and log lines: what matters in them is raised as an error of our own."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
