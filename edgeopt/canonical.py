@@ -2,20 +2,25 @@
 
 torch.export leaves ``aten.linear``, ``aten.layer_norm`` and the like whole; archives that were decomposed to
 core ATen spell them ``addmm``, ``native_layer_norm`` and ``convolution``. Everything here is a renaming: the
-arithmetic is the same.
+arithmetic is the same. Asserts on metadata go: tracing has proven them, and ``range_constraints`` keep them.
 
 | found                                              | canonical                      |
 |----------------------------------------------------|--------------------------------|
 | ``_native_batch_norm_legit_no_training`` + getitem | ``aten.batch_norm``            |
-| ``native_layer_norm`` + getitem                    | ``aten.layer_norm``            |
+| ``native_layer_norm``, ``native_group_norm``       | ``layer_norm``, ``group_norm`` |
 | ``convolution``                                    | ``conv1d/2d/3d``, transposed   |
-| ``addmm(bias, x, t(weight))``                      | ``aten.linear``                |
+| ``addmm``, ``mm``, ``matmul``, ``bmm`` of a weight | ``aten.linear``                |
+| ``view``, ``_unsafe_view``                         | ``aten.reshape``               |
+| ``t``, ``transpose``                               | ``aten.permute``               |
+| ``mul.Scalar`` and the like                        | ``mul.Tensor``                 |
+| ``constant_pad_nd``, ``_softmax``                  | ``aten.pad``, ``aten.softmax`` |
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import fx
@@ -46,14 +51,20 @@ def canonicalise(program: Program) -> None:
 
 
 def _drop_defaults(node: fx.Node) -> None:
-    """Shorten a call's positional arguments by those that equal the schema's defaults."""
+    """Shorten a call's positional arguments by those that equal the schema's defaults or change no value."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return
     args = list(node.args)
     schema = node.target._schema.arguments
-    while args and schema[len(args) - 1].has_default_value() and _equals(args[-1], schema[len(args) - 1].default_value):
+    while args and _is_default(schema[len(args) - 1], args[-1]):
         args.pop()
     node.args = tuple(args)
+
+
+def _is_default(argument: torch.Argument, value: object) -> bool:
+    if argument.name == "cudnn_enable":
+        return True
+    return argument.has_default_value() and _equals(value, argument.default_value)
 
 
 def _equals(value: object, default: object) -> bool:
@@ -102,12 +113,76 @@ def _convolution(program: Program, node: fx.Node) -> None:
         _replace(program, node, _CONV[rank], (x, weight, bias, stride, padding, dilation, groups))
 
 
+def _group_norm(program: Program, node: fx.Node) -> None:
+    if (item := _first_item(node)) is not None:
+        x, weight, bias, *_, groups, eps = node.args
+        _replace(program, node, aten.group_norm.default, (x, groups, weight, bias, eps, False), item)
+
+
+def _transpose(program: Program, node: fx.Node) -> None:
+    x = node.args[0]
+    order = list(range(x.meta["val"].dim()))  # type: ignore[union-attr]
+    first, second = node.args[1:] if len(node.args) > 1 else (0, -1)
+    if order:
+        order[first], order[second] = order[second], order[first]  # type: ignore[index]
+    _replace(program, node, aten.permute.default, (x, order))
+
+
+def _reshape(program: Program, node: fx.Node) -> None:
+    # A view asks for strides; in a functional graph only the shape counts.
+    _replace(program, node, aten.reshape.default, node.args)
+
+
+def _pad(program: Program, node: fx.Node) -> None:
+    x, widths, *value = node.args
+    _replace(program, node, aten.pad.default, (x, widths, "constant", *value))
+
+
+def _softmax(program: Program, node: fx.Node) -> None:
+    x, axis, to_float = node.args
+    if not to_float:
+        _replace(program, node, aten.softmax.int, (x, axis))
+
+
+def _scalar_to(target: Callable) -> Callable[[Program, fx.Node], None]:
+    return lambda program, node: _replace(program, node, target, node.args)
+
+
 def _addmm(program: Program, node: fx.Node) -> None:
-    bias, x, transposed = node.args
-    is_transpose = isinstance(transposed, fx.Node) and transposed.target in (aten.t.default, aten.permute.default)
+    bias, x, matrix = node.args
     scaled = any(node.kwargs.get(key, 1) != 1 for key in ("alpha", "beta"))
-    if is_transpose and not scaled and isinstance(bias, fx.Node) and bias.meta["val"].dim() == 1:
-        _replace(program, node, aten.linear.default, (x, transposed.args[0], bias))  # type: ignore[union-attr]
+    if not scaled and bias.meta["val"].shape == node.meta["val"].shape[-1:]:  # type: ignore[union-attr]
+        _linear(program, node, x, matrix, bias)
+
+
+def _matmul(program: Program, node: fx.Node) -> None:
+    _linear(program, node, *node.args)
+
+
+def _linear(program: Program, node: fx.Node, x: Any, matrix: Any, bias: Any = None) -> None:
+    """Replace ``x @ matrix + bias`` where the matrix is a constant of two dimensions, perhaps repeated."""
+    source = _unrepeated(matrix)
+    is_transposed = source.target is aten.permute.default
+    constant = program.constant(source.args[0] if is_transposed else source)
+    if constant is None or constant.dim() != 2 or not constant.is_floating_point():
+        return
+    weight = source.args[0] if is_transposed else program.insert(node, aten.permute.default, source, [1, 0])
+    _replace(program, node, aten.linear.default, (x, weight) if bias is None else (x, weight, bias))
+
+
+def _unrepeated(matrix: fx.Node) -> fx.Node:
+    """Return the matrix that was expanded over leading dimensions to ``matrix``."""
+    shape = matrix.meta["val"].shape[-2:]
+    while matrix.target in (aten.expand.default, aten.reshape.default):
+        source = matrix.args[0]
+        if not isinstance(source, fx.Node) or source.meta["val"].shape[-2:] != shape:
+            break
+        matrix = source
+    return matrix
+
+
+def _erase(program: Program, node: fx.Node) -> None:
+    program.graph.erase_node(node)
 
 
 def _refuse_training(program: Program, node: fx.Node) -> None:
@@ -122,6 +197,24 @@ _REWRITES: dict[Callable, Callable[[Program, fx.Node], None]] = {
     aten._native_batch_norm_legit_functional.default: _refuse_training,
     aten.native_layer_norm.default: _layer_norm,
     aten.convolution.default: _convolution,
+    aten.native_group_norm.default: _group_norm,
     aten.addmm.default: _addmm,
+    aten.mm.default: _matmul,
+    aten.bmm.default: _matmul,
+    aten.matmul.default: _matmul,
+    aten.view.default: _reshape,
+    aten._unsafe_view.default: _reshape,
+    aten.t.default: _transpose,
+    aten.transpose.int: _transpose,
+    aten.constant_pad_nd.default: _pad,
+    aten._softmax.default: _softmax,
+    aten.add.Scalar: _scalar_to(aten.add.Tensor),
+    aten.sub.Scalar: _scalar_to(aten.sub.Tensor),
+    aten.mul.Scalar: _scalar_to(aten.mul.Tensor),
+    aten.div.Scalar: _scalar_to(aten.div.Tensor),
+    aten._assert_tensor_metadata.default: _erase,
+    aten._assert_scalar.default: _erase,
+    aten.sym_constrain_range.default: _erase,
+    aten.sym_constrain_range_for_size.default: _erase,
     aten.native_dropout.default: _refuse_training,
 }

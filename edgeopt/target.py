@@ -6,6 +6,7 @@ command line's flags and the TOML's keys), its pipeline (steps with reasons) and
 
 from __future__ import annotations
 
+import time
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -93,6 +94,8 @@ class Session(ABC):
     """A loaded artifact, ready to run."""
 
     unit: ClassVar[Literal["ms", "instructions"]] = "ms"
+    is_deterministic: ClassVar[bool] = False
+    """Whether one inference costs the same every time, as instructions do in an emulator."""
 
     @abstractmethod
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -101,6 +104,12 @@ class Session(ABC):
     @abstractmethod
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the executed layers, their precision and their median cost over ``runs`` profiled runs."""
+
+    def cost(self, inputs: Arrays) -> tuple[float, float]:
+        """Return the cost of one inference in ``unit``, and its process CPU time in ms."""
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        self.run(inputs)
+        return (time.perf_counter_ns() - wall) / 1e6, (time.process_time_ns() - cpu) / 1e6
 
     def close(self) -> None:
         """Release what the session holds."""

@@ -1,0 +1,157 @@
+"""The bundle: a folder with the artifact, golden inputs and outputs, a manifest of hashes, and the reports.
+
+It is written to a temporary folder beside its place and renamed when complete. The manifest covers every file
+but the reports, which hold times: two exports of one model with the same options give equal manifests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeopt.compare import Error, compare
+from edgeopt.errors import UserError
+from edgeopt.inputs import load_sample
+from edgeopt.registry import resolve
+from edgeopt.target import Arrays, TargetOptions
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+REPORT = "report.json"
+REPORT_HTML = "report.html"
+_REPORTS = (REPORT, REPORT_HTML)
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of ``output`` when the block ends without an error.
+
+    Raises UserError where ``output`` is a file, or a folder that is no bundle and not empty.
+    """
+    is_bundle = (output / MANIFEST).is_file()
+    if output.exists() and not is_bundle and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"'{output}' exists and is no bundle", "choose another folder with -o, or remove it")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        folder.chmod(0o755)
+        yield folder
+        if output.exists():
+            # A folder cannot be renamed over a full one: the old bundle leaves only once the new one is whole.
+            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+            output.rename(old / output.name)
+            folder.rename(output)
+            shutil.rmtree(old)
+        else:
+            folder.rename(output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_entry(folder: Path, path: str) -> dict[str, Any]:
+    """Return ``{path, bytes, sha256}`` of a file in ``folder``."""
+    with (folder / path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": path, "bytes": (folder / path).stat().st_size, "sha256": digest}
+
+
+def write_golden(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
+    """Write the inputs and the artifact's outputs on them as ``golden.npz``."""
+    arrays = {f"input.{name}": array for name, array in inputs.items()}
+    arrays |= {f"output.{name}": array for name, array in outputs.items()}
+    np.savez(folder / GOLDEN, **arrays)  # type: ignore[arg-type]
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``manifest.json``: the given facts and the hash of every file in the folder but the reports."""
+    paths = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    files = [file_entry(folder, path) for path in paths if path not in (MANIFEST, *_REPORTS)]
+    content = {"schema_version": SCHEMA_VERSION, **facts, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a bundle's manifest.
+
+    Raises UserError where there is none or it is of another form.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{folder}' is no bundle ({error})", "give the folder that edgeopt export wrote") from error
+    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
+    return manifest
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of ``verify``: files whose bytes differ, and the golden outputs' error against its bound."""
+
+    files: int
+    damaged: tuple[str, ...]
+    error: Error | None
+    bound: float | None
+    not_run: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every hash agrees and the artifact, where it could run, gave its golden outputs."""
+        runs = self.error is None or self.bound is None or self.error.relative <= self.bound
+        return not self.damaged and runs
+
+
+def verify(folder: Path | str) -> Verification:
+    """Check a bundle: hashes of all files, then its golden outputs by running the artifact.
+
+    Raises UserError where the folder is no bundle.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    damaged = tuple(entry["path"] for entry in manifest["files"] if not _is_intact(folder, entry))
+    if damaged:
+        return Verification(len(manifest["files"]), damaged, None, None, "files differ from the manifest")
+    if manifest["golden"]["not_run"] is not None:
+        return Verification(len(manifest["files"]), (), None, None, manifest["golden"]["not_run"])
+    target, options = restore(manifest)
+    probe = target.probe()
+    if not probe.found:
+        return Verification(len(manifest["files"]), (), None, None, f"{target.name} is missing: {probe.install}")
+    inputs, expected = read_golden(folder)
+    session = target.open(folder, options)
+    try:
+        error = compare(expected, session.run(inputs))
+    finally:
+        session.close()
+    return Verification(len(manifest["files"]), (), error, manifest["golden"]["bound"])
+
+
+def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:
+    """Return the target and options that a manifest names."""
+    chosen = manifest["target"]
+    target = resolve(f"{chosen['name']}:{chosen['device']}")
+    return target, target.Options(**chosen["options"])
+
+
+def read_golden(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return a bundle's golden inputs and outputs."""
+    arrays = load_sample(folder / GOLDEN)
+    inputs = {k.removeprefix("input."): v for k, v in arrays.items() if k.startswith("input.")}
+    outputs = {k.removeprefix("output."): v for k, v in arrays.items() if k.startswith("output.")}
+    return inputs, outputs
+
+
+def _is_intact(folder: Path, entry: Mapping[str, Any]) -> bool:
+    path = folder / entry["path"]
+    inside = path.resolve().is_relative_to(folder.resolve())
+    return inside and path.is_file() and file_entry(folder, entry["path"])["sha256"] == entry["sha256"]

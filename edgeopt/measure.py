@@ -1,0 +1,91 @@
+"""Cost of one inference: warm-up detected, runs until stable, several sessions alternately."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeopt.target import Arrays, Session
+
+UNSTABLE_CV = 0.025
+"""Coefficient of variation above which a latency is called unstable."""
+
+_WINDOW = 5
+_DRIFT = 0.02
+
+
+@dataclass(frozen=True)
+class MeasurePlan:
+    """How long to measure. ``warmup``: runs not counted, detected where None; times in seconds, per session."""
+
+    warmup: int | None = None
+    min_runs: int = 20
+    max_runs: int = 5000
+    min_seconds: float = 0.5
+    max_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Costs of single inferences in the session's unit, CPU time beside them, and the warm-up runs before."""
+
+    costs: tuple[float, ...]
+    cpu: tuple[float, ...]
+    warmup: int
+
+    @property
+    def cv(self) -> float:
+        """Standard deviation over mean."""
+        return float(np.std(self.costs) / np.mean(self.costs)) if np.mean(self.costs) else 0.0
+
+
+def measure(sessions: Mapping[str, Session], inputs: Arrays, plan: MeasurePlan | None = None) -> dict[str, Timing]:
+    """Measure sessions alternately, one inference each in turn, so that drift of the machine hits all alike."""
+    plan = plan or MeasurePlan()
+    warmups = {name: _warm_up(session, inputs, plan) for name, session in sessions.items()}
+    costs: dict[str, list[float]] = {name: [] for name in sessions}
+    cpu: dict[str, list[float]] = {name: [] for name in sessions}
+    start = time.perf_counter()
+    while not _is_enough(list(costs.values()), (time.perf_counter() - start) / len(sessions), plan):
+        for name, session in sessions.items():
+            cost, cpu_cost = session.cost(inputs)
+            costs[name].append(cost)
+            cpu[name].append(cpu_cost)
+        if all(session.is_deterministic for session in sessions.values()):
+            break
+    return {name: Timing(tuple(costs[name]), tuple(cpu[name]), warmups[name]) for name in sessions}
+
+
+def _warm_up(session: Session, inputs: Arrays, plan: MeasurePlan) -> int:
+    """Run until the median of a window of runs no longer falls by more than a twentieth."""
+    if session.is_deterministic:
+        return 0
+    if plan.warmup is not None:
+        for _ in range(plan.warmup):
+            session.run(inputs)
+        return plan.warmup
+    runs, before = 0, float("inf")
+    start = time.perf_counter()
+    while True:
+        median = float(np.median([session.cost(inputs)[0] for _ in range(_WINDOW)]))
+        runs += _WINDOW
+        if median > 0.95 * before or time.perf_counter() - start > plan.max_seconds:
+            return runs
+        before = median
+
+
+def _is_enough(costs: Sequence[Sequence[float]], seconds: float, plan: MeasurePlan) -> bool:
+    runs = len(costs[0])
+    if runs >= plan.max_runs or (runs and seconds >= plan.max_seconds):
+        return True
+    return runs >= plan.min_runs and seconds >= plan.min_seconds and all(map(_is_stable, costs))
+
+
+def _is_stable(costs: Sequence[float]) -> bool:
+    """Whether both halves of the runs have the same median within two percent."""
+    half = len(costs) // 2
+    first, second = float(np.median(costs[:half])), float(np.median(costs[half:]))
+    return abs(first - second) <= _DRIFT * first
