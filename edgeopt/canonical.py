@@ -162,7 +162,7 @@ def _matmul(program: Program, node: fx.Node) -> None:
 def _linear(program: Program, node: fx.Node, x: Any, matrix: Any, bias: Any = None) -> None:
     """Replace ``x @ matrix + bias`` where the matrix is a constant of two dimensions, perhaps repeated."""
     source = _unrepeated(matrix)
-    is_transposed = source.target is aten.permute.default
+    is_transposed = source.target is aten.permute.default and source.args[1] == [1, 0]
     constant = program.constant(source.args[0] if is_transposed else source)
     if constant is None or constant.dim() != 2 or not constant.is_floating_point():
         return
