@@ -1,0 +1,67 @@
+"""What was computed before, found by the content of what it was computed from.
+
+The key hashes the program (operators, constants), the data, the method and edgeopt's version: a changed byte in any
+of them is another key. Files are written beside their place and renamed, so that a kill leaves the old one or the
+new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import edgeopt
+from edgeopt.program import Program
+
+
+def program_digest(program: Program) -> str:
+    """Return the SHA-256 of a program's operators and constants."""
+    digest = hashlib.sha256(program.text().encode())
+    for name, tensor in sorted(program.constants.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return where results are kept: ``$XDG_CACHE_HOME/edgeopt/calibration``, by default under ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeopt" / "calibration"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Place of one result and of the half-way state that leads to it."""
+
+    folder: Path
+    key: str
+
+    @classmethod
+    def of(cls, folder: Path, model: str, data: str, method: str) -> Entry:
+        """Return the entry of these contents; hashes are hexadecimal."""
+        parts = "\n".join((model, data, method, edgeopt.__version__))
+        return cls(folder, hashlib.sha256(parts.encode()).hexdigest())
+
+    @property
+    def result(self) -> Path:
+        """The finished result."""
+        return self.folder / f"{self.key}.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The half-way state."""
+        return self.folder / f"{self.key}.partial.json"
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all, even when the process or the machine dies."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)

@@ -1,0 +1,93 @@
+"""Reading ``.npy`` and ``.npz`` row by row, so that memory does not grow with the number of samples."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from edgeopt.errors import UserError
+
+
+def stream_npy(stream: IO[bytes], source: str) -> Iterator[np.ndarray]:
+    """Yield the rows (along axis 0) of an array in ``.npy`` format, reading no more than one at a time.
+
+    Raises UserError where it is no array, holds Python objects, lies in Fortran order, or ends too early.
+    """
+    shape, dtype = _header(stream, source)
+    row_shape = shape[1:]
+    size = dtype.itemsize * int(np.prod(row_shape, dtype=np.int64))
+    for index in range(shape[0]):
+        content = stream.read(size)
+        if len(content) != size:
+            raise UserError(f"{source} ends inside sample {index} of {shape[0]}", "write the file again")
+        yield np.frombuffer(content, dtype).reshape(row_shape)
+
+
+def stream_npz(file: Path, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the rows of the named arrays together; arrays that the file lacks are left out.
+
+    Raises UserError where the arrays have different numbers of rows.
+    """
+    with ExitStack() as stack:
+        archive = stack.enter_context(_open(file))
+        present = [name for name in names if f"{name}.npy" in archive.namelist()]
+        streams = [stack.enter_context(archive.open(f"{name}.npy")) for name in present]
+        if not present:
+            raise UserError(f"{file} has no array named {' or '.join(names)}", "name the arrays as the inputs")
+        lengths = {npy_shape(file, name)[0] for name in present}
+        if len(lengths) > 1:
+            raise UserError(f"{file} has arrays of {sorted(lengths)} samples", "give each input the same number")
+        rows = [stream_npy(s, f"{file}:{name}") for s, name in zip(streams, present, strict=True)]
+        for values in zip(*rows, strict=True):
+            yield dict(zip(present, values, strict=True))
+
+
+def npz_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the named arrays of an ``.npz`` whole; those it lacks are left out."""
+    with _open(file) as archive:
+        present = [name for name in names if f"{name}.npy" in archive.namelist()]
+        found = {}
+        for name in present:
+            with archive.open(f"{name}.npy") as stream:
+                found[name] = np.stack(list(stream_npy(stream, f"{file}:{name}")))
+        return found
+
+
+def npy_shape(file: Path, name: str) -> tuple[int, ...]:
+    """Return the shape of a ``.npy``, or of the array ``name`` of an ``.npz``, from its header."""
+    if file.suffix == ".npy":
+        with file.open("rb") as stream:
+            return _header(stream, str(file))[0]
+    with _open(file) as archive:
+        if f"{name}.npy" not in archive.namelist():
+            raise UserError(f"{file} has no array named {name}", "name the arrays as the inputs")
+        with archive.open(f"{name}.npy") as stream:
+            return _header(stream, f"{file}:{name}")[0]
+
+
+def _open(file: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{file} is no .npz archive: {error}", "write it with numpy.savez") from error
+
+
+def _header(stream: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{source} is no array in .npy format: {error}", "write it with numpy.save") from error
+    if dtype.hasobject:
+        raise UserError(f"{source} holds Python objects", "store plain numbers")
+    if not shape:
+        raise UserError(f"{source} is a single number", "samples lie along axis 0")
+    if fortran and len(shape) > 1:
+        raise UserError(f"{source} lies in Fortran order", "store numpy.ascontiguousarray(array)")
+    return shape, dtype
