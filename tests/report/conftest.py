@@ -46,7 +46,8 @@ def _error(relative: float, sqnr_db: float) -> OutputError:
 
 
 def _latency(median: float, seed: int, layers: tuple[LayerTime, ...] = ()) -> Latency:
-    values = sorted(median * random.Random(seed).lognormvariate(0, 0.02) for _ in range(400))
+    chance = random.Random(seed)
+    values = sorted(median * chance.lognormvariate(0, 0.02) for _ in range(400))
     mean = sum(values) / len(values)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
     return Latency(

@@ -1,0 +1,91 @@
+"""What a report is made of. Texts are ready to read; plots are data, drawn by whoever shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tone = Literal["plain", "good", "bad"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure that is read at a glance."""
+
+    label: str
+    value: str
+    detail: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: figures align right, code is set in a fixed-width face."""
+
+    title: str
+    kind: Literal["text", "figure", "code"] = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of ready texts.
+
+    ``detail``: for those who look closer; left out of the terminal, folded away elsewhere where long.
+    ``plotted``: a plot of the section shows the same; left out where plots are drawn.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    detail: bool = False
+    plotted: bool = False
+
+
+@dataclass(frozen=True)
+class ErrorSteps:
+    """Relative error after each step, on a logarithmic axis, with the bound that exact steps keep."""
+
+    title: str
+    alt: str
+    steps: tuple[str, ...]
+    values: tuple[float, ...]
+    bound: float
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Histograms over one axis, one for each named series of single costs, with its median marked."""
+
+    title: str
+    alt: str
+    unit: str
+    series: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars: label, length and the text that gives the length."""
+
+    title: str
+    alt: str
+    bars: tuple[tuple[str, float, str], ...]
+
+
+Plot = ErrorSteps | Distribution | Bars
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a report: a leading sentence, then what backs it.
+
+    ``detail``: for those who look closer; left out of the terminal.
+    """
+
+    id: str
+    title: str
+    lead: str
+    facts: tuple[Fact, ...] = ()
+    items: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    detail: bool = False

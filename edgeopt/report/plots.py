@@ -1,0 +1,166 @@
+"""Plots as inline SVG: text stays text, colours follow the page's scheme, equal data gives equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
+
+from edgeopt.report import figures
+from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 4.6
+"""Inches; small, so that text stays readable where a phone shrinks the plot."""
+BINS = 40
+LABEL = 44
+"""Most characters of a label."""
+
+# Stand-ins that matplotlib draws with; the page's CSS variables take their place.
+INK, MUTED, GRID, FIRST, SECOND, BAD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    FIRST: "var(--accent)",
+    SECOND: "var(--second)",
+    BAD: "var(--bad)",
+}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edgeopt",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2,
+}
+
+
+def svg(plot: Plot) -> str:
+    """Return ``plot`` as an ``<svg>`` element that carries its alternative text."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, _height(plot)), layout="constrained")
+        axes = figure.subplots()
+        _DRAW[type(plot)](plot, axes)
+        return _inline(figure, plot)
+
+
+def _height(plot: Plot) -> float:
+    return 0.3 + 0.42 * len(plot.bars) if isinstance(plot, Bars) else 2.7
+
+
+def _draw_error_steps(plot: ErrorSteps, axes: Axes) -> None:
+    shown = [value for value in (*plot.values, plot.bound) if value > 0 and math.isfinite(value)]
+    # Zero and infinity have no place on a logarithmic axis: they stand at its ends, marked as what they are.
+    low, high = min(shown) / 20, max(shown) * 8
+    heights = [low if value == 0 else value if math.isfinite(value) else high for value in plot.values]
+    places = range(len(heights))
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
+    axes.set_ylim(low / 2, high * 2)
+    axes.axhline(plot.bound, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.text(len(heights) - 0.6, plot.bound * 1.25, f"bound of exact passes {plot.bound:.0e}", ha="right", color=MUTED)
+    axes.plot(places, heights, color=FIRST, marker="o", markersize=7)
+    told = ""
+    for place, height, value in zip(places, heights, plot.values, strict=True):
+        text = "equal" if value == 0 else figures.scientific(value)
+        if text != told:
+            colour = INK if math.isfinite(value) else BAD
+            axes.annotate(text, (place, height), (0, 9), textcoords="offset points", ha="center", color=colour)
+        told = text
+    crowded = len(heights) > 4 or max(map(len, plot.steps)) > 14
+    axes.set_xticks(list(places), [_short(step, 24) for step in plot.steps], rotation=30 if crowded else 0)
+    if crowded:
+        axes.set_xticklabels(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.6, len(heights) - 0.4)
+    axes.minorticks_off()
+    axes.tick_params(length=0)
+    axes.grid(axis="y")
+
+
+def _draw_distribution(plot: Distribution, axes: Axes) -> None:
+    values = sorted(value for _, samples in plot.series for value in samples)
+    # The slowest hundredth would squeeze the rest into a few bins; it is counted in the last one.
+    low, high = values[0], max(values[math.ceil(0.99 * len(values)) - 1], values[0] * 1.001)
+    edges = [low + (high - low) * i / BINS for i in range(BINS + 1)]
+    for (name, samples), colour in zip(plot.series, (FIRST, SECOND), strict=False):
+        clipped = [min(value, high) for value in samples]
+        median = sorted(samples)[len(samples) // 2]
+        label = f"{name}, median {figures.cost(median, plot.unit)}"
+        axes.hist(clipped, edges, histtype="stepfilled", color=colour, alpha=0.5, label=label)
+        axes.axvline(median, color=colour, linewidth=1.6)
+    axes.set_xlabel(f"{plot.unit}, the slowest 1 % in the last bar")
+    axes.set_ylabel("runs")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1, frameon=False, borderpad=0, handlelength=1)
+    axes.tick_params(length=0)
+    axes.grid(axis="y")
+
+
+def _draw_bars(plot: Bars, axes: Axes) -> None:
+    longest = max(length for _, length, _ in plot.bars) or 1.0
+    for place, (label, length, text) in enumerate(plot.bars):
+        axes.barh(place, longest, height=0.3, color=GRID)
+        axes.barh(place, length, height=0.3, color=FIRST)
+        axes.text(0, place - 0.25, _short(label), va="bottom")
+        axes.text(longest, place - 0.25, text, va="bottom", ha="right", color=MUTED)
+    axes.set_ylim(len(plot.bars) - 0.75, -0.85)
+    axes.set_xlim(0, longest)
+    axes.set_axis_off()
+
+
+_DRAW: dict[type, Callable[[Any, Axes], None]] = {
+    ErrorSteps: _draw_error_steps,
+    Distribution: _draw_distribution,
+    Bars: _draw_bars,
+}
+
+
+def _short(label: str, most: int = LABEL) -> str:
+    if len(label) <= most:
+        return label
+    return f"{label[: most // 2 - 1]}…{label[-most // 2 :]}"
+
+
+def _inline(figure: Figure, plot: Plot) -> str:
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
+    text = buffer.getvalue()
+    view = re.search(r'viewBox="[^"]+"', text)
+    assert view is not None
+    body = text[text.index(">", view.end()) + 1 :]
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    body = re.sub(r"font-family: [^;\"]*; ", "", body)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, variable)
+    return f'<svg {view.group()} role="img" aria-label={quoteattr(plot.alt)}>{_own_ids(body, plot)}'
+
+
+def _own_ids(body: str, plot: Plot) -> str:
+    prefix = "p" + hashlib.sha256(repr(plot).encode()).hexdigest()[:8]
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    return re.sub(r'(href="|url\()#', rf"\1#{prefix}-", body)

@@ -1,0 +1,18 @@
+"""Nodes that run elsewhere or otherwise than asked."""
+
+from __future__ import annotations
+
+from edgeopt.report import figures
+from edgeopt.report.blocks import Column, Section, Table
+from edgeopt.report.run import Run
+
+
+def fallbacks(run: Run) -> Section | None:
+    """Return the nodes with reasons."""
+    if not run.fallbacks:
+        return None
+    columns = (Column("Node", "code"), Column("Operator", "code"), Column("Reason"), Column("Share", "figure"))
+    rows = tuple((one.node, one.op, one.reason, figures.percent(one.share)) for one in run.fallbacks)
+    number = len(rows)
+    lead = f"{number} node{'s run' if number != 1 else ' runs'} elsewhere or otherwise than asked."
+    return Section("fallbacks", "Fallbacks", lead, tables=(Table(columns, rows),))

@@ -1,0 +1,79 @@
+"""What was done, pass by pass, what was left alone and why, and the error after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgeopt.report import figures
+from edgeopt.report.blocks import Column, ErrorSteps, Section, Table
+from edgeopt.report.run import PassEntry, Run
+
+EXACT_BOUND = 1e-5
+"""The ledger's bound, repeated because reading a report needs no torch."""
+
+NODES_NAMED = 3
+
+
+def passes(run: Run) -> Section:
+    """Return the passes, what they refused, and a plot of the error after each."""
+    changed = sum(entry.changed for entry in run.passes)
+    refused = sum(len(entry.refused) for entry in run.passes)
+    lead = f"{len(run.passes)} passes ran, {changed} changed the program"
+    lead += f"; {refused} place{'s were' if refused != 1 else ' was'} left alone, with reasons." if refused else "."
+    columns = (
+        Column("Pass", "code"),
+        Column("Kind"),
+        Column("Applied", "figure"),
+        Column("Refused", "figure"),
+        Column("Relative error", "figure"),
+        Column("SQNR", "figure"),
+        Column("Time", "figure"),
+    )
+    rows = tuple(_pass_row(entry) for entry in run.passes)
+    tables = (Table(columns, rows), *_rules(run.passes), *_refusals(run.passes))
+    return Section("passes", "Passes", lead, tables=tables, plots=_error_plot(run))
+
+
+def _pass_row(entry: PassEntry) -> tuple[str, ...]:
+    return (
+        entry.name,
+        entry.kind,
+        str(entry.applied),
+        str(len(entry.refused)),
+        figures.relative(entry.error),
+        figures.sqnr(entry.error),
+        figures.cost(entry.seconds * 1e3, "ms"),
+    )
+
+
+def _rules(passes: Iterable[PassEntry]) -> tuple[Table, ...]:
+    rows = tuple((entry.name, rule, str(count)) for entry in passes for rule, count in entry.rules.items())
+    columns = (Column("Pass", "code"), Column("Rule", "code"), Column("Applied", "figure"))
+    return (Table(columns, rows, "Rules applied", detail=True),) if rows else ()
+
+
+def _refusals(passes: Iterable[PassEntry]) -> tuple[Table, ...]:
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for entry in passes:
+        for refusal in entry.refused:
+            nodes.setdefault((refusal.rule, refusal.reason), []).append(refusal.node)
+    columns = (Column("Rule", "code"), Column("Reason"), Column("Nodes", "code"))
+    rows = tuple((rule, reason, _names(places)) for (rule, reason), places in nodes.items())
+    return (Table(columns, rows, "Left alone, and why"),) if rows else ()
+
+
+def _names(nodes: Sequence[str]) -> str:
+    named = ", ".join(nodes[:NODES_NAMED])
+    return named if len(nodes) <= NODES_NAMED else f"{named} and {len(nodes) - NODES_NAMED} more"
+
+
+def _error_plot(run: Run) -> tuple[ErrorSteps, ...]:
+    measured = [(entry.name, entry.error.relative) for entry in run.passes if entry.error is not None]
+    if run.error is not None:
+        measured.append(("artifact", run.error.relative))
+    if not measured:
+        return ()
+    told = "; ".join(f"{name} {figures.scientific(value)}" for name, value in measured)
+    steps, values = zip(*measured, strict=True)
+    title = "Relative error after each pass, and of the artifact as it runs"
+    return (ErrorSteps(title, f"{title}: {told}.", steps, values, EXACT_BOUND),)
