@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -111,6 +113,16 @@ def to_exported(program: Program) -> ExportedProgram:
         module_call_graph=[ModuleCallEntry("", signature)],
         constants={},
     )
+
+
+def save(program: Program, path: Path) -> None:
+    """Save a program as a torch.export archive, without source lines or machine paths."""
+    exported = to_exported(program)
+    for node in exported.graph.nodes:
+        node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch asks for example inputs
+        torch.export.save(exported, path)
 
 
 def _input_spec(name: str, is_constant: bool) -> InputSpec:

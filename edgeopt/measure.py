@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeopt.target import Arrays, Session
+from edgeopt.target import Arrays, Session, Unit
 
 UNSTABLE_CV = 0.025
 """Coefficient of variation above which a latency is called unstable."""
@@ -32,6 +32,7 @@ class MeasurePlan:
 class Timing:
     """Costs of single inferences in the session's unit, CPU time beside them, and the warm-up runs before."""
 
+    unit: Unit
     costs: tuple[float, ...]
     cpu: tuple[float, ...]
     warmup: int
@@ -56,7 +57,10 @@ def measure(sessions: Mapping[str, Session], inputs: Arrays, plan: MeasurePlan |
             cpu[name].append(cpu_cost)
         if all(session.is_deterministic for session in sessions.values()):
             break
-    return {name: Timing(tuple(costs[name]), tuple(cpu[name]), warmups[name]) for name in sessions}
+    return {
+        name: Timing(session.unit, tuple(costs[name]), tuple(cpu[name]), warmups[name])
+        for name, session in sessions.items()
+    }
 
 
 def _warm_up(session: Session, inputs: Arrays, plan: MeasurePlan) -> int:

@@ -6,6 +6,7 @@ command line's flags and the TOML's keys), its pipeline (steps with reasons) and
 
 from __future__ import annotations
 
+import platform
 import time
 import tomllib
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec
 
 Arrays = Mapping[str, np.ndarray]
+Unit = Literal["ms", "instructions"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Artifact:
 class Session(ABC):
     """A loaded artifact, ready to run."""
 
-    unit: ClassVar[Literal["ms", "instructions"]] = "ms"
+    unit: ClassVar[Unit] = "ms"
     is_deterministic: ClassVar[bool] = False
     """Whether one inference costs the same every time, as instructions do in an emulator."""
 
@@ -121,6 +123,8 @@ class Target(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[TargetOptions]] = TargetOptions
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    golden_bounds: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "bf16": 3e-2}
+    """Largest relative error, by precision, at which another machine's outputs still verify."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -153,6 +157,14 @@ class Target(ABC):
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the artifact that ``compile`` left in ``folder``."""
 
+    def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
+        """Return which executed layers did not run as asked; none unless a target says otherwise."""
+        return ()
+
+    def hardware(self) -> str:
+        """Return the name of what runs the artifact: this machine's processor unless a target says otherwise."""
+        return processor_name()
+
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option's value is not legal here."""
         if options.precision not in self.precisions:
@@ -162,6 +174,16 @@ class Target(ABC):
             )
         if options.threads < 1:
             raise UserError(f"threads is {options.threads}", "give at least one thread")
+
+
+def processor_name() -> str:
+    """Return this machine's processor as the operating system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _device(name: str, content: dict[str, Any]) -> Device:

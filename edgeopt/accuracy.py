@@ -1,0 +1,56 @@
+"""Accuracy on labelled samples: the original's and the artifact's, and how often they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeopt.calib.data import CalibrationData
+from edgeopt.errors import UserError
+from edgeopt.target import Arrays
+
+Runner = Callable[[Arrays], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class AccuracyResult:
+    """Top-1 accuracy of both and the share of samples on which their classes agree, each 0 to 1."""
+
+    metric: str
+    samples: int
+    original: float
+    exported: float
+    agreement: float
+
+
+def classes(data: CalibrationData, run: Runner) -> np.ndarray:
+    """Return the class of the first output (its largest entry along the last axis) for each sample."""
+    return np.array([_top1(next(iter(run(sample).values()))) for sample in data])
+
+
+def accuracy(labels: np.ndarray, original: np.ndarray, exported: np.ndarray) -> AccuracyResult:
+    """Compare predicted classes with labels and with each other.
+
+    Raises UserError where the number of labels is not that of the samples.
+    """
+    if len(labels) != len(original):
+        raise UserError(f"the data holds {len(labels)} labels for {len(original)} samples", "give one label a sample")
+    return AccuracyResult(
+        "top-1",
+        len(labels),
+        float(np.mean(original == labels)),
+        float(np.mean(exported == labels)),
+        float(np.mean(original == exported)),
+    )
+
+
+def _top1(output: np.ndarray) -> int:
+    # A fixed batch holds copies of one sample: its first row speaks for all.
+    if output.ndim != 2:
+        raise UserError(
+            f"accuracy needs an output of shape batch x classes, the first output has rank {output.ndim}",
+            "leave out the labels, or make the class scores the first output",
+        )
+    return int(output[0].argmax())

@@ -1,0 +1,143 @@
+"""export(): load, verify, rewrite, compile, run what was compiled, compare, measure, and leave a bundle."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from edgeopt.accuracy import accuracy, classes
+from edgeopt.bundle import staged
+from edgeopt.compare import ErrorSum
+from edgeopt.errors import EdgeoptError, ToolchainMissing, Unsupported, UserError
+from edgeopt.evidence import OnStep, Outcome, Prepared, Request
+from edgeopt.inputs import Sample
+from edgeopt.load import load
+from edgeopt.measure import Timing, measure
+from edgeopt.options import ExportOptions, split_options
+from edgeopt.prepare import prepare
+from edgeopt.program import Program
+from edgeopt.record import write_bundle
+from edgeopt.registry import resolve
+from edgeopt.report.run import Run
+from edgeopt.target import Artifact, Session
+
+PROFILED_RUNS = 10
+
+
+def export(
+    model: nn.Module | ExportedProgram | str | os.PathLike[str],
+    target: str = "cpu",
+    output: str | os.PathLike[str] = "build",
+    options: ExportOptions | None = None,
+    on_step: OnStep | None = None,
+    **overrides: Any,
+) -> Run:
+    """Export a model to a target and leave a verified, measured bundle in ``output``.
+
+    ``overrides`` are fields of ExportOptions, of its parts, or of the target's options: ``precision="bf16"``,
+    ``inputs={"x": array}``, ``max_latency=2.0``. ``on_step`` is told what happens. Returns the record that
+    ``report.json`` holds; ``run.ok`` says whether all stated limits hold.
+
+    Raises UserError for input or options that cannot be used, Unsupported where the target cannot place a
+    node, ToolchainMissing, and PassError where a pass broke its word.
+    """
+    chosen = resolve(target)
+    request = Request(chosen, *split_options(chosen, options or ExportOptions(), overrides))
+    probe = chosen.probe()
+    if not probe.found:
+        raise ToolchainMissing(f"the toolchain of target '{chosen.name}'", probe.install or "see edgeopt doctor")
+    return _export(model, request, Path(output), on_step or (lambda step: None))
+
+
+def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
+    target, target_options = request.target, request.target_options
+    on_step("loading the model")
+    loaded = load(model, request.options.load)
+    prepared = prepare(loaded, request, output, on_step)
+    if placements := target.unsupported(prepared.program, target_options):
+        raise Unsupported(target.name, placements, "choose another target, or replace these operators")
+    with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
+        on_step(f"compiling for {target.name}")
+        artifact = target.compile(prepared.program, folder, target_options)
+        plain, warnings = _compile_plain(loaded.program, request, Path(scratch), on_step)
+        outcome = _try(folder, plain, prepared, request, on_step)
+        _check_fallbacks(artifact, outcome, request)
+        on_step("writing the bundle")
+        outcome = replace(outcome, warnings=(*warnings, *outcome.warnings))
+        return write_bundle(request, loaded, prepared, artifact, outcome, folder)
+
+
+def _compile_plain(
+    original: Program, request: Request, folder: Path, on_step: OnStep
+) -> tuple[Path | None, tuple[str, ...]]:
+    """Compile the original without any pass, to compare with; a failure is a warning."""
+    if not request.options.baseline:
+        return None, ()
+    on_step("compiling the plain export to compare with")
+    try:
+        request.target.compile(original, folder, request.target_options)
+    except EdgeoptError as error:
+        return None, (f"no baseline: the plain export fails ({error.message})",)
+    return folder, ()
+
+
+def _try(folder: Path, plain: Path | None, prepared: Prepared, request: Request, on_step: OnStep) -> Outcome:
+    """Run what was compiled, where it can run here."""
+    on_step("running the artifact")
+    try:
+        session = request.target.open(folder, request.target_options)
+    except ToolchainMissing as missing:
+        return Outcome(not_run=f"{missing.message} ({missing.hint})")
+    try:
+        return _observe(session, plain, prepared, request, on_step)
+    finally:
+        session.close()
+
+
+def _observe(session: Session, plain: Path | None, prepared: Prepared, request: Request, on_step: OnStep) -> Outcome:
+    total = ErrorSum()
+    outputs = [session.run(sample) for sample in prepared.samples]
+    for expected, got in zip(prepared.reference, outputs, strict=True):
+        total.add(expected, got)
+    reached = None
+    if prepared.labelled is not None:
+        on_step("running the artifact on the labelled data")
+        exported = classes(prepared.labelled.data, session.run)
+        reached = accuracy(prepared.labelled.labels, prepared.labelled.original, exported)
+    on_step("measuring")
+    timings = _measure(session, plain, prepared.samples[0], request)
+    on_step("profiling layers")
+    layers = session.layers(prepared.samples[0], PROFILED_RUNS)
+    return Outcome(
+        outputs=outputs[0],
+        error=total.result(),
+        accuracy=reached,
+        timing=timings["artifact"],
+        baseline=timings.get("plain"),
+        layers=layers,
+        fallbacks=request.target.fallbacks(layers, request.target_options),
+    )
+
+
+def _measure(session: Session, plain: Path | None, sample: Sample, request: Request) -> dict[str, Timing]:
+    plan = request.options.measure
+    if plain is None:
+        return measure({"artifact": session}, sample, plan)
+    other = request.target.open(plain, request.target_options)
+    try:
+        return measure({"artifact": session, "plain": other}, sample, plan)
+    finally:
+        other.close()
+
+
+def _check_fallbacks(artifact: Artifact, outcome: Outcome, request: Request) -> None:
+    fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
+    if request.options.strict and fallbacks:
+        lines = "".join(f"\n  {f.node} ({f.op}): {f.reason}" for f in fallbacks)
+        raise UserError(f"{len(fallbacks)} fallback(s) under --strict:{lines}", "export without --strict")

@@ -1,0 +1,98 @@
+"""From a loaded model to a program ready to compile: verification inputs, passes, the original's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edgeopt.accuracy import classes
+from edgeopt.calib.data import open_data
+from edgeopt.cost import count_macs
+from edgeopt.errors import PassError, UserError
+from edgeopt.evidence import Labelled, OnStep, Prepared, Request
+from edgeopt.exported import save
+from edgeopt.inputs import Sample, verification_samples
+from edgeopt.ledger import Ledger
+from edgeopt.load import Loaded
+from edgeopt.pipeline import Pass, PassRecord, Pipeline
+from edgeopt.program import Program
+from edgeopt.registry import pass_class
+
+
+def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> Prepared:
+    """Run the passes under the ledger.
+
+    Raises PassError where a pass breaks its word; the program before it is kept beside ``output``.
+    """
+    original, options = loaded.program, request.options
+    samples = verification_samples(original, loaded.example or None, options.samples, options.seed)
+    ledger = Ledger(original, samples)
+    for sample, outputs in zip(samples, ledger.reference, strict=True):
+        _refuse_nan(sample, outputs)
+    try:
+        program, records = Pipeline(build_passes(request), ledger, _observer(options.dump, on_step)).run(original)
+    except PassError as failure:
+        raise _keep_last_good(failure, output) from failure
+    labelled = _labelled(original, request, on_step)
+    macs = sum(count_macs(original, samples[0]).values())
+    return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled)
+
+
+def build_passes(request: Request) -> list[Pass]:
+    """Return the target's passes and the added ones, without the skipped.
+
+    Raises UserError where a name is unknown.
+    """
+    options = request.options
+    passes = [step.build() for step in request.target.pipeline(request.target_options)]
+    passes += [pass_class(name)() for name in options.add_passes]
+    for name in set(options.skip_passes) - {p.name for p in passes}:
+        pass_class(name)  # raises where the name is unknown; a known one that does not run is skipped already
+    return [p for p in passes if p.name not in options.skip_passes]
+
+
+def _labelled(original: Program, request: Request, on_step: OnStep) -> Labelled | None:
+    options = request.options
+    if options.data is None:
+        return None
+    data = open_data(options.data, original.inputs, options.load.trust)
+    labels = data.labels()
+    if labels is None:
+        raise UserError(f"'{options.data}' holds no labels", "add an array 'labels' with the class of each sample")
+    on_step("running the original on the labelled data")
+    return Labelled(data, labels, classes(data, original.run))
+
+
+def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Program], None]:
+    """Return what reports each pass, and writes the program's text after it where ``dump`` names a folder."""
+    folder = Path(dump) if dump else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def observe(entry: PassRecord, program: Program) -> None:
+        on_step(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
+        if folder is not None:
+            (folder / f"{len(program.history):02d}-{entry.name}.txt").write_text(program.text(), "utf-8")
+
+    return observe
+
+
+def _keep_last_good(failure: PassError, output: Path) -> PassError:
+    if failure.last_good is None:
+        return failure
+    path = output.with_name(f"{output.name}.last-good.pt2")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(failure.last_good, path)
+    return PassError(f"{failure.message}; the program before it is in '{path}'", failure.hint, failure.last_good)
+
+
+def _refuse_nan(sample: Sample, outputs: Sample) -> None:
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            shapes = ", ".join(f"{k}: {'x'.join(map(str, v.shape))}" for k, v in sample.items())
+            raise UserError(
+                f"the original's output '{name}' is NaN on a verification input ({shapes})",
+                "give a sample that the model is meant for, with --sample FILE.npz",
+            )

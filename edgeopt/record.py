@@ -1,0 +1,175 @@
+"""From what an export knows to its Run record, golden file, manifest and reports."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from edgeopt.bundle import GOLDEN, REPORT, REPORT_HTML, file_entry, write_golden, write_manifest
+from edgeopt.evidence import Outcome, Prepared, Request
+from edgeopt.load import Loaded
+from edgeopt.measure import UNSTABLE_CV, Timing
+from edgeopt.options import described
+from edgeopt.report import run as form
+from edgeopt.report.render import to_html
+from edgeopt.target import Artifact, Layer
+
+
+def write_bundle(
+    request: Request, loaded: Loaded, prepared: Prepared, artifact: Artifact, outcome: Outcome, folder: Path
+) -> form.Run:
+    """Write golden file, manifest and reports beside the artifact in ``folder``; return the record."""
+    run = _run(request, loaded, prepared, artifact, outcome, folder)
+    if outcome.outputs is not None:
+        write_golden(folder, prepared.samples[0], outcome.outputs)
+    (folder / REPORT).write_text(run.to_json(), "utf-8")
+    (folder / REPORT_HTML).write_text(to_html(run), "utf-8")
+    _manifest(request, loaded, prepared, artifact, outcome, run, folder)
+    return run
+
+
+def _manifest(
+    request: Request,
+    loaded: Loaded,
+    prepared: Prepared,
+    artifact: Artifact,
+    outcome: Outcome,
+    run: form.Run,
+    folder: Path,
+) -> None:
+    target = request.target
+    bound = target.golden_bounds[request.target_options.precision]
+    facts = {
+        "source": {"name": loaded.source, "sha256": loaded.sha256, "format": loaded.format.value},
+        "target": {"name": target.name, "device": target.device.name, "options": vars(request.target_options)},
+        "options": run.options,
+        "passes": [{"name": r.name, "kind": r.kind, "changed": r.changed} for r in prepared.records],
+        "inputs": [str(spec) for spec in artifact.inputs],
+        "outputs": [str(spec) for spec in artifact.outputs],
+        "artifact": list(artifact.files),
+        "golden": {"file": GOLDEN, "bound": bound, "not_run": outcome.not_run},
+        "versions": run.versions,
+    }
+    write_manifest(folder, facts)
+
+
+def _run(
+    request: Request, loaded: Loaded, prepared: Prepared, artifact: Artifact, outcome: Outcome, folder: Path
+) -> form.Run:
+    files = tuple(form.File.model_validate(file_entry(folder, path)) for path in artifact.files)
+    fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
+    latency = _latency(outcome.timing, request, outcome.layers) if outcome.timing else None
+    baseline = None
+    if latency is not None and outcome.baseline is not None:
+        plain = _latency(outcome.baseline, request, ())
+        baseline = form.Baseline(latency=plain, speedup=plain.median / latency.median)
+    return form.Run(
+        model=_model(loaded, prepared),
+        target=_target(request, outcome),
+        passes=tuple(map(form.PassEntry.of, prepared.records)),
+        error=form.OutputError.model_validate(outcome.error) if outcome.error else None,
+        accuracy=form.Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
+        artifact=form.ArtifactFiles(files=files, memory=dict(artifact.memory)),
+        latency=latency,
+        baseline=baseline,
+        not_run=outcome.not_run,
+        fallbacks=tuple(form.FallbackEntry.model_validate(f) for f in fallbacks),
+        limits=_limits(request, outcome, latency, sum(file.bytes for file in files)),
+        warnings=(*outcome.warnings, *_latency_warnings(outcome)),
+        notes=artifact.notes,
+        options=described(request.options, request.target_options),
+        versions=_versions(request),
+    )
+
+
+def _model(loaded: Loaded, prepared: Prepared) -> form.Model:
+    program = loaded.program
+    return form.Model(
+        source=loaded.source,
+        sha256=loaded.sha256,
+        format=loaded.format.value,
+        parameters=program.parameters,
+        macs=prepared.macs,
+        inputs=tuple(map(str, program.inputs)),
+        outputs=tuple(map(str, program.outputs)),
+    )
+
+
+def _target(request: Request, outcome: Outcome) -> form.TargetUsed:
+    return form.TargetUsed(
+        name=request.target.name,
+        device=request.target.device.name,
+        precision_requested=request.target_options.precision,
+        precision_executed=form.executed_precision(outcome.layers),
+        hardware=request.target.hardware() if outcome.not_run is None else None,
+    )
+
+
+def _latency(timing: Timing, request: Request, layers: tuple[Layer, ...]) -> form.Latency:
+    costs = np.array(timing.costs)
+    p90, p95, p99 = (float(value) for value in np.percentile(costs, (90, 95, 99)))
+    return form.Latency(
+        unit=timing.unit,
+        runs=len(costs),
+        warmup=timing.warmup,
+        threads=request.target_options.threads,
+        min=float(costs.min()),
+        mean=float(costs.mean()),
+        median=float(np.median(costs)),
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        max=float(costs.max()),
+        cv=timing.cv,
+        cpu_median=float(np.median(timing.cpu)) if timing.unit == "ms" else None,
+        samples=timing.costs,
+        layers=_layer_times(layers),
+    )
+
+
+def _layer_times(layers: tuple[Layer, ...]) -> tuple[form.LayerTime, ...]:
+    total = sum(layer.median or 0.0 for layer in layers)
+    return tuple(
+        form.LayerTime(
+            name=layer.name,
+            type=layer.type,
+            precision=layer.precision,
+            median=layer.median,
+            share=layer.median / total if layer.median is not None and total else None,
+        )
+        for layer in layers
+    )
+
+
+def _limits(request: Request, outcome: Outcome, latency: form.Latency | None, size: int) -> tuple[form.Limit, ...]:
+    stated = request.options.limits
+    reached = outcome.accuracy.exported if outcome.accuracy else None
+    relative = outcome.error.relative if outcome.error else None
+    median = latency.median if latency else None
+    rows = [
+        ("max-latency", stated.max_latency, median, median is not None and median <= (stated.max_latency or 0)),
+        ("max-size", stated.max_size, size, size <= (stated.max_size or 0)),
+        ("min-accuracy", stated.min_accuracy, reached, reached is not None and reached >= (stated.min_accuracy or 0)),
+        ("max-error", stated.max_error, relative, relative is not None and relative <= (stated.max_error or 0)),
+    ]
+    return tuple(
+        form.Limit(name=name, limit=limit, value=value, ok=ok) for name, limit, value, ok in rows if limit is not None
+    )
+
+
+def _latency_warnings(outcome: Outcome) -> tuple[str, ...]:
+    timings = {"artifact": outcome.timing, "plain export": outcome.baseline}
+    return tuple(
+        f"the latency of the {name} varies by {timing.cv:.1%} (coefficient of variation, above {UNSTABLE_CV:.1%}): "
+        "close other programs, or measure longer with --max-seconds"
+        for name, timing in timings.items()
+        if timing is not None and timing.cv > UNSTABLE_CV
+    )
+
+
+def _versions(request: Request) -> dict[str, str]:
+    own = {"edgeopt": version("edgeopt"), "python": platform.python_version(), "torch": version("torch")}
+    return {**own, **request.target.probe().versions}
