@@ -14,15 +14,15 @@ from .reference import Window
 Shape = tuple[int, int, int]
 
 
-def patch_row(window: Window, channels: int) -> int:
-    """Bytes of one patch row, up to a multiple of 4: ``eo_patch_row``."""
-    return -(-window.kernel[1] * channels // 4) * 4
+def patch_bytes(window: Window, channels: int) -> int:
+    """Bytes of one patch, up to a multiple of 4: ``eo_patch_bytes``."""
+    return -(-window.kernel[0] * window.kernel[1] * channels // 4) * 4
 
 
 def conv2d_scratch(isa: str, window: Window, x: Shape, y: Shape, residual: bool) -> int:
     """Scratch bytes of ``eo_s8_conv2d__<isa>``."""
     if isa in ("dsp", "dsp16"):
-        return patch_row(window, x[2]) * (4 * window.kernel[0] + 2) + (2 * y[2] if residual else 0)
+        return 6 * patch_bytes(window, x[2]) + 8 + (2 * y[2] if residual else 0)
     return 0
 
 
@@ -40,22 +40,34 @@ def supports_depthwise(isa: str, window: Window, channels: int) -> bool:
 
 def depthwise_scratch(isa: str, window: Window, x: Shape, y: Shape) -> int:
     """Scratch bytes of ``eo_s8_depthwise_conv2d__<isa>``."""
+    if isa == "dsp":
+        return 32 * ((y[1] - 1) * window.stride[1] + 3)
     return 0
 
 
-def depthwise_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
-    """Least x - y of ``eo_s8_depthwise_conv2d__<isa>``."""
-    return _distance(window, x, y)
+def depthwise_distance(isa: str, window: Window, x: Shape, y: Shape) -> int | None:
+    """Least x - y of ``eo_s8_depthwise_conv2d__<isa>``.
+
+    The dsp kernel goes through all rows channel by channel: it runs at distance 0 exactly, or, where its outputs
+    overtake the rows that it still reads, not at all (None).
+    """
+    if isa != "dsp":
+        return _distance(window, x, y)
+    rounds = np.arange(-(-y[0] * window.stride[0] // 2))
+    written = np.minimum((rounds + 1) * (3 - window.stride[0]), y[0]) * y[1]
+    read = np.clip(2 * rounds + 4 - window.padding[0], 0, x[0]) * x[1]
+    fits = (written <= read) | (read == x[0] * x[1])
+    return 0 if fits.all() else None
 
 
 def _distance(window: Window, x: Shape, y: Shape, step: int = 1, before: bool = False) -> int:
     """For ``step`` pixels at a time in raster order; ``before``: all reads of a step precede its writes."""
-    rows, columns = np.arange(y[0]), np.arange(0, y[1], step)
+    rows, columns = np.arange(y[0]), np.arange(y[1])
     top = np.maximum(rows * window.stride[0] - window.padding[0], 0)[:, None]
     left = np.maximum(columns * window.stride[1] - window.padding[1], 0)[None, :]
     read_from = ((top * x[1] + left) * x[2]).reshape(-1)
-    still_read = np.minimum.accumulate(read_from[::-1])[::-1]
-    written = ((rows[:, None] * y[1] + np.minimum(columns + step, y[1])[None, :]) * y[2]).reshape(-1)
+    still_read = np.minimum.accumulate(read_from[::-1])[::-1][::step]
+    written = np.minimum(np.arange(step, y[0] * y[1] + step, step), y[0] * y[1]) * y[2]
     if before:
         written, still_read = written[:-1], still_read[1:]
     return int((written - still_read).max(initial=-(x[0] * x[1] * x[2])))

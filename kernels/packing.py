@@ -26,9 +26,14 @@ def _words(array: NDArray) -> Words:
     return np.ascontiguousarray(array).view("<i4")
 
 
+def _rows(weights: Weights, multiple: int) -> Weights:
+    """(out, ...) -> (out, k), k padded to ``multiple``."""
+    return _pad(weights.reshape(len(weights), -1), 1, multiple)
+
+
 def _records(weights: Weights, bias: Words, multiplier: Words) -> Words:
     """The scalar layout: bias, multiplier, then the weights of one output channel, channel after channel."""
-    rows = _words(_pad(weights.reshape(len(weights), -1), 1, 4))
+    rows = _words(_rows(weights, 4))
     return np.concatenate([bias[:, None], multiplier[:, None], rows], axis=1).reshape(-1)
 
 
@@ -50,19 +55,13 @@ def _pairs(weights: Weights) -> Words:
     return _words(wide.reshape(len(weights), -1, 2))
 
 
-def _patches(weights: Weights, multiple: int) -> Weights:
-    """(out, kh, kw, in) -> (out, kh * row), each row of the patch padded to a multiple of 4, the whole to ``multiple``."""
-    rows = _pad(weights.reshape(*weights.shape[:2], -1), 2, 4)
-    return _pad(rows.reshape(len(weights), -1), 1, multiple)
-
-
 def pack_conv2d(isa: str, weights: Weights, bias: Words, multiplier: Words) -> Words:
     """Block of ``eo_s8_conv2d__<isa>``; weights (out, kernel_h, kernel_w, in)."""
     match isa:
         case "scalar":
             return _records(weights, bias, multiplier)
         case "dsp16":
-            return _blocks(_pairs(_patches(weights, 4)), bias, multiplier, channels=4)
+            return _blocks(_pairs(_rows(weights, 4)), bias, multiplier, channels=4)
     raise ValueError(f"no packing for s8_conv2d/{isa}")
 
 
@@ -71,6 +70,10 @@ def pack_depthwise_conv2d(isa: str, weights: Weights, bias: Words, multiplier: W
     match isa:
         case "scalar":
             return _records(weights, bias, multiplier)
+        case "dsp":
+            columns = weights.swapaxes(1, 2).astype("<i2")
+            pairs = _words(np.concatenate([columns[..., :2], columns[..., 1:]], axis=1)).reshape(-1, 6)
+            return np.concatenate([bias[:, None], multiplier[:, None], pairs], axis=1).reshape(-1)
     raise ValueError(f"no packing for s8_depthwise_conv2d/{isa}")
 
 
@@ -79,4 +82,6 @@ def pack_linear(isa: str, weights: Weights, bias: Words, multiplier: Words) -> W
     match isa:
         case "scalar":
             return _records(weights, bias, multiplier)
+        case "dsp16":
+            return _blocks(_pairs(_rows(weights, 8)), bias, multiplier, channels=4)
     raise ValueError(f"no packing for s8_linear/{isa}")

@@ -73,17 +73,17 @@ typedef void eo_s8_conv2d_fn(const eo_window *g, const int8_t *x, const void *pa
                              void *scratch);
 eo_s8_conv2d_fn eo_s8_conv2d__scalar, eo_s8_conv2d__dsp, eo_s8_conv2d__dsp16, eo_s8_conv2d__mve;
 
-/* Row of a patch as the columns hold it: kernel_w * in_c bytes, up to a multiple of 4. */
-static inline size_t eo_patch_row(const eo_window *g) {
-    return ((size_t)g->kernel_w * g->in_c + 3) & ~(size_t)3;
+/* A patch as the columns hold it: kernel_h * kernel_w * in_c bytes, up to a multiple of 4. */
+static inline size_t eo_patch_bytes(const eo_window *g) {
+    return ((size_t)g->kernel_h * g->kernel_w * g->in_c + 3) & ~(size_t)3;
 }
 static inline size_t eo_s8_conv2d__scalar_scratch(const eo_window *g, int residual) {
     (void)g, (void)residual;
     return 0;
 }
-/* Two patches widened to int16, a row of each as int8, and with a residual two pixels of output. */
+/* Two patches widened to int16 and as int8, and with a residual two pixels of output. */
 static inline size_t eo_s8_conv2d__dsp_scratch(const eo_window *g, int residual) {
-    return eo_patch_row(g) * (4 * (size_t)g->kernel_h + 2) + (residual ? 2 * (size_t)g->out_c : 0);
+    return 6 * eo_patch_bytes(g) + 8 + (residual ? 2 * (size_t)g->out_c : 0);
 }
 static inline size_t eo_s8_conv2d__dsp16_scratch(const eo_window *g, int residual) {
     return eo_s8_conv2d__dsp_scratch(g, residual);
@@ -93,6 +93,15 @@ static inline size_t eo_s8_conv2d__dsp16_scratch(const eo_window *g, int residua
 typedef void eo_s8_depthwise_conv2d_fn(const eo_window *g, const int8_t *x, const void *packed, int8_t *y,
                                        void *scratch);
 eo_s8_depthwise_conv2d_fn eo_s8_depthwise_conv2d__scalar, eo_s8_depthwise_conv2d__dsp, eo_s8_depthwise_conv2d__mve;
+
+static inline size_t eo_s8_depthwise_conv2d__scalar_scratch(const eo_window *g) {
+    (void)g;
+    return 0;
+}
+/* Four channels of two pairs of rows, as words. */
+static inline size_t eo_s8_depthwise_conv2d__dsp_scratch(const eo_window *g) {
+    return 32 * ((size_t)(g->out_w - 1) * g->stride_w + 3);
+}
 
 /* Fully connected layer of one vector; in_features 1..32,768. */
 typedef void eo_s8_linear_fn(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y);

@@ -2,7 +2,7 @@
  *
  * Packed: for each 4 output channels (the last block is filled with zeros)
  *   int32 bias[4]; for each 4 patch values k0..k3: int16 pairs (k0,k2) of channels 0..3, then (k1,k3);
- *   int32 multiplier[4]. Rows of a patch are filled with zero weights up to a multiple of 4 values. */
+ *   int32 multiplier[4]. A patch is filled with zero weights up to a multiple of 4 values. */
 #include "../common/columns_dsp.h"
 #include "../common/requant.h"
 
@@ -121,18 +121,23 @@ static void two_pixels(const uint32_t *column __attribute__((unused)), const voi
 void eo_s8_conv2d__dsp16(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
                          void *scratch) {
     uint32_t *const column = scratch;
-    const uint32_t *const column_end = column + eo_patch_row(g) * g->kernel_h;
+    const uint32_t *const column_end = column + eo_patch_bytes(g);
     int8_t *const line = (int8_t *)scratch + eo_s8_conv2d__dsp_scratch(g, 0);
-    for (int oy = 0; oy < g->out_h; oy++)
-        for (int ox = 0; ox < g->out_w; ox += 2) {
-            const int step = ox + 1 < g->out_w; /* an odd last pixel is computed twice */
-            const size_t n = (size_t)(step + 1) * g->out_c;
-            int8_t *const out = add ? line : y;
-            eo_columns(g, x, oy, ox, step, column);
-            two_pixels(column, packed, out, out + step * g->out_c, column_end, g->out_zero, g->out_c);
-            eo_clamp_span(out, n, g->act_min, g->act_max);
-            if (add)
-                eo_s8_add__dsp(add, line, y, y, n);
-            y += n;
-        }
+    eo_patch a = eo_first_patch(g), b;
+    for (int left = g->out_h * g->out_w; left > 0; left -= 2) {
+        const int both = left > 1; /* an odd last pixel is computed twice */
+        const size_t n = (size_t)(1 + both) * g->out_c;
+        int8_t *const out = add ? line : y;
+        b = a;
+        if (both)
+            eo_next_patch(g, &b);
+        eo_columns(g, x, &a, &b, column);
+        two_pixels(column, packed, out, out + both * g->out_c, column_end, g->out_zero, g->out_c);
+        eo_clamp_span(out, n, g->act_min, g->act_max);
+        if (add)
+            eo_s8_add__dsp(add, line, y, y, n);
+        y += n;
+        a = b;
+        eo_next_patch(g, &a);
+    }
 }

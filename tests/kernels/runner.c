@@ -13,7 +13,7 @@ typedef struct {
     eo_linear linear;
 } run_case;
 
-static uint32_t arena[1 << 14], packed[1 << 14];
+static uint32_t arena[1 << 14], packed[1 << 15];
 
 typedef void generic_fn(void);
 #define AT(offset) ((void *)((uint8_t *)arena + (offset)))
