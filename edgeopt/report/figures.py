@@ -10,14 +10,12 @@ ABSENT = "-"
 """Stands where there is no figure."""
 
 
-def significant(value: float, digits: int = 3) -> str:
-    """Return ``value`` with ``digits`` significant digits and no exponent: 1234.5 is ``1230``, 0.01234 ``0.0123``."""
+def significant(value: float) -> str:
+    """Return ``value`` with three significant digits and no exponent: 1234.5 is ``1230``, 0.01234 ``0.0123``."""
     if value == 0 or not math.isfinite(value):
         return _extended(value)
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
-    if abs(rounded) >= 10 ** (math.floor(math.log10(abs(value))) + 1):
-        places -= 1  # 9.996 became 10.00
+    rounded = _rounded(value)
+    places = 2 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:.{max(places, 0)}f}"
 
 
@@ -27,9 +25,13 @@ def cost(value: float | None, unit: str) -> str:
         return ABSENT
     if unit != "ms":
         return f"{magnitude(value)} {unit}"
-    if value < 1:
+    if _rounded(value) < 1:
         return f"{significant(value * 1e3)} µs"
-    return f"{significant(value)} ms" if value < 1e3 else f"{significant(value / 1e3)} s"
+    return f"{significant(value)} ms" if _rounded(value) < 1e3 else f"{significant(value / 1e3)} s"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def magnitude(value: float) -> str:

@@ -25,7 +25,7 @@ def passes(run: Run) -> Section:
         Column("Kind"),
         Column("Applied", "figure"),
         Column("Refused", "figure"),
-        Column("Relative error", "figure"),
+        Column("Error", "figure"),
         Column("SQNR", "figure"),
         Column("Time", "figure"),
     )

@@ -1,0 +1,126 @@
+"""Sections say what the record holds, and nothing where it holds nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from edgeopt.ledger import EXACT_BOUND
+from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
+from edgeopt.report.run import ArtifactFiles, Limit, OutputError, PassEntry, Refusal, Run
+from edgeopt.report.sections import comparison, sections
+
+ALL = ["summary", "warnings", "limits", "passes", "latency", "layers", "fallbacks", "accuracy", "files", "setting"]
+
+
+def told(run: Run) -> dict[str, Section]:
+    return {section.id: section for section in sections(run)}
+
+
+def but(run: Run, **changes: Any) -> Run:
+    return run.model_copy(update=changes)
+
+
+def facts(run: Run) -> dict[str, tuple[str, str, str]]:
+    return {fact.label: (fact.value, fact.detail, fact.tone) for fact in told(run)["summary"].facts}
+
+
+def test_a_full_run_has_every_section_in_order(run: Run) -> None:
+    assert list(told(run)) == ALL
+
+
+def test_a_run_that_could_not_be_run_says_so(run: Run) -> None:
+    nothing: dict[str, Any] = {"error": None, "latency": None, "baseline": None, "accuracy": None}
+    target = run.target.model_copy(update={"precision_executed": None})
+    bare = but(run, **nothing, target=target, not_run="qemu is not installed", limits=(), warnings=(), fallbacks=())
+    assert list(told(bare)) == ["summary", "passes", "files", "setting"]
+    assert "not run: qemu is not installed" in told(bare)["summary"].lead
+    assert facts(bare)["Error"] == ("not measured", "qemu is not installed", "plain")
+    assert facts(bare)["Precision"] == ("fp32", "requested; not run", "plain")
+    assert "Latency" not in facts(bare)
+
+
+def test_summary_tells_the_verdict(run: Run) -> None:
+    assert facts(run)["Limits"] == ("all hold", "4 stated", "good")
+    missed = but(run, limits=(*run.limits, Limit(name="max-size", limit=1000, value=2000, ok=False)))
+    assert facts(missed)["Limits"] == ("1 missed", "max-size", "bad")
+    assert told(missed)["limits"].tables[0].rows[-1] == ("max-size", "1000 B", "1.95 KiB", "✗ missed")
+    assert facts(but(run, limits=()))["Limits"] == ("none stated", "", "plain")
+
+
+def test_a_precision_other_than_requested_is_shown(run: Run) -> None:
+    target = run.target.model_copy(update={"precision_executed": "bf16 (9), fp32 (3)"})
+    assert facts(but(run, target=target))["Precision"] == ("bf16 (9), fp32 (3)", "requested fp32", "plain")
+
+
+def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
+    refused = tuple(Refusal(rule="r", node=f"n{i}", reason="shared") for i in range(5))
+    entry = run.passes[0].model_copy(update={"refused": refused})
+    table = told(but(run, passes=(entry,)))["passes"].tables[-1]
+    assert table.rows == (("r", "shared", "n0, n1, n2 and 2 more"),)
+
+
+def test_errors_without_a_finite_value_are_told(run: Run) -> None:
+    lost = OutputError(max_abs=math.nan, relative=math.nan, sqnr_db=math.nan, cosine=math.nan)
+    entry = PassEntry(name="quantise", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
+    row = told(but(run, passes=(entry,)))["passes"].tables[0].rows[0]
+    assert row == ("quantise", "calibrated", "1", "0", "NaN", "NaN dB", "1.00 s")
+
+
+def test_slowest_layers_and_types_come_in_order(run: Run) -> None:
+    slowest, types, every = told(run)["layers"].tables
+    assert [row[0] for row in slowest.rows[:3]] == ["conv2d_1", "conv2d_2", "conv2d_4"]
+    assert types.rows[0] == ("Convolution", "9", "1.13 ms", "98.9 %")
+    assert len(every.rows) == 12
+
+
+def test_layers_without_times(run: Run) -> None:
+    assert run.latency is not None
+    layers = tuple(layer.model_copy(update={"median": None, "share": None}) for layer in run.latency.layers)
+    section = told(but(run, latency=run.latency.model_copy(update={"layers": layers})))["layers"]
+    assert section.plots == () and len(section.tables) == 1
+
+
+def test_plots_carry_their_data_and_say_it_in_words(run: Run) -> None:
+    parts = told(run)
+    (steps,), (distribution,), (bars,) = parts["passes"].plots, parts["latency"].plots, parts["layers"].plots
+    assert isinstance(steps, ErrorSteps) and isinstance(distribution, Distribution) and isinstance(bars, Bars)
+    assert steps.steps[-1] == "artifact" and steps.values == (0.0, 0.0, 2.4e-7, 2.6e-7, 3.1e-7)
+    assert "fold-batch-norm 2.4e-07" in steps.alt
+    assert steps.bound == EXACT_BOUND
+    assert [name for name, _ in distribution.series] == ["this export", "plain export"]
+    assert "conv2d_1 213 µs" in bars.alt
+
+
+def test_comparison_has_one_row_a_run(run: Run) -> None:
+    assert run.latency is not None
+    other = but(
+        run, latency=None, baseline=None, accuracy=None, error=None, limits=(), artifact=ArtifactFiles(files=())
+    )
+    section = comparison([run, other])
+    full, empty = section.tables[0].rows
+    assert full == (
+        "resnet8",
+        "openvino:cpu",
+        "fp32",
+        "3.1e-07",
+        "1.15 ms",
+        "1.19 ms",
+        "1.31x",
+        "344 KiB",
+        "87.2 %",
+        "✓ holds",
+    )
+    assert empty == ("resnet8", "openvino:cpu", "fp32", "-", "not run", "-", "-", "0 B", "-", "-")
+    assert len(section.plots) == 1
+    counted = but(run, latency=run.latency.model_copy(update={"unit": "instructions"}))
+    assert comparison([run, counted]).plots == ()
+
+
+@pytest.mark.parametrize("name", ["max-latency", "max-size", "max-error", "min-accuracy"])
+def test_limits_are_told_in_their_unit(run: Run, name: str) -> None:
+    rows = {row[0]: row for row in told(run)["limits"].tables[0].rows}
+    units = {"max-latency": "2.00 ms", "max-size": "391 KiB", "max-error": "1.0e-04", "min-accuracy": "87.0 %"}
+    assert rows[name][1] == units[name]
