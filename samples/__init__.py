@@ -1,0 +1,1 @@
+"""Runnable samples: small models trained here, and packages that extend edgeopt from outside."""
