@@ -22,6 +22,7 @@ from edgeopt.compare import Error, compare
 from edgeopt.errors import UserError
 from edgeopt.inputs import load_sample
 from edgeopt.registry import resolve
+from edgeopt.report.run import Run
 from edgeopt.target import Arrays, TargetOptions
 
 SCHEMA_VERSION = 1
@@ -92,6 +93,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
     return manifest
+
+
+def read_report(folder: Path) -> Run:
+    """Return the record in a bundle's ``report.json``.
+
+    Raises UserError where there is none or it cannot be read.
+    """
+    try:
+        return Run.from_json((folder / REPORT).read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"'{folder}' holds no report ({error})", "give the folder that edgeopt export wrote") from error
 
 
 @dataclass(frozen=True)

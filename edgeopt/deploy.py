@@ -128,10 +128,10 @@ def _observe(session: Session, plain: Path | None, prepared: Prepared, request: 
 def _measure(session: Session, plain: Path | None, sample: Sample, request: Request) -> dict[str, Timing]:
     plan = request.options.measure
     if plain is None:
-        return measure({"artifact": session}, sample, plan)
+        return measure({"artifact": session}, {"artifact": sample}, plan)
     other = request.target.open(plain, request.target_options)
     try:
-        return measure({"artifact": session, "plain": other}, sample, plan)
+        return measure({"artifact": session, "plain": other}, {"artifact": sample, "plain": sample}, plan)
     finally:
         other.close()
 

@@ -43,16 +43,21 @@ class Timing:
         return float(np.std(self.costs) / np.mean(self.costs)) if np.mean(self.costs) else 0.0
 
 
-def measure(sessions: Mapping[str, Session], inputs: Arrays, plan: MeasurePlan | None = None) -> dict[str, Timing]:
-    """Measure sessions alternately, one inference each in turn, so that drift of the machine hits all alike."""
+def measure(
+    sessions: Mapping[str, Session], inputs: Mapping[str, Arrays], plan: MeasurePlan | None = None
+) -> dict[str, Timing]:
+    """Measure sessions alternately, one inference each in turn, so that drift of the machine hits all alike.
+
+    ``inputs`` holds each session's inputs under the session's name.
+    """
     plan = plan or MeasurePlan()
-    warmups = {name: _warm_up(session, inputs, plan) for name, session in sessions.items()}
+    warmups = {name: _warm_up(session, inputs[name], plan) for name, session in sessions.items()}
     costs: dict[str, list[float]] = {name: [] for name in sessions}
     cpu: dict[str, list[float]] = {name: [] for name in sessions}
     start = time.perf_counter()
     while not _is_enough(list(costs.values()), (time.perf_counter() - start) / len(sessions), plan):
         for name, session in sessions.items():
-            cost, cpu_cost = session.cost(inputs)
+            cost, cpu_cost = session.cost(inputs[name])
             costs[name].append(cost)
             cpu[name].append(cpu_cost)
         if all(session.is_deterministic for session in sessions.values()):

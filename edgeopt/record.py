@@ -14,7 +14,8 @@ from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
 from edgeopt.report import run as form
-from edgeopt.report.render import to_html
+from edgeopt.report.render import html
+from edgeopt.report.sections import sections
 from edgeopt.target import Artifact, Layer
 
 
@@ -26,7 +27,7 @@ def write_bundle(
     if outcome.outputs is not None:
         write_golden(folder, prepared.samples[0], outcome.outputs)
     (folder / REPORT).write_text(run.to_json(), "utf-8")
-    (folder / REPORT_HTML).write_text(to_html(run), "utf-8")
+    (folder / REPORT_HTML).write_text(html(sections(run)), "utf-8")
     _manifest(request, loaded, prepared, artifact, outcome, run, folder)
     return run
 
@@ -60,11 +61,12 @@ def _run(
     request: Request, loaded: Loaded, prepared: Prepared, artifact: Artifact, outcome: Outcome, folder: Path
 ) -> form.Run:
     files = tuple(form.File.model_validate(file_entry(folder, path)) for path in artifact.files)
+    threads = request.target_options.threads
     fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
-    latency = _latency(outcome.timing, request, outcome.layers) if outcome.timing else None
+    latency = latency_of(outcome.timing, threads, outcome.layers) if outcome.timing else None
     baseline = None
     if latency is not None and outcome.baseline is not None:
-        plain = _latency(outcome.baseline, request, ())
+        plain = latency_of(outcome.baseline, threads, ())
         baseline = form.Baseline(latency=plain, speedup=plain.median / latency.median)
     return form.Run(
         model=_model(loaded, prepared),
@@ -108,14 +110,15 @@ def _target(request: Request, outcome: Outcome) -> form.TargetUsed:
     )
 
 
-def _latency(timing: Timing, request: Request, layers: tuple[Layer, ...]) -> form.Latency:
+def latency_of(timing: Timing, threads: int, layers: tuple[Layer, ...]) -> form.Latency:
+    """Return the record's latency of what was measured."""
     costs = np.array(timing.costs)
     p90, p95, p99 = (float(value) for value in np.percentile(costs, (90, 95, 99)))
     return form.Latency(
         unit=timing.unit,
         runs=len(costs),
         warmup=timing.warmup,
-        threads=request.target_options.threads,
+        threads=threads,
         min=float(costs.min()),
         mean=float(costs.mean()),
         median=float(np.median(costs)),

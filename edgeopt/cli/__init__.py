@@ -1,1 +1,76 @@
-"""The command line: one file a sub-command."""
+"""The command line: one file a sub-command, loaded when it is called; results on stdout, the log on stderr."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+import edgeopt
+from edgeopt.errors import EdgeoptError
+
+COMMANDS = {
+    "export": "Export a model to a target: rewrite, compile, run, compare, measure.",
+    "inspect": "Show what is in a model, and which passes would apply and why not.",
+    "verify": "Check a bundle's hashes and its golden outputs by running it.",
+    "bench": "Measure one or several bundles side by side.",
+    "report": "Print a bundle's report.",
+    "targets": "List targets and devices: found, missing, the line that installs them.",
+    "passes": "List passes, or a target's passes in order with reasons.",
+    "explain": "Print what a pass or a target does: its theorem.",
+    "doctor": "Check this machine: versions, targets, tools.",
+}
+
+
+class _Lazy(click.Group):
+    """Lists the commands without importing any; a file of this package is imported when its command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return import_module(f"edgeopt.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(edgeopt.__version__, prog_name="edgeopt")
+def cli() -> None:
+    """From a trained PyTorch model to a verified, measured bundle on edge hardware.
+
+    Exit codes: 0 done, 1 done but a stated limit was missed, 2 could not.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors become two lines on stderr and exit code 2."""
+    try:
+        result: Any = cli.main(arguments, prog_name="edgeopt", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except EdgeoptError as error:
+        _fail(error.message, error.hint)
+    except click.ClickException as error:
+        _fail(error.format_message(), _usage_hint(error))
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", "nothing was left behind; run it again")
+    except BrokenPipeError:
+        sys.exit(2)
+
+
+def _fail(message: str, hint: str | None) -> None:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    sys.exit(2)
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"see {context.command_path} --help" if context else None

@@ -1,0 +1,63 @@
+"""``edgeopt bench``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeopt.cli.show import json_option, print_sections, progress
+from edgeopt.errors import UserError
+
+if TYPE_CHECKING:
+    from edgeopt.measure import MeasurePlan
+    from edgeopt.report.run import Run
+
+
+@click.command("bench")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--warmup", type=int, metavar="N", help="Runs before measuring (default: detected).")
+@click.option("--max-seconds", type=float, default=5.0, show_default=True, metavar="S", help="Longest time a bundle.")
+@click.option("-v", "--verbose", count=True, help="A line a step.")
+@json_option
+def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, verbose: int, as_json: bool) -> int:
+    """Measure the bundles in FOLDERS again, alternately in one run, and show them side by side."""
+    from edgeopt.bundle import read_report
+    from edgeopt.measure import MeasurePlan
+    from edgeopt.report.sections import comparison
+
+    reports = [read_report(folder) for folder in folders]
+    with progress(verbose) as on_step:
+        on_step(f"measuring {len(folders)} bundle(s) alternately")
+        runs = _measure(folders, reports, MeasurePlan(warmup=warmup, max_seconds=max_seconds))
+    if as_json:
+        click.echo(json.dumps([run.model_dump(mode="json") for run in runs], indent=2))
+    else:
+        print_sections([comparison(runs)])
+    return max(run.exit_code for run in runs)
+
+
+def _measure(folders: Sequence[Path], reports: Sequence[Run], plan: MeasurePlan) -> list[Run]:
+    from edgeopt.bundle import read_golden, read_manifest, restore
+    from edgeopt.measure import measure
+    from edgeopt.record import latency_of
+
+    with ExitStack() as stack:
+        sessions, samples, threads = {}, {}, {}
+        for folder, report in zip(folders, reports, strict=True):
+            if report.not_run is not None:
+                raise UserError(f"'{folder}' was not run here: {report.not_run}", "export it again once that is mended")
+            target, options = restore(read_manifest(folder))
+            sessions[str(folder)] = target.open(folder, options)
+            stack.callback(sessions[str(folder)].close)
+            samples[str(folder)] = read_golden(folder)[0]
+            threads[str(folder)] = options.threads
+        timings = measure(sessions, samples, plan)
+    return [
+        report.model_copy(update={"latency": latency_of(timings[str(folder)], threads[str(folder)], ())})
+        for folder, report in zip(folders, reports, strict=True)
+    ]

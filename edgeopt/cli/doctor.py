@@ -1,0 +1,41 @@
+"""``edgeopt doctor``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+
+import click
+from rich.table import Table
+
+from edgeopt.cli.show import json_option, print_json, stdout
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> int:
+    """Check this machine: versions, processor, and every target's toolchain with the line that installs it."""
+    from edgeopt.registry import target_class, target_names
+    from edgeopt.target import processor_name
+
+    rows = [
+        {"what": "python", "state": "found", "detail": platform.python_version()},
+        {"what": "edgeopt", "state": "found", "detail": version("edgeopt")},
+        {"what": "torch", "state": "found", "detail": version("torch")},
+        {"what": "processor", "state": "found", "detail": f"{processor_name()}, {os.cpu_count()} processors"},
+    ]
+    for name in target_names():
+        probe = target_class(name).probe()
+        versions = ", ".join(f"{k} {v}" for k, v in probe.versions.items())
+        state = "found" if probe.found else "missing"
+        detail = versions if probe.install is None else f"{versions} install: {probe.install}".strip()
+        rows.append({"what": f"target {name}", "state": state, "detail": detail})
+    if as_json:
+        print_json(rows)
+        return 0
+    table = Table("what", "state", "detail", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["what"], row["state"], row["detail"], style=None if row["state"] == "found" else "yellow")
+    stdout().print(table)
+    return 0

@@ -1,0 +1,77 @@
+"""``edgeopt export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeopt.cli.loading import load_options, loading
+from edgeopt.cli.show import json_option, print_sections, progress
+
+
+@click.command("export", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("model", type=click.Path())
+@click.option("--target", default="cpu", show_default=True, help="Target, device, or target:device.")
+@click.option("-o", "--output", default="build", show_default=True, type=click.Path(), help="Folder of the bundle.")
+@click.option("--precision", help="Arithmetic asked for, and run (see edgeopt explain TARGET).")
+@click.option("--threads", type=int, help="Threads of one inference.")
+@loading
+@click.option("--data", metavar="PATH", help="Labelled samples (.npz with 'labels') to state the accuracy on.")
+@click.option("--baseline/--no-baseline", default=None, help="Also measure the plain export (default: on).")
+@click.option("--strict", is_flag=True, default=None, help="Make any fallback an error.")
+@click.option("--max-latency", type=float, metavar="N", help="Limit of the median, in ms or instructions.")
+@click.option("--max-size", type=int, metavar="BYTES", help="Limit of the artifact's size.")
+@click.option("--min-accuracy", type=float, metavar="0..1", help="Limit of the accuracy on --data.")
+@click.option("--max-error", type=float, metavar="X", help="Limit of the relative error against the original.")
+@click.option("--samples", type=int, help="Verification inputs (default 3).")
+@click.option("--seed", type=int, help="Seed of random verification inputs (default 0).")
+@click.option("--warmup", type=int, metavar="N", help="Runs before measuring (default: detected).")
+@click.option("--max-seconds", type=float, metavar="S", help="Longest time to measure (default 5).")
+@click.option("--add-pass", "add_passes", multiple=True, metavar="NAME", help="Run this pass after the target's.")
+@click.option("--skip-pass", "skip_passes", multiple=True, metavar="NAME", help="Do not run this pass.")
+@click.option("--dump", metavar="DIR", help="Write the program's text after each pass.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="Options from a file; flags win.")
+@click.option("-v", "--verbose", count=True, help="-v: a line a step; -vv: every rewrite and refusal.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    target: str,
+    output: str,
+    config: Path | None,
+    verbose: int,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Export MODEL to a target and leave a verified, measured bundle.
+
+    MODEL is a torch.export archive, a TorchScript archive, a state dict or safetensors file with --arch, or a
+    pickled module with --trust. A target's own options are flags too: see `edgeopt explain TARGET`.
+    """
+    from edgeopt.cli.target_options import parse_flags, read_config
+    from edgeopt.deploy import export
+    from edgeopt.registry import resolve
+    from edgeopt.report.sections import sections
+
+    loading_flags = ("inputs", "sample", "dynamic", "arch", "trust", "max_archive_bytes")
+    load = load_options(**{name: flags.pop(name) for name in loading_flags})
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    overrides = {**(read_config(config) if config else {}), **given, **parse_flags(resolve(target), ctx.args)}
+    with progress(verbose) as on_step:
+        run = export(model, target, output, on_step=on_step, load=load, **overrides)
+    if verbose > 1:
+        _log_refusals(run)
+    click.echo(run.to_json(), nl=False) if as_json else print_sections(sections(run))
+    click.echo(f"bundle: {output}", err=True)
+    return run.exit_code
+
+
+def _log_refusals(run: Any) -> None:
+    for entry in run.passes:
+        for rule, count in entry.rules.items():
+            click.echo(f"{entry.name}: {rule} applied {count} times", err=True)
+        for refusal in entry.refused:
+            click.echo(f"{entry.name}: {refusal.rule} refused at {refusal.node}: {refusal.reason}", err=True)

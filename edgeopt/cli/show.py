@@ -1,0 +1,56 @@
+"""How results reach stdout, and progress stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from edgeopt.report.blocks import Section
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; dataclasses as objects."""
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def print_sections(sections: Iterable[Section]) -> None:
+    """Print sections as compact tables, as wide as the terminal; plain text when piped."""
+    from edgeopt.report.render import terminal
+
+    terminal(sections, stdout())
+
+
+def stdout() -> Console:
+    """Return the console of results; 100 columns wide when it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
+@contextmanager
+def progress(verbose: int) -> Iterator[Callable[[str], None]]:
+    """Yield what is told each step: a spinner on a terminal, a line a step with ``-v`` or when piped."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal and not verbose:
+        with console.status("starting") as status:
+            yield lambda step: status.update(step)
+        return
+    start = time.perf_counter()
+    yield lambda step: click.echo(f"[{time.perf_counter() - start:6.1f} s] {step}", err=True)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    return str(value)

@@ -1,0 +1,74 @@
+"""A target's own options as flags: ``--opset 20`` for a field ``opset`` of its options."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeopt.errors import UserError
+from edgeopt.registry import nearest
+from edgeopt.target import Target
+
+
+def parse_flags(target: Target, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the target's options given as ``--name value`` or ``--name=value``; booleans need no value.
+
+    Raises UserError for a name that is no option of the target, or a value of another type.
+    """
+    kinds = _kinds(target)
+    values: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        flag, has_value, value = rest.pop(0).partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("--") or name not in kinds:
+            known = ["--" + kind.replace("_", "-") for kind in kinds]
+            raise UserError(f"target '{target.name}' has no option '{flag}'", nearest(flag, known))
+        if not has_value and kinds[name] is not bool:
+            if not rest:
+                raise UserError(f"option '{flag}' has no value", f"give a {kinds[name].__name__}")
+            value = rest.pop(0)
+        values[name] = _convert(flag, kinds[name], value or "true")
+    return values
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the options in a TOML file, keys as flags without the dashes.
+
+    Raises UserError where it cannot be read.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"'{path}' is no readable TOML file ({error})", "write lines such as: precision = 'bf16'"
+        ) from error
+    return {key.replace("-", "_"): value for key, value in content.items()}
+
+
+def _kinds(target: Target) -> dict[str, type]:
+    hints = typing.get_type_hints(target.Options)
+    return {f.name: _kind(hints[f.name]) for f in dataclasses.fields(target.Options)}
+
+
+def _kind(hint: Any) -> type:
+    """Return ``int`` for ``int`` and for ``int | None``."""
+    if isinstance(hint, types.UnionType):
+        return next(kind for kind in hint.__args__ if kind is not types.NoneType)
+    return hint if isinstance(hint, type) else str
+
+
+def _convert(flag: str, kind: type, value: str) -> Any:
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise UserError(f"option '{flag}' is '{value}'", "give true or false")
+        return value == "true"
+    try:
+        return kind(value)
+    except ValueError:
+        raise UserError(f"option '{flag}' is '{value}'", f"give a {kind.__name__}") from None

@@ -1,0 +1,34 @@
+"""``edgeopt verify``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from edgeopt.cli.show import json_option, print_json
+
+
+@click.command("verify")
+@click.argument("folder", type=click.Path())
+@json_option
+def command(folder: str, as_json: bool) -> int:
+    """Check the bundle in FOLDER: every file's hash, then its golden outputs by running the artifact.
+
+    Exits 1 where a file differs or an output leaves its bound.
+    """
+    from edgeopt.bundle import verify
+
+    result = verify(folder)
+    if as_json:
+        print_json({"ok": result.ok, **dataclasses.asdict(result)})
+        return 0 if result.ok else 1
+    for path in result.damaged:
+        click.echo(f"differs: {path}")
+    click.echo(f"files: {result.files - len(result.damaged)} of {result.files} intact")
+    if result.error is not None:
+        click.echo(f"golden outputs: relative error {result.error.relative:.2e} (bound {result.bound:.0e})")
+    else:
+        click.echo(f"golden outputs: not run ({result.not_run})")
+    click.echo("ok" if result.ok else "FAILED")
+    return 0 if result.ok else 1
