@@ -89,3 +89,8 @@ class Section:
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
     detail: bool = False
+
+
+def printable(text: str) -> str:
+    """Return ``text`` without control characters: names come from models and must not steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -6,12 +6,13 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
 from edgeopt.report import figures
-from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Plot
+from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Plot, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,9 @@ def svg(plot: Plot) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    with rc_context(STYLE), warnings.catch_warnings():
+        # The reader's browser draws the text, with fonts of its own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure = Figure(figsize=(WIDTH, _height(plot)), layout="constrained")
         axes = figure.subplots()
         _DRAW[type(plot)](plot, axes)
@@ -73,7 +76,7 @@ def _height(plot: Plot) -> float:
 
 
 def _draw_error_steps(plot: ErrorSteps, axes: Axes) -> None:
-    shown = [value for value in (*plot.values, plot.bound) if value > 0 and math.isfinite(value)]
+    shown = [value for value in (*plot.values, plot.bound) if 0 < value < math.inf]
     # Zero and infinity have no place on a logarithmic axis: they stand at its ends, marked as what they are.
     low, high = min(shown) / 20, max(shown) * 8
     heights = [low if value == 0 else value if math.isfinite(value) else high for value in plot.values]
@@ -84,21 +87,30 @@ def _draw_error_steps(plot: ErrorSteps, axes: Axes) -> None:
     axes.axhline(plot.bound, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.text(len(heights) - 0.6, plot.bound * 1.25, f"bound of exact passes {plot.bound:.0e}", ha="right", color=MUTED)
     axes.plot(places, heights, color=FIRST, marker="o", markersize=7)
-    told = ""
-    for place, height, value in zip(places, heights, plot.values, strict=True):
+    for place in _turns(plot.values):
+        value = plot.values[place]
         text = "equal" if value == 0 else figures.scientific(value)
-        if text != told:
-            colour = INK if math.isfinite(value) else BAD
-            axes.annotate(text, (place, height), (0, 9), textcoords="offset points", ha="center", color=colour)
-        told = text
+        colour = INK if math.isfinite(value) else BAD
+        axes.annotate(text, (place, heights[place]), (0, 9), textcoords="offset points", ha="center", color=colour)
     crowded = len(heights) > 4 or max(map(len, plot.steps)) > 14
-    axes.set_xticks(list(places), [_short(step, 24) for step in plot.steps], rotation=30 if crowded else 0)
-    if crowded:
-        axes.set_xticklabels(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(list(places), [_short(step, 24) for step in plot.steps], **turned)
     axes.set_xlim(-0.6, len(heights) - 0.4)
     axes.minorticks_off()
     axes.tick_params(length=0)
     axes.grid(axis="y")
+
+
+def _turns(values: Sequence[float]) -> list[int]:
+    """Return where a value is worth telling: the first, those twice or half the one told before, the last."""
+    told = [0]
+    for place, value in enumerate(values):
+        before = values[told[-1]]
+        if value != before and not before / 2 < value < before * 2:
+            told.append(place)
+    if len(values) - 1 - told[-1] > len(values) // 8:
+        told.append(len(values) - 1)
+    return told
 
 
 def _draw_distribution(plot: Distribution, axes: Axes) -> None:
@@ -112,6 +124,7 @@ def _draw_distribution(plot: Distribution, axes: Axes) -> None:
         label = f"{name}, median {figures.cost(median, plot.unit)}"
         axes.hist(clipped, edges, histtype="stepfilled", color=colour, alpha=0.5, label=label)
         axes.axvline(median, color=colour, linewidth=1.6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}" if value < 1e4 else figures.magnitude(value))
     axes.set_xlabel(f"{plot.unit}, the slowest 1 % in the last bar")
     axes.set_ylabel("runs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1, frameon=False, borderpad=0, handlelength=1)
@@ -138,7 +151,8 @@ _DRAW: dict[type, Callable[[Any, Axes], None]] = {
 }
 
 
-def _short(label: str, most: int = LABEL) -> str:
+def _short(name: str, most: int = LABEL) -> str:
+    label = printable(name)
     if len(label) <= most:
         return label
     return f"{label[: most // 2 - 1]}…{label[-most // 2 :]}"

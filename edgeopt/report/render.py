@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from edgeopt.report.blocks import Fact, Section, Table
+from edgeopt.report.blocks import Fact, Section, Table, printable
 from edgeopt.report.plots import svg
 
 ROWS = 12
@@ -28,11 +28,11 @@ def terminal(parts: Iterable[Section], console: Console) -> None:
     for part in parts:
         if part.detail:
             continue
-        console.print(Text(_printable(part.title), "bold"), Text(_printable(part.lead), "dim"), sep="  ")
+        console.print(Text(printable(part.title), "bold"), Text(printable(part.lead), "dim"), sep="  ")
         if part.facts:
             console.print(_indented(_facts(part.facts)))
         for item in part.items:
-            console.print(_indented(Text(f"! {_printable(item)}", "yellow")))
+            console.print(_indented(Text(f"! {printable(item)}", "yellow")))
         for table in part.tables:
             if not table.detail:
                 _print_table(table, console)
@@ -42,8 +42,8 @@ def terminal(parts: Iterable[Section], console: Console) -> None:
 def _facts(facts: Sequence[Fact]) -> Grid:
     grid = Grid.grid(padding=(0, 2))
     for fact in facts:
-        value = Text(_printable(fact.value), TONES[fact.tone] or "bold")
-        grid.add_row(Text(fact.label), value, Text(_printable(fact.detail), "dim"))
+        value = Text(printable(fact.value), TONES[fact.tone] or "bold")
+        grid.add_row(Text(fact.label), value, Text(printable(fact.detail), "dim"))
     return grid
 
 
@@ -53,7 +53,7 @@ def _print_table(table: Table, console: Console) -> None:
         side: Literal["right", "left"] = "right" if column.kind == "figure" else "left"
         grid.add_column(column.title, justify=side, overflow="fold", min_width=len(column.title))
     for row in table.rows[:ROWS]:
-        grid.add_row(*(Text(_printable(cell)) for cell in row))
+        grid.add_row(*(Text(printable(cell)) for cell in row))
     if table.title:
         console.print(f"  {table.title}", style="bold")
     console.print(_indented(grid))
@@ -63,11 +63,6 @@ def _print_table(table: Table, console: Console) -> None:
 
 def _indented(content: RenderableType) -> Padding:
     return Padding(content, (0, 0, 0, 2), expand=False)
-
-
-def _printable(text: str) -> str:
-    """Names come from models: control characters in them must not reach the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def markdown(parts: Iterable[Section]) -> str:
@@ -96,7 +91,7 @@ def _pipe_table(titles: Sequence[str], rows: Iterable[Sequence[str]], alignment:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", _printable(text))
+    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", printable(text))
 
 
 def html(parts: Iterable[Section]) -> str:
