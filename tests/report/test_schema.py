@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -36,3 +37,11 @@ def test_every_field_is_explained() -> None:
     for name, part in {"Run": schema, **schema["$defs"]}.items():
         for field, form in part.get("properties", {}).items():
             assert form.get("description") or "$ref" in form, f"{name}.{field} has no description"
+
+
+def test_the_manual_names_every_field() -> None:
+    manual = PUBLISHED.with_name("report.md").read_text("utf-8")
+    schema = json.loads(schema_text())
+    for part in (schema, *schema["$defs"].values()):
+        for field in part.get("properties", {}):
+            assert re.search(rf"`[^`\n]*\b{field}\b[^`\n]*`", manual) or f"## {field}" in manual, field
