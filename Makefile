@@ -1,0 +1,44 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT_PACKAGES := gcc clang gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cmake make shellcheck python3-venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: demo test check install install-test toolchain clean
+
+demo: install  ## train a small model on digits, export it to the default targets, print the reports
+	$(BIN)/python samples/digits_cnn.py demo
+	$(BIN)/edgeopt export demo/digits_cnn.pt2 --target cpu --data demo/digits_test.npz -o demo/cpu
+	$(BIN)/edgeopt export demo/digits_cnn.pt2 --target onnx --data demo/digits_test.npz -o demo/onnx
+	$(BIN)/edgeopt bench demo/cpu demo/onnx
+	@echo "open demo/cpu/report.html"
+
+test: install-test toolchain check  ## everything: style, types, unit and end-to-end tests
+	$(BIN)/python -m pytest -q --durations=15
+
+check: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV) || ($(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV))
+	$(BIN)/pip install -q "torch==2.13.0"
+	$(BIN)/pip install -q -e '.[all,samples]'
+	touch $@
+
+install-test: $(VENV)/installed-test
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install -q "setuptools>=77" wheel
+	$(BIN)/pip install -q -e '.[test]'
+	touch $@
+
+toolchain:  ## cross compiler and emulator, where absent
+	@command -v arm-none-eabi-gcc qemu-system-arm clang shellcheck >/dev/null || \
+		($(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(APT_PACKAGES))
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,73 @@
+"""Specs as users write them, and verification samples."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.errors import UserError
+from edgeopt.inputs import DynamicSpec, InputSpec, load_sample, verification_samples
+from edgeopt.load import LoadOptions, load
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x:1x3x32x32", InputSpec("x", (1, 3, 32, 32))),
+        ("x:1,3,32,32", InputSpec("x", (1, 3, 32, 32))),
+        ("ids:1x128:int64", InputSpec("ids", (1, 128), torch.int64)),
+        ("1x8", InputSpec("", (1, 8))),
+        ("1x8:float16", InputSpec("", (1, 8), torch.float16)),
+    ],
+)
+def test_input_specs(text, expected):
+    assert InputSpec.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "x:", "x:1x-3", "x:1x3:float99", "x:axb", "x:1x0", "x:1:2:3"])
+def test_bad_input_specs_are_refused(text):
+    with pytest.raises(UserError):
+        InputSpec.parse(text)
+
+
+def test_dynamic_specs():
+    assert DynamicSpec.parse("x:0=1..16") == DynamicSpec("x", 0, 1, 16)
+    for text in ("x:0", "x=1..2", "x:0=4..4", "x:0=0..4", "x:a=1..2"):
+        with pytest.raises(UserError):
+            DynamicSpec.parse(text)
+
+
+def test_sample_files(tmp_path):
+    np.savez(tmp_path / "good.npz", x=np.ones(3))
+    assert np.array_equal(load_sample(tmp_path / "good.npz")["x"], np.ones(3))
+    with pytest.raises(UserError, match="does not exist"):
+        load_sample(tmp_path / "absent.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(UserError, match="no readable"):
+        load_sample(tmp_path / "text.npz")
+    np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
+    with pytest.raises(UserError, match="no readable"):
+        load_sample(tmp_path / "pickled.npz")
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(11, 4)
+
+    def forward(self, ids, mask):
+        return self.words(ids) * mask.unsqueeze(-1)
+
+
+def test_random_tokens_stay_within_the_embedding_and_masks_are_ones():
+    specs = tuple(map(InputSpec.parse, ("ids:1x6:int64", "mask:1x6:int64")))
+    dynamic = tuple(map(DynamicSpec.parse, ("ids:0=1..8", "mask:0=1..8")))
+    program = load(Tokens(), LoadOptions(inputs=specs, dynamic=dynamic)).program
+    samples = verification_samples(program, None, 5, seed=1)
+    assert {sample["ids"].shape for sample in samples} != {samples[0]["ids"].shape}
+    for sample in samples:
+        assert sample["ids"].shape == sample["mask"].shape
+        assert 0 <= sample["ids"].min() and sample["ids"].max() < 11
+        assert (sample["mask"] == 1).all()
+        assert program.run(sample)["output"].shape == (*sample["ids"].shape, 4)
+    assert len({sample["ids"].tobytes() for sample in samples}) == 5
