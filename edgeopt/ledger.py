@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from edgeopt.compare import Error, ErrorSum, compare
-from edgeopt.program import Program, to_numpy
+from edgeopt.program import Program, origin, to_numpy
 
 EXACT_BOUND = 1e-5
 """Largest relative change of the outputs, in float32, that a pass labelled exact may cause."""
@@ -40,7 +40,7 @@ class Ledger:
     def first_divergence(self, before: Program, after: Program) -> str:
         """Return the first node of ``after`` whose value leaves the bound, with its error.
 
-        Nodes correspond by name; a rewritten one stands for the node it replaced.
+        Nodes correspond by origin: a rewritten one stands for the node it replaced.
         """
         sample = self.samples[0]
         expected: dict[str, np.ndarray] = {}
@@ -48,10 +48,10 @@ class Ledger:
 
         def keep(node: fx.Node, value: Any) -> None:
             if isinstance(value, torch.Tensor):
-                expected[node.meta.get("origin", node.name)] = to_numpy(value)
+                expected[origin(node)] = to_numpy(value)
 
         def judge(node: fx.Node, value: Any) -> None:
-            reference = expected.get(node.meta.get("origin", node.name))
+            reference = expected.get(origin(node))
             if found or reference is None or tuple(value.shape) != reference.shape:
                 return
             error = compare({"": reference}, {"": to_numpy(value)})

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import fx
 from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.node import map_arg
 
 from edgeopt.errors import PassError
@@ -110,6 +111,11 @@ class Program:
     def node(self, name: str) -> fx.Node | None:
         """Return the node of that name, or None."""
         return next((node for node in self.graph.nodes if node.name == name), None)
+
+    def readers(self, constant: fx.Node) -> list[fx.Node]:
+        """Return the nodes that read a constant under whatever name: tied constants share their memory."""
+        tensor = self.constants[constant.name]
+        return [user for node in self.graph.nodes if _is_tied(self.constant(node), tensor) for user in node.users]
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -262,6 +268,35 @@ def spec_of(node: fx.Node, name: str) -> TensorSpec:
     return TensorSpec(name, shape, value.dtype)
 
 
+def same_size(one: int | torch.SymInt, other: int | torch.SymInt) -> bool:
+    """Return whether two dimensions are equal for all inputs that the program admits."""
+    return statically_known_true(one == other)
+
+
+def same_shape(one: fx.Node, other: fx.Node) -> bool:
+    """Return whether two tensors have equal shapes for all inputs that the program admits."""
+    a, b = one.meta["val"].shape, other.meta["val"].shape
+    return len(a) == len(b) and all(map(same_size, a, b))
+
+
+def same_spec(one: fx.Node, other: fx.Node) -> bool:
+    """Return whether two nodes have tensors of equal shape and dtype."""
+    a, b = one.meta["val"], other.meta["val"]
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return type(a) is type(b)
+    return a.dtype == b.dtype and same_shape(one, other)
+
+
+def origin(node: fx.Node) -> str:
+    """Return the label of the value that a node computes; nodes of two programs with one label correspond."""
+    return node.meta.get("origin", node.name)
+
+
+def redefine(node: fx.Node) -> None:
+    """Say that a node now computes another value than before, for which the original has no counterpart."""
+    node.meta["origin"] = origin(node) + "'"
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Return ``float32`` for ``torch.float32``."""
     return str(dtype).removeprefix("torch.")
@@ -278,6 +313,10 @@ def short_name(target: Callable[..., Any]) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return target._schema.name.split("::")[1]
     return target.__name__
+
+
+def _is_tied(one: torch.Tensor | None, other: torch.Tensor) -> bool:
+    return one is not None and (one is other or (one.nbytes > 0 and one.data_ptr() == other.data_ptr()))
 
 
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:

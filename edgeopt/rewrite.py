@@ -21,7 +21,9 @@ from torch import fx
 
 from edgeopt.errors import PassError
 from edgeopt.pipeline import Kind, Note, PassResult
-from edgeopt.program import Program, spec_of
+from edgeopt.program import Program, origin, same_spec, spec_of
+
+Condition = Callable[[Program, fx.Node], bool]
 
 _MAX_SWEEPS = 100
 
@@ -31,21 +33,28 @@ class Pattern:
     """One point of a drawn subgraph; made by ``op``, ``const`` and ``any_``."""
 
     name: str | None
+    is_call: bool = False
     targets: frozenset[Callable[..., Any]] = frozenset()
     arguments: Mapping[str, Pattern] = field(default_factory=dict)
     commutative: bool = False
+    where: Condition | None = None
     is_constant: bool = False
     optional: bool = False
 
 
 def op(
-    *targets: Callable[..., Any], name: str | None = None, commutative: bool = False, **arguments: Pattern
+    *targets: Callable[..., Any],
+    name: str | None = None,
+    commutative: bool = False,
+    where: Condition | None = None,
+    **arguments: Pattern,
 ) -> Pattern:
-    """Match a call of one of ``targets`` whose arguments, by schema name, match the given patterns.
+    """Match a call of one of ``targets`` (none: of any) whose arguments, by schema name, match the given patterns.
 
-    ``commutative`` also tries the two given arguments swapped.
+    ``commutative`` also tries the two given arguments swapped. ``where(program, node)`` narrows what is drawn: a
+    node that fails it is no candidate, whereas one that fails the rule's ``check`` is reported as refused.
     """
-    return Pattern(name, frozenset(targets), arguments, commutative)
+    return Pattern(name, True, frozenset(targets), arguments, commutative, where)
 
 
 def const(name: str, optional: bool = False) -> Pattern:
@@ -104,9 +113,9 @@ class Rule(ABC):
 class Rewrite:
     """A pass made of rules, applied in order of the graph until none applies."""
 
-    rules: ClassVar[Sequence[Rule]] = ()
-    name: ClassVar[str]
-    kind: ClassVar[Kind] = "exact"
+    name: str
+    kind: Kind = "exact"
+    rules: Sequence[Rule] = ()
 
     def __call__(self, program: Program) -> PassResult:
         """Apply the rules to a copy of ``program``."""
@@ -132,9 +141,21 @@ class Rewrite:
                 if reason is not None:
                     refused.append(Note(rule.name, node.name, reason))
                     continue
-                _substitute(rule, node, rule.rewrite(program, m))
+                _substitute(node, rule.rewrite(program, m))
                 applied.append(Note(rule.name, node.name))
         return applied, refused
+
+
+def replace(old: fx.Node, new: fx.Node) -> None:
+    """Let every reader of ``old`` read ``new``, and erase ``old``.
+
+    Raises PassError where shape or dtype differ.
+    """
+    if not same_spec(old, new):
+        specs = f"{spec_of(old, old.name)} by {spec_of(new, new.name)}"
+        raise PassError(f"a rule replaced {specs}", "a replacement keeps shape and dtype")
+    old.replace_all_uses_with(new)
+    old.graph.erase_node(old)
 
 
 def match(program: Program, pattern: Pattern, node: fx.Node) -> Match | None:
@@ -164,11 +185,19 @@ def _match(program: Program, pattern: Pattern, value: Any) -> Iterator[tuple[dic
     if pattern.is_constant:
         if program.constant(value) is not None or (pattern.optional and value is None):
             yield own, []
-    elif not pattern.targets:
+    elif not pattern.is_call:
         yield own, []
-    elif isinstance(value, fx.Node) and value.op == "call_function" and value.target in pattern.targets:
+    elif _is_drawn(program, pattern, value):
         for order in _orders(pattern):
             yield from _match_arguments(program, order, value, own)
+
+
+def _is_drawn(program: Program, pattern: Pattern, value: Any) -> bool:
+    if not isinstance(value, fx.Node) or value.op != "call_function":
+        return False
+    if pattern.targets and value.target not in pattern.targets:
+        return False
+    return pattern.where is None or pattern.where(program, value)
 
 
 def _orders(pattern: Pattern) -> Iterator[dict[str, Pattern]]:
@@ -193,10 +222,8 @@ def _match_arguments(
         yield bindings, interior
 
 
-def _substitute(rule: Rule, old: fx.Node, new: fx.Node) -> None:
-    before, after = spec_of(old, ""), spec_of(new, "")
-    if before != after:
-        raise PassError(f"rule {rule.name} replaced {old.name}{before} by {new.name}{after}", "shapes must be kept")
-    # Where values diverge later, this tells which of the original's nodes the new one stands for.
-    new.meta.setdefault("origin", old.meta.get("origin", old.name))
-    old.replace_all_uses_with(new)
+def _substitute(old: fx.Node, new: fx.Node) -> None:
+    # A new node stands for the root; one that was there before stands for what it stood for.
+    if not new.users:
+        new.meta.setdefault("origin", origin(old))
+    replace(old, new)
