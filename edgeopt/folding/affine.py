@@ -1,0 +1,125 @@
+"""Folding y = scale * x + shift into the layer that makes x, or into all layers that read y."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from edgeopt.folding.channels import carry, moves
+from edgeopt.folding.layers import Layer, describe, fold_after, fold_before, layer_of
+from edgeopt.program import Program, origin, redefine
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What ``node`` computes of ``x``: scale and shift in float64, with one element or one per channel of ``axis``.
+
+    ``axis`` is None where each has one element only.
+    """
+
+    node: fx.Node
+    x: fx.Node
+    scale: torch.Tensor
+    shift: torch.Tensor
+    axis: int | None
+
+    @property
+    def shifts(self) -> bool:
+        """Whether there is a shift."""
+        return bool(self.shift.any())
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Layers that an affine map can go into, and the nodes between them and it."""
+
+    layers: list[Layer] = field(default_factory=list)
+    between: list[fx.Node] = field(default_factory=list)
+
+
+def into_producer(program: Program, affine: Affine) -> Fold | str:
+    """Return the layer before the map that can take it, or the reason why it cannot."""
+    factor = affine.axis is None and not affine.shifts
+    between: list[fx.Node] = []
+    node, reader = affine.x, affine.node
+    while True:
+        if others := [user.name for user in node.users if user is not reader]:
+            return f"{describe(node)} is also read by {', '.join(others)}"
+        if not moves(node, factor):
+            break
+        between.append(node)
+        node, reader = node.args[0], node  # type: ignore[assignment]
+    layer = layer_of(program, node)
+    if isinstance(layer, str):
+        return layer
+    axis = None if affine.axis is None else layer.output_axis
+    for moved in reversed(between):
+        axis = carry(moved, axis, affine.shifts)  # type: ignore[assignment]
+        if isinstance(axis, str):
+            return axis
+    if axis != affine.axis:
+        return (
+            f"the channels of {describe(layer.node)} are axis {axis} there, those of {affine.node.name} {affine.axis}"
+        )
+    return Fold([layer], between)
+
+
+def into_readers(program: Program, affine: Affine) -> Fold | str:
+    """Return the layers after the map that together can take it, or the reason why they cannot."""
+    fold = Fold()
+    reason = _collect(program, affine, affine.node, affine.axis, fold)
+    return reason or fold
+
+
+def fold_back(program: Program, affine: Affine, fold: Fold) -> fx.Node:
+    """Fold into the producer; return the node that now has the map's value."""
+    node = fold_after(program, fold.layers[0], affine.scale, affine.shift)
+    for moved in fold.between:
+        redefine(moved)
+    result = fold.between[0] if fold.between else node
+    result.meta["origin"] = origin(affine.node)
+    return result
+
+
+def fold_forward(program: Program, affine: Affine, fold: Fold) -> None:
+    """Fold into the readers, which from then on expect ``affine.x`` in the place of ``affine.node``."""
+    for layer in fold.layers:
+        before = origin(layer.node)
+        fold_before(program, layer, affine.scale, affine.shift).meta["origin"] = before
+    for moved in fold.between:
+        redefine(moved)
+
+
+def _collect(program: Program, affine: Affine, node: fx.Node, axis: int | None, fold: Fold) -> str | None:
+    for reader in node.users:
+        if reader.op == "output":
+            return f"{describe(node)} is an output of the model"
+        if moves(reader):
+            after = carry(reader, axis, affine.shifts)
+            if isinstance(after, str):
+                return after
+            fold.between.append(reader)
+            reason = _collect(program, affine, reader, after, fold)
+        else:
+            reason = _take(program, affine, node, reader, axis, fold)
+        if reason:
+            return reason
+    return None
+
+
+def _take(program: Program, affine: Affine, node: fx.Node, reader: fx.Node, axis: int | None, fold: Fold) -> str | None:
+    layer = layer_of(program, reader)
+    if isinstance(layer, str):
+        return layer
+    if layer.input is not node:
+        return f"{describe(reader)} reads it as a weight"
+    if axis is not None and axis != layer.input_axis:
+        return (
+            f"the input channels of {describe(reader)} are axis {layer.input_axis}, those of {affine.node.name} {axis}"
+        )
+    if affine.shifts and not layer.sums_all_taps:
+        return f"{describe(reader)} pads with zeros, and the shift of {affine.node.name} is not zero"
+    fold.layers.append(layer)
+    return None

@@ -1,0 +1,136 @@
+"""Linear and convolution layers: where channels lie in their weights, and how a scale and shift go into them.
+
+    after the layer:   a * (W x + b) + s  =  (diag(a) W) x + (a * b + s)
+    before the layer:  W (a * x + s) + b  =  (W diag(a)) x + (b + W s)
+
+The second holds for a convolution that pads with zeros only where s = 0: the border sums fewer taps than W has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from edgeopt.program import Program, dtype_name, op_name, redefine
+from edgeopt.rewrite import arguments, replace
+
+aten = torch.ops.aten
+
+_CONVS = {
+    aten.conv1d.default: 1,
+    aten.conv2d.default: 2,
+    aten.conv3d.default: 3,
+    aten.conv1d.padding: 1,
+    aten.conv2d.padding: 2,
+    aten.conv3d.padding: 3,
+}
+_TRANSPOSED = {aten.conv_transpose1d.default: 1, aten.conv_transpose2d.input: 2, aten.conv_transpose3d.input: 3}
+_SPATIAL_AXES = {aten.linear.default: 0} | _CONVS | _TRANSPOSED
+_EXACT_DTYPES = (torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear or convolution with constant weight and bias.
+
+    ``weight`` is seen alike for all kinds, in float64: (groups, outputs of a group, inputs of a group, taps).
+    ``bias`` has an element for each output channel.
+    """
+
+    node: fx.Node
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @property
+    def input(self) -> fx.Node:
+        """The node whose value the layer reads."""
+        return self.node.args[0]  # type: ignore[return-value]
+
+    @property
+    def input_axis(self) -> int:
+        """Axis of the input's channels."""
+        return self.input.meta["val"].dim() - _SPATIAL_AXES[self.node.target] - 1  # type: ignore[index]
+
+    @property
+    def output_axis(self) -> int:
+        """Axis of the output's channels."""
+        return self.node.meta["val"].dim() - _SPATIAL_AXES[self.node.target] - 1  # type: ignore[index]
+
+    @property
+    def sums_all_taps(self) -> bool:
+        """Whether each output sums all taps of the weight, so that a shift of the input is one of the output."""
+        if self.node.target in _TRANSPOSED:
+            return False
+        padding = arguments(self.node).get("padding", 0)
+        if isinstance(padding, str):
+            return padding == "valid" or self.weight.shape[-1] == 1
+        return not any(padding if isinstance(padding, list | tuple) else [padding])
+
+
+def layer_of(program: Program, node: fx.Node) -> Layer | str:
+    """Return the layer at a node whose weight may be rewritten, or the reason why there is none."""
+    if node.target not in _SPATIAL_AXES:
+        return f"{describe(node)} is neither a linear nor a convolution"
+    given = arguments(node)
+    weight, bias = program.constant(given["weight"]), program.constant(given["bias"])
+    if weight is None or (bias is None and given["bias"] is not None):
+        return f"the weights of {describe(node)} are computed at run time"
+    if weight.dtype not in _EXACT_DTYPES:
+        return f"the weight of {describe(node)} is {dtype_name(weight.dtype)}, which would round the product"
+    others = [reader.name for reader in program.readers(given["weight"]) if reader is not node and reader.users]
+    if others:
+        return f"the weight {given['weight'].name} of {describe(node)} is shared with {', '.join(others)}"
+    seen = _grouped(node, weight)
+    no_bias = torch.zeros(seen.shape[0] * seen.shape[1], dtype=torch.float64)
+    return Layer(node, seen, no_bias if bias is None else bias.double())
+
+
+def fold_after(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
+    """Replace the layer by one whose output is scaled and shifted; each has one element or one per output."""
+    groups, outputs = layer.weight.shape[:2]
+    factor = scale.expand(groups * outputs).reshape(groups, outputs, 1, 1)
+    return _rebuild(program, layer, layer.weight * factor, layer.bias * scale + shift)
+
+
+def fold_before(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
+    """Replace the layer by one whose input is scaled and shifted first; each has one element or one per input."""
+    groups, _, inputs, _ = layer.weight.shape
+    factor = scale.expand(groups * inputs).reshape(groups, 1, inputs, 1)
+    offset = shift.expand(groups * inputs).reshape(groups, 1, inputs)
+    bias = layer.bias + (layer.weight.sum(-1) * offset).sum(-1).flatten()
+    return _rebuild(program, layer, layer.weight * factor, bias)
+
+
+def describe(node: fx.Node) -> str:
+    """Return a node as reasons name it: ``conv2d_1 (aten.conv2d)``."""
+    return f"{node.name} ({op_name(node)})" if node.op == "call_function" else node.name
+
+
+def _rebuild(program: Program, layer: Layer, weight: torch.Tensor, bias: torch.Tensor) -> fx.Node:
+    old = arguments(layer.node)
+    dtype = program.constants[old["weight"].name].dtype
+    stored = _ungrouped(layer.node, weight, program.constants[old["weight"].name].shape).to(dtype)
+    new_weight = program.add_constant(old["weight"].name, stored)
+    new_bias = None
+    if old["bias"] is not None or bias.any():
+        name = old["bias"].name if old["bias"] is not None else f"{old['weight'].name.removesuffix('_weight')}_bias"
+        new_bias = program.add_constant(name, bias.to(dtype))
+    rest = [value for name, value in old.items() if name not in ("input", "weight", "bias")]
+    node = program.insert(layer.node, layer.node.target, layer.input, new_weight, new_bias, *rest)  # type: ignore[arg-type]
+    node.meta["origin"] = layer.node.meta.get("origin", layer.node.name)
+    redefine(node)
+    replace(layer.node, node)
+    return node
+
+
+def _grouped(node: fx.Node, weight: torch.Tensor) -> torch.Tensor:
+    groups = arguments(node).get("groups", 1)
+    first, second = weight.shape[:2]
+    seen = weight.double().reshape(groups, first // groups, second, -1)
+    return seen.transpose(1, 2) if node.target in _TRANSPOSED else seen
+
+
+def _ungrouped(node: fx.Node, seen: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    return (seen.transpose(1, 2) if node.target in _TRANSPOSED else seen).reshape(shape)

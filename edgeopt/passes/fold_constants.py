@@ -1,0 +1,106 @@
+"""Evaluate once, at export, what depends on constants only.
+
+Before => after:
+
+    f(c1, c2, ...)  =>  c,    c = f(c1, c2, ...) as torch computes it
+
+for weights that are permuted, slices of position embeddings, index tables, masks, arange and scalar arithmetic.
+The value is the one the graph would have computed, bit for bit.
+
+Not when: the operator is random or returns uninitialised memory; or the program would grow by more than 1 MiB at
+that node, as where a small constant is expanded or a weight read in two layouts would be kept twice: then
+computing it is cheaper than storing it.
+
+Source: Aho, Lam, Sethi, Ullman, Compilers: Principles, Techniques, and Tools, section 8.5 (constant folding).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.node import map_arg
+
+from edgeopt.program import Program
+from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, op
+
+_GROWTH_LIMIT = 1 << 20
+
+
+class EvaluateConstant(Rule):
+    """f(c1, c2, ...) => c."""
+
+    def pattern(self) -> Pattern:
+        """Draw any operator that reads constants only and returns a tensor of known shape."""
+        return op(where=lambda program, node: _is_static(node) and _reads_constants(program, node))
+
+    def check(self, program: Program, m: Match) -> str | None:
+        """Refuse what is not repeatable or would make the program grow."""
+        if reason := _not_repeatable(m.root.target):
+            return reason
+        grown = _bytes(m.root) - _freed(program, m.root)
+        if grown > _GROWTH_LIMIT:
+            return f"the program would grow by {grown / 2**20:.1f} MiB"
+        return None
+
+    def rewrite(self, program: Program, m: Match) -> fx.Node:
+        """Store the value; cloned, so that it keeps no larger tensor alive."""
+        value = _evaluate(program, m.root).clone(memory_format=torch.contiguous_format)
+        return program.add_constant(m.root.name, value)
+
+
+class FoldConstants(Rewrite):
+    """Replace operators on constants by their value."""
+
+    name = "fold-constants"
+    rules = (EvaluateConstant(),)
+
+
+def _is_static(node: fx.Node) -> bool:
+    value = node.meta["val"]
+    return isinstance(value, torch.Tensor) and all(isinstance(size, int) for size in value.shape)
+
+
+def _reads_constants(program: Program, node: fx.Node) -> bool:
+    """Return whether all inputs are constants, or items of a tuple that is computed of constants."""
+    return all(
+        used.name in program.constants
+        or (isinstance(used.meta["val"], tuple | list) and _reads_constants(program, used))
+        for used in node.all_input_nodes
+    )
+
+
+def _not_repeatable(target: Any) -> str | None:
+    if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+        return "it is random"
+    if isinstance(target, torch._ops.OpOverload) and "empty" in target._schema.name:
+        return "it returns uninitialised memory"
+    return None
+
+
+def _evaluate(program: Program, node: fx.Node) -> Any:
+    def value(used: fx.Node) -> Any:
+        return program.constants[used.name] if used.name in program.constants else _evaluate(program, used)
+
+    args, kwargs = map_arg((node.args, node.kwargs), value)
+    with torch.no_grad():
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _bytes(node: fx.Node) -> int:
+    value = node.meta["val"]
+    return value.numel() * value.element_size()
+
+
+def _freed(program: Program, node: fx.Node) -> float:
+    """Return the bytes that folding frees: a constant's readers share them if all of them can be folded."""
+    freed = 0.0
+    for used in node.all_input_nodes:
+        if used.name not in program.constants:
+            freed += _freed(program, used) / len(used.users)
+            continue
+        readers = program.readers(used)
+        if all(reader.op == "call_function" and _reads_constants(program, reader) for reader in readers):
+            freed += _bytes(used) / len(readers)
+    return freed

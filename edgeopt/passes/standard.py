@@ -1,0 +1,16 @@
+"""The exact passes in their order: the start of every target's pipeline."""
+
+from __future__ import annotations
+
+from edgeopt.passes.fold_affine import FoldAffine
+from edgeopt.passes.fold_batch_norm import FoldBatchNorm
+from edgeopt.passes.fold_constants import FoldConstants
+from edgeopt.passes.remove_noops import RemoveNoops
+from edgeopt.pipeline import Step
+
+EXACT: tuple[Step, ...] = (
+    Step(FoldConstants, "first, so that weights and factors that are computed become constants that rules can read"),
+    Step(RemoveNoops, "then layers and norms stand next to each other, where the folds look for them"),
+    Step(FoldBatchNorm, "before the affine folds, which see linears and convolutions but no batch norm"),
+    Step(FoldAffine, "last, on the layers that remain"),
+)
