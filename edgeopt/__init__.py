@@ -25,7 +25,6 @@ _HOMES = {
     "Unsupported": "errors",
     "UserError": "errors",
     "export": "deploy",
-    "load": "load",
     "verify": "bundle",
 }
 
