@@ -20,10 +20,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: figures align right, code is set in a fixed-width face."""
+    """A table's column: figures align right, code has a fixed-width face, prose gets room."""
 
     title: str
-    kind: Literal["text", "figure", "code"] = "text"
+    kind: Literal["text", "figure", "code", "prose"] = "text"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ def fallbacks(run: Run) -> Section | None:
     """Return the nodes with reasons."""
     if not run.fallbacks:
         return None
-    columns = (Column("Node", "code"), Column("Operator", "code"), Column("Reason"), Column("Share", "figure"))
+    columns = (Column("Node", "code"), Column("Operator", "code"), Column("Reason", "prose"), Column("Share", "figure"))
     rows = tuple((one.node, one.op, one.reason, figures.percent(one.share)) for one in run.fallbacks)
     number = len(rows)
     lead = f"{number} node{'s run' if number != 1 else ' runs'} elsewhere or otherwise than asked."

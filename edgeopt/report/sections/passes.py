@@ -57,7 +57,7 @@ def _refusals(passes: Iterable[PassEntry]) -> tuple[Table, ...]:
     for entry in passes:
         for refusal in entry.refused:
             nodes.setdefault((refusal.rule, refusal.reason), []).append(refusal.node)
-    columns = (Column("Rule", "code"), Column("Reason"), Column("Nodes", "code"))
+    columns = (Column("Rule", "code"), Column("Reason", "prose"), Column("Nodes", "code"))
     rows = tuple((rule, reason, _names(places)) for (rule, reason), places in nodes.items())
     return (Table(columns, rows, "Left alone, and why"),) if rows else ()
 
