@@ -82,5 +82,5 @@ def read_image(file: Path, preprocessing: Preprocessing) -> np.ndarray:
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"{file} is no readable image: {error}", "remove it from the folder") from error
     pixels = np.asarray(resized, np.float32).reshape(height, width, -1) / 255
-    normalised = (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    normalised = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
     return normalised.transpose(2, 0, 1) if preprocessing.layout == "CHW" else normalised

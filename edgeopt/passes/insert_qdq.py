@@ -1,0 +1,259 @@
+"""insert-qdq: mark what is computed on integers, by quantize and dequantize around it.
+
+Before: ``y = conv(x, w, b)``, then ReLU, with calibrated ranges of ``x`` and of the ReLU's result.
+After:  ``y = relu(conv(dq(q(x)), dq(w_int8), dq(b_int32)))``, and where the scheme wants integer results ``dq(q(y))``.
+
+A target recognises ``dq -> operator -> q`` as its integer operator; everywhere else the program computes what that
+operator will, up to the rounding of its requantisation.
+
+Where the pairs stand:
+
+* on what integer operators read, as early as possible: above reshapes, permutes and max pools, which then move
+  bytes instead of floats; below an activation function that the operator before it absorbs;
+* one pair for all readers of a value; the operands of a concatenation share the map of its result;
+* weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale.
+
+Not applied to an operator whose weight is computed at run time, whose operands were not calibrated, whose sum
+broadcasts or is read in float only, or that is kept in higher precision on request.
+Source: H. Wu et al., Integer Quantization for Deep Learning Inference: Principles and Empirical Evaluation, 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from edgeopt.ops.quantize import dequantize, quantize  # noqa: F401  (defines the operators)
+from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.program import Program, Range
+from edgeopt.quant.affine import Affine, for_activation, for_bias, for_weight, for_weight_with_bias, to_integers
+from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
+from edgeopt.rewrite import arguments
+
+aten = torch.ops.aten
+QUANTIZE = torch.ops.edgeopt.quantize.default
+DEQUANTIZE = torch.ops.edgeopt.dequantize.default
+
+# Ranges that follow from the function: a softmax or sigmoid in steps of 1/256, as integer kernels have it.
+_FIXED = {aten.softmax.int: Range((0.0,), (255 / 256,)), aten.sigmoid.default: Range((0.0,), (255 / 256,))}
+
+
+class InsertQdq:
+    """Quantise the operators that ``scheme`` runs on integers, those in ``keep`` (node names) excepted."""
+
+    name = "insert-qdq"
+    kind: Kind = "calibrated"
+
+    def __init__(self, scheme: Scheme, keep: Collection[str] = ()) -> None:
+        self.scheme = scheme
+        self.keep = frozenset(keep)
+
+    def __call__(self, program: Program) -> PassResult:
+        """Quantise a copy of ``program``, whose ``ranges`` are calibrated."""
+        program = program.clone()
+        chosen, notes = choose(program, self.scheme, self.keep)
+        _Placement(program, self.scheme, frozenset(chosen)).place()
+        program.clean()
+        return PassResult(program, bool(chosen), notes)
+
+
+def choose(program: Program, scheme: Scheme, keep: Collection[str] = ()) -> tuple[list[fx.Node], tuple[Note, ...]]:
+    """Return the operators that will run on integers, and a note for each that could."""
+    chosen, notes = [], []
+    for node in program.calls:
+        if node.target not in scheme.integer or is_quantised(node, scheme):
+            continue
+        reason = "kept in higher precision" if node.name in keep else _refusal(program, node, scheme)
+        notes.append(Note("run-on-integers", node.name, reason))
+        if reason is None:
+            chosen.append(node)
+    return chosen, tuple(notes)
+
+
+def is_quantised(node: fx.Node, scheme: Scheme) -> bool:
+    """Whether an operator already reads integers, possibly through moves."""
+    for used in operands(node):
+        while used.target in scheme.moves:
+            used = moved_value(used)
+        if used.target is DEQUANTIZE:
+            return True
+    return False
+
+
+def operands(node: fx.Node) -> list[fx.Node]:
+    """Return the activations that an integer operator reads (not its weight and bias)."""
+    found = arguments(node)
+    if node.target in CONCATENATIONS:
+        return list(found["tensors"])
+    if node.target in SUMS:
+        return [value for value in (found["self"], found["other"]) if isinstance(value, fx.Node)]
+    if node.target in PRODUCTS:
+        return [value for key, value in found.items() if key in ("self", "other", "mat2")]
+    return [found["input"] if node.target in WEIGHTED else found["self"]]
+
+
+def tail(node: fx.Node, scheme: Scheme) -> fx.Node:
+    """Return the node that an integer operator ends with: the activation function it absorbs, or itself."""
+    readers = list(node.users)
+    return readers[0] if len(readers) == 1 and readers[0].target in scheme.fused else node
+
+
+def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
+    """Return why an operator cannot run on integers, or None."""
+    if node.meta["val"].dtype != torch.float32:
+        return f"it computes in {node.meta['val'].dtype}"
+    if node.target in WEIGHTED:
+        found = arguments(node)
+        bias = found["bias"]
+        if program.constant(found["weight"]) is None or (bias is not None and program.constant(bias) is None):
+            return "its weight or bias is computed at run time"
+    if node.target in SUMS and (reason := _sum_refusal(program, node)):
+        return reason
+    if node.target in SUMS | POOLS and not scheme.integer_results and not _feeds_integers(tail(node, scheme), scheme):
+        return "its result is read in float only"
+    missing = [used.name for used in operands(node) if _range(program, used) is None]
+    return f"no range was calibrated for {', '.join(missing)}" if missing else None
+
+
+def _sum_refusal(program: Program, node: fx.Node) -> str | None:
+    """A residual connection adds two activations of one shape; anything else is cheaper in float."""
+    read = operands(node)
+    if len(read) != 2 or any(program.constant(used) is not None for used in read):
+        return "it adds a constant"
+    if read[0].meta["val"].shape != read[1].meta["val"].shape:
+        return "it broadcasts"
+    return None if arguments(node)["alpha"] == 1 else "it scales an operand"
+
+
+def _feeds_integers(node: fx.Node, scheme: Scheme) -> bool:
+    """Whether an operator that runs on integers reads a value, possibly through moves."""
+    return any(
+        reader.target in scheme.integer or (reader.target in scheme.moves and _feeds_integers(reader, scheme))
+        for reader in node.users
+    )
+
+
+def _range(program: Program, node: fx.Node) -> Range | None:
+    return _FIXED.get(node.target) or program.ranges.get(node.name)  # type: ignore[call-overload]
+
+
+@dataclass
+class _Placement:
+    """The rewriting of one program: where pairs stand and which nodes read them."""
+
+    program: Program
+    scheme: Scheme
+    chosen: frozenset[fx.Node]
+    pairs: dict[tuple[fx.Node, Range], fx.Node] = field(default_factory=dict)
+
+    def place(self) -> None:
+        for node in [n for n in self.program.calls if n in self.chosen]:
+            for used in dict.fromkeys(operands(node)):
+                self._quantise_operand(node, used)
+            if node.target in WEIGHTED:
+                self._quantise_constants(node)
+            if self.scheme.integer_results:
+                self._quantise_result(node)
+
+    def _quantise_operand(self, node: fx.Node, used: fx.Node) -> None:
+        if used.target is DEQUANTIZE:
+            return
+        if node.target in CONCATENATIONS and (shared := _range(self.program, node)):
+            node.replace_input_with(used, self._pair(used, shared))
+            return
+        reader, source = node, used
+        moved = []
+        while self._moves_integers(source):
+            reader, source = source, moved_value(source)
+            moved.append(reader)
+        if source.target is not DEQUANTIZE:
+            found = _range(self.program, source)
+            assert found is not None
+            reader.replace_input_with(source, self._pair(source, found))
+        if self.scheme.integer_results:
+            for move in reversed(moved):
+                self._repeat_pair(move)
+
+    def _moves_integers(self, node: fx.Node) -> bool:
+        """Whether a node only moves what integer operators alone read, and its source can be quantised."""
+        if node.target not in self.scheme.moves or not _keeps_zero(node):
+            return False
+        source = moved_value(node)
+        known = source.target is DEQUANTIZE or _range(self.program, source) is not None
+        return known and all(reader in self.chosen or self._moves_integers(reader) for reader in node.users)
+
+    def _quantise_result(self, node: fx.Node) -> None:
+        end = tail(node, self.scheme)
+        readers = [reader for reader in end.users if reader.target is not QUANTIZE]
+        if readers and (found := _range(self.program, end)) is not None:
+            pair = self._pair(end, found)
+            for reader in readers:
+                reader.replace_input_with(end, pair)
+
+    def _repeat_pair(self, move: fx.Node) -> None:
+        """Quantise the result of a move as its source is: it changes no value and tells that bytes were moved."""
+        if any(reader.target is QUANTIZE for reader in move.users):
+            return
+        _, scale, zero_point, _ = moved_value(move).args
+        readers = list(move.users)
+        pair = self._insert_pair(move, scale, zero_point)  # type: ignore[arg-type]
+        for reader in readers:
+            reader.replace_input_with(move, pair)
+
+    def _pair(self, source: fx.Node, found: Range) -> fx.Node:
+        """Return the dequantized end of the pair behind ``source`` for that range."""
+        if (source, found) not in self.pairs:
+            affine = for_activation(found, self.scheme.activation)
+            scale = self.program.add_constant(f"{source.name}_scale", affine.scale)
+            zero_point = self.program.add_constant(f"{source.name}_zero_point", affine.zero_point)
+            self.pairs[source, found] = self._insert_pair(source, scale, zero_point)
+        return self.pairs[source, found]
+
+    def _insert_pair(self, source: fx.Node, scale: fx.Node, zero_point: fx.Node) -> fx.Node:
+        before = source.next if source.op == "call_function" else next(self.program.calls)
+        q = self.program.insert(before, QUANTIZE, source, scale, zero_point, 0, self.scheme.activation)
+        return self.program.insert(before, DEQUANTIZE, q, scale, zero_point, 0)
+
+    def _quantise_constants(self, node: fx.Node) -> None:
+        found = arguments(node)
+        weight, bias = self.program.constants[found["weight"].name], found["bias"]
+        input_scale = self._input_scale(found["input"])
+        if bias is None or not self.scheme.integer_bias:
+            affine = for_weight(weight)
+        else:
+            values = self.program.constants[bias.name]
+            affine = for_weight_with_bias(weight, values, input_scale)
+            node.replace_input_with(bias, self._constant(node, bias, values, for_bias(input_scale, affine)))
+        node.replace_input_with(found["weight"], self._constant(node, found["weight"], weight, affine))
+
+    def _input_scale(self, node: fx.Node) -> torch.Tensor:
+        while node.target is not DEQUANTIZE:
+            node = moved_value(node)
+        scale = self.program.constant(node.args[1])
+        assert scale is not None
+        return scale
+
+    def _constant(self, node: fx.Node, old: fx.Node, values: torch.Tensor, affine: Affine) -> fx.Node:
+        """Return the dequantized end of a constant stored as integers."""
+        q = self.program.add_constant(f"{old.name}_q", to_integers(values, affine))
+        scale = self.program.add_constant(f"{old.name}_scale", affine.scale)
+        zero_point = self.program.add_constant(f"{old.name}_zero_point", affine.zero_point)
+        return self.program.insert(node, DEQUANTIZE, q, scale, zero_point, affine.axis)
+
+
+def moved_value(node: fx.Node) -> fx.Node:
+    """Return what a move moves: its first argument."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    return source
+
+
+def _keeps_zero(node: fx.Node) -> bool:
+    """Whether a move brings in no value but zero: a padding other than by zeros does."""
+    if node.target is not aten.pad.default:
+        return True
+    found = arguments(node)
+    return found["mode"] == "constant" and not found["value"]

@@ -1,0 +1,64 @@
+"""What a target computes on integers, and how: the data that drives ``insert-qdq``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+aten = torch.ops.aten
+Operator = Callable[..., object]
+
+WEIGHTED: frozenset[Operator] = frozenset({aten.conv1d.default, aten.conv2d.default, aten.linear.default})
+"""Operators of the form ``op(input, weight, bias, ...)`` with the output channels along axis 0 of the weight."""
+
+PRODUCTS: frozenset[Operator] = frozenset({aten.matmul.default, aten.bmm.default})
+"""Products of two activations, as in attention."""
+
+SUMS: frozenset[Operator] = frozenset({aten.add.Tensor})
+"""Elementwise sums of two activations, as in residual connections."""
+
+POOLS: frozenset[Operator] = frozenset({aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default, aten.mean.dim})
+"""Averages: sums of integers and one multiplication."""
+
+CONCATENATIONS: frozenset[Operator] = frozenset({aten.cat.default})
+"""Joins: their operands share one map, so that integers are only copied."""
+
+RECTIFIERS: frozenset[Operator] = frozenset({aten.relu.default, aten.relu6.default, aten.hardtanh.default})
+"""Activation functions that saturation to a range does by itself."""
+
+MOVES: frozenset[Operator] = frozenset(
+    {
+        aten.reshape.default,
+        aten.permute.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.unsqueeze.default,
+        aten.slice.Tensor,
+        aten.select.int,
+        aten.expand.default,
+        aten.clone.default,
+        aten.max_pool2d.default,
+        aten.pad.default,
+    }
+)
+"""Operators that only move values or choose among them: integers stay what they are (zero is always exact)."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a target computes in INT8.
+
+    ``activation`` is the integer type of activations (weights are int8). ``integer`` names the operators that run
+    on integers, ``fused`` the activation functions that they absorb. With ``integer_bias`` biases are int32. With
+    ``integer_results`` every integer operator and every move between them leaves integers, as kernels want that
+    have no other output; otherwise values are quantised only where an integer operator reads them.
+    """
+
+    activation: torch.dtype
+    integer: frozenset[Operator]
+    fused: frozenset[Operator] = RECTIFIERS
+    moves: frozenset[Operator] = MOVES
+    integer_bias: bool = True
+    integer_results: bool = True

@@ -1,0 +1,149 @@
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.compare import compare
+from edgeopt.ops.quantize import dequantize
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.pipeline import Pipeline
+from edgeopt.program import Range
+from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
+from edgeopt.testing import to_program
+
+KERNELS = Scheme(torch.int8, WEIGHTED | SUMS | POOLS | CONCATENATIONS | PRODUCTS)
+FUSING = Scheme(torch.uint8, WEIGHTED | SUMS | POOLS, integer_bias=False, integer_results=False)
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        x = torch.relu(x + self.b(x))
+        return self.head(torch.nn.functional.avg_pool2d(x, 6).flatten(1))
+
+
+def calibrated(module, *shapes):
+    torch.manual_seed(0)
+    inputs = [torch.randn(shape) for shape in shapes]
+    program = to_program(module, inputs)
+    sample = {spec.name: value.numpy() for spec, value in zip(program.inputs, inputs, strict=True)}
+    seen = {name: torch.from_numpy(value) for name, value in sample.items()}
+    program.run(sample, lambda node, value: seen.update({node.name: value}))
+    program.ranges = {n: Range((float(v.min()),), (float(v.max()),)) for n, v in seen.items()}
+    return program, sample
+
+
+def quantise(program, scheme, keep=()):
+    result, (record,) = Pipeline([InsertQdq(scheme, keep)]).run(program)
+    return result, record
+
+
+def sqnr(program, result, sample):
+    return compare(program.run(sample), result.run(sample)).sqnr_db
+
+
+@pytest.mark.parametrize("scheme", [KERNELS, FUSING], ids=["kernels", "fusing"])
+def test_numerics_and_idempotence(scheme):
+    program, sample = calibrated(Residual(), (1, 4, 6, 6))
+    result, record = quantise(program, scheme)
+    assert record.changed and not record.refused
+    assert sqnr(program, result, sample) > 30
+    _, again = quantise(result, scheme)
+    assert not again.changed
+
+
+def test_kernels_get_integer_results_everywhere():
+    result, _ = quantise(calibrated(Residual(), (1, 4, 6, 6))[0], KERNELS)
+    text = result.text()
+    # input, relu, conv b, relu of the sum, pool, reshape (repeated), linear
+    assert text.count("edgeopt.quantize(") == 7
+    assert "quantize(%relu," in text and "quantize(%conv2d," not in text, "the pair stands below the absorbed ReLU"
+    assert "quantize(%reshape, %avg_pool2d_scale, %avg_pool2d_zero_point" in text, "a move keeps its source's map"
+    assert result.results[0].target is torch.ops.edgeopt.dequantize.default
+    types = {name: t.dtype for name, t in result.constants.items()}
+    assert types["a_weight_q"] == torch.int8 and types["a_bias_q"] == torch.int32
+
+
+def test_fusing_leaves_float_what_nothing_integer_reads():
+    result, _ = quantise(calibrated(Residual(), (1, 4, 6, 6))[0], FUSING)
+    text = result.text()
+    assert text.count("edgeopt.quantize(") == 5
+    assert "aten.reshape(%dequantize" in text, "the pair stands above the reshape"
+    assert result.results[0].target is torch.ops.aten.linear.default
+    assert "a_bias" in result.constants, "the bias stays float"
+
+
+def test_operands_of_a_concatenation_share_its_map():
+    class Join(nn.Module):
+        def forward(self, x, y):
+            return torch.cat([x, y * 3.0], 1)
+
+    result, _ = quantise(calibrated(Join(), (1, 4), (1, 4))[0], KERNELS)
+    scales = {node.args[1].name for node in result.calls if node.target is torch.ops.edgeopt.quantize.default}
+    assert len({float(result.constants[name]) for name in scales}) == 1
+
+
+def test_a_bias_that_would_overflow_coarsens_its_channel():
+    layer = nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight[0], layer.bias[:] = 1e-12, 5.0
+    program, sample = calibrated(nn.Sequential(layer), (1, 3))
+    result, _ = quantise(program, Scheme(torch.int8, WEIGHTED, integer_results=False))
+    assert sqnr(program, result, sample) > 30
+
+
+def refusal(module, *shapes, scheme=KERNELS, keep=(), forget=()):
+    program, _ = calibrated(module, *shapes)
+    for name in forget:
+        del program.ranges[name]
+    _, record = quantise(program, scheme, keep)
+    return [note.reason for note in record.refused]
+
+
+class Sum(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+class AddConstant(nn.Module):
+    def forward(self, x):
+        return x + torch.arange(3.0)
+
+
+class ScaledSum(nn.Module):
+    def forward(self, x, y):
+        return torch.add(x, y, alpha=2)
+
+
+class InDouble(nn.Module):
+    def forward(self, x):
+        return x.double() + x.double()
+
+
+class RunTimeWeight(nn.Module):
+    def forward(self, x, w):
+        return torch.nn.functional.linear(x, w)
+
+
+def test_refusals():
+    assert refusal(nn.Linear(3, 2), (1, 3), keep=["linear"]) == ["kept in higher precision"]
+    assert refusal(Sum(), (1, 3), (1, 3), forget=["x"]) == ["no range was calibrated for x"]
+    assert refusal(RunTimeWeight(), (1, 3), (2, 3)) == ["its weight or bias is computed at run time"]
+    assert refusal(Sum(), (1, 3), (2, 3)) == ["it broadcasts"]
+    assert refusal(Sum(), (1, 3), (1, 3), scheme=FUSING) == ["its result is read in float only"]
+    assert refusal(AddConstant(), (1, 3)) == ["it adds a constant"]
+    assert refusal(ScaledSum(), (1, 3), (1, 3)) == ["it scales an operand"]
+    assert refusal(InDouble(), (1, 3)) == ["it computes in torch.float64"]
+
+
+def test_weights_are_stored_to_half_a_step():
+    program, _ = calibrated(nn.Sequential(nn.Conv2d(3, 5, 3)), (1, 3, 6, 6))
+    result, _ = quantise(program, KERNELS)
+    name = next(name for name in program.constants if name.endswith("weight"))
+    stored = [result.constants[f"{name}_{part}"] for part in ("q", "scale", "zero_point")]
+    error = (dequantize(*stored, 0) - program.constants[name]).abs()
+    assert torch.all(error <= stored[1].view(-1, 1, 1, 1) / 2 * (1 + 1e-5))
