@@ -54,7 +54,7 @@ class ErrorSteps:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Histograms over one axis, one for each named series of single costs, with its median marked."""
+    """Histograms over one axis, one for each of at most two named series of single costs, with its median marked."""
 
     title: str
     alt: str

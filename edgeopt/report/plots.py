@@ -160,18 +160,16 @@ def _short(name: str, most: int = LABEL) -> str:
 
 def _inline(figure: Figure, plot: Plot) -> str:
     buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    )
-    text = buffer.getvalue()
-    view = re.search(r'viewBox="[^"]+"', text)
-    assert view is not None
-    body = text[text.index(">", view.end()) + 1 :]
+    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=undated)
+    body = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
     body = re.sub(r"font-family: [^;\"]*; ", "", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, variable)
-    return f'<svg {view.group()} role="img" aria-label={quoteattr(plot.alt)}>{_own_ids(body, plot)}'
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    view = f'viewBox="0 0 {width:g} {height:g}"'
+    return f'<svg {view} role="img" aria-label={quoteattr(plot.alt)}>{_own_ids(body, plot)}'
 
 
 def _own_ids(body: str, plot: Plot) -> str:
