@@ -9,9 +9,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .PHONY: demo test check install install-test toolchain clean
 
 demo: install  ## train a small model on digits, export it to the default targets, print the reports
-	$(BIN)/python samples/digits_cnn.py demo
-	$(BIN)/edgeopt export demo/digits_cnn.pt2 --target cpu --data demo/digits_test.npz -o demo/cpu
-	$(BIN)/edgeopt export demo/digits_cnn.pt2 --target onnx --data demo/digits_test.npz -o demo/onnx
+	$(BIN)/python -m samples.digits_cnn
+	$(BIN)/edgeopt export demo/digits_cnn/model.pt2 --target cpu --data demo/digits_cnn/eval.npz -o demo/cpu
+	$(BIN)/edgeopt export demo/digits_cnn/model.pt2 --target onnx --data demo/digits_cnn/eval.npz -o demo/onnx
 	$(BIN)/edgeopt bench demo/cpu demo/onnx
 	@echo "open demo/cpu/report.html"
 

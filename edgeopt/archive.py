@@ -23,7 +23,8 @@ DEFAULT_MAX_BYTES = 16 * 2**30
 
 _SAVE_HINT = "save the model again with torch.export.save(torch.export.export(model, inputs), path)"
 _LARGEST_RATIO = 200
-_SYMBOL = re.compile(r"^(s|u|zuf|zf)\d+$")
+_SYMBOL = re.compile(r"(s|u|zuf|zf)\d+")
+_ASSUMPTIONS = {"positive", "nonnegative", "negative", "integer", "real", "finite", "zero", "nonzero"}
 _FUNCTIONS = {
     *("Integer", "Float", "Rational", "Symbol", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilDiv"),
     *("ModularIndexing", "Where", "Identity", "IntTrueDiv", "FloatTrueDiv", "PowByNatural", "FloatPow", "TruncToInt"),
@@ -126,7 +127,9 @@ def _expressions(value: Any, key: str = "") -> list[str]:
 
 
 def _check_expression(path: Path, expression: str) -> None:
-    names = re.findall(r"[A-Za-z_]\w*", expression)
-    known = all(_SYMBOL.match(name) or name in _FUNCTIONS for name in names)
-    if not known or re.search(r"[^\w\s+\-*/%(),.<>=&|~]|\.\s*[A-Za-z_]|__", expression):
+    # Names of symbols may be quoted; nothing else may.
+    bare = re.sub(rf"'({_SYMBOL.pattern})'", r"\1", expression)
+    names = re.findall(r"[A-Za-z_]\w*", bare)
+    known = all(_SYMBOL.fullmatch(name) or name in _FUNCTIONS or name in _ASSUMPTIONS for name in names)
+    if not known or re.search(r"[^\w\s+\-*/%(),.<>=&|~]|\.\s*[A-Za-z_]|__", bare):
         raise UserError(f"'{path}' holds the symbolic expression {expression[:80]!r}", "do not use this file")

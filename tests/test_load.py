@@ -101,6 +101,15 @@ def test_dynamic_dimensions_run_at_other_sizes(net):
     assert loaded.program.run({"x": np.zeros((5, 3, 8, 8), np.float32)})["output"].shape == (5, 2)
 
 
+def test_a_dynamic_archive_loads(tmp_path, net):
+    dims = {"x": {0: torch.export.Dim("batch", min=1, max=16)}}
+    exported = torch.export.export(net, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=dims)
+    torch.export.save(exported, tmp_path / "model.pt2")
+    program = load(tmp_path / "model.pt2").program
+    assert program.is_dynamic
+    assert program.run({"x": np.zeros((7, 3, 8, 8), np.float32)})["output"].shape == (7, 2)
+
+
 def test_a_pickle_is_refused_without_running_and_runs_when_trusted(tmp_path, net):
     net.marker = Marker()
     torch.save(net, tmp_path / "model.pt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -51,6 +52,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors become two lines on stderr and exit code 2."""
+    # Deprecations inside libraries are not the user's to act on.
+    warnings.simplefilter("ignore")
     try:
         result: Any = cli.main(arguments, prog_name="edgeopt", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,40 @@
+"""Sessions whose cost is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from edgeopt.target import Layer, Session
+
+
+class ScriptedSession(Session):
+    """Costs what it is told, one entry an inference, the last one for ever; doubles its input."""
+
+    def __init__(self, costs: Sequence[float]) -> None:
+        self._costs: Iterator[float] = iter(costs)
+        self._last = costs[-1]
+        self.runs = 0
+
+    def run(self, inputs):
+        self.runs += 1
+        return {"output": 2 * next(iter(inputs.values()))}
+
+    def cost(self, inputs):
+        self.run(inputs)
+        self._last = next(self._costs, self._last)
+        return self._last, self._last / 2
+
+    def layers(self, inputs, runs):
+        return (Layer("double", "mul", "fp32", 1.0),)
+
+
+class CountingSession(ScriptedSession):
+    """Costs the same every time, as instructions in an emulator do."""
+
+    unit = "instructions"
+    is_deterministic = True
+
+
+X = {"x": np.ones((1, 2), np.float32)}
