@@ -84,7 +84,7 @@ def _load(group: str, name: str, what: str) -> type:
         raise UserError(f"unknown {what} '{name}'", nearest(name, entries))
     try:
         return entries[name].load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise EdgeoptError(
             f"{what} '{name}' cannot be imported: {error}", "reinstall the package it comes from"
         ) from error
