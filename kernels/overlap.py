@@ -71,3 +71,15 @@ def _distance(window: Window, x: Shape, y: Shape, step: int = 1, before: bool = 
     if before:
         written, still_read = written[:-1], still_read[1:]
     return int((written - still_read).max(initial=-(x[0] * x[1] * x[2])))
+
+
+def overread(op: str, isa: str, patch: int, row: int) -> int:
+    """Bytes that ``eo_s8_<op>__<isa>`` may read behind its input.
+
+    ``patch`` and ``row`` are the bytes of a patch (the inputs of a fully connected layer) and of one of its rows.
+    """
+    if op == "conv2d" and isa in ("dsp", "dsp16"):
+        return 3 if row % 4 else 0
+    if op == "linear" and isa in ("dsp", "dsp16"):
+        return -patch % 8
+    return 0

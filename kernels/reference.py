@@ -111,9 +111,9 @@ def add(a: Int8, b: Int8, factors: AddFactors, low: int = -128, high: int = 127)
 
 
 def avg_pool2d(x: Int8, multiplier: int, window: Window, in_zero: int, clamp: Clamp) -> Int8:
-    """Mean over windows without padding; ``multiplier`` has the count folded in."""
+    """Mean over windows without padding; ``multiplier`` is that of 16 times the sum."""
     patches = window.patches(x, in_zero).astype(np.int64) - in_zero
-    return clamp(patches.sum(axis=(2, 3)), multiplier)
+    return clamp(16 * patches.sum(axis=(2, 3)), multiplier)
 
 
 def max_pool2d(x: Int8, window: Window, low: int = -128, high: int = 127) -> Int8:

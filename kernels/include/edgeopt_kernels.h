@@ -60,9 +60,8 @@ typedef struct {
     int8_t out_zero, act_min, act_max;
 } eo_linear;
 
-/* Mean over the window positions inside the map: acc = sum of x, packed = {bias, multiplier} with
- * bias = -in_zero * count and multiplier = round(2^32 * s_x / (s_y * count)), count = kernel_h * kernel_w.
- * Only windows without padding: pad_top = pad_left = 0. */
+/* Of a mean over count = kernel_h * kernel_w positions: bias = -in_zero * count, and since s_x / s_y may exceed 1,
+ * acc * 16 is scaled by multiplier = round(2^28 * s_x / (s_y * count)). */
 typedef struct {
     int32_t bias, multiplier;
 } eo_requant;
@@ -111,7 +110,7 @@ eo_s8_linear_fn eo_s8_linear__scalar, eo_s8_linear__dsp, eo_s8_linear__dsp16, eo
 typedef void eo_s8_add_fn(const eo_add *p, const int8_t *a, const int8_t *b, int8_t *y, size_t n);
 eo_s8_add_fn eo_s8_add__scalar, eo_s8_add__dsp, eo_s8_add__mve;
 
-/* Pools. The mean takes at most 32,768 positions a window. The maximum ignores padding and keeps the scale. */
+/* Pools. The mean takes at most 32,768 positions a window and no padding. The maximum ignores padding and keeps the scale. */
 typedef void eo_s8_avg_pool2d_fn(const eo_window *g, const int8_t *x, const eo_requant *packed, int8_t *y);
 eo_s8_avg_pool2d_fn eo_s8_avg_pool2d__scalar, eo_s8_avg_pool2d__dsp, eo_s8_avg_pool2d__mve;
 typedef void eo_s8_max_pool2d_fn(const eo_window *g, const int8_t *x, int8_t *y);

@@ -7,6 +7,7 @@ are instructions, not cycles: no wait states, no vector beats, no dual issue.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -35,12 +36,19 @@ def linker_script(device: Device, folder: Path, stack_bytes: int) -> Path:
     return script
 
 
-def build(device: Device, sources: list[Path], folder: Path, include: list[Path], stack_bytes: int = 8192) -> Path:
+def build(
+    device: Device,
+    sources: Sequence[Path],
+    folder: Path,
+    include: Sequence[Path],
+    define: Sequence[str] = (),
+    stack_bytes: int = 8192,
+) -> Path:
     """Build a program of ``sources`` and the board's services for ``device``; return the ELF in ``folder``."""
     core = device.facts["core"]
     script = None if core == "host" else linker_script(device, folder, stack_bytes)
     services = [FIRMWARE / name for name in (HOST if core == "host" else STARTUP)]
-    return toolchain.link(core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include])
+    return toolchain.link(core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include], define)
 
 
 def run(device: Device, elf: Path, folder: Path, timeout_s: float = 600) -> None:

@@ -69,14 +69,32 @@ def compiler(core: str) -> str:
 
 
 def link(
-    core: str, sources: Sequence[Path], script: Path | None, elf: Path, include: Sequence[Path] = ()
+    core: str,
+    sources: Sequence[Path],
+    script: Path | None,
+    elf: Path,
+    include: Sequence[Path] = (),
+    define: Sequence[str] = (),
 ) -> Path:
     """Compile and link ``sources`` for ``core``, freestanding where a linker script is given; return the ELF."""
-    flags = [*WARNINGS, "-O2", *SECTIONS, *CORES[core].flags, *(f"-I{path}" for path in include)]
+    flags = [*_compile_flags(core, include), *(f"-D{name}" for name in define)]
     if script is not None:
         flags += ["-nostartfiles", "-Wl,--gc-sections", f"-Wl,-T,{script}"]
     command(compiler(core), *flags, *sources, "-o", elf)
     return elf
+
+
+def compile_objects(core: str, sources: Sequence[Path], folder: Path, include: Sequence[Path] = ()) -> list[Path]:
+    """Compile each source into an object file in ``folder``."""
+    objects = []
+    for source in sources:
+        objects.append(folder / f"{source.stem}.o")
+        command(compiler(core), *_compile_flags(core, include), "-c", source, "-o", objects[-1])
+    return objects
+
+
+def _compile_flags(core: str, include: Sequence[Path]) -> list[str]:
+    return [*WARNINGS, "-O2", *SECTIONS, *CORES[core].flags, *(f"-I{path}" for path in include)]
 
 
 def sections(elf: Path) -> Sections:

@@ -147,7 +147,7 @@ def avg_pool2d(rng: np.random.Generator, isa: str) -> Expected:
     if rng.random() < 0.3:
         x = np.full_like(x, rng.choice([-128, 127]))
     clamp = reference.Clamp(int(rng.integers(-128, 128)), -100, 101)
-    m = int(reference.multiplier(min(0.49, rng.uniform(0.2, 3.0) / (win.kernel[0] * win.kernel[1]))))
+    m = int(reference.multiplier(min(0.49, rng.uniform(0.2, 9.0) / (16 * win.kernel[0] * win.kernel[1]))))
     in_zero = int(rng.integers(-128, 128))
     y = reference.avg_pool2d(x, m, win, in_zero, clamp)
     packed = np.array([-in_zero * win.kernel[0] * win.kernel[1], m], np.int32)

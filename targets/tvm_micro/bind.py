@@ -1,0 +1,135 @@
+"""Which kernel runs each node, with which constants, scratch and sharing of memory: the program as the board sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgeopt import kernels
+from edgeopt.kernels import Kernel, overlap, packing
+
+from .integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, Node, Softmax
+from .plan import Buffer, Plan, Sharing, plan
+
+MODES = ("speed", "balanced", "size")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call: the node, its kernel, its constant block, and what it asks of memory."""
+
+    node: Node
+    kernel: Kernel
+    packed: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    scratch_bytes: int = 0
+    overread: int = 0
+    sharings: tuple[Sharing, ...] = ()
+
+    @property
+    def scratch(self) -> str:
+        """Name of the step's scratch buffer."""
+        return f"{self.node.name}.scratch"
+
+
+def bind(graph: IntegerGraph, isas: Sequence[str], mode: str = "speed", flash_bytes: int | None = None) -> list[Step]:
+    """Choose a kernel for each node.
+
+    ``isas``: what the core has, the fastest first. ``mode`` says what becomes of weights that may be pre-expanded to
+    int16: ``speed`` expands all, ``size`` none, ``balanced`` those that save most instructions a byte while all
+    constants stay within ``flash_bytes``.
+    """
+    compact = [isa for isa in isas if isa != "dsp16"]
+    steps = [_step(graph, node, compact) for node in graph.nodes]
+    if "dsp16" not in isas or mode == "size":
+        return steps
+    expanded = [_step(graph, node, isas) for node in graph.nodes]
+    if mode == "speed":
+        return expanded
+    budget = (flash_bytes or 0) - sum(step.packed.nbytes for step in steps)
+    for i in sorted(range(len(steps)), key=lambda i: -_gain(graph, steps[i], expanded[i])):
+        extra = expanded[i].packed.nbytes - steps[i].packed.nbytes
+        if extra <= budget:
+            budget -= extra
+            steps[i] = expanded[i]
+    return steps
+
+
+def _gain(graph: IntegerGraph, compact: Step, expanded: Step) -> float:
+    """Multiply-accumulates made cheaper for a byte of flash."""
+    extra = expanded.packed.nbytes - compact.packed.nbytes
+    return graph.macs(compact.node) / extra if extra > 0 else 0.0
+
+
+def arena(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
+    """Place all tensors and scratch buffers of the steps."""
+    alias = {s.node.output: s.node.inputs[1] for s in steps if isinstance(s.node, Conv2d) and s.node.residual}
+
+    def root(name: str) -> str:
+        return root(alias[name]) if name in alias else name
+
+    lives: dict[str, list[int]] = {root(name): [-1, -1] for name in graph.inputs}
+    overread: dict[str, int] = {}
+    for i, step in enumerate(steps):
+        for name in (*step.node.inputs, step.node.output):
+            lives.setdefault(root(name), [i, i])[1] = i
+        x = root(step.node.inputs[0])
+        overread[x] = max(overread.get(x, 0), step.overread)
+    for name in graph.outputs:
+        lives[root(name)][1] = len(steps)
+    buffers = [Buffer(n, graph.tensors[n].size, *life, overread.get(n, 0)) for n, life in lives.items()]
+    buffers += [Buffer(s.scratch, s.scratch_bytes, i, i) for i, s in enumerate(steps) if s.scratch_bytes]
+    sharings = [
+        Sharing(root(s.source), root(s.target), s.least, s.exact)
+        for i, step in enumerate(steps)
+        for s in step.sharings
+        if lives[root(s.source)][1] == i and lives[root(s.target)][0] == i
+    ]
+    placed = plan(buffers, sharings)
+    offsets = {name: placed.offsets[root(name)] for name in graph.tensors}
+    return Plan({**placed.offsets, **offsets}, placed.arena_bytes)
+
+
+def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
+    x, y = graph.tensors[node.inputs[0]].shape, graph.tensors[node.output].shape
+    have = {k.isa for k in kernels.inventory() if k.op == node.op}
+    fitting = [isa for isa in (*isas, "scalar") if isa in have and _takes(node, isa, x)]
+    kernel = Kernel("s8", node.op, fitting[0])
+    isa, source, target = kernel.isa, node.inputs[0], node.output
+    match node:
+        case Conv2d():
+            shares = _shares(source, target, overlap.conv2d_distance(isa, node.window, x, y))
+            row = node.window.kernel[1] * x[2]
+            return Step(
+                node, kernel, packing.pack_conv2d(isa, node.weights, node.folded_bias, node.multiplier),
+                overlap.conv2d_scratch(isa, node.window, x, y, node.residual is not None),
+                overlap.overread("conv2d", isa, row * node.window.kernel[0], row),
+                () if node.residual else shares,
+            )  # fmt: skip
+        case DepthwiseConv2d():
+            distance = overlap.depthwise_distance(isa, node.window, x, y)
+            return Step(
+                node, kernel, packing.pack_depthwise_conv2d(isa, node.weights, node.folded_bias, node.multiplier),
+                overlap.depthwise_scratch(isa, node.window, x, y),
+                sharings=_shares(source, target, distance, exact=isa == "dsp"),
+            )  # fmt: skip
+        case Linear():
+            packed = packing.pack_linear(isa, node.weights, node.folded_bias, node.multiplier)
+            n = node.weights.shape[1]
+            return Step(node, kernel, packed, overread=overlap.overread("linear", isa, n, n))
+        case AvgPool2d():
+            count = node.window.kernel[0] * node.window.kernel[1]
+            return Step(node, kernel, np.array([-node.in_zero * count, node.multiplier], np.int32))
+        case Softmax():
+            return Step(node, kernel, node.table.view(np.int32), sharings=_shares(source, target, 0, exact=True))
+    both = [s for name in node.inputs for s in _shares(name, target, 0, exact=True)] if node.op == "add" else []
+    return Step(node, kernel, sharings=tuple(both))
+
+
+def _takes(node: Node, isa: str, x: tuple[int, int, int]) -> bool:
+    return not isinstance(node, DepthwiseConv2d) or overlap.supports_depthwise(isa, node.window, x[2])
+
+
+def _shares(source: str, target: str, distance: int | None, exact: bool = False) -> tuple[Sharing, ...]:
+    return () if distance is None else (Sharing(source, target, distance, exact),)

@@ -1,0 +1,159 @@
+"""Prints the C library: ``network.h``, ``network.c``, ``network_weights.[ch]`` and the kernels that it calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from edgeopt import kernels
+
+from .bind import Step
+from .integer_graph import Add, AvgPool2d, Conv2d, IntegerGraph, MaxPool2d, Weighted
+from .plan import Plan
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_WORDS_A_LINE = 9
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as the template prints it: constant tables, the call, and a line about both."""
+
+    tables: tuple[str, ...]
+    call: str
+    comment: str
+
+
+def environment(folder: Path) -> Environment:
+    """Jinja as all of this target's templates use it."""
+    return Environment(
+        loader=FileSystemLoader(folder), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+
+
+def emit(graph: IntegerGraph, steps: Sequence[Step], plan: Plan, folder: Path) -> list[str]:
+    """Write the library into ``folder``; return the names of the files, sorted."""
+    layers = [_layer(graph, i, step, plan) for i, step in enumerate(steps)]
+    templates = environment(_TEMPLATES)
+    values = {
+        "name": graph.name,
+        "arena_bytes": plan.arena_bytes,
+        "inputs": [_port(graph, plan, "INPUT", name) for name in graph.inputs],
+        "outputs": [_port(graph, plan, "OUTPUT", name) for name in graph.outputs],
+        "layers": layers,
+        "features": {isa[:3] for isa in (step.kernel.isa for step in steps)},
+    }
+    files = {name: templates.get_template(f"{name}.jinja").render(values) for name in ("network.h", "network.c")}
+    files["network_weights.h"], files["network_weights.c"] = _weights(steps)
+    files |= _kernels(steps)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return sorted(files)
+
+
+def _port(graph: IntegerGraph, plan: Plan, side: str, name: str) -> dict[str, object]:
+    t = graph.tensors[name]
+    return {
+        "name": name, "macro": f"{side}_{_identifier(name).upper()}", "shape": t.shape, "size": t.size,
+        "scale": repr(float(np.float32(t.scale))), "zero_point": t.zero_point, "offset": plan.offsets[name],
+    }  # fmt: skip
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
+def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
+    node = step.node
+    x, y = (graph.tensors[name] for name in (node.inputs[0], node.output))
+    at = [f"AT({plan.offsets[name]})" for name in (*node.inputs, node.output)]
+    macs = graph.macs(node)
+    comment = f"{node.name}: {node.op}, {'x'.join(map(str, x.shape))} -> {'x'.join(map(str, y.shape))}" + (
+        f", {macs} MACs" if macs else ""
+    )
+    tables: list[str] = []
+    arguments: list[str] = []
+    if isinstance(node, (Weighted, AvgPool2d, MaxPool2d)) and node.op != "linear":
+        tables.append(f"static const eo_window window_{index} = {{{_window(node, x.shape, y.shape)}}};")
+        arguments.append(f"&window_{index}")
+    match node.op:
+        case "conv2d" | "depthwise_conv2d":
+            scratch = f"AT({plan.offsets[step.scratch]})" if step.scratch_bytes else "NULL"
+            arguments += [at[0], f"weights_{index}"]
+            if isinstance(node, Conv2d):
+                tables += [_add(index, node.residual)] if node.residual else []
+                arguments.append(f"&add_{index}" if node.residual else "NULL")
+            arguments += [at[-1], scratch]
+        case "linear":
+            shape = f"{node.weights.shape[1]}, {node.weights.shape[0]}"
+            clamp = f"{node.clamp.zero}, {node.clamp.low}, {node.clamp.high}"
+            tables.append(f"static const eo_linear linear_{index} = {{{shape}, {clamp}}};")
+            arguments = [f"&linear_{index}", at[0], f"weights_{index}", at[-1]]
+        case "add":
+            tables.append(_add(index, node))
+            arguments = [f"&add_{index}", *at, str(y.size)]
+        case "avg_pool2d":
+            tables.append(
+                f"static const eo_requant requant_{index} = {{{step.packed[0]}, {step.packed[1]}}};"
+            )
+            arguments += [at[0], f"&requant_{index}", at[-1]]
+        case "max_pool2d":
+            arguments += [at[0], at[-1]]
+        case "softmax":
+            rows = y.shape[0] * y.shape[1]
+            arguments = [at[0], f"(const uint16_t *)(const void *)weights_{index}", at[-1], str(rows), str(y.shape[2])]
+    return Layer(tuple(tables), f"{step.kernel.symbol}({', '.join(arguments)});", comment)
+
+
+def _window(node: Weighted | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequence[int]) -> str:
+    w = node.window
+    if isinstance(node, MaxPool2d):
+        ends = (0, 0, node.low, node.high)
+    else:
+        ends = (node.in_zero, node.clamp.zero, node.clamp.low, node.clamp.high)
+    return ", ".join(map(str, (*x, *y, *w.kernel, *w.stride, *w.padding[:2], *ends)))
+
+
+def _add(index: int, node: Add) -> str:
+    f = node.factors
+    return (
+        f"static const eo_add add_{index} = "
+        f"{{{f.mul_a}, {f.mul_b}, {f.offset}, {f.shift}, {node.low}, {node.high}}};"
+    )
+
+
+def _weights(steps: Sequence[Step]) -> tuple[str, str]:
+    """Header and source of the constant blocks; those of pools are in network.c, two numbers each."""
+    blocks = {i: step for i, step in enumerate(steps) if step.packed.size and step.node.op != "avg_pool2d"}
+    header = ["/* Constant blocks of the layers, in the order in which their kernels read them. */",
+              "#ifndef NETWORK_WEIGHTS_H", "#define NETWORK_WEIGHTS_H", "", "#include <stdint.h>", ""]  # fmt: skip
+    source = ['#include "network_weights.h"']
+    for i, step in blocks.items():
+        header.append(f"extern const uint32_t weights_{i}[{step.packed.size}]; /* {step.node.name} */")
+        source += ["", f"const uint32_t weights_{i}[{step.packed.size}] = {{"]
+        words = [f"0x{word:08x}," for word in step.packed.view(np.uint32)]
+        source += [" ".join(words[k : k + _WORDS_A_LINE]) for k in range(0, len(words), _WORDS_A_LINE)] + ["};"]
+    return "\n".join([*header, "", "#endif", ""]), "\n".join([*source, ""])
+
+
+def _kernels(steps: Sequence[Step]) -> dict[str, str]:
+    """The kernels' files in one flat folder: ``s8_conv2d_dsp16.c``, their headers beside them."""
+    used = {step.kernel for step in steps} | _called(steps)
+    files = {}
+    for path in kernels.sources(used):
+        inventory_file = path.suffix == ".c"
+        name = f"{path.parent.name}_{path.name}" if inventory_file else path.name
+        files[name] = re.sub(r'#include "\.\./common/(\w+\.h)"', r'#include "\1"', path.read_text())
+    return files
+
+
+def _called(steps: Sequence[Step]) -> set[kernels.Kernel]:
+    """The additions that convolutions with a residual call: of their own ISA, as far as there is one."""
+    isas = {step.kernel.isa[:3] for step in steps if isinstance(step.node, Conv2d)}
+    return {kernels.Kernel("s8", "add", isa if isa != "sca" else "scalar") for isa in isas}

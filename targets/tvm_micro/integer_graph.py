@@ -1,0 +1,178 @@
+"""A network in integers only: what the planner places and the printer prints.
+
+One sample, no batch. Tensors are int8 of shape (H, W, C); a vector of n is (1, 1, n). ``IntegerGraph.run`` is the
+reference that the C library equals bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgeopt.kernels import reference
+from edgeopt.kernels.reference import AddFactors, Clamp, Window
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An int8 tensor: ``real = (value - zero_point) * scale``."""
+
+    name: str
+    shape: Shape
+    scale: float
+    zero_point: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An operator: ``inputs`` and ``output`` are names of tensors."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    @property
+    def op(self) -> str:
+        """The kernel's operator, as in ``kernels.inc``."""
+        return KERNEL_OPS[type(self)]
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(Node):
+    """A layer with weights: bias and multiplier int32, one an output channel; bias without the zero-point term."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    in_zero: int
+    clamp: Clamp
+
+    @property
+    def folded_bias(self) -> np.ndarray:
+        """``bias - in_zero * sum(weights)``, as the kernels want it."""
+        sums = self.weights.reshape(len(self.weights), -1).sum(axis=1, dtype=np.int64)
+        return (self.bias - self.in_zero * sums).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Node):
+    """Elementwise sum of two tensors of one shape."""
+
+    factors: AddFactors
+    low: int = -128
+    high: int = 127
+
+    def run(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return reference.add(a, b, self.factors, self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(Weighted):
+    """Convolution, weights (out, kernel H, kernel W, in); with ``residual`` a second input is added to its result."""
+
+    window: Window
+    residual: Add | None = None
+
+    def run(self, x: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+        y = reference.conv2d(x, self.weights, self.bias, self.multiplier, self.window, self.in_zero, self.clamp)
+        return y if self.residual is None else self.residual.run(y, other)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthwiseConv2d(Weighted):
+    """One filter a channel, weights (channels, kernel H, kernel W)."""
+
+    window: Window
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return reference.depthwise_conv2d(
+            x, self.weights, self.bias, self.multiplier, self.window, self.in_zero, self.clamp
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Weighted):
+    """Fully connected layer, weights (out, in), of the flattened input."""
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        y = reference.linear(x.reshape(-1), self.weights, self.bias, self.multiplier, self.in_zero, self.clamp)
+        return y.reshape(1, 1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class AvgPool2d(Node):
+    """Mean over windows without padding; ``multiplier`` is that of 16 times the sum."""
+
+    window: Window
+    multiplier: int
+    in_zero: int
+    clamp: Clamp
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return reference.avg_pool2d(x, self.multiplier, self.window, self.in_zero, self.clamp)
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool2d(Node):
+    """Maximum over windows; scale and zero point stay."""
+
+    window: Window
+    low: int = -128
+    high: int = 127
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return reference.max_pool2d(x, self.window, self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Node):
+    """Softmax over the last axis; ``table`` is ``reference.exp_table`` of the input's scale."""
+
+    table: np.ndarray
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return reference.softmax(x, self.table)
+
+
+KERNEL_OPS: Mapping[type[Node], str] = {
+    Conv2d: "conv2d", DepthwiseConv2d: "depthwise_conv2d", Linear: "linear", Add: "add",
+    AvgPool2d: "avg_pool2d", MaxPool2d: "max_pool2d", Softmax: "softmax",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerGraph:
+    """Nodes in execution order over named tensors."""
+
+    tensors: Mapping[str, Tensor]
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    name: str = field(default="network")
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All tensors by name, int8 (H, W, C), for int8 inputs of one sample."""
+        values = {name: inputs[name].reshape(self.tensors[name].shape) for name in self.inputs}
+        for node in self.nodes:
+            values[node.output] = node.run(*(values[name] for name in node.inputs))
+        return values
+
+    def macs(self, node: Node) -> int:
+        """Multiply-accumulates of a node."""
+        if not isinstance(node, Weighted):
+            return 0
+        height, width, _ = self.tensors[node.output].shape
+        return node.weights.size * height * width
+
+    def users(self, tensor: str) -> list[int]:
+        """Indices of the nodes that read a tensor."""
+        return [i for i, node in enumerate(self.nodes) if tensor in node.inputs]
