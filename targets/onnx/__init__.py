@@ -1,1 +1,71 @@
-"""x"""
+"""Portable ONNX: ``model.onnx`` for whatever reads it, run here by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edgeopt import onnx
+from edgeopt.errors import Placement, UserError
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Step
+from edgeopt.program import Program
+from edgeopt.target import Artifact, Probe, Session, Target, TargetOptions
+from edgeopt.targets.onnx.session import OPTIMIZATION, OnnxSession
+
+FILE = "model.onnx"
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class OnnxOptions(TargetOptions):
+    """``optimization``: what ONNX Runtime may rewrite when it loads the model: none, basic, extended or all."""
+
+    optimization: str = "all"
+
+
+class Onnx(Target):
+    """One ONNX file with standard operators and, for operators of ours, their bodies as functions."""
+
+    name = "onnx"
+    Options = OnnxOptions
+
+    @classmethod
+    def probe(cls) -> Probe:
+        """Look for the exporter's and the runtime's packages."""
+        try:
+            return Probe(True, {package: version(package) for package in _PACKAGES})
+        except PackageNotFoundError:
+            return Probe(False, install=onnx.INSTALL)
+
+    def pipeline(self, options: TargetOptions) -> Sequence[Step]:
+        """Return the exact passes."""
+        return EXACT
+
+    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+        """Return the nodes that ONNX has no translation of."""
+        return onnx.untranslatable(program)
+
+    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+        """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
+        translation = onnx.translate(program)
+        files = onnx.save(translation.model, folder / FILE)
+        weights = sum(tensor.nbytes for tensor in program.constants.values())
+        return Artifact(files, program.inputs, program.outputs, {"weights": weights}, notes=translation.notes)
+
+    def open(self, folder: Path, options: TargetOptions) -> Session:
+        """Load ``model.onnx`` into ONNX Runtime.
+
+        Raises ToolchainMissing without onnxruntime.
+        """
+        assert isinstance(options, OnnxOptions)
+        return OnnxSession(folder / FILE, options.threads, options.optimization)
+
+    def check_options(self, options: TargetOptions) -> None:
+        """Raise UserError where an option's value is not legal here."""
+        super().check_options(options)
+        assert isinstance(options, OnnxOptions)
+        if options.optimization not in OPTIMIZATION:
+            raise UserError(f"optimization is '{options.optimization}'", f"choose one of: {', '.join(OPTIMIZATION)}")

@@ -1,1 +1,115 @@
-"""x"""
+"""Runs the program in torch: needs no SDK, and is the template to copy for a target of your own.
+
+The folder of a target holds its class and ``devices/*.toml``; one entry point in the group ``edgeopt.targets``
+makes it known. ``tests/targets/test_reference.py`` holds it to the contract.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgeopt.errors import Placement
+from edgeopt.exported import to_exported
+from edgeopt.load import load
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Step
+from edgeopt.program import Program, dtype_name, op_name
+from edgeopt.target import Arrays, Artifact, Layer, Probe, Session, Target, TargetOptions
+
+FILE = "model.pt2"
+
+
+class Reference(Target):
+    """The program as it stands after the passes, saved with torch.export.save and evaluated node by node."""
+
+    name = "reference"
+
+    @classmethod
+    def probe(cls) -> Probe:
+        """Torch is a dependency of edgeopt: always found."""
+        return Probe(True, {"torch": torch.__version__})
+
+    def pipeline(self, options: TargetOptions) -> Sequence[Step]:
+        """Return the exact passes."""
+        return EXACT
+
+    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+        """Whatever torch traced, torch runs."""
+        return []
+
+    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+        """Write ``model.pt2``, a torch.export archive without source lines or machine paths."""
+        exported = to_exported(program)
+        for node in exported.graph.nodes:
+            node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch asks for example inputs
+            torch.export.save(exported, folder / FILE)
+        weights = sum(t.nbytes for t in program.constants.values())
+        return Artifact((FILE,), program.inputs, program.outputs, {"weights": weights})
+
+    def open(self, folder: Path, options: TargetOptions) -> Session:
+        """Load the archive without unpickling anything."""
+        return ReferenceSession(load(folder / FILE).program, options.threads)
+
+
+class ReferenceSession(Session):
+    """Evaluates a program in torch."""
+
+    def __init__(self, program: Program, threads: int) -> None:
+        self.program = program
+        self.threads = threads
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run one inference; inputs and outputs by name."""
+        with _Threads(self.threads):
+            return self.program.run(inputs)
+
+    def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
+        """Return each node's dtype and its median time in ms over ``runs`` runs."""
+        times: dict[fx.Node, list[float]] = {node: [] for node in self.program.calls}
+        for _ in range(runs):
+            self._time(inputs, times)
+        return tuple(Layer(n.name, op_name(n), _precision(n), statistics.median(times[n])) for n in times)
+
+    def _time(self, inputs: Arrays, times: dict[fx.Node, list[float]]) -> None:
+        last = time.perf_counter()
+
+        def observe(node: fx.Node, value: Any) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            times[node].append((now - last) * 1e3)
+            last = now
+
+        with _Threads(self.threads):
+            self.program.run(inputs, observe)
+
+
+class _Threads(AbstractContextManager):
+    """Sets torch's thread count for a while."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def __enter__(self) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+
+    def __exit__(self, *failure: object) -> None:
+        torch.set_num_threads(self.before)
+
+
+def _precision(node: fx.Node) -> str:
+    value = node.meta["val"]
+    name = dtype_name(value.dtype) if isinstance(value, torch.Tensor) else "int64"
+    return {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}.get(name, name)

@@ -1,0 +1,308 @@
+"""Program to ONNX: standard operators by torch.onnx, our own as model-local functions in the domain ``edgeopt``.
+
+What is written depends on the program alone: no source lines, paths, dates or versions, so that two exports of
+a model are equal byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import operator
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing
+from edgeopt.exported import to_exported
+from edgeopt.program import Program, op_name
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+aten = torch.ops.aten
+
+DOMAIN = "edgeopt"
+OPSET = 20
+"""Opset of everything written here; bodies of our operators use ``onnxscript.opset20``."""
+
+INSTALL = "pip install 'edgeopt[onnx]'"
+EXTERNAL_DATA_ABOVE = 64 * 2**20
+"""Bytes of weights above which they go to a file of their own, which is read without a second copy in memory."""
+
+_OUTPUTS = "edgeopt.outputs"
+_functions: dict[str, Callable[[], Callable]] = {}
+
+
+def register_function(operator_name: str, build: Callable[[], Callable]) -> None:
+    """Say what an operator of ours is in ONNX.
+
+    ``operator_name`` is the schema's, such as ``edgeopt::quantize``. ``build`` imports onnxscript and returns a
+    function of the operator's arguments: an onnxscript function in the domain ``edgeopt`` (kept as a
+    model-local function, so that a native kernel can take its place), or a plain one that emits standard
+    operators.
+    """
+    _functions[operator_name] = build
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A model in ONNX's intermediate representation, and what had to be done otherwise than usual."""
+
+    model: ir.Model
+    notes: tuple[str, ...] = ()
+
+
+def translate(program: Program, keep: Collection[str] | None = None) -> Translation:
+    """Return the program in ONNX, inputs and outputs under the program's names.
+
+    ``keep`` names the functions (``BinaryLinear``) that stay calls in the domain ``edgeopt``; all others are
+    inlined; None keeps all. Where torch.onnx fails on the program as it stands, the program decomposed to core
+    ATen is tried, and a note says so. Raises EdgeoptError where both fail.
+    """
+    _require_onnx()
+    exported = exportable(program)
+    notes: tuple[str, ...] = ()
+    with quiet():
+        try:
+            model = _torch_to_onnx(exported)
+        except Exception as failure:
+            notes = (f"decomposed to core ATen before ONNX, because torch.onnx failed: {_reason(failure)}",)
+            model = _translate_decomposed(exported, failure)
+        _simplify(model, keep)
+    _strip(model)
+    _name_outputs(model, program.output_names)
+    return Translation(model, notes)
+
+
+def save(model: ir.Model, path: Path) -> tuple[str, ...]:
+    """Write the model, its weights beside it where they are large, and check it; return the file names.
+
+    Raises onnx.checker.ValidationError where the model is not legal ONNX.
+    """
+    import onnx
+    import onnx_ir as ir
+
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    data = f"{path.name}.data" if weights > EXTERNAL_DATA_ABOVE else None
+    ir.save(model, path, external_data=data)
+    onnx.checker.check_model(path, full_check=True)
+    return (path.name,) if data is None else (path.name, data)
+
+
+def output_names(metadata: dict[str, str]) -> list[str]:
+    """Return the program's output names from the metadata of a model written here, in the model's order."""
+    return json.loads(metadata[_OUTPUTS])
+
+
+def untranslatable(program: Program) -> list[Placement]:
+    """Return every node that neither torch.onnx nor a registered function translates."""
+    from torch.onnx._internal.exporter import _core, _dispatching
+
+    _require_onnx()
+    with quiet():
+        registry = _registry()
+        exported = _core._prepare_exported_program_for_export(exportable(program), registry=registry)
+        failing = [
+            node
+            for node in exported.graph.nodes
+            if node.op == "call_function"
+            and node.target is not operator.getitem
+            and _dispatching.dispatch(node, registry)[0] is None
+        ]
+    return [Placement(_origin(program, n), op_name(n), "ONNX has no translation of this operator") for n in failing]
+
+
+def exportable(program: Program) -> ExportedProgram:
+    """Return the program in a spelling that exporters take, with the same values."""
+    program = program.clone()
+    _separate_outputs(program)
+    _make_dense(program)
+    _fit_windows(program)
+    return to_exported(program)
+
+
+def _separate_outputs(program: Program) -> None:
+    """Make every output a value of its own: none an input, a constant or another output."""
+    results: list[fx.Node] = []
+    for node in program.results:
+        is_own = node.op == "call_function" and node not in results
+        results.append(node if is_own else program.insert(program.output_node, aten.clone.default, node))
+    program.output_node.args = (tuple(results),)
+
+
+def _make_dense(program: Program) -> None:
+    """Copy what a reshape reads.
+
+    torch decomposes a reshape to a view by the strides it expects, and fails where an operator before it is
+    decomposed to other strides. ONNX knows no strides: the copy leaves no trace.
+    """
+    for node in list(program.calls):
+        if node.target is aten.reshape.default and node.args[0].op == "call_function":
+            copy = program.insert(node, aten.clone.default, node.args[0], memory_format=torch.contiguous_format)
+            node.replace_input_with(node.args[0], copy)
+
+
+def _fit_windows(program: Program) -> None:
+    """Shrink pooling windows that reach beyond their input, as ``ceil_mode`` permits, to the input.
+
+    torch averages what lies inside; OpenVINO refuses such a window. Padded and dynamic inputs stay as they are.
+    """
+    for node in program.calls:
+        if node.target is not aten.avg_pool2d.default:
+            continue
+        x, kernel, stride, padding, *rest = (*node.args, [], 0)[: max(len(node.args), 4)]
+        size = x.meta["val"].shape[-2:]
+        if any(padding if isinstance(padding, list) else [padding]) or not all(isinstance(n, int) for n in size):
+            continue
+        kernel = list(kernel) * (2 // len(kernel))
+        fitted = [min(k, n) for k, n in zip(kernel, size, strict=True)]
+        node.args = (x, fitted, stride or kernel, 0, *rest)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch.onnx, onnxscript and their warnings off the console."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ToolchainMissing("onnx", INSTALL) from error
+
+
+# -- translation ---------------------------------------------------------------------------------------
+
+
+def _torch_to_onnx(exported: ExportedProgram) -> ir.Model:
+    translated = torch.onnx.export(
+        exported,
+        dynamo=True,
+        opset_version=OPSET,
+        custom_translation_table=_translation_table(),
+        optimize=False,
+        verbose=False,
+    )
+    assert translated is not None
+    return translated.model
+
+
+def _translate_decomposed(exported: ExportedProgram, failure: Exception) -> ir.Model:
+    try:
+        return _torch_to_onnx(exported.run_decompositions())
+    except Exception:
+        raise EdgeoptError(
+            f"torch.onnx cannot translate the program: {_reason(failure)}",
+            "choose a target that does not go through ONNX, or rewrite the operator it names",
+        ) from failure
+
+
+def _translation_table() -> dict[Any, Callable]:
+    """Return the registered functions by operator overload."""
+    table = {}
+    for name, build in _functions.items():
+        namespace, op = name.split("::")
+        table[getattr(getattr(torch.ops, namespace), op).default] = build()
+    return table
+
+
+def _registry() -> Any:
+    from torch.onnx._internal.exporter import _registration
+
+    registry = _registration.ONNXRegistry.from_torchlib(OPSET)
+    for overload, function in _translation_table().items():
+        registry.register_op(overload, function)
+    return registry
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line[:200]}"
+
+
+def _origin(program: Program, node: fx.Node) -> str:
+    """Return the name of the program's node that a decomposed one comes from."""
+    if program.node(node.name) is not None:
+        return node.name
+    for source in node.meta.get("from_node", ()):
+        if program.node(source.name) is not None:
+            return source.name
+    return node.name
+
+
+# -- tidying -------------------------------------------------------------------------------------------
+
+
+def _simplify(model: ir.Model, keep: Collection[str] | None) -> None:
+    """Inline all functions that are not kept, fold constants, share equal ones and drop what is dead."""
+    from onnx_ir import passes
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants
+
+    def is_inlined(function: ir.Function) -> bool:
+        return function.domain != DOMAIN or (keep is not None and function.name not in keep)
+
+    common.InlinePass(is_inlined)(model)
+    fold_constants(model)
+    passes.Sequential(
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(model)
+
+
+def _strip(model: ir.Model) -> None:
+    """Remove stack traces, doc strings and the producer's name and version."""
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    ClearMetadataAndDocStringPass()(model)
+    model.metadata_props.clear()
+    model.producer_name = DOMAIN
+    model.producer_version = None
+
+
+def _name_outputs(model: ir.Model, names: tuple[str, ...]) -> None:
+    """Give the outputs the program's names, and record them: an input of the same name keeps it."""
+    graph = model.graph
+    outputs, inputs = list(graph.outputs), {value.name for value in graph.inputs}
+    own = [value for value in _values(graph) if value not in outputs and value.name in names]
+    for value in own:
+        if value.name not in inputs:
+            value.name = f"{value.name}__value"
+    for index, value in enumerate(outputs):
+        value.name = f"output__{index}"
+    for value, name in zip(outputs, names, strict=True):
+        value.name = f"{name}__output" if name in inputs else name
+    model.metadata_props[_OUTPUTS] = json.dumps(names)
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.initializers.values()
+    for node in graph.all_nodes():
+        yield from node.outputs
