@@ -6,6 +6,7 @@ A package of your own adds to the groups ``edgeopt.targets`` and ``edgeopt.passe
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from edgeopt.errors import EdgeoptError, UserError
 if TYPE_CHECKING:
     from edgeopt.pipeline import Pass
     from edgeopt.target import Target
+
+
+log = logging.getLogger(__name__)
 
 
 def target_names() -> tuple[str, ...]:
@@ -33,6 +37,17 @@ def target_class(name: str) -> type[Target]:
     Raises UserError with the nearest names where there is none.
     """
     return _load("edgeopt.targets", name, "target")
+
+
+def target_classes() -> dict[str, type[Target]]:
+    """Return the targets by name; one that cannot be imported is left out with a warning."""
+    classes = {}
+    for name in target_names():
+        try:
+            classes[name] = target_class(name)
+        except EdgeoptError as error:
+            log.warning("%s; %s", error.message, error.hint)
+    return classes
 
 
 def pass_class(name: str) -> type[Pass]:
@@ -57,8 +72,7 @@ def resolve(request: str) -> Target:
         known = [d.name for d in cls.devices()]
         raise UserError(f"target '{name}' has no device '{device}'", nearest(device, known))
     offered = {}
-    for known_target in target_names():
-        cls = target_class(known_target)
+    for cls in target_classes().values():
         for candidate in cls.devices():
             offered.update(dict.fromkeys((candidate.name, *candidate.aliases), (cls, candidate)))
     if request in offered:

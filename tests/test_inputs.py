@@ -67,7 +67,7 @@ def test_random_tokens_stay_within_the_embedding_and_masks_are_ones():
     assert {sample["ids"].shape for sample in samples} != {samples[0]["ids"].shape}
     for sample in samples:
         assert sample["ids"].shape == sample["mask"].shape
-        assert 0 <= sample["ids"].min() and sample["ids"].max() < 11
+        assert sample["ids"].min() >= 0 and sample["ids"].max() < 11
         assert (sample["mask"] == 1).all()
         assert program.run(sample)["output"].shape == (*sample["ids"].shape, 4)
     assert len({sample["ids"].tobytes() for sample in samples}) == 5

@@ -16,7 +16,7 @@ from edgeopt.cli.show import json_option, print_json, stdout
 @json_option
 def command(as_json: bool) -> int:
     """Check this machine: versions, processor, and every target's toolchain with the line that installs it."""
-    from edgeopt.registry import target_class, target_names
+    from edgeopt.registry import target_classes
     from edgeopt.target import processor_name
 
     rows = [
@@ -25,8 +25,8 @@ def command(as_json: bool) -> int:
         {"what": "torch", "state": "found", "detail": version("torch")},
         {"what": "processor", "state": "found", "detail": f"{processor_name()}, {os.cpu_count()} processors"},
     ]
-    for name in target_names():
-        probe = target_class(name).probe()
+    for name, cls in target_classes().items():
+        probe = cls.probe()
         versions = ", ".join(f"{k} {v}" for k, v in probe.versions.items())
         state = "found" if probe.found else "missing"
         detail = versions if probe.install is None else f"{versions} install: {probe.install}".strip()

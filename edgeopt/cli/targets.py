@@ -14,11 +14,10 @@ from edgeopt.cli.show import json_option, print_json, stdout
 @json_option
 def command(as_json: bool) -> int:
     """List targets and their devices, and the line that installs what is missing."""
-    from edgeopt.registry import target_class, target_names
+    from edgeopt.registry import target_classes
 
     rows: list[dict[str, Any]] = []
-    for name in target_names():
-        cls = target_class(name)
+    for name, cls in target_classes().items():
         probe = cls.probe()
         for device in cls.devices():
             rows.append(
