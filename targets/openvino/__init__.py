@@ -1,1 +1,100 @@
-"""x"""
+"""OpenVINO on the CPU: ``model.xml`` and ``model.bin``, run in the precision that was asked for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edgeopt.errors import Placement, Unsupported, UserError
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Step
+from edgeopt.program import Program
+from edgeopt.target import Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
+from edgeopt.targets.openvino.build import Conversion, convert, save
+from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
+from edgeopt.targets.openvino.session import COMPUTE, OpenVinoSession
+
+FILES = ("model.xml", "model.bin")
+
+
+class OpenVino(Target):
+    """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
+
+    name = "openvino"
+    precisions = ("fp32", "bf16")
+
+    _converted: tuple[str, Conversion] | None = None
+
+    @classmethod
+    def probe(cls) -> Probe:
+        """Look for OpenVINO and for what brings models to it."""
+        try:
+            return Probe(True, {package: version(package) for package in ("openvino", "onnx", "onnxscript")})
+        except PackageNotFoundError:
+            return Probe(False, install=INSTALL)
+
+    def pipeline(self, options: TargetOptions) -> Sequence[Step]:
+        """Return the exact passes."""
+        return EXACT
+
+    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+        """Return the nodes that OpenVINO converts neither from ONNX nor from torch directly."""
+        self._converted = (program.fingerprint(), _convert(program))
+        return list(self._converted[1].unplaced)
+
+    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+        """Write ``model.xml`` and ``model.bin``.
+
+        Raises Unsupported where nodes cannot be converted.
+        """
+        self.check_options(options)
+        conversion = self._take(program)
+        if conversion.model is None:
+            raise Unsupported(self.name, conversion.unplaced)
+        save(conversion.model, program, folder / FILES[0])
+        weights = (folder / FILES[1]).stat().st_size
+        return Artifact(FILES, program.inputs, program.outputs, {"weights": weights}, notes=conversion.notes)
+
+    def open(self, folder: Path, options: TargetOptions) -> Session:
+        """Load the model for the precision and threads asked for.
+
+        Raises UserError where this CPU does not have the precision.
+        """
+        self.check_options(options)
+        return OpenVinoSession(folder / FILES[0], options.precision, options.threads)
+
+    def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
+        """Return the layers that compute in another precision than asked, with their share of the time."""
+        total = sum(layer.median or 0.0 for layer in layers)
+        return tuple(
+            Fallback(
+                layer.name,
+                layer.type,
+                f"OpenVINO runs it in {layer.precision}, {options.precision} was asked for",
+                (layer.median or 0.0) / total if total else None,
+            )
+            for layer in layers
+            if layer.type in COMPUTE and layer.precision != options.precision
+        )
+
+    def check_options(self, options: TargetOptions) -> None:
+        """Raise UserError where an option is not legal or this CPU lacks the precision."""
+        super().check_options(options)
+        if options.precision not in cpu_precisions():
+            raise UserError(
+                f"this CPU does not compute in {options.precision}",
+                f"choose one of: {', '.join(p for p in self.precisions if p in cpu_precisions())}",
+            )
+
+    def _take(self, program: Program) -> Conversion:
+        """Return the conversion that ``unsupported`` made of this program, or make one."""
+        kept, self._converted = self._converted, None
+        return kept[1] if kept is not None and kept[0] == program.fingerprint() else _convert(program)
+
+
+def _convert(program: Program) -> Conversion:
+    # The weights of what was converted stay mapped to memory after the folder is gone.
+    with tempfile.TemporaryDirectory(prefix="edgeopt-", ignore_cleanup_errors=True) as scratch:
+        return convert(program, Path(scratch))

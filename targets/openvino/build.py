@@ -1,0 +1,105 @@
+"""Program to OpenVINO: by way of ONNX, or from torch directly where that fails, and saved reproducibly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeopt import onnx
+from edgeopt.errors import EdgeoptError, Placement
+from edgeopt.program import Program, op_name
+from edgeopt.targets.openvino.sdk import openvino
+
+OUTPUTS = ["edgeopt", "outputs"]
+"""Where the IR keeps the names of its outputs: OpenVINO's own names are sets without an order."""
+
+# What a partial conversion leaves where an operator has no rule, by front end.
+_LEFT_OVER = ("NotSupportedONNXNode", "ONNXFrameworkNode", "PtFrameworkNode")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """An OpenVINO model with notes on how it was reached, or the nodes that stand in the way."""
+
+    model: Any | None
+    unplaced: tuple[Placement, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def convert(program: Program, scratch: Path) -> Conversion:
+    """Convert a program; ``scratch`` is a folder for intermediate files."""
+    through_onnx = _convert_through_onnx(program, scratch)
+    if through_onnx.model is not None:
+        return through_onnx
+    direct = _convert_directly(program)
+    if direct.model is None:
+        return through_onnx
+    reasons = "; ".join(sorted({f"{p.node} ({p.op}): {p.reason}" for p in through_onnx.unplaced}))
+    return Conversion(direct.model, notes=(f"imported from torch directly, because ONNX fails: {reasons}",))
+
+
+def save(model: Any, program: Program, path: Path) -> None:
+    """Write ``path`` (.xml) and its .bin: uncompressed, and the same bytes for the same program."""
+    _name(model, program)
+    openvino().save_model(model, path, compress_to_fp16=False)
+
+
+def _convert_through_onnx(program: Program, scratch: Path) -> Conversion:
+    try:
+        translation = onnx.translate(program, keep=())
+    except EdgeoptError as error:
+        unplaced = onnx.untranslatable(program) or [Placement("the program", "torch.onnx", error.message)]
+        return Conversion(None, tuple(unplaced))
+    path = scratch / "model.onnx"
+    onnx.save(translation.model, path)
+    frontend = openvino().frontend.FrontEndManager().load_by_framework("onnx")
+    # True: weights in a file of their own are mapped, not read.
+    model = frontend.convert_partially(frontend.load(str(path), True))
+    if unplaced := _left_over(model, program):
+        return Conversion(None, unplaced)
+    return Conversion(model, notes=translation.notes)
+
+
+def _convert_directly(program: Program) -> Conversion:
+    frontend = openvino().frontend.FrontEndManager().load_by_framework("pytorch")
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    try:
+        with onnx.quiet():
+            decoder = TorchFXPythonDecoder.from_exported_program(onnx.exportable(program))
+            model = frontend.convert_partially(frontend.load(decoder))
+    except Exception as error:
+        return Conversion(None, (Placement("the program", "torch", str(error).splitlines()[0]),))
+    if unplaced := _left_over(model, program):
+        return Conversion(None, unplaced)
+    shapes = {
+        port: openvino().PartialShape([dim if isinstance(dim, int) else -1 for dim in spec.shape])
+        for port, spec in zip(model.inputs, program.inputs, strict=True)
+    }
+    model.reshape(shapes)
+    return Conversion(model)
+
+
+def _left_over(model: Any, program: Program) -> tuple[Placement, ...]:
+    """Return a placement for every operator that the front end left as it was."""
+    placements = []
+    for operator in model.get_ordered_ops():
+        if operator.get_type_name() in _LEFT_OVER:
+            name = operator.get_friendly_name().split("/")[0].removeprefix("node_")
+            node = program.node(name)
+            kind = op_name(node) if node is not None else str(operator.get_attributes().get("ONNX_META_type", "?"))
+            placements.append(Placement(name, kind, "OpenVINO has no conversion of this operator"))
+    return tuple(placements)
+
+
+def _name(model: Any, program: Program) -> None:
+    """Name inputs and outputs after the program's, and number the nodes that OpenVINO named by a global count."""
+    for index, node in enumerate(model.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():
+            node.set_friendly_name(f"{node.get_type_name()}_{index}")
+    for port, spec in zip(model.inputs, program.inputs, strict=True):
+        port.get_tensor().add_names({spec.name})
+        port.get_node().set_friendly_name(spec.name)
+    model.set_rt_info(json.dumps(program.output_names), OUTPUTS)

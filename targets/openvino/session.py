@@ -1,0 +1,78 @@
+"""A compiled model in OpenVINO's CPU plug-in, and its runtime graph as layers."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeopt.target import Arrays, Layer, Session
+from edgeopt.targets.openvino.build import OUTPUTS
+from edgeopt.targets.openvino.sdk import core
+
+COMPUTE = frozenset("Convolution Deconvolution FullyConnected MatMul ScaledDotProductAttention RNNCell RNNSeq".split())
+"""Layer types that multiply and accumulate: the ones a precision is asked for; the rest moves or rounds data."""
+
+# What OpenVINO's transformations call the nodes they add.
+_OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
+_HINT = {"fp32": "f32", "bf16": "bf16"}
+_PRECISION = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64"}
+
+
+class OpenVinoSession(Session):
+    """Runs a model with one stream, in the precision asked for."""
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        self._path = path
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": _HINT[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+        }
+        self._compiled, self._outputs = self._compile({})
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run one inference; inputs and outputs by name."""
+        self._request.infer(dict(inputs))
+        # Copied: OpenVINO writes the next run's outputs into the same memory.
+        return {name: self._request.get_output_tensor(index).data.copy() for index, name in enumerate(self._outputs)}
+
+    def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
+        """Return the executed layers of the runtime graph with their median time in ms over ``runs`` runs."""
+        compiled, _ = self._compile({"PERF_COUNT": True})
+        request = compiled.create_infer_request()
+        times: dict[str, list[float]] = defaultdict(list)
+        for _ in range(runs):
+            request.infer(dict(inputs))
+            for info in request.profiling_info:
+                if info.status == info.Status.EXECUTED:
+                    times[info.node_name].append(info.real_time.total_seconds() * 1e3)
+        nodes = compiled.get_runtime_model().get_ordered_ops()
+        return tuple(
+            _layer(node, times[node.get_friendly_name()]) for node in nodes if node.get_friendly_name() in times
+        )
+
+    def close(self) -> None:
+        """Release the compiled model."""
+        self._request = self._compiled = None
+
+    def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str]]:
+        model = core().read_model(self._path)
+        return core().compile_model(model, "CPU", {**self._settings, **extra}), json.loads(
+            model.get_rt_info(OUTPUTS).value
+        )
+
+
+def _layer(node: Any, times: list[float]) -> Layer:
+    facts = node.get_rt_info()
+    origins = str(facts["originalLayersNames"].value).split(",")
+    known = [part.removeprefix("node_") for part in origins if part and not _OWN_NAME.fullmatch(part)]
+    name = ",".join(known) or node.get_friendly_name()
+    precision = str(facts["runtimePrecision"].value)
+    return Layer(name, str(facts["layerType"].value), _PRECISION.get(precision, precision), statistics.median(times))

@@ -1,0 +1,14 @@
+"""The onnx target: the contract, and what is particular to it."""
+
+from __future__ import annotations
+
+from edgeopt.testing import TargetContract
+
+
+class TestOnnx(TargetContract):
+    target = "onnx"
+
+
+class TestOnnxUnoptimised(TargetContract):
+    target = "onnx"
+    options = {"optimization": "none"}
