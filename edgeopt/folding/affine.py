@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from edgeopt.folding.channels import carry, moves
-from edgeopt.folding.layers import Layer, describe, fold_after, fold_before, layer_of
+from edgeopt.folding.layers import Layer, describe, fold_after, fold_before, is_layer, layer_of
 from edgeopt.program import Program, origin, redefine
 
 
@@ -37,6 +37,13 @@ class Fold:
 
     layers: list[Layer] = field(default_factory=list)
     between: list[fx.Node] = field(default_factory=list)
+
+
+def is_beside_layer(node: fx.Node, x: fx.Node) -> bool:
+    """Return whether ``node``, a map of ``x``, reads from or is read by a linear or convolution."""
+    while moves(x, factor=True):
+        x = x.args[0]  # type: ignore[assignment]
+    return is_layer(x) or any(is_layer(reader) for reader in node.users)
 
 
 def into_producer(program: Program, affine: Affine) -> Fold | str:

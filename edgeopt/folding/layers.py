@@ -8,12 +8,13 @@ The second holds for a convolution that pads with zeros only where s = 0: the bo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import fx
 
-from edgeopt.program import Program, dtype_name, op_name, redefine
+from edgeopt.program import Program, dtype_name, op_name, origin, redefine
 from edgeopt.rewrite import arguments, replace
 
 aten = torch.ops.aten
@@ -33,15 +34,11 @@ _EXACT_DTYPES = (torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear or convolution with constant weight and bias.
-
-    ``weight`` is seen alike for all kinds, in float64: (groups, outputs of a group, inputs of a group, taps).
-    ``bias`` has an element for each output channel.
-    """
+    """A linear or convolution with constant weight and bias."""
 
     node: fx.Node
     weight: torch.Tensor
-    bias: torch.Tensor
+    bias: torch.Tensor | None
 
     @property
     def input(self) -> fx.Node:
@@ -65,7 +62,7 @@ class Layer:
             return False
         padding = arguments(self.node).get("padding", 0)
         if isinstance(padding, str):
-            return padding == "valid" or self.weight.shape[-1] == 1
+            return padding == "valid" or math.prod(self.weight.shape[2:]) == 1
         return not any(padding if isinstance(padding, list | tuple) else [padding])
 
 
@@ -79,28 +76,31 @@ def layer_of(program: Program, node: fx.Node) -> Layer | str:
         return f"the weights of {describe(node)} are computed at run time"
     if weight.dtype not in _EXACT_DTYPES:
         return f"the weight of {describe(node)} is {dtype_name(weight.dtype)}, which would round the product"
-    others = [reader.name for reader in program.readers(given["weight"]) if reader is not node and reader.users]
-    if others:
+    if others := [reader.name for reader in program.readers(given["weight"]) if reader is not node]:
         return f"the weight {given['weight'].name} of {describe(node)} is shared with {', '.join(others)}"
-    seen = _grouped(node, weight)
-    no_bias = torch.zeros(seen.shape[0] * seen.shape[1], dtype=torch.float64)
-    return Layer(node, seen, no_bias if bias is None else bias.double())
+    return Layer(node, weight, bias)
+
+
+def is_layer(node: fx.Node) -> bool:
+    """Return whether a node is a linear or convolution, whatever its weight."""
+    return node.target in _SPATIAL_AXES
 
 
 def fold_after(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
     """Replace the layer by one whose output is scaled and shifted; each has one element or one per output."""
-    groups, outputs = layer.weight.shape[:2]
+    taps = _taps(layer)
+    groups, outputs = taps.shape[:2]
     factor = scale.expand(groups * outputs).reshape(groups, outputs, 1, 1)
-    return _rebuild(program, layer, layer.weight * factor, layer.bias * scale + shift)
+    return _rebuild(program, layer, taps * factor, (_bias(layer) * scale + shift).expand(groups * outputs))
 
 
 def fold_before(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
     """Replace the layer by one whose input is scaled and shifted first; each has one element or one per input."""
-    groups, _, inputs, _ = layer.weight.shape
+    taps = _taps(layer)
+    groups, _, inputs, _ = taps.shape
     factor = scale.expand(groups * inputs).reshape(groups, 1, inputs, 1)
     offset = shift.expand(groups * inputs).reshape(groups, 1, inputs)
-    bias = layer.bias + (layer.weight.sum(-1) * offset).sum(-1).flatten()
-    return _rebuild(program, layer, layer.weight * factor, bias)
+    return _rebuild(program, layer, taps * factor, _bias(layer) + (taps.sum(-1) * offset).sum(-1).flatten())
 
 
 def describe(node: fx.Node) -> str:
@@ -108,29 +108,34 @@ def describe(node: fx.Node) -> str:
     return f"{node.name} ({op_name(node)})" if node.op == "call_function" else node.name
 
 
-def _rebuild(program: Program, layer: Layer, weight: torch.Tensor, bias: torch.Tensor) -> fx.Node:
+def _rebuild(program: Program, layer: Layer, taps: torch.Tensor, bias: torch.Tensor) -> fx.Node:
     old = arguments(layer.node)
-    dtype = program.constants[old["weight"].name].dtype
-    stored = _ungrouped(layer.node, weight, program.constants[old["weight"].name].shape).to(dtype)
-    new_weight = program.add_constant(old["weight"].name, stored)
+    stored = _transposed(layer.node, taps).reshape(layer.weight.shape).to(layer.weight.dtype)
+    weight = program.add_constant(old["weight"].name, stored)
     new_bias = None
-    if old["bias"] is not None or bias.any():
-        name = old["bias"].name if old["bias"] is not None else f"{old['weight'].name.removesuffix('_weight')}_bias"
-        new_bias = program.add_constant(name, bias.to(dtype))
+    if layer.bias is not None or bias.any():
+        stem = old["weight"].name.removesuffix("_weight")
+        name = f"{stem}_bias" if layer.bias is None else old["bias"].name
+        new_bias = program.add_constant(name, bias.to(layer.weight.dtype))
     rest = [value for name, value in old.items() if name not in ("input", "weight", "bias")]
-    node = program.insert(layer.node, layer.node.target, layer.input, new_weight, new_bias, *rest)  # type: ignore[arg-type]
-    node.meta["origin"] = layer.node.meta.get("origin", layer.node.name)
+    node = program.insert(layer.node, layer.node.target, layer.input, weight, new_bias, *rest)  # type: ignore[arg-type]
+    node.meta["origin"] = origin(layer.node)
     redefine(node)
     replace(layer.node, node)
     return node
 
 
-def _grouped(node: fx.Node, weight: torch.Tensor) -> torch.Tensor:
-    groups = arguments(node).get("groups", 1)
-    first, second = weight.shape[:2]
-    seen = weight.double().reshape(groups, first // groups, second, -1)
-    return seen.transpose(1, 2) if node.target in _TRANSPOSED else seen
+def _taps(layer: Layer) -> torch.Tensor:
+    """Return the weight in one form for all kinds: (groups, outputs of a group, inputs of a group, taps), float64."""
+    groups = arguments(layer.node).get("groups", 1)
+    first, second = layer.weight.shape[:2]
+    return _transposed(layer.node, layer.weight.double().reshape(groups, first // groups, second, -1))
 
 
-def _ungrouped(node: fx.Node, seen: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    return (seen.transpose(1, 2) if node.target in _TRANSPOSED else seen).reshape(shape)
+def _transposed(node: fx.Node, taps: torch.Tensor) -> torch.Tensor:
+    """Swap inputs and outputs where a transposed convolution keeps them the other way round."""
+    return taps.transpose(1, 2) if node.target in _TRANSPOSED else taps
+
+
+def _bias(layer: Layer) -> torch.Tensor:
+    return torch.zeros(1, dtype=torch.float64) if layer.bias is None else layer.bias.double()

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.folding.affine import Affine, Fold, fold_forward, into_readers
+from edgeopt.folding.affine import Affine, Fold, fold_forward, into_readers, is_beside_layer
 from edgeopt.folding.rule import AffineRule
 from edgeopt.program import Program, redefine, same_spec, spec_of
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
@@ -73,8 +73,8 @@ class ArithmeticIntoLayer(AffineRule):
     """g * (W x + b) + c => (diag(g) W) x + (g * b + c), or W (g * x + c) + b => (W diag(g)) x + (b + W c)."""
 
     def pattern(self) -> Pattern:
-        """Draw a sum, difference, product or quotient with a constant."""
-        return op(*_SUMS, *_FACTORS, where=_has_constant)
+        """Draw a sum, difference, product or quotient of a layer's input or output with a constant."""
+        return op(*_SUMS, *_FACTORS, where=_is_candidate)
 
     def affine(self, program: Program, node: fx.Node) -> Affine | str:
         """Return the factor or summand as a map per channel."""
@@ -123,9 +123,12 @@ def _norm_affine(program: Program, norm: fx.Node) -> Affine | str:
     return Affine(norm, given["input"], scale.double(), shift.double(), axis)
 
 
-def _has_constant(program: Program, node: fx.Node) -> bool:
-    one, other = (_is_constant(program, value) for value in node.args[:2])
-    return one != other and isinstance(node.meta["val"], torch.Tensor) and node.meta["val"].is_floating_point()
+def _is_candidate(program: Program, node: fx.Node) -> bool:
+    variables = [value for value in node.args[:2] if not _is_constant(program, value)]
+    value = node.meta["val"]
+    if len(variables) != 1 or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return False
+    return is_beside_layer(node, variables[0])  # type: ignore[arg-type]
 
 
 def _is_constant(program: Program, value: Any) -> bool:

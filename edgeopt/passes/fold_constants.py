@@ -7,9 +7,9 @@ Before => after:
 for weights that are permuted, slices of position embeddings, index tables, masks, arange and scalar arithmetic.
 The value is the one the graph would have computed, bit for bit.
 
-Not when: the operator is random or returns uninitialised memory; or the program would grow by more than 1 MiB at
-that node, as where a small constant is expanded or a weight read in two layouts would be kept twice: then
-computing it is cheaper than storing it.
+Not when: the operator is random, returns uninitialised memory or dequantises a weight; or the program would grow
+by more than 1 MiB at that node, as where a small constant is expanded or a weight that is read in two layouts
+would be kept twice: then computing it is cheaper than storing it.
 
 Source: Aho, Lam, Sethi, Ullman, Compilers: Principles, Techniques, and Tools, section 8.5 (constant folding).
 """
@@ -37,7 +37,7 @@ class EvaluateConstant(Rule):
 
     def check(self, program: Program, m: Match) -> str | None:
         """Refuse what is not repeatable or would make the program grow."""
-        if reason := _not_repeatable(m.root.target):
+        if reason := _not_foldable(m.root.target):
             return reason
         grown = _bytes(m.root) - _freed(program, m.root)
         if grown > _GROWTH_LIMIT:
@@ -47,7 +47,7 @@ class EvaluateConstant(Rule):
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Store the value; cloned, so that it keeps no larger tensor alive."""
         value = _evaluate(program, m.root).clone(memory_format=torch.contiguous_format)
-        return program.add_constant(m.root.name, value)
+        return program.add_constant(_name(program, m.root), value)
 
 
 class FoldConstants(Rewrite):
@@ -71,12 +71,14 @@ def _reads_constants(program: Program, node: fx.Node) -> bool:
     )
 
 
-def _not_repeatable(target: Any) -> str | None:
-    if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+def _not_foldable(target: Any) -> str | None:
+    if not isinstance(target, torch._ops.OpOverload):
+        return None
+    if target._schema.name == "edgeopt::dequantize":
+        return "it stands for a quantised weight"
+    if torch.Tag.nondeterministic_seeded in target.tags:
         return "it is random"
-    if isinstance(target, torch._ops.OpOverload) and "empty" in target._schema.name:
-        return "it returns uninitialised memory"
-    return None
+    return "it returns uninitialised memory" if "empty" in target._schema.name else None
 
 
 def _evaluate(program: Program, node: fx.Node) -> Any:
@@ -86,6 +88,12 @@ def _evaluate(program: Program, node: fx.Node) -> Any:
     args, kwargs = map_arg((node.args, node.kwargs), value)
     with torch.no_grad():
         return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _name(program: Program, node: fx.Node) -> str:
+    """Return a name for the value: that of the constant it is a form of, or the node's."""
+    sources = [used.name for used in node.all_input_nodes if used.name in program.constants]
+    return sources[0] if len(sources) == 1 else node.name
 
 
 def _bytes(node: fx.Node) -> int:

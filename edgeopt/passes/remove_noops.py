@@ -7,7 +7,7 @@ Before => after:
     reshape, expand, slice to x's own shape; pad by 0; identity permute  =>  x
     reshape(reshape(x, s), t)                                            =>  reshape(x, t)
     permute(permute(x, p), q)                                            =>  permute(x, p[q])
-    reshape(linear(reshape(x)))  where the shape around is x's           =>  linear(x)
+    reshape(linear(reshape(x)), (..., O))                                =>  linear(reshape(x, (..., I)))
 
 The graph is functional, so a copy has no meaning, and values are addressed by shape, so a memory format has none.
 
@@ -120,15 +120,15 @@ class MergePermutes(Rule):
 
 
 class UnwrapLinear(Rule):
-    """reshape(linear(reshape(x))) => linear(x), where only leading dimensions were merged and split again."""
+    """reshape(linear(reshape(x)), (..., O)) => linear(reshape(x, (..., I))): a linear keeps leading dimensions."""
 
     allows_sharing = True
 
     def pattern(self) -> Pattern:
         """Draw a linear between reshapes."""
         flat = op(aten.reshape.default, self=any_("x"))
-        linear = op(aten.linear.default, name="linear", input=flat, weight=any_("weight"), bias=any_("bias"))
-        return op(aten.reshape.default, self=linear, where=_restores_shape)
+        linear = op(aten.linear.default, name="linear", input=flat)
+        return op(aten.reshape.default, self=linear, where=_keeps_last_axis)
 
     def check(self, program: Program, m: Match) -> str | None:
         """Refuse where the flat result is needed too."""
@@ -136,9 +136,10 @@ class UnwrapLinear(Rule):
         return f"{m['linear'].name} is also read by {', '.join(others)}" if others else None
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
-        """Apply the linear to x as it is."""
-        operands = (m["x"], m["weight"], m["bias"])
-        return program.insert(m.root, aten.linear.default, *(operands if m["bias"] is not None else operands[:2]))
+        """Give x its final leading dimensions first."""
+        inputs = m["linear"].args[0].meta["val"].shape[-1]
+        x = program.insert(m.root, aten.reshape.default, m["x"], [*m.root.args[1][:-1], inputs])  # type: ignore[index, misc]
+        return program.insert(m.root, aten.linear.default, x, *m["linear"].args[1:])
 
 
 class RemoveNoops(Rewrite):
@@ -198,12 +199,5 @@ def _target_shape(node: fx.Node) -> list[Any] | None:
     return shape if shape.count(-1) <= 1 else None
 
 
-def _restores_shape(program: Program, node: fx.Node) -> bool:
-    linear = node.args[0]
-    flat = linear.args[0] if linear.target is aten.linear.default else None  # type: ignore[union-attr]
-    if not isinstance(flat, fx.Node) or flat.target is not aten.reshape.default:
-        return False
-    x, result = flat.args[0].meta["val"].shape, node.meta["val"].shape  # type: ignore[union-attr]
-    leading_kept = len(x) == len(result) and all(map(same_size, x[:-1], result[:-1]))
-    channels_kept = same_size(x[-1], flat.meta["val"].shape[-1])
-    return leading_kept and channels_kept and same_size(result[-1], linear.meta["val"].shape[-1])  # type: ignore[union-attr]
+def _keeps_last_axis(program: Program, node: fx.Node) -> bool:
+    return same_size(node.meta["val"].shape[-1], node.args[0].meta["val"].shape[-1])  # type: ignore[union-attr]
