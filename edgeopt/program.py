@@ -115,7 +115,8 @@ class Program:
     def readers(self, constant: fx.Node) -> list[fx.Node]:
         """Return the nodes that read a constant under whatever name: tied constants share their memory."""
         tensor = self.constants[constant.name]
-        return [user for node in self.graph.nodes if _is_tied(self.constant(node), tensor) for user in node.users]
+        placeholders = self.graph.find_nodes(op="placeholder")
+        return [user for node in placeholders if _is_tied(self.constant(node), tensor) for user in node.users]
 
     # -- running ---------------------------------------------------------------------------------------
 
