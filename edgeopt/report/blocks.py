@@ -54,12 +54,12 @@ class ErrorSteps:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Histograms over one axis, one for each of at most two named series of single costs, with its median marked."""
+    """Histograms over one axis of at most two series of single costs: name, median, which is marked, and costs."""
 
     title: str
     alt: str
     unit: str
-    series: tuple[tuple[str, tuple[float, ...]], ...]
+    series: tuple[tuple[str, float, tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def percent(share: float | None) -> str:
 
 def ratio(value: float) -> str:
     """Return a speed-up as ``1.31x``."""
-    return f"{significant(value)}x"
+    return f"{value:.2f}x" if value < 10 else f"{significant(value)}x"
 
 
 def relative(error: OutputError | None) -> str:

@@ -114,18 +114,18 @@ def _turns(values: Sequence[float]) -> list[int]:
 
 
 def _draw_distribution(plot: Distribution, axes: Axes) -> None:
-    values = sorted(value for _, samples in plot.series for value in samples)
-    # The slowest hundredth would squeeze the rest into a few bins; it is counted in the last one.
-    low, high = values[0], max(values[math.ceil(0.99 * len(values)) - 1], values[0] * 1.001)
+    values = sorted(value for *_, samples in plot.series for value in samples)
+    # The few slowest would squeeze the rest into a few bins; they are counted in the last one.
+    slow = min(values[math.ceil(0.99 * len(values)) - 1], 2 * max(median for _, median, _ in plot.series))
+    low, high = values[0], max(slow, values[0] * 1.001)
     edges = [low + (high - low) * i / BINS for i in range(BINS + 1)]
-    for (name, samples), colour in zip(plot.series, (FIRST, SECOND), strict=False):
+    for (name, median, samples), colour in zip(plot.series, (FIRST, SECOND), strict=False):
         clipped = [min(value, high) for value in samples]
-        median = sorted(samples)[len(samples) // 2]
         label = f"{name}, median {figures.cost(median, plot.unit)}"
         axes.hist(clipped, edges, histtype="stepfilled", color=colour, alpha=0.5, label=label)
         axes.axvline(median, color=colour, linewidth=1.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}" if value < 1e4 else figures.magnitude(value))
-    axes.set_xlabel(f"{plot.unit}, the slowest 1 % in the last bar")
+    axes.set_xlabel(f"{plot.unit}, slower runs in the last bar")
     axes.set_ylabel("runs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1, frameon=False, borderpad=0, handlelength=1)
     axes.tick_params(length=0)

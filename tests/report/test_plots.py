@@ -14,8 +14,10 @@ from edgeopt.report.plots import svg
 PLOTS: dict[str, Plot] = {
     "exact": ErrorSteps("t", "a", ("fold", "artifact"), (0.0, 0.0), 1e-5),
     "lost": ErrorSteps("t", "a", ("fold", "quantise", "artifact"), (1e-7, math.inf, math.nan), 1e-5),
-    "one run": Distribution("t", "a", "ms", (("this export", (1.0,)),)),
-    "two series": Distribution("t", "a", "instructions", (("this export", (4.6e7, 4.7e7)), ("plain export", (6e7,)))),
+    "one run": Distribution("t", "a", "ms", (("this export", 1.0, (1.0,)),)),
+    "two series": Distribution(
+        "t", "a", "instructions", (("this export", 4.6e7, (4.6e7, 4.7e7)), ("plain export", 6e7, (6e7,)))
+    ),
     "zero": Bars("t", "a", (("conv", 0.0, "0 ms"),)),
     "names": Bars("t", "a", (('<b> "$x$" & \x1b[0m', 1.0, "1 ms"), ("层", 2.0, "2 ms"), ("x" * 90, 3.0, "3 ms"))),
 }

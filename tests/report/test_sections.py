@@ -90,7 +90,7 @@ def test_plots_carry_their_data_and_say_it_in_words(run: Run) -> None:
     assert steps.steps[-1] == "artifact" and steps.values == (0.0, 0.0, 2.4e-7, 2.6e-7, 3.1e-7)
     assert "fold-batch-norm 2.4e-07" in steps.alt
     assert steps.bound == EXACT_BOUND
-    assert [name for name, _ in distribution.series] == ["this export", "plain export"]
+    assert [name for name, *_ in distribution.series] == ["this export", "plain export"]
     assert "conv2d_1 213 µs" in bars.alt
 
 
