@@ -368,9 +368,17 @@ class Run(Record):
             raise UserError(f"the report is damaged at '{place}': {first['msg']}", "export the model again") from error
 
 
+_INDEX_TYPES = frozenset({"int64", "int32", "bool"})
+
+
 def executed_precision(layers: Iterable[Any]) -> str | None:
-    """Return the precision of ``layers`` in one phrase: a single name, or names with their number of layers."""
+    """Return the precision of ``layers`` in one phrase: a single name, or names with their number of layers.
+
+    Layers that only handle shapes and indices (int64, int32, bool) do not count beside others.
+    """
     counts = Counter(layer.precision for layer in layers if layer.precision)
+    arithmetic = Counter({name: number for name, number in counts.items() if name not in _INDEX_TYPES})
+    counts = arithmetic or counts
     if len(counts) <= 1:
         return next(iter(counts), None)
     return ", ".join(f"{precision} ({number})" for precision, number in counts.most_common())

@@ -1,5 +1,7 @@
 """Arguments, exit code, stdout and stderr of every command, kept as snapshots."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,17 @@ def test_what_is_installed(run, command):
     code, out, _ = run(command)
     assert code == 0
     assert {"targets": "reference", "passes": "fold-batch-norm", "doctor": "target onnx"}[command] in out
+
+
+def test_options_come_from_a_file_and_flags_win(model, run, tmp_path):
+    (tmp_path / "options.toml").write_text("samples = 5\nmax-error = 1e-12\nthreads = 2\n")
+    code, out, _ = run(*EXPORT, "--config", "options.toml", "--max-error", "1.0", "--json")
+    options = json.loads(out)["options"]
+    assert code == 0
+    assert (options["samples"], options["threads"], options["max-error"]) == (5, 2, 1.0)
+    (tmp_path / "options.toml").write_text("sampels = 5\n")
+    code, _, err = run(*EXPORT, "--config", "options.toml")
+    assert code == 2 and "samples" in err
+    (tmp_path / "options.toml").write_text("samples = = 5\n")
+    code, _, err = run(*EXPORT, "--config", "options.toml")
+    assert code == 2 and "no readable TOML" in err

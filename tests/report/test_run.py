@@ -86,6 +86,8 @@ def test_executed_precision() -> None:
     assert executed_precision(layers("fp32", "fp32", None)) == "fp32"
     assert executed_precision(layers("int8", "fp32", "int8")) == "int8 (2), fp32 (1)"
     assert executed_precision(layers(None)) is None
+    assert executed_precision(layers("fp32", "int64", "int64")) == "fp32"
+    assert executed_precision(layers("int64")) == "int64"
 
 
 def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
