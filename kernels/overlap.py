@@ -23,39 +23,51 @@ def conv2d_scratch(isa: str, window: Window, x: Shape, y: Shape, residual: bool)
     """Scratch bytes of ``eo_s8_conv2d__<isa>``."""
     if isa in ("dsp", "dsp16"):
         return 6 * patch_bytes(window, x[2]) + 8 + (2 * y[2] if residual else 0)
+    if isa == "mve":
+        patch = window.kernel[0] * window.kernel[1] * x[2]
+        return 2 * (-(-patch // 16) * 16) + 16 + (2 * y[2] if residual else 0)
     return 0
 
 
 def conv2d_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
-    """Least x - y of ``eo_s8_conv2d__<isa>``: dsp kernels read two pixels' patches before they write them."""
-    return _distance(window, x, y, step=2, before=True) if isa in ("dsp", "dsp16") else _distance(window, x, y)
+    """Least x - y of ``eo_s8_conv2d__<isa>``: all but scalar write only after two pixels were read.
+
+    mve reads a patch of one row in place, channel block after channel block: its writes may not touch it.
+    """
+    if isa == "scalar":
+        return _distance(window, x, y)
+    in_place = isa == "mve" and window.kernel[0] == 1
+    return _distance(window, x, y, step=2, before=not in_place)
 
 
 def supports_depthwise(isa: str, window: Window, channels: int) -> bool:
     """Whether ``eo_s8_depthwise_conv2d__<isa>`` takes this shape."""
-    if isa == "dsp":
-        return window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)) and channels % 4 == 0
-    return True
+    if isa == "scalar":
+        return True
+    return window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)) and (isa == "mve" or channels % 4 == 0)
 
 
 def depthwise_scratch(isa: str, window: Window, x: Shape, y: Shape) -> int:
     """Scratch bytes of ``eo_s8_depthwise_conv2d__<isa>``."""
     if isa == "dsp":
         return 32 * ((y[1] - 1) * window.stride[1] + 3)
+    if isa == "mve":
+        return 64 * (2 * (-(-y[1] // 4) * 4) + 2 if window.stride[1] == 2 else -(-y[1] // 2) * 2 + 2)
     return 0
 
 
 def depthwise_distance(isa: str, window: Window, x: Shape, y: Shape) -> int | None:
     """Least x - y of ``eo_s8_depthwise_conv2d__<isa>``.
 
-    The dsp kernel goes through all rows channel by channel: it runs at distance 0 exactly, or, where its outputs
-    overtake the rows that it still reads, not at all (None).
+    dsp and mve go through all rows, a group of channels after the other: they run at distance 0 exactly, or, where
+    their outputs overtake the rows that they still read, not at all (None).
     """
-    if isa != "dsp":
+    if isa == "scalar":
         return _distance(window, x, y)
     rounds = np.arange(-(-y[0] * window.stride[0] // 2))
     written = np.minimum((rounds + 1) * (3 - window.stride[0]), y[0]) * y[1]
-    read = np.clip(2 * rounds + 4 - window.padding[0], 0, x[0]) * x[1]
+    kept = 4 if isa == "dsp" else 2  # dsp keeps the lower rows of a round for the next, mve reads them again
+    read = np.clip(2 * rounds + kept - window.padding[0], 0, x[0]) * x[1]
     fits = (written <= read) | (read == x[0] * x[1])
     return 0 if fits.all() else None
 
@@ -82,4 +94,6 @@ def overread(op: str, isa: str, patch: int, row: int) -> int:
         return 3 if row % 4 else 0
     if op == "linear" and isa in ("dsp", "dsp16"):
         return -patch % 8
+    if isa == "mve" and op in ("conv2d", "linear", "depthwise_conv2d"):
+        return max(-row % 16, -patch % 16)
     return 0

@@ -55,6 +55,11 @@ def _pairs(weights: Weights) -> Words:
     return _words(wide.reshape(len(weights), -1, 2))
 
 
+def _vectors(weights: Weights) -> Words:
+    """(outputs, k) int8, k a multiple of 16 -> (outputs, k / 16, 4) words."""
+    return _words(weights.reshape(len(weights), -1, 16))
+
+
 def pack_conv2d(isa: str, weights: Weights, bias: Words, multiplier: Words) -> Words:
     """Block of ``eo_s8_conv2d__<isa>``; weights (out, kernel_h, kernel_w, in)."""
     match isa:
@@ -62,6 +67,8 @@ def pack_conv2d(isa: str, weights: Weights, bias: Words, multiplier: Words) -> W
             return _records(weights, bias, multiplier)
         case "dsp16":
             return _blocks(_pairs(_rows(weights, 4)), bias, multiplier, channels=4)
+        case "mve":
+            return _blocks(_vectors(_rows(weights, 16)), bias, multiplier, channels=4)
     raise ValueError(f"no packing for s8_conv2d/{isa}")
 
 
@@ -74,6 +81,9 @@ def pack_depthwise_conv2d(isa: str, weights: Weights, bias: Words, multiplier: W
             columns = weights.swapaxes(1, 2).astype("<i2")
             pairs = _words(np.concatenate([columns[..., :2], columns[..., 1:]], axis=1)).reshape(-1, 6)
             return np.concatenate([bias[:, None], multiplier[:, None], pairs], axis=1).reshape(-1)
+        case "mve":
+            columns = np.pad(weights.swapaxes(1, 2), ((0, 0), (0, 1), (0, 1))).reshape(-1, 16)
+            return np.concatenate([bias[:, None], multiplier[:, None], _words(columns)], axis=1).reshape(-1)
     raise ValueError(f"no packing for s8_depthwise_conv2d/{isa}")
 
 
@@ -84,4 +94,6 @@ def pack_linear(isa: str, weights: Weights, bias: Words, multiplier: Words) -> W
             return _records(weights, bias, multiplier)
         case "dsp16":
             return _blocks(_pairs(_rows(weights, 8)), bias, multiplier, channels=4)
+        case "mve":
+            return _blocks(_vectors(_rows(weights, 16)), bias, multiplier, channels=8)
     raise ValueError(f"no packing for s8_linear/{isa}")

@@ -88,7 +88,14 @@ static inline size_t eo_s8_conv2d__dsp16_scratch(const eo_window *g, int residua
     return eo_s8_conv2d__dsp_scratch(g, residual);
 }
 
-/* One filter a channel: out_c = in_c. dsp: kernel 3x3, stride 1 or 2 in both directions, in_c a multiple of 4. */
+/* Two patches, up to a multiple of 16 bytes each, and with a residual two pixels of output. */
+static inline size_t eo_s8_conv2d__mve_scratch(const eo_window *g, int residual) {
+    const size_t patch = ((size_t)g->kernel_h * g->kernel_w * g->in_c + 15) & ~(size_t)15;
+    return 2 * patch + 16 + (residual ? 2 * (size_t)g->out_c : 0);
+}
+
+/* One filter a channel: out_c = in_c. dsp and mve: kernel 3x3, stride 1 or 2 in both directions; dsp: in_c a
+ * multiple of 4. */
 typedef void eo_s8_depthwise_conv2d_fn(const eo_window *g, const int8_t *x, const void *packed, int8_t *y,
                                        void *scratch);
 eo_s8_depthwise_conv2d_fn eo_s8_depthwise_conv2d__scalar, eo_s8_depthwise_conv2d__dsp, eo_s8_depthwise_conv2d__mve;
@@ -100,6 +107,12 @@ static inline size_t eo_s8_depthwise_conv2d__scalar_scratch(const eo_window *g) 
 /* Four channels of two pairs of rows, as words. */
 static inline size_t eo_s8_depthwise_conv2d__dsp_scratch(const eo_window *g) {
     return 32 * ((size_t)(g->out_w - 1) * g->stride_w + 3);
+}
+
+/* Four rows of 16 channels, up to as many columns as whole steps of the kernel take. */
+static inline size_t eo_s8_depthwise_conv2d__mve_scratch(const eo_window *g) {
+    const size_t pairs = (g->out_w + 1U) / 2 * 2, quads = (g->out_w + 3U) / 4 * 4;
+    return 64 * (g->stride_w == 1 ? pairs + 2 : 2 * quads + 2);
 }
 
 /* Fully connected layer of one vector; in_features 1..32,768. */

@@ -1,0 +1,125 @@
+/* Two pixels by four output channels: eight VMLADAVA of 16 values each.
+ *
+ * Packed: for each 4 output channels (the last block is filled with zeros)
+ *   int32 bias[4]; for each 16 patch values: int8[16] of channels 0..3; int32 multiplier[4].
+ * A patch is filled with zero weights up to a multiple of 16 values; what lies behind it in memory is multiplied by
+ * them, so that patches that are contiguous in the input (kernel_h = 1, no padding) are read in place. */
+#include <arm_mve.h>
+
+#include "../common/patch.h"
+#include "../common/requant.h"
+
+/* clang-format off */
+#define CHANNEL(acc0, acc1)         \
+    "vldrb.8 q2, [r5], #16      \n" \
+    "vmladava.s8 " acc0 ", q0, q2 \n" \
+    "vmladava.s8 " acc1 ", q1, q2 \n"
+#define SIXTEEN                     \
+    "vldrb.8 q0, [r1], #16      \n" \
+    "vldrb.8 q1, [r3], #16      \n" \
+    CHANNEL("r0", "r8") CHANNEL("r2", "r10") CHANNEL("r4", "r12") CHANNEL("r6", "lr")
+#define SIXTEEN_BYTES "56" /* of code */
+
+/* What all pixels share; the order is that of the stack frame. */
+typedef struct {
+    const void *packed;
+    const int8_t *x_end; /* of pixel 0: x0 + patch bytes, up to a multiple of 16 */
+    int32_t out_zero, channels, low, high;
+} eo_block;
+
+/* All output channels of two pixels. r0 r2 r4 r6 accumulate pixel 0, r8 r10 r12 lr pixel 1; r1 x0, r3 x1, r5 packed,
+ * r7 x_end, r9 out_zero, r11 channels left; q6 low, q7 high.
+ * Stack: 0 x0, 4 x1, 8 y0, 12 y1, 16 entry (the first round starts inside the loop). */
+__attribute__((naked, noinline))
+static void two_pixels(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attribute__((unused)),
+                       int8_t *y0 __attribute__((unused)), int8_t *y1 __attribute__((unused)),
+                       const eo_block *block __attribute__((unused))) {
+    __asm volatile(
+        "push {r4-r11, lr}          \n"
+        "ldr r4, [sp, #36]          \n"
+        "vpush {d12-d15}            \n"
+        "sub sp, #20                \n"
+        "stm sp, {r0-r3}            \n"
+        "ldm r4, {r5, r7, r9, r11}  \n"
+        "ldrd r2, r3, [r4, #16]     \n"
+        "vdup.32 q6, r2             \n"
+        "vdup.32 q7, r3             \n"
+        "sub r2, r0, r7             \n"
+        "ubfx r2, r2, #4, #2        \n" /* quarters of the body to skip in the first round */
+        "mov r3, #" SIXTEEN_BYTES " \n"
+        "adr r4, 2f                 \n"
+        "mla r2, r2, r3, r4         \n"
+        "orr r2, #1                 \n" /* Thumb */
+        "str r2, [sp, #16]          \n"
+
+        "1:                         \n"
+        "ldm r5!, {r0, r2, r4, r6}  \n"
+        "ldrd r1, r3, [sp]          \n"
+        "mov r8, r0                 \n"
+        "mov r10, r2                \n"
+        "mov r12, r4                \n"
+        "mov lr, r6                 \n"
+        "ldr pc, [sp, #16]          \n"
+        ".balign 4                  \n"
+        "2:                         \n"
+        SIXTEEN SIXTEEN SIXTEEN SIXTEEN
+        "cmp r1, r7                 \n"
+        "bne 2b                     \n"
+
+        "vldrw.32 q2, [r5], #16     \n"
+        "vmov q0[2], q0[0], r0, r4  \n"
+        "vmov q0[3], q0[1], r2, r6  \n"
+        "vmov q1[2], q1[0], r8, r12 \n"
+        "vmov q1[3], q1[1], r10, lr \n"
+        "ldrd r1, r3, [sp, #8]      \n"
+        "vrmulh.s32 q0, q0, q2      \n"
+        "vrmulh.s32 q1, q1, q2      \n"
+        "vadd.i32 q0, q0, r9        \n"
+        "vadd.i32 q1, q1, r9        \n"
+        "vmax.s32 q0, q0, q6        \n"
+        "vmax.s32 q1, q1, q6        \n"
+        "vmin.s32 q0, q0, q7        \n"
+        "vmin.s32 q1, q1, q7        \n"
+        "vctp.32 r11                \n"
+        "vpstt                      \n"
+        "vstrbt.32 q0, [r1], #4     \n"
+        "vstrbt.32 q1, [r3], #4     \n"
+        "strd r1, r3, [sp, #8]      \n"
+        "subs r11, #4               \n"
+        "bgt 1b                     \n"
+        "add sp, #20                \n"
+        "vpop {d12-d15}             \n"
+        "pop {r4-r11, pc}           \n");
+}
+/* clang-format on */
+
+/* Copies vectors: up to 15 bytes more than asked for. */
+static void copy_vectors(int8_t *to, const int8_t *from, int bytes) {
+    for (; bytes > 0; bytes -= 16, from += 16, to += 16)
+        vst1q_s8(to, vld1q_s8(from));
+}
+
+void eo_s8_conv2d__mve(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
+                       void *scratch) {
+    const int bytes = (g->kernel_h * g->kernel_w * g->in_c + 15) / 16 * 16;
+    int8_t *const copies = scratch, *const line = copies + 2 * bytes + 16;
+    eo_block block = {packed, NULL, g->out_zero, g->out_c, g->act_min, g->act_max};
+    eo_patch p = eo_first_patch(g);
+    for (int left = g->out_h * g->out_w; left > 0; left -= 2) {
+        const int both = left > 1; /* an odd last pixel is computed twice */
+        int8_t *const out = add ? line : y;
+        const int8_t *patch[2];
+        for (int i = 0; i <= both; i++, eo_next_patch(g, &p))
+            if (g->kernel_h == 1 && eo_patch_is_inside(g, &p))
+                patch[i] = x + p.at;
+            else {
+                eo_copy_patch(g, x, &p, copies + i * bytes, copy_vectors);
+                patch[i] = copies + i * bytes;
+            }
+        block.x_end = patch[0] + bytes;
+        two_pixels(patch[0], patch[both], out, out + both * g->out_c, &block);
+        if (add)
+            eo_s8_add__mve(add, line, y, y, (size_t)(1 + both) * g->out_c);
+        y += (1 + both) * g->out_c;
+    }
+}
