@@ -25,18 +25,18 @@ def conv2d_scratch(isa: str, window: Window, x: Shape, y: Shape, residual: bool)
         return 6 * patch_bytes(window, x[2]) + 8 + (2 * y[2] if residual else 0)
     if isa == "mve":
         patch = window.kernel[0] * window.kernel[1] * x[2]
-        return 2 * (-(-patch // 16) * 16) + 16 + (2 * y[2] if residual else 0)
+        return 2 * (-(-patch // 16) * 16) + (2 * y[2] if residual else 0)
     return 0
 
 
 def conv2d_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
     """Least x - y of ``eo_s8_conv2d__<isa>``: all but scalar write only after two pixels were read.
 
-    mve reads a patch of one row in place, channel block after channel block: its writes may not touch it.
+    mve reads the pixels of a pointwise convolution in place, channel block after channel block: it writes behind them.
     """
     if isa == "scalar":
         return _distance(window, x, y)
-    in_place = isa == "mve" and window.kernel[0] == 1
+    in_place = isa == "mve" and window.kernel == (1, 1)
     return _distance(window, x, y, step=2, before=not in_place)
 
 
@@ -56,20 +56,19 @@ def depthwise_scratch(isa: str, window: Window, x: Shape, y: Shape) -> int:
     return 0
 
 
-def depthwise_distance(isa: str, window: Window, x: Shape, y: Shape) -> int | None:
+def depthwise_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
     """Least x - y of ``eo_s8_depthwise_conv2d__<isa>``.
 
-    dsp and mve go through all rows, a group of channels after the other: they run at distance 0 exactly, or, where
-    their outputs overtake the rows that they still read, not at all (None).
+    dsp and mve go through all rows, a group of channels after the other, so that a group may only write over itself:
+    their distance is a number of whole pixels and holds exactly.
     """
     if isa == "scalar":
         return _distance(window, x, y)
     rounds = np.arange(-(-y[0] * window.stride[0] // 2))
     written = np.minimum((rounds + 1) * (3 - window.stride[0]), y[0]) * y[1]
     kept = 4 if isa == "dsp" else 2  # dsp keeps the lower rows of a round for the next, mve reads them again
-    read = np.clip(2 * rounds + kept - window.padding[0], 0, x[0]) * x[1]
-    fits = (written <= read) | (read == x[0] * x[1])
-    return 0 if fits.all() else None
+    read = np.maximum(2 * rounds + kept - window.padding[0], 0) * x[1]
+    return max(0, int((written - read)[:-1].max(initial=0))) * x[2]
 
 
 def _distance(window: Window, x: Shape, y: Shape, step: int = 1, before: bool = False) -> int:

@@ -29,6 +29,12 @@ static inline void eo_next_patch(const eo_window *g, eo_patch *p) {
     }
 }
 
+/* Whether patches are single pixels of the input, one after the other. */
+static inline int eo_is_pointwise(const eo_window *g) {
+    return g->in_h == g->out_h && g->in_w == g->out_w && g->kernel_h == 1 && g->kernel_w == 1 && g->pad_top == 0 &&
+           g->pad_left == 0;
+}
+
 static inline int eo_patch_is_inside(const eo_window *g, const eo_patch *p) {
     return p->x0 >= 0 && p->y0 >= 0 && p->x0 <= g->in_w - g->kernel_w && p->y0 <= g->in_h - g->kernel_h;
 }
@@ -41,6 +47,11 @@ static inline void eo_copy_patch(const eo_window *g, const int8_t *x, const eo_p
     const int left = p->x0 < 0 ? -p->x0 * c : 0;
     const int end = p->x0 + g->kernel_w > g->in_w ? (g->in_w - p->x0) * c : row;
     int at = p->at;
+    if (eo_patch_is_inside(g, p)) {
+        for (int ky = g->kernel_h; ky > 0; ky--, at += g->in_w * c, to += row)
+            copy(to, x + at, row);
+        return;
+    }
     for (int iy = p->y0; iy < p->y0 + g->kernel_h; iy++, at += g->in_w * c, to += row) {
         const int inside = iy >= 0 && iy < g->in_h && left < end;
         if (inside)

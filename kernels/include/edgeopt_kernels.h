@@ -88,10 +88,10 @@ static inline size_t eo_s8_conv2d__dsp16_scratch(const eo_window *g, int residua
     return eo_s8_conv2d__dsp_scratch(g, residual);
 }
 
-/* Two patches, up to a multiple of 16 bytes each, and with a residual two pixels of output. */
+/* Two patches, a multiple of 16 bytes each, and with a residual two pixels of output. */
 static inline size_t eo_s8_conv2d__mve_scratch(const eo_window *g, int residual) {
     const size_t patch = ((size_t)g->kernel_h * g->kernel_w * g->in_c + 15) & ~(size_t)15;
-    return 2 * patch + 16 + (residual ? 2 * (size_t)g->out_c : 0);
+    return 2 * patch + (residual ? 2 * (size_t)g->out_c : 0);
 }
 
 /* One filter a channel: out_c = in_c. dsp and mve: kernel 3x3, stride 1 or 2 in both directions; dsp: in_c a

@@ -3,9 +3,7 @@
  * Packed: for each 4 output channels (the last block is filled with zeros)
  *   int32 bias[4]; for each 16 patch values: int8[16] of channels 0..3; int32 multiplier[4].
  * A patch is filled with zero weights up to a multiple of 16 values; what lies behind it in memory is multiplied by
- * them, so that patches that are contiguous in the input (kernel_h = 1, no padding) are read in place. */
-#include <arm_mve.h>
-
+ * them, so that the pixels of a pointwise convolution are read in place. */
 #include "../common/patch.h"
 #include "../common/requant.h"
 
@@ -93,26 +91,36 @@ static void two_pixels(const int8_t *x0 __attribute__((unused)), const int8_t *x
 }
 /* clang-format on */
 
-/* Copies vectors: up to 15 bytes more than asked for. */
-static void copy_vectors(int8_t *to, const int8_t *from, int bytes) {
-    for (; bytes > 0; bytes -= 16, from += 16, to += 16)
-        vst1q_s8(to, vld1q_s8(from));
+static inline void copy_vectors(int8_t *to, const int8_t *from, int bytes) {
+    __asm volatile(
+        "wlstp.8 lr, %[n], 2f        \n"
+        "1:                          \n"
+        "vldrb.8 q0, [%[from]], #16  \n"
+        "vstrb.8 q0, [%[to]], #16    \n"
+        "letp lr, 1b                 \n"
+        "2:                          \n"
+        : [to] "+l"(to), [from] "+l"(from)
+        : [n] "r"(bytes)
+        : "lr", "q0", "memory");
 }
 
 void eo_s8_conv2d__mve(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
                        void *scratch) {
     const int bytes = (g->kernel_h * g->kernel_w * g->in_c + 15) / 16 * 16;
-    int8_t *const copies = scratch, *const line = copies + 2 * bytes + 16;
+    int8_t *const copies = scratch, *const line = copies + 2 * bytes;
     eo_block block = {packed, NULL, g->out_zero, g->out_c, g->act_min, g->act_max};
     eo_patch p = eo_first_patch(g);
+    const int pointwise = eo_is_pointwise(g);
     for (int left = g->out_h * g->out_w; left > 0; left -= 2) {
         const int both = left > 1; /* an odd last pixel is computed twice */
         int8_t *const out = add ? line : y;
         const int8_t *patch[2];
-        for (int i = 0; i <= both; i++, eo_next_patch(g, &p))
-            if (g->kernel_h == 1 && eo_patch_is_inside(g, &p))
-                patch[i] = x + p.at;
-            else {
+        if (pointwise) {
+            patch[0] = x;
+            patch[1] = x + g->in_c;
+            x += 2 * g->in_c;
+        } else
+            for (int i = 0; i <= both; i++, eo_next_patch(g, &p)) {
                 eo_copy_patch(g, x, &p, copies + i * bytes, copy_vectors);
                 patch[i] = copies + i * bytes;
             }

@@ -112,7 +112,7 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             return Step(
                 node, kernel, packing.pack_depthwise_conv2d(isa, node.weights, node.folded_bias, node.multiplier),
                 overlap.depthwise_scratch(isa, node.window, x, y),
-                sharings=_shares(source, target, distance, exact=isa == "dsp"),
+                sharings=_shares(source, target, distance, exact=isa != "scalar"),
             )  # fmt: skip
         case Linear():
             packed = packing.pack_linear(isa, node.weights, node.folded_bias, node.multiplier)
@@ -131,5 +131,5 @@ def _takes(node: Node, isa: str, x: tuple[int, int, int]) -> bool:
     return not isinstance(node, DepthwiseConv2d) or overlap.supports_depthwise(isa, node.window, x[2])
 
 
-def _shares(source: str, target: str, distance: int | None, exact: bool = False) -> tuple[Sharing, ...]:
-    return () if distance is None else (Sharing(source, target, distance, exact),)
+def _shares(source: str, target: str, distance: int, exact: bool = False) -> tuple[Sharing, ...]:
+    return (Sharing(source, target, distance, exact),)
