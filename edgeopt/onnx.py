@@ -20,8 +20,9 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing
+from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.exported import to_exported
+from edgeopt.ops import onnx_functions
 from edgeopt.program import Program, op_name
 
 if TYPE_CHECKING:
@@ -38,18 +39,6 @@ EXTERNAL_DATA_ABOVE = 64 * 2**20
 """Bytes of weights above which they go to a file of their own, which is read without a second copy in memory."""
 
 _OUTPUTS = "edgeopt.outputs"
-_functions: dict[str, Callable[[], Callable]] = {}
-
-
-def register_function(operator_name: str, build: Callable[[], Callable]) -> None:
-    """Say what an operator of ours is in ONNX.
-
-    ``operator_name`` is the schema's, such as ``edgeopt::quantize``. ``build`` imports onnxscript and returns a
-    function of the operator's arguments: an onnxscript function in the domain ``edgeopt`` (kept as a
-    model-local function, so that a native kernel can take its place), or a plain one that emits standard
-    operators.
-    """
-    _functions[operator_name] = build
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,8 @@ def translate(program: Program, keep: Collection[str] | None = None) -> Translat
 
     ``keep`` names the functions (``BinaryLinear``) that stay calls in the domain ``edgeopt``; all others are
     inlined; None keeps all. Where torch.onnx fails on the program as it stands, the program decomposed to core
-    ATen is tried, and a note says so. Raises EdgeoptError where both fail.
+    ATen is tried, and a note says so. Raises Unsupported where operators have no translation, EdgeoptError
+    where torch.onnx fails otherwise, ToolchainMissing without onnx.
     """
     _require_onnx()
     exported = exportable(program)
@@ -74,6 +64,8 @@ def translate(program: Program, keep: Collection[str] | None = None) -> Translat
         try:
             model = _torch_to_onnx(exported)
         except Exception as failure:
+            if placements := untranslatable(program):
+                raise Unsupported("onnx", placements) from failure
             notes = (f"decomposed to core ATen before ONNX, because torch.onnx failed: {_reason(failure)}",)
             model = _translate_decomposed(exported, failure)
         _simplify(model, keep)
@@ -85,7 +77,7 @@ def translate(program: Program, keep: Collection[str] | None = None) -> Translat
 def save(model: ir.Model, path: Path) -> tuple[str, ...]:
     """Write the model, its weights beside it where they are large, and check it; return the file names.
 
-    Raises onnx.checker.ValidationError where the model is not legal ONNX.
+    Raises EdgeoptError where the model is not legal ONNX.
     """
     import onnx
     import onnx_ir as ir
@@ -93,7 +85,12 @@ def save(model: ir.Model, path: Path) -> tuple[str, ...]:
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     data = f"{path.name}.data" if weights > EXTERNAL_DATA_ABOVE else None
     ir.save(model, path, external_data=data)
-    onnx.checker.check_model(path, full_check=True)
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise EdgeoptError(
+            f"torch.onnx wrote what is not legal ONNX: {_reason(error)}", "report the operator it names"
+        ) from error
     return (path.name,) if data is None else (path.name, data)
 
 
@@ -151,20 +148,26 @@ def _make_dense(program: Program) -> None:
 
 
 def _fit_windows(program: Program) -> None:
-    """Shrink pooling windows that reach beyond their input, as ``ceil_mode`` permits, to the input.
+    """Say without ``ceil_mode`` what average pooling does, where that is possible.
 
-    torch averages what lies inside; OpenVINO refuses such a window. Padded and dynamic inputs stay as they are.
+    torch averages over the part of a window that lies inside the input. ONNX counts the windows differently,
+    and OpenVINO refuses one larger than the input: it is shrunk to the input.
     """
     for node in program.calls:
-        if node.target is not aten.avg_pool2d.default:
+        if node.target is not aten.avg_pool2d.default or len(node.args) < 5 or not node.args[4]:
             continue
-        x, kernel, stride, padding, *rest = (*node.args, [], 0)[: max(len(node.args), 4)]
-        size = x.meta["val"].shape[-2:]
-        if any(padding if isinstance(padding, list) else [padding]) or not all(isinstance(n, int) for n in size):
-            continue
-        kernel = list(kernel) * (2 // len(kernel))
-        fitted = [min(k, n) for k, n in zip(kernel, size, strict=True)]
-        node.args = (x, fitted, stride or kernel, 0, *rest)
+        x, kernel, stride, padding, _, *rest = node.args
+        size, result = x.meta["val"].shape[-2:], node.meta["val"].shape[-2:]
+        kernel, padding = _pair(kernel), _pair(padding)
+        stride = _pair(stride) if stride else kernel
+        if not any(padding):
+            kernel = [min(k, n) if isinstance(n, int) else k for k, n in zip(kernel, size, strict=True)]
+        floors = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(size, padding, kernel, stride, strict=True)]
+        node.args = (x, kernel, stride, padding, list(result) != floors, *rest)
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
 
 
 @contextmanager
@@ -215,9 +218,9 @@ def _translate_decomposed(exported: ExportedProgram, failure: Exception) -> ir.M
 
 
 def _translation_table() -> dict[Any, Callable]:
-    """Return the registered functions by operator overload."""
+    """Return our operators' ONNX functions by operator overload."""
     table = {}
-    for name, build in _functions.items():
+    for name, build in onnx_functions.items():
         namespace, op = name.split("::")
         table[getattr(getattr(torch.ops, namespace), op).default] = build()
     return table

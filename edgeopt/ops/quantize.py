@@ -9,7 +9,11 @@ not negative, and 0 where it plays no part. This is what ONNX calls QuantizeLine
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+
+from edgeopt.ops import register_onnx
 
 
 @torch.library.custom_op("edgeopt::quantize", mutates_args=())
@@ -58,3 +62,25 @@ def _check(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis:
 
 def _broadcast_shape(x: torch.Tensor, scale: torch.Tensor, axis: int) -> list[int]:
     return [-1 if scale.dim() and dim == axis else 1 for dim in range(x.dim())]
+
+
+def _onnx_quantize() -> Callable:
+    from onnxscript import opset20 as op
+
+    def quantize(x, scale, zero_point, axis, dtype):  # type: ignore[no-untyped-def]
+        return op.QuantizeLinear(x, scale, zero_point, axis=axis)
+
+    return quantize
+
+
+def _onnx_dequantize() -> Callable:
+    from onnxscript import opset20 as op
+
+    def dequantize(q, scale, zero_point, axis):  # type: ignore[no-untyped-def]
+        return op.DequantizeLinear(q, scale, zero_point, axis=axis)
+
+    return dequantize
+
+
+register_onnx("edgeopt::quantize", _onnx_quantize)
+register_onnx("edgeopt::dequantize", _onnx_dequantize)
