@@ -48,18 +48,21 @@ def measure(
 ) -> dict[str, Timing]:
     """Measure sessions alternately, one inference each in turn, so that drift of the machine hits all alike.
 
-    ``inputs`` holds each session's inputs under the session's name.
+    Every round is run in the opposite order of the one before: whoever comes after the bookkeeping, or after
+    another model, finds colder caches. ``inputs`` holds each session's inputs under the session's name.
     """
     plan = plan or MeasurePlan()
     warmups = {name: _warm_up(session, inputs[name], plan) for name, session in sessions.items()}
     costs: dict[str, list[float]] = {name: [] for name in sessions}
     cpu: dict[str, list[float]] = {name: [] for name in sessions}
+    order = list(sessions.items())
     start = time.perf_counter()
     while not _is_enough(list(costs.values()), (time.perf_counter() - start) / len(sessions), plan):
-        for name, session in sessions.items():
+        for name, session in order:
             cost, cpu_cost = session.cost(inputs[name])
             costs[name].append(cost)
             cpu[name].append(cpu_cost)
+        order.reverse()
         if all(session.is_deterministic for session in sessions.values()):
             break
     return {
