@@ -16,9 +16,10 @@ Source: the definition of convolution with implicit zero padding.
 from __future__ import annotations
 
 import torch
+from torch import fx
+
 from edgeopt.program import Program
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
-from torch import fx
 
 aten = torch.ops.aten
 

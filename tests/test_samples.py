@@ -1,0 +1,104 @@
+"""The samples run as a user runs them: scripts as modules, third-party packages installed, edgeopt untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgeopt import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "samples"
+QUICK = ("--no-baseline", "--max-seconds", "0.1")
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: object, path: Path | None = None) -> str:
+    """Run Python in the checkout, with ``path`` before everything else; return what it printed."""
+    environment = {**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{ROOT}" if path else str(ROOT)}
+    arguments = [sys.executable, *map(str, command)]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def edgeopt(*arguments: object, path: Path | None = None) -> Any:
+    """Call the command line with ``--json``."""
+    return json.loads(run("-c", "from edgeopt.cli import main; main()", *arguments, "--json", path=path))
+
+
+@pytest.mark.parametrize(("name", "least"), [("digits_cnn", 0.98), ("digits_vit", 0.96)])
+def test_trains_and_exports(name: str, least: float, tmp_path: Path) -> None:
+    run("-m", f"samples.{name}", "--output", tmp_path)
+    with np.load(tmp_path / "eval.npz") as data:
+        images, labels = data["images"], data["labels"]
+    model = torch.export.load(tmp_path / "model.pt2").module()
+    right = model(torch.from_numpy(images)).argmax(1).numpy() == labels
+    assert right.mean() >= least
+
+    record = edgeopt(
+        "export",
+        tmp_path / "model.pt2",
+        "--target",
+        "reference",
+        "-o",
+        tmp_path / "out",
+        "--data",
+        tmp_path / "eval.npz",
+    )
+    assert record["accuracy"]["exported"] == pytest.approx(right.mean())
+    assert record["error"]["relative"] < 1e-5
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both third-party packages installed, entry points included."""
+    site = tmp_path_factory.mktemp("site")
+    packages = (SAMPLES / "third_party_target", SAMPLES / "third_party_pass")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", site)
+    # From copies, because setuptools leaves its own files in the tree it builds.
+    copies = tmp_path_factory.mktemp("packages")
+    sources = [shutil.copytree(package, copies / package.name) for package in packages]
+    run("-m", "pip", "install", *options, *sources)
+    return site
+
+
+@pytest.fixture(scope="module")
+def padded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convolution behind explicit zero padding."""
+    path = tmp_path_factory.mktemp("model") / "padded.pt2"
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.ZeroPad2d(1), torch.nn.Conv2d(3, 4, 3)).eval()
+    torch.export.save(torch.export.export(module, (torch.randn(1, 3, 8, 8),)), path)
+    return path
+
+
+def test_third_party_packages_are_found(installed: Path) -> None:
+    assert "float64" not in registry.target_names()
+    assert {"float64", "reference"} <= {row["target"] for row in edgeopt("targets", path=installed)}
+    assert {"fold-padding", "fold-batch-norm"} <= {row["pass"] for row in edgeopt("passes", path=installed)}
+
+
+def test_third_party_target_and_pass_export(installed: Path, padded_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    request = ("export", padded_model, "--target", "float64", "--add-pass", "fold-padding", *QUICK, "-o", out)
+    record = edgeopt(*request, path=installed)
+    assert [(entry["name"], entry["applied"]) for entry in record["passes"]] == [("fold-padding", 1)]
+    assert record["target"]["precision_executed"] == "fp64"
+    assert record["error"]["relative"] < 1e-6
+    assert edgeopt("verify", out, path=installed)["ok"]
+
+
+@pytest.mark.parametrize("package", ["third_party_target", "third_party_pass"])
+def test_third_party_packages_pass_their_own_tests(package: str, installed: Path) -> None:
+    assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", SAMPLES / package, path=installed)
