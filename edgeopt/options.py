@@ -10,6 +10,7 @@ from typing import Any
 from edgeopt.errors import UserError
 from edgeopt.load import LoadOptions
 from edgeopt.measure import MeasurePlan
+from edgeopt.program import to_numpy
 from edgeopt.registry import nearest
 from edgeopt.target import Target, TargetOptions
 
@@ -69,7 +70,7 @@ def split_options(
     for_target: dict[str, Any] = dict(target.device.options)
     for name, value in overrides.items():
         if name == "inputs" and isinstance(value, Mapping):
-            name = "sample"
+            name, value = "sample", {key: to_numpy(array) for key, array in value.items()}
         if name in target_fields:
             for_target[name] = value
         elif name in parts:
