@@ -9,6 +9,7 @@ arithmetic is the same. Asserts on metadata go: tracing has proven them, and ``r
 | ``_native_batch_norm_legit_no_training`` + getitem | ``aten.batch_norm``            |
 | ``native_layer_norm``, ``native_group_norm``       | ``layer_norm``, ``group_norm`` |
 | ``convolution``                                    | ``conv1d/2d/3d``, transposed   |
+| ``conv2d.padding`` (``valid``, ``same``)           | ``conv2d`` with numbers        |
 | ``addmm``, ``mm``, ``matmul``, ``bmm`` of a weight | ``aten.linear``                |
 | ``view``, ``_unsafe_view``                         | ``aten.reshape``               |
 | ``t``, ``transpose``                               | ``aten.permute``               |
@@ -26,7 +27,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program
+from edgeopt.program import Program, without_defaults
 
 aten = torch.ops.aten
 
@@ -47,31 +48,7 @@ def canonicalise(program: Program) -> None:
         if rewrite := _REWRITES.get(node.target):  # type: ignore[arg-type]
             rewrite(program, node)
     for node in program.calls:
-        _drop_defaults(node)
-
-
-def _drop_defaults(node: fx.Node) -> None:
-    """Shorten a call's positional arguments by those that equal the schema's defaults or change no value."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return
-    args = list(node.args)
-    schema = node.target._schema.arguments
-    while args and _is_default(schema[len(args) - 1], args[-1]):
-        args.pop()
-    node.args = tuple(args)
-
-
-def _is_default(argument: torch.Argument, value: object) -> bool:
-    if argument.name == "cudnn_enable":
-        return True
-    return argument.has_default_value() and _equals(value, argument.default_value)
-
-
-def _equals(value: object, default: object) -> bool:
-    if isinstance(value, list | tuple):
-        defaults = default if isinstance(default, list | tuple) else [default] * len(value)
-        return len(value) == len(defaults) and all(map(_equals, value, defaults))
-    return type(value) is type(default) and value == default
+        node.args = without_defaults(node.target, node.args)
 
 
 def _replace(program: Program, node: fx.Node, target: Callable, args: tuple, value: fx.Node | None = None) -> None:
@@ -98,6 +75,13 @@ def _batch_norm(program: Program, node: fx.Node) -> None:
         _replace(program, node, aten.batch_norm.default, args, item)
 
 
+def _batch_norm_of_batch(program: Program, node: fx.Node) -> None:
+    if (item := _first_item(node)) is not None:
+        x, weight, bias, training, momentum, eps = node.args
+        args = (x, weight, bias, None, None, training, momentum, eps, False)
+        _replace(program, node, aten.batch_norm.default, args, item)
+
+
 def _layer_norm(program: Program, node: fx.Node) -> None:
     if (item := _first_item(node)) is not None:
         _replace(program, node, aten.layer_norm.default, (*node.args, False), item)
@@ -111,6 +95,21 @@ def _convolution(program: Program, node: fx.Node) -> None:
         _replace(program, node, _CONV_TRANSPOSE[rank], args)
     else:
         _replace(program, node, _CONV[rank], (x, weight, bias, stride, padding, dilation, groups))
+
+
+def _named_padding(program: Program, node: fx.Node) -> None:
+    """Write ``valid`` and ``same`` out in numbers; ``same`` of an even width pads the end by one more."""
+    x, weight, *given = node.args
+    bias, stride, padding, dilation, groups = [*given, *(None, [1], "valid", [1], 1)[len(given) :]]
+    kernel = weight.meta["val"].shape[2:]  # type: ignore[union-attr]
+    rank = len(kernel)
+    spread = list(dilation) * (rank // len(dilation))  # type: ignore[arg-type]
+    total = [step * (size - 1) if padding == "same" else 0 for step, size in zip(spread, kernel, strict=True)]
+    if any(width % 2 for width in total):
+        widths = [side for width in reversed(total) for side in (width // 2, width - width // 2)]
+        x, total = program.insert(node, aten.pad.default, x, widths), [0] * rank
+    halves = [width // 2 for width in total]
+    _replace(program, node, _CONV[rank], (x, weight, bias, stride, halves, dilation, groups))
 
 
 def _group_norm(program: Program, node: fx.Node) -> None:
@@ -194,9 +193,13 @@ def _refuse_training(program: Program, node: fx.Node) -> None:
 
 _REWRITES: dict[Callable, Callable[[Program, fx.Node], None]] = {
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    aten._native_batch_norm_legit.no_stats: _batch_norm_of_batch,
     aten._native_batch_norm_legit_functional.default: _refuse_training,
     aten.native_layer_norm.default: _layer_norm,
     aten.convolution.default: _convolution,
+    aten.conv1d.padding: _named_padding,
+    aten.conv2d.padding: _named_padding,
+    aten.conv3d.padding: _named_padding,
     aten.native_group_norm.default: _group_norm,
     aten.addmm.default: _addmm,
     aten.mm.default: _matmul,

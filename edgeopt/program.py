@@ -143,9 +143,9 @@ class Program:
         return {name: values[node] for name, node in zip(self.output_names, self.results, strict=True)}
 
     def run(self, inputs: Mapping[str, np.ndarray], observe: Observer | None = None) -> dict[str, np.ndarray]:
-        """Evaluate without gradients, on and to numpy arrays; bfloat16 outputs come as float32."""
+        """Evaluate without gradients, on and to numpy arrays; bfloat16 goes in and out as float32."""
         with torch.no_grad():
-            tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
+            tensors = {spec.name: _to_tensor(inputs[spec.name], spec.dtype) for spec in self.inputs}
             return {name: to_numpy(value) for name, value in self.evaluate(tensors, observe).items()}
 
     # -- changing --------------------------------------------------------------------------------------
@@ -178,7 +178,11 @@ class Program:
         return node
 
     def insert(self, before: fx.Node, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
-        """Insert a call before a node; it takes over the node's source line and its shape is inferred."""
+        """Insert a call before a node; it takes over the node's source line and its shape is inferred.
+
+        Trailing arguments that equal the schema's defaults are left out: a call has one spelling.
+        """
+        args = without_defaults(target, args)
         with self.graph.inserting_before(before):
             node = self.graph.create_node("call_function", target, args, kwargs, name=short_name(target))
         node.meta = {key: before.meta[key] for key in ("stack_trace", "nn_module_stack") if key in before.meta}
@@ -307,6 +311,27 @@ def to_numpy(value: Any) -> np.ndarray:
     """Return a tensor or number as an array; bfloat16, which numpy lacks, becomes float32."""
     tensor = torch.as_tensor(value).detach()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _to_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.to(dtype) if dtype == torch.bfloat16 else tensor
+
+
+def without_defaults(target: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return positional arguments without those at the end that equal the defaults of the operator's schema."""
+    schema = target._schema.arguments if isinstance(target, torch._ops.OpOverload) else []
+    count = len(args) if schema else 0
+    while count and schema[count - 1].has_default_value() and _equals(args[count - 1], schema[count - 1].default_value):
+        count -= 1
+    return args[:count] if schema else args
+
+
+def _equals(value: object, default: object) -> bool:
+    if isinstance(value, list | tuple):
+        defaults = default if isinstance(default, list | tuple) else [default] * len(value)
+        return len(value) == len(defaults) and all(map(_equals, value, defaults))
+    return type(value) is type(default) and value == default
 
 
 def short_name(target: Callable[..., Any]) -> str:

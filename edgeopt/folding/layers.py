@@ -8,7 +8,6 @@ The second holds for a convolution that pads with zeros only where s = 0: the bo
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +18,7 @@ from edgeopt.rewrite import arguments, replace
 
 aten = torch.ops.aten
 
-_CONVS = {
-    aten.conv1d.default: 1,
-    aten.conv2d.default: 2,
-    aten.conv3d.default: 3,
-    aten.conv1d.padding: 1,
-    aten.conv2d.padding: 2,
-    aten.conv3d.padding: 3,
-}
+_CONVS = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
 _TRANSPOSED = {aten.conv_transpose1d.default: 1, aten.conv_transpose2d.input: 2, aten.conv_transpose3d.input: 3}
 _SPATIAL_AXES = {aten.linear.default: 0} | _CONVS | _TRANSPOSED
 _EXACT_DTYPES = (torch.float32, torch.float64)
@@ -61,8 +53,6 @@ class Layer:
         if self.node.target in _TRANSPOSED:
             return False
         padding = arguments(self.node).get("padding", 0)
-        if isinstance(padding, str):
-            return padding == "valid" or math.prod(self.weight.shape[2:]) == 1
         return not any(padding if isinstance(padding, list | tuple) else [padding])
 
 
