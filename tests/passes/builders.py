@@ -1,0 +1,61 @@
+"""Small modules for the tests of passes, and what those look for in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from edgeopt.pipeline import PassResult
+from edgeopt.program import op_name
+
+
+class Call(nn.Module):
+    """A function as a module; ``parts`` are its submodules, ``self.name`` within the function."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], **parts: nn.Module | torch.Tensor) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            if isinstance(part, torch.Tensor):
+                self.register_buffer(name, part)
+            else:
+                self.add_module(name, part)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(self, *inputs)
+
+
+class Branches(nn.Module):
+    """Modules side by side on one input, so that many variants cost one trace."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(branch(x) for branch in self.branches)
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Give norms and biases values under which a wrong fold shows; the defaults, 1 and 0, hide it."""
+    with torch.no_grad():
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith(("running_mean", "bias")):
+                tensor.normal_(0.0, 0.5)
+            elif tensor.dim() == 1 and tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5)
+    return module
+
+
+def ops(result: PassResult) -> list[str]:
+    """Return the operators that are left, in order, without their namespace."""
+    return [op_name(node).removeprefix("aten.") for node in result.program.calls]
+
+
+def reasons(result: PassResult) -> list[str]:
+    """Return why rules refused."""
+    return [note.reason for note in result.notes if note.reason is not None]
