@@ -15,6 +15,8 @@ UNSTABLE_CV = 0.025
 
 _WINDOW = 5
 _DRIFT = 0.02
+_CHECK_EVERY = 10
+"""Runs between two looks at stability: each look sweeps the caches and slows the run that follows."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def _is_enough(costs: Sequence[Sequence[float]], seconds: float, plan: MeasurePl
     runs = len(costs[0])
     if runs >= plan.max_runs or (runs and seconds >= plan.max_seconds):
         return True
-    return runs >= plan.min_runs and seconds >= plan.min_seconds and all(map(_is_stable, costs))
+    if runs < plan.min_runs or seconds < plan.min_seconds:
+        return False
+    return runs % _CHECK_EVERY == 0 and all(map(_is_stable, costs))
 
 
 def _is_stable(costs: Sequence[float]) -> bool:
