@@ -237,16 +237,18 @@ class Latency(Record):
     cpu_median: float | None = None
     """Median process CPU time of one inference; null where cost is not time."""
     samples: Annotated[tuple[float, ...], Field(max_length=SAMPLES_KEPT)] = ()
-    """Single costs in order of measurement, evenly thinned."""
+    """Single costs in rising order, evenly thinned, least and largest kept."""
     layers: tuple[LayerTime, ...] = ()
     """Executed layers in order, profiled in runs of their own."""
 
     @field_validator("samples", mode="before")
     @classmethod
     def _thin(cls, samples: Iterable[float]) -> tuple[float, ...]:
-        values = tuple(samples)
-        kept = min(len(values), SAMPLES_KEPT)
-        return tuple(values[i * len(values) // kept] for i in range(kept))
+        # Sorted first: every n-th run would favour what recurs with n, such as the order of alternate measuring.
+        values = sorted(samples)
+        if len(values) <= SAMPLES_KEPT:
+            return tuple(values)
+        return tuple(values[i * (len(values) - 1) // (SAMPLES_KEPT - 1)] for i in range(SAMPLES_KEPT))
 
 
 class Baseline(Record):

@@ -67,10 +67,11 @@ def test_a_limit_that_could_not_be_measured_has_no_value() -> None:
 
 def test_samples_are_thinned(run: Run) -> None:
     assert run.latency is not None
-    values = run.latency.model_dump() | {"samples": tuple(float(i) for i in range(10 * SAMPLES_KEPT))}
+    values = run.latency.model_dump() | {"samples": tuple(float(i) for i in reversed(range(10 * SAMPLES_KEPT)))}
     kept = Latency.model_validate(values).samples
     assert len(kept) == SAMPLES_KEPT
     assert kept[:3] == (0.0, 10.0, 20.0)
+    assert kept[-1] == 10 * SAMPLES_KEPT - 1
 
 
 def test_name_is_the_file_stem_unless_given(run: Run) -> None:
