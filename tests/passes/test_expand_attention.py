@@ -80,5 +80,5 @@ def test_refusals():
     grouped = (q.repeat(1, 2, 1, 1), k, v)
     assert reasons(Attention(enable_gqa=True), grouped) == ["its heads share keys"]
     length = torch.export.Dim("length", min=2, max=64)
-    dynamic = {name: {2: length} for name in "qkv"} | {"mask": None}
+    dynamic = {name: {2: length} for name in "qkv"}
     assert reasons(Attention(is_causal=True), dynamic=dynamic) == ["it is causal over a length known only at run time"]
