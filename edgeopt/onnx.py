@@ -32,7 +32,10 @@ aten = torch.ops.aten
 
 DOMAIN = "edgeopt"
 OPSET = 20
-"""Opset of everything written here; bodies of our operators use ``onnxscript.opset20``."""
+"""Opset of everything written here. Functions of our operators use ``onnxscript.opset20`` and say that they
+return something (``-> object``): torch.onnx counts results by the annotation."""
+
+_TORCH_OPSET = 18  # what torch.onnx writes without converting
 
 INSTALL = "pip install 'edgeopt[onnx]'"
 EXTERNAL_DATA_ABOVE = 64 * 2**20
@@ -195,16 +198,10 @@ def _require_onnx() -> None:
 
 
 def _torch_to_onnx(exported: ExportedProgram) -> ir.Model:
-    translated = torch.onnx.export(
-        exported,
-        dynamo=True,
-        opset_version=OPSET,
-        custom_translation_table=_translation_table(),
-        optimize=False,
-        verbose=False,
-    )
-    assert translated is not None
-    return translated.model
+    # torch.onnx.export does this and then converts the opset, inlining our functions.
+    from torch.onnx._internal.exporter import _core
+
+    return _core.exported_program_to_ir(exported, registry=_registry())
 
 
 def _translate_decomposed(exported: ExportedProgram, failure: Exception) -> ir.Model:
@@ -229,7 +226,7 @@ def _translation_table() -> dict[Any, Callable]:
 def _registry() -> Any:
     from torch.onnx._internal.exporter import _registration
 
-    registry = _registration.ONNXRegistry.from_torchlib(OPSET)
+    registry = _registration.ONNXRegistry.from_torchlib(_TORCH_OPSET)
     for overload, function in _translation_table().items():
         registry.register_op(overload, function)
     return registry
@@ -257,15 +254,19 @@ def _origin(program: Program, node: fx.Node) -> str:
 
 
 def _simplify(model: ir.Model, keep: Collection[str] | None) -> None:
-    """Inline all functions that are not kept, fold constants, share equal ones and drop what is dead."""
+    """Convert to ``OPSET``, inline what is not kept, fold constants, share equal ones and drop what is dead."""
     from onnx_ir import passes
     from onnx_ir.passes import common
     from onnxscript.optimizer import fold_constants
+    from onnxscript.version_converter import convert_version
 
-    def is_inlined(function: ir.Function) -> bool:
-        return function.domain != DOMAIN or (keep is not None and function.name not in keep)
-
-    common.InlinePass(is_inlined)(model)
+    common.InlinePass(lambda function: function.domain != DOMAIN)(model)
+    # Ours are of the wanted opset already; the converter takes a graph without functions.
+    ours = dict(model.functions)
+    model.functions.clear()
+    convert_version(model, OPSET)
+    model.functions.update(ours)
+    common.InlinePass(lambda function: keep is not None and function.name not in keep)(model)
     fold_constants(model)
     passes.Sequential(
         common.IdentityEliminationPass(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt import onnx
-from edgeopt.errors import EdgeoptError, Placement
+from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.program import Program, op_name
 from edgeopt.targets.openvino.sdk import openvino
 
@@ -47,13 +47,16 @@ def save(model: Any, program: Program, path: Path) -> None:
 
 
 def _convert_through_onnx(program: Program, scratch: Path) -> Conversion:
+    path = scratch / "model.onnx"
     try:
         translation = onnx.translate(program, keep=())
+        onnx.save(translation.model, path)
+    except Unsupported as error:
+        return Conversion(None, error.placements)
+    except ToolchainMissing:
+        raise
     except EdgeoptError as error:
-        unplaced = onnx.untranslatable(program) or [Placement("the program", "torch.onnx", error.message)]
-        return Conversion(None, tuple(unplaced))
-    path = scratch / "model.onnx"
-    onnx.save(translation.model, path)
+        return Conversion(None, (Placement("the program", "torch.onnx", error.message),))
     frontend = openvino().frontend.FrontEndManager().load_by_framework("onnx")
     # True: weights in a file of their own are mapped, not read.
     model = frontend.convert_partially(frontend.load(str(path), True))

@@ -15,7 +15,9 @@ from edgeopt.target import Arrays, Layer, Session
 from edgeopt.targets.openvino.build import OUTPUTS
 from edgeopt.targets.openvino.sdk import core
 
-COMPUTE = frozenset("Convolution Deconvolution FullyConnected MatMul ScaledDotProductAttention RNNCell RNNSeq".split())
+COMPUTE = frozenset(
+    ["Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention", "RNNCell", "RNNSeq"]
+)
 """Layer types that multiply and accumulate: the ones a precision is asked for; the rest moves or rounds data."""
 
 # What OpenVINO's transformations call the nodes they add.
