@@ -93,6 +93,16 @@ def fold_before(program: Program, layer: Layer, scale: torch.Tensor, shift: torc
     return _rebuild(program, layer, taps * factor, _bias(layer) + (taps.sum(-1) * offset).sum(-1).flatten())
 
 
+def output_magnitudes(layer: Layer) -> torch.Tensor:
+    """Return the largest absolute weight of each output channel."""
+    return _taps(layer).abs().amax((2, 3)).flatten()
+
+
+def input_magnitudes(layer: Layer) -> torch.Tensor:
+    """Return the largest absolute weight that each input channel meets."""
+    return _taps(layer).abs().amax((1, 3)).flatten()
+
+
 def describe(node: fx.Node) -> str:
     """Return a node as reasons name it: ``conv2d_1 (aten.conv2d)``."""
     return f"{node.name} ({op_name(node)})" if node.op == "call_function" else node.name

@@ -1,0 +1,86 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.folding.layers import input_magnitudes, is_layer, layer_of, output_magnitudes
+from edgeopt.passes.equalise_layers import EqualiseLayers
+from edgeopt.testing import assert_pass
+
+
+def uneven(module):
+    """Spread the magnitudes of a module's output channels over three decades."""
+    with torch.no_grad():
+        for layer in module.modules():
+            if hasattr(layer, "weight"):
+                factors = torch.logspace(-2, 1, layer.weight.shape[0])
+                layer.weight.mul_(factors.view(-1, *[1] * (layer.weight.dim() - 1)))
+    return module
+
+
+def chain():
+    return uneven(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1, groups=8),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 1, bias=False),
+        )
+    )
+
+
+def test_channels_get_the_same_room_on_both_sides():
+    torch.manual_seed(0)
+    result = assert_pass(EqualiseLayers(), chain(), [torch.randn(1, 3, 9, 9)], changes=True)
+    layers = [layer_of(result.program, node) for node in result.program.calls if is_layer(node)]
+    for first, second in pairwise(layers):
+        ratio = output_magnitudes(first) / input_magnitudes(second)
+        assert torch.all((ratio > 1 / 1.25) & (ratio < 1.25))
+
+
+def test_linear_layers_without_activation_between():
+    torch.manual_seed(0)
+    model = uneven(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)))
+    assert_pass(EqualiseLayers(), model, [torch.randn(2, 4)], changes=True)
+
+
+def test_a_channel_without_weight_is_left_alone():
+    torch.manual_seed(0)
+    model = chain()
+    with torch.no_grad():
+        model[0].weight[2] = 0
+    assert_pass(EqualiseLayers(), model, [torch.randn(1, 3, 9, 9)], changes=True)
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = uneven(nn.Linear(4, 4)), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        return x + self.b(x)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = uneven(nn.Linear(4, 4))
+
+    def forward(self, x):
+        return self.a(torch.relu(self.a(x)))
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"), [(Residual(), "neither a linear nor a convolution"), (Tied(), "is shared with")], ids=str
+)
+def test_refusals(module, reason):
+    result = assert_pass(EqualiseLayers(), module, [torch.randn(2, 4)], changes=False)
+    assert any(reason in note.reason for note in result.notes)
+
+
+def test_another_activation_function_is_no_place():
+    model = uneven(nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4)))
+    assert not assert_pass(EqualiseLayers(), model, [torch.randn(2, 4)], changes=False).notes
