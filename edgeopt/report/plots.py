@@ -122,11 +122,12 @@ def _draw_distribution(plot: Distribution, axes: Axes) -> None:
     for (name, median, samples), colour in zip(plot.series, (FIRST, SECOND), strict=False):
         clipped = [min(value, high) for value in samples]
         label = f"{name}, median {figures.cost(median, plot.unit)}"
-        axes.hist(clipped, edges, histtype="stepfilled", color=colour, alpha=0.5, label=label)
+        shares = [100 / len(samples)] * len(samples)
+        axes.hist(clipped, edges, weights=shares, histtype="stepfilled", color=colour, alpha=0.5, label=label)
         axes.axvline(median, color=colour, linewidth=1.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}" if value < 1e4 else figures.magnitude(value))
     axes.set_xlabel(f"{plot.unit}, slower runs in the last bar")
-    axes.set_ylabel("runs")
+    axes.set_ylabel("% of runs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1, frameon=False, borderpad=0, handlelength=1)
     axes.tick_params(length=0)
     axes.grid(axis="y")
