@@ -40,10 +40,14 @@ class Fold:
 
 
 def is_beside_layer(node: fx.Node, x: fx.Node) -> bool:
-    """Return whether ``node``, a map of ``x``, reads from or is read by a linear or convolution."""
+    """Return whether a linear or convolution makes ``x`` or reads ``node``, values only moved between."""
     while moves(x, factor=True):
         x = x.args[0]  # type: ignore[assignment]
-    return is_layer(x) or any(is_layer(reader) for reader in node.users)
+    return is_layer(x) or _reaches_layer(node)
+
+
+def _reaches_layer(node: fx.Node) -> bool:
+    return any(is_layer(reader) or (moves(reader) and _reaches_layer(reader)) for reader in node.users)
 
 
 def into_producer(program: Program, affine: Affine) -> Fold | str:

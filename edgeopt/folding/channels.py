@@ -98,8 +98,9 @@ def _along(argument: str) -> Callable[[fx.Node, int], int | None]:
 
 
 def _pad(node: fx.Node, axis: int) -> int | None:
-    padded = len(arguments(node)["pad"]) // 2
-    return axis if axis < _rank(node) - padded else None
+    # Widths come in pairs from the last axis backwards.
+    start = 2 * (_rank(node) - 1 - axis)
+    return None if any(arguments(node)["pad"][start : start + 2]) else axis
 
 
 def _mean(node: fx.Node, axis: int) -> int | None:
