@@ -16,7 +16,7 @@ demo: install  ## train a small model on digits, export it to the default target
 	@echo "open demo/cpu/report.html"
 
 test: install-test toolchain check  ## everything: style, types, unit and end-to-end tests
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
 
 check: install-test
 	$(BIN)/ruff check .

@@ -1,11 +1,14 @@
-"""What all tests share: the same random numbers on every run, and no more threads than a small machine has."""
+"""What all tests share: the same random numbers on every run, and one thread a process, for they run in several."""
 
 from __future__ import annotations
 
+import os
+
+# Before torch is imported; processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
-
-torch.set_num_threads(2)
 
 
 @pytest.fixture(autouse=True)
