@@ -33,7 +33,7 @@ class Step:
         return f"{self.node.name}.scratch"
 
 
-def bind(graph: IntegerGraph, isas: Sequence[str], mode: str = "speed", flash_bytes: int | None = None) -> list[Step]:
+def choose_kernels(graph: IntegerGraph, isas: Sequence[str], mode: str = "speed", flash_bytes: int | None = None) -> list[Step]:
     """Choose a kernel for each node.
 
     ``isas``: what the core has, the fastest first. ``mode`` says what becomes of weights that may be pre-expanded to
@@ -62,7 +62,7 @@ def _gain(graph: IntegerGraph, compact: Step, expanded: Step) -> float:
     return graph.macs(compact.node) / extra if extra > 0 else 0.0
 
 
-def arena(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
+def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
     """Place all tensors and scratch buffers of the steps."""
     alias = {s.node.output: s.node.inputs[1] for s in steps if isinstance(s.node, Conv2d) and s.node.residual}
 

@@ -14,6 +14,7 @@ from edgeopt import kernels
 
 from .bind import Step
 from .integer_graph import Add, AvgPool2d, Conv2d, IntegerGraph, MaxPool2d, Weighted
+from .network import FILE, Network, Port
 from .plan import Plan
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,15 +38,14 @@ def environment(folder: Path) -> Environment:
     )  # fmt: skip
 
 
-def emit(graph: IntegerGraph, steps: Sequence[Step], plan: Plan, folder: Path) -> list[str]:
+def print_library(network: Network, graph: IntegerGraph, steps: Sequence[Step], plan: Plan, folder: Path) -> list[str]:
     """Write the library into ``folder``; return the names of the files, sorted."""
     layers = [_layer(graph, i, step, plan) for i, step in enumerate(steps)]
     templates = environment(_TEMPLATES)
     values = {
-        "name": graph.name,
         "arena_bytes": plan.arena_bytes,
-        "inputs": [_port(graph, plan, "INPUT", name) for name in graph.inputs],
-        "outputs": [_port(graph, plan, "OUTPUT", name) for name in graph.outputs],
+        "inputs": [_port(p, plan, "INPUT", name) for p, name in zip(network.inputs, graph.inputs, strict=True)],
+        "outputs": [_port(p, plan, "OUTPUT", name) for p, name in zip(network.outputs, graph.outputs, strict=True)],
         "layers": layers,
         "features": {isa[:3] for isa in (step.kernel.isa for step in steps)},
     }
@@ -53,15 +53,15 @@ def emit(graph: IntegerGraph, steps: Sequence[Step], plan: Plan, folder: Path) -
     files["network_weights.h"], files["network_weights.c"] = _weights(steps)
     files |= _kernels(steps)
     for name, text in files.items():
-        (folder / name).write_text(text)
-    return sorted(files)
+        (folder / name).write_text(text, "utf-8")
+    network.write(folder)
+    return sorted([*files, FILE])
 
 
-def _port(graph: IntegerGraph, plan: Plan, side: str, name: str) -> dict[str, object]:
-    t = graph.tensors[name]
+def _port(port: Port, plan: Plan, side: str, tensor: str) -> dict[str, object]:
     return {
-        "name": name, "macro": f"{side}_{_identifier(name).upper()}", "shape": t.shape, "size": t.size,
-        "scale": repr(float(np.float32(t.scale))), "zero_point": t.zero_point, "offset": plan.offsets[name],
+        "name": port.name, "macro": f"{side}_{_identifier(port.name).upper()}", "shape": port.hwc, "size": port.size,
+        "scale": repr(float(np.float32(port.scale))), "zero_point": port.zero_point, "offset": plan.offsets[tensor],
     }  # fmt: skip
 
 

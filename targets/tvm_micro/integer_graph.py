@@ -7,7 +7,7 @@ reference that the C library equals bit by bit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -157,7 +157,6 @@ class IntegerGraph:
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    name: str = field(default="network")
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All tensors by name, int8 (H, W, C), for int8 inputs of one sample."""

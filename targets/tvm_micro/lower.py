@@ -67,7 +67,7 @@ class _Lowering:
     refused: list[Placement] = field(default_factory=list)
 
 
-def lower(program: Program) -> tuple[IntegerGraph, list[Placement]]:
+def lower_program(program: Program) -> tuple[IntegerGraph, list[Placement]]:
     """Return the integer graph, and every node that has no place in it with the reason.
 
     The graph is complete only where the list is empty.

@@ -4,7 +4,8 @@ Two buffers that live at the same time lie apart, with one exception: a node's o
 there, as far as its kernel's order of reads and writes allows (``Sharing``). In-place operation and the diagonal
 overlap of a convolution's input and output are both that.
 
-Offsets are found by first fit over many orders: the largest first, then seeded shuffles of it; the lowest peak wins.
+Offsets are found by first fit over many orders: the largest first, ties by time forwards and backwards, then seeded
+shuffles; the lowest peak wins.
 The overlap of input and output follows Svoboda et al., Diagonal Memory Optimisation for Machine Learning on
 Micro-controllers, 2020 (arXiv:2010.01668).
 """
@@ -56,9 +57,11 @@ def plan(buffers: Sequence[Buffer], sharings: Sequence[Sharing]) -> Plan:
     """Place the buffers; the same input gives the same plan."""
     rng = random.Random(0)
     by_size = sorted(buffers, key=lambda b: (-b.size, b.first, b.name))
+    # Where every output wants to lie in front of its input, the last one has to be placed first.
+    from_end = sorted(buffers, key=lambda b: (-b.size, -b.first, b.name))
     pairs = {frozenset((s.source, s.target)): s for s in sharings}
     floor = max((b.size + b.overread for b in buffers), default=0)
-    best = _first_fit(by_size, pairs)
+    best = min((_first_fit(order, pairs) for order in (by_size, from_end)), key=lambda p: p.arena_bytes)
     for _ in range(_SHUFFLES):
         if best.arena_bytes <= floor:
             break

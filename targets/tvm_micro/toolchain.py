@@ -97,10 +97,11 @@ def _compile_flags(core: str, include: Sequence[Path]) -> list[str]:
     return [*WARNINGS, "-O2", *SECTIONS, *CORES[core].flags, *(f"-I{path}" for path in include)]
 
 
-def sections(elf: Path) -> Sections:
+def sections(core: str, elf: Path) -> Sections:
     """Bytes of text, rodata, data and bss of an ELF or object file."""
+    size = "size" if core == "host" else "arm-none-eabi-size"
     sizes = {"text": 0, "rodata": 0, "data": 0, "bss": 0}
-    for line in command("arm-none-eabi-size", "-A", elf).splitlines():
+    for line in command(size, "-A", elf).splitlines():
         name, *numbers = line.split()[:2] or [""]
         kind = name.split(".")[1] if name.startswith(".") else ""
         if kind in sizes:

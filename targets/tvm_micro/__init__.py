@@ -1,0 +1,157 @@
+"""Microcontrollers: an INT8 network as a plain C library with one static arena, run on emulated Cortex-M cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeopt.errors import Placement, ToolchainMissing, Unsupported, UserError
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Step
+from edgeopt.program import Program, TensorSpec
+from edgeopt.target import Artifact, Device, Probe, Session, Target, TargetOptions
+
+from . import toolchain
+from .bind import MODES, choose_kernels, place
+from .bind import Step as Call
+from .emit import print_library
+from .emulate import QEMU
+from .fuse import fuse_residuals
+from .integer_graph import IntegerGraph
+from .lower import SCHEME, lower_program
+from .measure import library_sections
+from .network import LayerFacts, Network, Port
+from .session import MicroSession
+
+LIBRARY = "network"
+"""Folder of the C library in the bundle."""
+
+
+@dataclass(frozen=True)
+class MicroOptions(TargetOptions):
+    """``optimize``: what flash is spent on: ``speed`` keeps weights as int16 where a kernel is faster so, ``balanced``
+    as far as the flash goes, ``size`` not at all."""
+
+    precision: str = "int8"
+    optimize: str = "speed"
+
+
+class TvmMicro(Target):
+    """A quantised program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
+
+    name = "tvm_micro"
+    Options = MicroOptions
+    precisions = ("int8",)
+    golden_bounds = {"int8": 0.0}
+
+    @classmethod
+    def probe(cls) -> Probe:
+        """C is printed without any tool; a compiler and QEMU are needed to measure it."""
+        versions, missing = {}, False
+        for tool in (toolchain.GCC, QEMU):
+            try:
+                versions[tool] = toolchain.command(tool, "--version").splitlines()[0].rsplit(" ", 1)[-1]
+            except ToolchainMissing:
+                missing = True
+        return Probe(True, versions, toolchain.INSTALL if missing else None)
+
+    def pipeline(self, options: TargetOptions) -> Sequence[Step]:
+        """Return the exact passes, then quantisation."""
+        return (*EXACT, Step(lambda: InsertQdq(SCHEME), "last: kernels take int8 and leave int8"))
+
+    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+        """Return what no kernel takes, and what stayed in float."""
+        return lower_program(program)[1]
+
+    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+        """Write the library into ``network/``.
+
+        Raises Unsupported where a node has no place in integers.
+        """
+        assert isinstance(options, MicroOptions)
+        graph, refused = lower_program(program)
+        if refused:
+            raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
+        graph = fuse_residuals(graph)
+        flash = self.device.facts["flash"]["size"]
+        calls = choose_kernels(graph, self._core.isas, options.optimize, flash - CODE_RESERVE)
+        plan = place(graph, calls)
+        network = describe(program, graph, calls, plan.arena_bytes)
+        library = folder / LIBRARY
+        library.mkdir()
+        files = print_library(network, graph, calls, plan, library)
+        return Artifact(
+            tuple(f"{LIBRARY}/{name}" for name in files),
+            program.inputs,
+            program.outputs,
+            self._memory(network, library),
+            notes=tuple(map(_note, calls)),
+        )
+
+    def open(self, folder: Path, options: TargetOptions) -> Session:
+        """Build the library for the device's emulator and run it there.
+
+        Raises ToolchainMissing without the cross compiler or QEMU.
+        """
+        return MicroSession(folder / LIBRARY, self._board, self.device.facts["core"])
+
+    def hardware(self) -> str:
+        """Return the emulated core, or this machine's processor for the host."""
+        core = self.device.facts["core"]
+        if core == "host":
+            return super().hardware()
+        return f"{core}, emulated by QEMU ({self._board.facts['qemu']['machine']})"
+
+    def check_options(self, options: TargetOptions) -> None:
+        """Raise UserError where an option's value is not legal here."""
+        super().check_options(options)
+        assert isinstance(options, MicroOptions)
+        if options.optimize not in MODES:
+            raise UserError(f"optimize is '{options.optimize}'", f"choose one of: {', '.join(MODES)}")
+
+    @property
+    def _core(self) -> toolchain.Core:
+        return toolchain.CORES[self.device.facts["core"]]
+
+    @property
+    def _board(self) -> Device:
+        """What runs the library here: the device itself, or an emulated board with the same core."""
+        name = self.device.facts.get("emulator", self.device.name)
+        return next(device for device in self.devices() if device.name == name)
+
+    def _memory(self, network: Network, library: Path) -> dict[str, int]:
+        """Bytes by kind; code and flash only where the cross compiler is there to tell."""
+        memory = {"weights": network.constant_bytes, "arena": network.arena_bytes}
+        try:
+            sections = library_sections(library, self.device.facts["core"])
+        except ToolchainMissing:
+            return memory
+        flash = sections.text + sections.rodata + sections.data
+        return {**memory, "code": flash - network.constant_bytes, "flash": flash, "ram": network.arena_bytes + sections.bss}
+
+
+CODE_RESERVE = 24 * 1024
+"""Flash kept for code when ``balanced`` spends the rest on weights."""
+
+
+def describe(program: Program, graph: IntegerGraph, calls: Sequence[Call], arena_bytes: int) -> Network:
+    """Return the record of the library that will be printed."""
+    layers = tuple(
+        LayerFacts(c.node.name, c.node.op, c.kernel.symbol, graph.macs(c.node), c.packed.nbytes) for c in calls
+    )
+    inputs, outputs = (
+        tuple(_port(spec, graph, tensor) for spec, tensor in zip(specs, tensors, strict=True))
+        for specs, tensors in ((program.inputs, graph.inputs), (program.outputs, graph.outputs))
+    )
+    return Network(inputs, outputs, layers, arena_bytes)
+
+
+def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:
+    t = graph.tensors[tensor]
+    return Port(spec.name, tuple(int(d) for d in spec.shape[1:]), t.shape, t.scale, t.zero_point)
+
+
+def _note(call: Call) -> str:
+    return f"{call.node.name}: {call.kernel.symbol}, {call.packed.nbytes} bytes of constants"

@@ -1,0 +1,51 @@
+"""Quantised programs for the tests and benchmarks of this target: exact passes, min-max ranges, insert-qdq."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Pipeline
+from edgeopt.program import Program, Range
+from edgeopt.targets.tvm_micro.lower import SCHEME
+from edgeopt.testing import to_program
+from tests.models import mlperf_tiny
+
+
+def quantise(module: nn.Module, samples: np.ndarray) -> Program:
+    """Quantise a module of one input over ``samples`` (along axis 0)."""
+    program = to_program(module, (torch.from_numpy(samples[:1]),))
+    program = Pipeline([step.build() for step in EXACT])(program).program
+    calibrate(program, [{program.inputs[0].name: x[None]} for x in samples])
+    return InsertQdq(SCHEME)(program).program
+
+
+def calibrate(program: Program, samples: Sequence[dict[str, np.ndarray]]) -> None:
+    """Give ``program`` the least and largest value of everything that it computes."""
+    ends: dict[str, tuple[float, float]] = {}
+
+    def see(name: str, value: object) -> None:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            low, high = ends.get(name, (0.0, 0.0))
+            ends[name] = (min(low, float(value.min())), max(high, float(value.max())))
+
+    def observe(node: fx.Node, value: object) -> None:
+        see(node.name, value)
+
+    for sample in samples:
+        for name, array in sample.items():
+            see(name, torch.from_numpy(array))
+        program.run(sample, observe)
+    program.ranges = {name: Range((low,), (high,)) for name, (low, high) in ends.items()}
+
+
+@cache
+def mlperf(name: str) -> Program:
+    """An MLPerf Tiny model, quantised over 64 of its inputs."""
+    return quantise(mlperf_tiny.build(name), mlperf_tiny.example_inputs(name, 64))

@@ -1,0 +1,126 @@
+"""From quantised programs to integers: structure, arithmetic, and every refusal with its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.program import Program
+from edgeopt.targets.tvm_micro.fuse import fuse_residuals
+from edgeopt.targets.tvm_micro.integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, MaxPool2d
+from edgeopt.targets.tvm_micro.lower import lower_program
+from edgeopt.testing import to_program
+
+from .quantised import quantise
+
+
+def lowered(module: nn.Module, *shape: int) -> tuple[Program, IntegerGraph]:
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    program = quantise(module, np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32))
+    graph, refused = lower_program(program)
+    assert refused == []
+    return program, graph
+
+
+def largest_step(program: Program, graph: IntegerGraph, *shape: int) -> float:
+    """Largest difference, in steps of the output, between the integers and the program in float."""
+    x = np.random.default_rng(1).normal(size=(1, *shape)).astype(np.float32)
+    source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    q = np.clip(np.round(x[0] / np.float32(source.scale)) + source.zero_point, -128, 127).astype(np.int8)
+    y = graph.run({source.name: q.transpose(1, 2, 0) if q.ndim == 3 else q})[target.name]
+    real = (y.astype(np.float64) - target.zero_point) * target.scale
+    expected = next(iter(program.run({program.inputs[0].name: x}).values()))[0]
+    if expected.ndim == 3:
+        expected = expected.transpose(1, 2, 0)
+    return float(np.abs(real.reshape(-1) - expected.reshape(-1)).max() / target.scale)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first(x))
+        return torch.relu(self.third(torch.relu(self.second(y))) + y)
+
+
+MODELS = {
+    "conv-relu": nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU()),
+    "conv-relu6": nn.Sequential(nn.Conv2d(3, 8, (2, 3), bias=False), nn.ReLU6()),
+    "padded-depthwise": nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 3, 3, stride=2, groups=3)),
+    "pools": nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
+    "flattened-map": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 5)),
+    "softmax": nn.Sequential(nn.Flatten(), nn.Linear(192, 7), nn.Softmax(dim=1)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_integers_equal_the_program_to_a_step(name: str) -> None:
+    program, graph = lowered(MODELS[name], 3, 8, 8)
+    assert largest_step(program, graph, 3, 8, 8) <= 1.001
+
+
+def test_a_residual_sum_goes_into_its_convolution() -> None:
+    program, graph = lowered(Residual(), 4, 8, 8)
+    fused = fuse_residuals(graph)
+    assert [type(node) for node in fused.nodes] == [Conv2d, Conv2d, Conv2d]
+    assert fused.nodes[2].residual is not None
+    assert largest_step(program, graph, 4, 8, 8) <= 1.001
+    x = np.random.default_rng(2).integers(-128, 128, (8, 8, 4)).astype(np.int8)
+    out = graph.outputs[0]
+    np.testing.assert_array_equal(graph.run({graph.inputs[0]: x})[out], fused.run({fused.inputs[0]: x})[out])
+
+
+def test_a_sum_whose_operand_is_read_later_is_not_fused() -> None:
+    class Later(Residual):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.relu(self.first(x))
+            return torch.relu(self.second(y) + y) + y  # the convolution itself reads y, and so does the last sum
+
+    _, graph = lowered(Later(), 4, 8, 8)
+    assert [node.op for node in fuse_residuals(graph).nodes].count("add") == 2
+
+
+def test_nodes_are_of_the_kinds_that_kernels_have() -> None:
+    _, graph = lowered(MODELS["padded-depthwise"], 3, 8, 8)
+    assert [type(node) for node in graph.nodes] == [DepthwiseConv2d]
+    assert graph.nodes[0].window.padding == (0, 0, 1, 1)
+    _, graph = lowered(MODELS["pools"], 3, 8, 8)
+    assert [type(node) for node in graph.nodes] == [MaxPool2d, Conv2d, AvgPool2d, Linear]
+
+
+REFUSED = {
+    "no kernel": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()),
+    "dilation": nn.Conv2d(3, 4, 3, dilation=2),
+    "groups": nn.Conv2d(4, 4, 3, groups=2),
+    "ceil_mode": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(4, ceil_mode=True)),
+    "differ in size": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4)),
+    "other dimension": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(dim=1)),
+    "only convolutions take padding": nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(2)),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_no_kernel_takes_is_refused_with_a_reason(reason: str) -> None:
+    module = REFUSED[reason]
+    channels = 4 if reason == "groups" else 3
+    samples = np.random.default_rng(0).normal(size=(4, channels, 8, 8)).astype(np.float32)
+    _, refused = lower_program(quantise(module, samples))
+    assert any(reason in placement.reason for placement in refused), refused
+
+
+def test_all_refusals_are_listed_at_once() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.GELU(), nn.Conv2d(4, 4, 1, groups=2))
+    _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
+    assert {p.op for p in refused} >= {"aten.conv2d", "aten.gelu"}
+    assert len([p for p in refused if p.op == "aten.conv2d"]) == 2
+
+
+def test_a_float_program_is_refused() -> None:
+    _, refused = lower_program(to_program(nn.Conv2d(3, 4, 3), (torch.ones(1, 3, 8, 8),)))
+    assert any("no range was calibrated" in placement.reason for placement in refused)
