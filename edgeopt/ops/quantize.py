@@ -82,5 +82,8 @@ def _onnx_dequantize() -> Callable:
     return dequantize
 
 
+QUANTIZE = torch.ops.edgeopt.quantize.default
+DEQUANTIZE = torch.ops.edgeopt.dequantize.default
+
 register_onnx("edgeopt::quantize", _onnx_quantize)
 register_onnx("edgeopt::dequantize", _onnx_dequantize)

@@ -14,7 +14,7 @@ Where the pairs stand:
 * weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale.
 
 Not applied to an operator whose weight is computed at run time, whose operands were not calibrated, whose sum
-broadcasts or is read in float only, or that is kept in higher precision on request.
+broadcasts, whose sum or mean no product reads, or that is kept in higher precision on request.
 Source: H. Wu et al., Integer Quantization for Deep Learning Inference: Principles and Empirical Evaluation, 2020.
 """
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx
 
-from edgeopt.ops.quantize import dequantize, quantize  # noqa: F401  (defines the operators)
+from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, Range
 from edgeopt.quant.affine import Affine, for_activation, for_bias, for_weight, for_weight_with_bias, to_integers
@@ -34,8 +34,6 @@ from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED
 from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
-QUANTIZE = torch.ops.edgeopt.quantize.default
-DEQUANTIZE = torch.ops.edgeopt.dequantize.default
 
 # Ranges that follow from the function: a softmax or sigmoid in steps of 1/256, as integer kernels have it.
 _FIXED = {aten.softmax.int: Range((0.0,), (255 / 256,)), aten.sigmoid.default: Range((0.0,), (255 / 256,))}
@@ -113,7 +111,7 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
     if node.target in SUMS and (reason := _sum_refusal(program, node)):
         return reason
     if node.target in SUMS | POOLS and not scheme.integer_results and not _feeds_integers(tail(node, scheme), scheme):
-        return "its result is read in float only"
+        return "no product reads its result as integers"
     missing = [used.name for used in operands(node) if _range(program, used) is None]
     return f"no range was calibrated for {', '.join(missing)}" if missing else None
 
@@ -129,9 +127,10 @@ def _sum_refusal(program: Program, node: fx.Node) -> str | None:
 
 
 def _feeds_integers(node: fx.Node, scheme: Scheme) -> bool:
-    """Whether an operator that runs on integers reads a value, possibly through moves."""
+    """Whether a product reads a value, possibly through moves, pools and sums: these alone do not want integers."""
     return any(
-        reader.target in scheme.integer or (reader.target in scheme.moves and _feeds_integers(reader, scheme))
+        (reader.target in (SUMS | POOLS | scheme.moves) and _feeds_integers(tail(reader, scheme), scheme))
+        or (reader.target in scheme.integer and reader.target not in SUMS | POOLS)
         for reader in node.users
     )
 

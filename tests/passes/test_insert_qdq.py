@@ -138,7 +138,7 @@ def test_refusals():
     assert refusal(Sum(), (1, 3), (1, 3), forget=["x"]) == ["no range was calibrated for x"]
     assert refusal(RunTimeWeight(), (1, 3), (2, 3)) == ["its weight or bias is computed at run time"]
     assert refusal(Sum(), (1, 3), (2, 3)) == ["it broadcasts"]
-    assert refusal(Sum(), (1, 3), (1, 3), scheme=FUSING) == ["its result is read in float only"]
+    assert refusal(Sum(), (1, 3), (1, 3), scheme=FUSING) == ["no product reads its result as integers"]
     assert refusal(AddConstant(), (1, 3)) == ["it adds a constant"]
     assert refusal(ScaledSum(), (1, 3), (1, 3)) == ["it scales an operand"]
     assert refusal(InDouble(), (1, 3)) == ["it computes in torch.float64"]

@@ -1,0 +1,56 @@
+"""Bias correction: take back the shift that rounding the weights gives to the mean of each output channel.
+
+Before: ``y = W' x + b`` with W' the rounded weight.
+After:  ``y = W' x + (b + (W - W') E[x])``, whose mean is that of ``W x + b``.
+
+E[x] is the mean input (for a convolution the mean patch, padding included) over the calibration data, in the float
+program. What the rounding of activations shifts is not corrected: its mean is close to zero.
+
+Not when: a layer has no bias; its data was not observed.
+
+Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.moments import Patches, observe_patches
+from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.program import Program
+from edgeopt.quant.layers import QuantisedLayer, add_to_bias, quantised_layers
+from edgeopt.rewrite import arguments
+
+_RULE = "correct-bias"
+
+
+class CorrectBias:
+    """Correct the biases of a quantised program; ``reference`` is the float program that was quantised."""
+
+    name = "correct-bias"
+    kind: Kind = "calibrated"
+
+    def __init__(self, reference: Program, data: CalibrationData) -> None:
+        self.reference = reference
+        self.data = data
+
+    def __call__(self, program: Program) -> PassResult:
+        """Correct a copy of ``program``."""
+        if self.name in program.history:
+            return PassResult(program, False, (Note(_RULE, "the program", "it has been corrected before"),))
+        program = program.clone()
+        layers = {layer.node.name: layer for layer in quantised_layers(program, self.reference)}
+        biased = {name: layer for name, layer in layers.items() if arguments(layer.node)["bias"] is not None}
+        seen = observe_patches(self.reference, self.data, [layer.original for layer in biased.values()])
+        for name, layer in biased.items():
+            add_to_bias(program, layer, _lost(layer, seen[name]))
+        notes = [Note(_RULE, name, None if name in biased else "it has no bias") for name in layers]
+        return PassResult(program, bool(biased), tuple(notes))
+
+
+def _lost(layer: QuantisedLayer, patches: Patches) -> torch.Tensor:
+    """Return the mean that each output channel lost: (W - W') E[x]."""
+    groups = patches.mean.shape[0]
+    error = (layer.weight - layer.rounded).double().reshape(groups, -1, patches.mean.shape[1])
+    return (error @ patches.mean.unsqueeze(-1)).flatten().float()
