@@ -92,7 +92,7 @@ def overread(op: str, isa: str, patch: int, row: int) -> int:
     if op == "conv2d" and isa in ("dsp", "dsp16"):
         return 3 if row % 4 else 0
     if op == "linear" and isa in ("dsp", "dsp16"):
-        return -patch % 8
+        return -patch % (8 if isa == "dsp16" else 4)
     if isa == "mve" and op in ("conv2d", "linear", "depthwise_conv2d"):
         return max(-row % 16, -patch % 16)
     return 0

@@ -55,6 +55,11 @@ def _pairs(weights: Weights) -> Words:
     return _words(wide.reshape(len(weights), -1, 2))
 
 
+def _quads(weights: Weights) -> Words:
+    """(outputs, ...) int8 -> (outputs, k / 4, 1) words, k padded to a multiple of 4."""
+    return _words(_rows(weights, 4))[..., None]
+
+
 def _vectors(weights: Weights) -> Words:
     """(outputs, k) int8, k a multiple of 16 -> (outputs, k / 16, 4) words."""
     return _words(weights.reshape(len(weights), -1, 16))
@@ -65,6 +70,8 @@ def pack_conv2d(isa: str, weights: Weights, bias: Words, multiplier: Words) -> W
     match isa:
         case "scalar":
             return _records(weights, bias, multiplier)
+        case "dsp":
+            return _blocks(_quads(weights), bias, multiplier, channels=2)
         case "dsp16":
             return _blocks(_pairs(_rows(weights, 4)), bias, multiplier, channels=4)
         case "mve":
@@ -92,6 +99,8 @@ def pack_linear(isa: str, weights: Weights, bias: Words, multiplier: Words) -> W
     match isa:
         case "scalar":
             return _records(weights, bias, multiplier)
+        case "dsp":
+            return _blocks(_quads(weights), bias, multiplier, channels=4)
         case "dsp16":
             return _blocks(_pairs(_rows(weights, 8)), bias, multiplier, channels=4)
         case "mve":

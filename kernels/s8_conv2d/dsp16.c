@@ -3,8 +3,7 @@
  * Packed: for each 4 output channels (the last block is filled with zeros)
  *   int32 bias[4]; for each 4 patch values k0..k3: int16 pairs (k0,k2) of channels 0..3, then (k1,k3);
  *   int32 multiplier[4]. A patch is filled with zero weights up to a multiple of 4 values. */
-#include "../common/columns_dsp.h"
-#include "../common/requant.h"
+#include "../common/pixel_pairs_dsp.h"
 
 /* clang-format off */
 #define PAIR                        \
@@ -120,30 +119,5 @@ static void two_pixels(const uint32_t *column __attribute__((unused)), const voi
 
 void eo_s8_conv2d__dsp16(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
                          void *scratch) {
-    uint32_t *const column = scratch;
-    const uint32_t *const column_end = column + eo_patch_bytes(g);
-    int8_t *const line = (int8_t *)scratch + eo_s8_conv2d__dsp_scratch(g, 0);
-    eo_patch a = eo_first_patch(g), b;
-    const int pointwise = eo_is_pointwise(g) && g->in_c % 4 == 0;
-    for (int left = g->out_h * g->out_w; left > 0; left -= 2) {
-        const int both = left > 1; /* an odd last pixel is computed twice */
-        const size_t n = (size_t)(1 + both) * g->out_c;
-        int8_t *const out = add ? line : y;
-        if (pointwise) {
-            eo_widen_pair(x, x + both * g->in_c, column, g->in_c / 4);
-            x += 2 * g->in_c;
-        } else {
-            b = a;
-            if (both)
-                eo_next_patch(g, &b);
-            eo_columns(g, x, &a, &b, column);
-            a = b;
-            eo_next_patch(g, &a);
-        }
-        two_pixels(column, packed, out, out + both * g->out_c, column_end, g->out_zero, g->out_c);
-        eo_clamp_span(out, n, g->act_min, g->act_max);
-        if (add)
-            eo_s8_add__dsp(add, line, y, y, n);
-        y += n;
-    }
+    eo_conv2d_by_pairs(g, x, packed, add, y, scratch, two_pixels);
 }

@@ -1,11 +1,12 @@
-/* Columns for the DSP convolutions: the patches of two output pixels, widened to int16 and interleaved.
+/* What the DSP convolutions share: two output pixels at a time, their patches widened to int16 and interleaved.
  *
  * For each 4 consecutive values k0..k3 of a patch, four words: a(k0,k2) b(k0,k2) a(k1,k3) b(k1,k3), a and b being
  * the two pixels. SXTB16 gives just these pairs, so nothing is reordered. */
-#ifndef EDGEOPT_COLUMNS_DSP_H
-#define EDGEOPT_COLUMNS_DSP_H
+#ifndef EDGEOPT_PIXEL_PAIRS_DSP_H
+#define EDGEOPT_PIXEL_PAIRS_DSP_H
 
 #include "../common/patch.h"
+#include "../common/requant.h"
 
 /* clang-format off */
 #define EO_WIDEN_QUAD               \
@@ -54,6 +55,40 @@ static inline void eo_columns(const eo_window *g, const int8_t *x, const eo_patc
         eo_copy_patch(g, x, a, copy_a, eo_copy_words);
         eo_copy_patch(g, x, b, copy_b, eo_copy_words);
         eo_widen_pair(copy_a, copy_b, column, quads);
+    }
+}
+
+/* All output channels of two pixels, from a column that ends at column_end, to y0 and y1. */
+typedef void eo_two_pixels_fn(const uint32_t *column, const void *packed, int8_t *y0, int8_t *y1,
+                              const uint32_t *column_end, int32_t out_zero, int32_t channels);
+
+static inline void eo_conv2d_by_pairs(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add,
+                                      int8_t *y, void *scratch, eo_two_pixels_fn *two_pixels) {
+    uint32_t *const column = scratch;
+    const uint32_t *const column_end = column + eo_patch_bytes(g);
+    int8_t *const line = (int8_t *)scratch + eo_s8_conv2d__dsp_scratch(g, 0);
+    const int pointwise = eo_is_pointwise(g) && g->in_c % 4 == 0;
+    eo_patch a = eo_first_patch(g), b;
+    for (int left = g->out_h * g->out_w; left > 0; left -= 2) {
+        const int both = left > 1; /* an odd last pixel is computed twice */
+        const size_t n = (size_t)(1 + both) * g->out_c;
+        int8_t *const out = add ? line : y;
+        if (pointwise) {
+            eo_widen_pair(x, x + both * g->in_c, column, g->in_c / 4);
+            x += 2 * g->in_c;
+        } else {
+            b = a;
+            if (both)
+                eo_next_patch(g, &b);
+            eo_columns(g, x, &a, &b, column);
+            a = b;
+            eo_next_patch(g, &a);
+        }
+        two_pixels(column, packed, out, out + both * g->out_c, column_end, g->out_zero, g->out_c);
+        eo_clamp_span(out, n, g->act_min, g->act_max);
+        if (add)
+            eo_s8_add__dsp(add, line, y, y, n);
+        y += n;
     }
 }
 
