@@ -17,7 +17,20 @@ LAYERS = (
     ("report",),  # knows the Run record alone, so the core can write reports
     ("program", "compare", "canonical", "exported", "registry"),
     ("quant", "ops", "ledger", "pipeline", "rewrite"),
-    ("folding", "passes", "tune", "onnx", "calib", "kernels", "archive", "inputs", "trace", "load", "target"),
+    (
+        "folding",
+        "structures",
+        "passes",
+        "tune",
+        "onnx",
+        "calib",
+        "kernels",
+        "archive",
+        "inputs",
+        "trace",
+        "load",
+        "target",
+    ),
     ("targets",),
     (
         "accuracy",

@@ -1,0 +1,181 @@
+"""The field's transformers at a size that traces in seconds: random weights, two blocks or stages, no download."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.program import Program
+from edgeopt.testing import to_program
+from tests.passes.builders import randomised
+
+NAMES = ("vit", "deit", "swin", "pvt_v2", "bert", "distilbert", "gpt2", "whisper_encoder", "llama")
+
+_VOCABULARY, _LENGTH = 50, 10
+
+
+@cache
+def program(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float32, seed: int = 0) -> Program:
+    """Return the traced model; ``attention`` is ``sdpa`` (fused) or ``eager`` (written out)."""
+    pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    model, inputs = _BUILDERS[name](attention)
+    model = randomised(model).to(dtype)
+    cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
+    return to_program(model, cast)
+
+
+def inputs(name: str, program: Program, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return random inputs of a model, some tokens padded where it takes a mask."""
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for spec in program.inputs:
+        if spec.name == "attention_mask":
+            found[spec.name] = (torch.arange(_LENGTH) < torch.tensor([[_LENGTH], [_LENGTH - 3]])).long()
+        elif spec.dtype.is_floating_point:
+            found[spec.name] = torch.randn(spec.shape, generator=generator, dtype=spec.dtype)
+        else:
+            found[spec.name] = torch.randint(0, _VOCABULARY, spec.shape, generator=generator)
+    return found
+
+
+class _First(nn.Module):
+    """A model that returns its first output only."""
+
+    def __init__(self, model: nn.Module, **options: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.options = options
+
+
+class _OfImages(_First):
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.model(pixel_values, return_dict=False, **self.options)[0]
+
+
+class _OfText(_First):
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **self.options)[0]
+
+
+Built = tuple[nn.Module, tuple[torch.Tensor, ...]]
+
+
+def _common(attention: str) -> dict[str, Any]:
+    return {
+        "hidden_size": 32,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "intermediate_size": 64,
+        "attn_implementation": attention,
+    }
+
+
+def _image() -> tuple[torch.Tensor, ...]:
+    return (torch.randn(1, 3, 32, 32),)
+
+
+def _text() -> tuple[torch.Tensor, ...]:
+    return torch.randint(0, _VOCABULARY, (2, _LENGTH)), torch.ones(2, _LENGTH, dtype=torch.long)
+
+
+def _vit(attention: str) -> Built:
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(image_size=32, patch_size=8, **_common(attention))
+    return _OfImages(ViTModel(config, add_pooling_layer=False)), _image()
+
+
+def _deit(attention: str) -> Built:
+    from transformers import DeiTConfig, DeiTModel
+
+    config = DeiTConfig(image_size=32, patch_size=8, **_common(attention))
+    return _OfImages(DeiTModel(config, add_pooling_layer=False)), _image()
+
+
+def _swin(attention: str) -> Built:
+    from transformers import SwinConfig, SwinForImageClassification
+
+    sizes = {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+    config = SwinConfig(image_size=32, patch_size=2, num_labels=5, attn_implementation=attention, **sizes)
+    model = SwinForImageClassification(config)
+    for name, table in model.named_parameters():
+        if name.endswith("relative_position_bias_table"):
+            nn.init.normal_(table)
+    return _OfImages(model), _image()
+
+
+def _pvt_v2(attention: str) -> Built:
+    from transformers import PvtV2Config, PvtV2ForImageClassification
+
+    config = PvtV2Config(
+        image_size=32,
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[16, 32],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        num_labels=5,
+    )
+    return _OfImages(PvtV2ForImageClassification(config)), _image()
+
+
+def _bert(attention: str) -> Built:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=_VOCABULARY, max_position_embeddings=16, **_common(attention))
+    return _OfText(BertModel(config, add_pooling_layer=False)), _text()
+
+
+def _distilbert(attention: str) -> Built:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 16}
+    config = DistilBertConfig(vocab_size=_VOCABULARY, attn_implementation=attention, **sizes)
+    return _OfText(DistilBertModel(config)), _text()
+
+
+def _gpt2(attention: str) -> Built:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(vocab_size=_VOCABULARY, attn_implementation=attention, **sizes)
+    return _OfText(GPT2LMHeadModel(config), use_cache=False), _text()
+
+
+def _whisper_encoder(attention: str) -> Built:
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    sizes = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 64}
+    config = WhisperConfig(num_mel_bins=8, max_source_positions=10, attn_implementation=attention, **sizes)
+    return _OfImages(WhisperEncoder(config)), (torch.randn(1, 8, 20),)
+
+
+def _llama(attention: str) -> Built:
+    from transformers import LlamaConfig, LlamaModel
+
+    config = LlamaConfig(
+        vocab_size=_VOCABULARY, max_position_embeddings=16, num_key_value_heads=2, **_common(attention)
+    )
+    return _OfText(LlamaModel(config), use_cache=False), _text()
+
+
+_BUILDERS = {
+    "vit": _vit,
+    "deit": _deit,
+    "swin": _swin,
+    "pvt_v2": _pvt_v2,
+    "bert": _bert,
+    "distilbert": _distilbert,
+    "gpt2": _gpt2,
+    "whisper_encoder": _whisper_encoder,
+    "llama": _llama,
+}
