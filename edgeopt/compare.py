@@ -68,7 +68,9 @@ class ErrorSum:
         if self._max_abs == 0.0:
             return Error(0.0, 0.0, math.inf, 1.0)
         relative = self._max_abs / self._max_reference if self._max_reference else math.inf
-        sqnr = 10 * math.log10(self._power / self._noise) if self._power and self._noise else -math.inf
+        # Without power, or with infinite noise, the ratio is 0, which has no logarithm.
+        ratio = self._power / self._noise if self._noise else math.inf
+        sqnr = 10 * math.log10(ratio) if ratio else -math.inf
         norms = math.sqrt(self._power * self._power_other)
         return Error(self._max_abs, relative, sqnr, self._dot / norms if norms else 0.0)
 
