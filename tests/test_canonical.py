@@ -1,0 +1,143 @@
+"""Archives that were decomposed to core ATen come out as those that were not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.errors import UserError
+from edgeopt.exported import from_exported
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Pipeline
+from edgeopt.program import Program, op_name
+from edgeopt.testing import to_program
+from tests.passes.builders import Call, randomised
+
+F = nn.functional
+DYNAMIC = torch.export.Dim.DYNAMIC
+TOKENS = torch.randn(2, 6, 8)
+IMAGE = torch.randn(2, 4, 9, 9)
+
+
+def decomposed(module: nn.Module, x: torch.Tensor, dynamic: bool = False) -> Program:
+    first = ({0: DYNAMIC},)
+    shapes = (first if isinstance(module, Call) else first[0],) if dynamic else None
+    exported = torch.export.export(module.eval(), (x,), dynamic_shapes=shapes).run_decompositions()
+    program = from_exported(exported)
+    sample = torch.randn(3, *x.shape[1:]) if dynamic else x
+    (result,) = program.run({program.inputs[0].name: sample.numpy()}).values()
+    torch.testing.assert_close(torch.from_numpy(result), module(sample).detach(), rtol=1e-5, atol=1e-5)
+    return program
+
+
+def ops(program: Program) -> list[str]:
+    return [op_name(node).removeprefix("aten.") for node in program.calls]
+
+
+def exact(program: Program) -> list[str]:
+    return ops(Pipeline([step.build() for step in EXACT])(program).program)
+
+
+SAME: list[tuple[Callable[[], nn.Module], torch.Tensor]] = [
+    (lambda: nn.Conv1d(6, 4, 3), TOKENS),
+    (lambda: nn.Conv2d(4, 6, 3, 2, 1, groups=2, bias=False), IMAGE),
+    (lambda: nn.Conv3d(2, 4, 3), torch.randn(2, 2, 5, 5, 5)),
+    (lambda: nn.ConvTranspose1d(6, 4, 3, 2, 1, 1, 2), TOKENS),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, 2, dilation=2), IMAGE),
+    (lambda: nn.ConvTranspose3d(2, 4, 3), torch.randn(2, 2, 5, 5, 5)),
+    (lambda: nn.BatchNorm2d(4), IMAGE),
+    (lambda: nn.LayerNorm(8), TOKENS),
+    (lambda: nn.LayerNorm((6, 8), elementwise_affine=False), TOKENS),
+    (lambda: nn.GroupNorm(2, 4), IMAGE),
+    (lambda: nn.Softmax(-1), TOKENS),
+    (lambda: nn.ZeroPad2d((1, 2, 0, 1)), IMAGE),
+    (lambda: nn.Linear(8, 5), torch.randn(3, 8)),
+    (lambda: nn.Linear(8, 5, bias=False), torch.randn(3, 8)),
+    (lambda: Call(lambda m, x: x.transpose(0, 1).flatten(1) * 2 + 1), TOKENS),
+]
+
+
+@pytest.mark.parametrize(("build", "x"), SAME)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_one_spelling(build: Callable[[], nn.Module], x: torch.Tensor, dynamic: bool) -> None:
+    module = randomised(build())
+    whole = to_program(module, (x,))
+    assert ops(decomposed(module, x)) == ops(whole)
+    if dynamic:
+        assert set(ops(decomposed(module, x, dynamic))) >= set(ops(whole))
+
+
+LINEARS: list[Callable[[Call, torch.Tensor], torch.Tensor]] = [
+    lambda m, x: m.linear(x),
+    lambda m, x: m.linear(x.transpose(0, 1)).transpose(0, 1),
+    lambda m, x: m.linear(x[:, 1:4]),
+    lambda m, x: m.unbiased(x.transpose(0, 1)).transpose(0, 1),
+    lambda m, x: x @ m.matrix,
+    lambda m, x: x @ m.matrix + m.bias,
+    lambda m, x: torch.addmm(m.bias, x[:, 0], m.matrix),
+    lambda m, x: torch.mm(x[:, 0], m.matrix),
+    lambda m, x: torch.addmm(m.bias, x[:, 0], m.linear.weight.t()),
+]
+
+
+@pytest.mark.parametrize("index", range(len(LINEARS)))
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_products_with_a_weight_become_one_linear(index: int, dynamic: bool) -> None:
+    parts = {"linear": nn.Linear(8, 5), "unbiased": nn.Linear(8, 5, bias=False)}
+    module = Call(LINEARS[index], **parts, matrix=torch.randn(8, 5), bias=torch.randn(5))
+    found = exact(decomposed(module, TOKENS, dynamic))
+    assert found.count("linear") == 1 and not {"bmm", "mm", "addmm", "add.Tensor", "matmul"} & set(found)
+
+
+OTHER_PRODUCTS: list[tuple[Callable[[Call, torch.Tensor], torch.Tensor], str]] = [
+    (lambda m, x: x @ x.transpose(1, 2), "bmm"),
+    (lambda m, x: torch.addmm(m.bias, x[:, 0], m.matrix, alpha=2), "addmm"),
+    (lambda m, x: torch.addmm(x[:, 0, :5], x[:, 0], m.matrix), "addmm"),
+    (lambda m, x: torch.bmm(x, m.stack), "bmm"),
+]
+
+
+@pytest.mark.parametrize(("function", "left"), OTHER_PRODUCTS)
+def test_other_products_stay(function: Callable, left: str) -> None:
+    constants = {"matrix": torch.randn(8, 5), "bias": torch.randn(5), "stack": torch.randn(2, 8, 5)}
+    assert left in ops(decomposed(Call(function, **constants), TOKENS))
+
+
+def test_decomposed_attention_is_left_as_it_is() -> None:
+    program = decomposed(Call(lambda m, x: F.scaled_dot_product_attention(x, x, x)), TOKENS)
+    assert ops(program).count("bmm") == 2 and "softmax.int" in ops(program)
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (2, 1), (3, 1), (3, 2), (4, 1), ((2, 3), (1, 2))])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_padding_by_name_is_written_out(kernel, dilation, padding: str) -> None:
+    module = nn.Conv2d(4, 4, kernel, padding=padding, dilation=dilation, groups=2)
+    program = to_program(module, (IMAGE,))
+    (result,) = program.run({"input_1": IMAGE.numpy()}).values()
+    torch.testing.assert_close(torch.from_numpy(result), module(IMAGE).detach())
+    assert ops(program)[-1] == "conv2d"
+
+
+def test_asserts_of_the_trace_go() -> None:
+    program = to_program(Call(lambda m, x: x.to(torch.float32) + 1), (TOKENS,))
+    assert not any("assert" in name for name in ops(program))
+
+
+def test_statistics_of_the_batch_are_a_batch_norm() -> None:
+    module = nn.BatchNorm2d(4, track_running_stats=False)
+    assert ops(to_program(module, (IMAGE,))) == ["batch_norm"]
+
+
+def test_training_mode_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)).train()
+    exported = torch.export.export(module, (IMAGE,))
+    with pytest.raises(UserError, match=r"training mode|writes its own state"):
+        from_exported(exported)
+
+
+def test_defaults_are_left_out() -> None:
+    program = to_program(nn.Conv2d(4, 6, 3, 1, 0), (IMAGE,))
+    assert "aten.conv2d(%input_1, %weight, %bias)" in program.text()
