@@ -19,6 +19,7 @@ from edgeopt.load import Loaded
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
 from edgeopt.program import Program
 from edgeopt.registry import pass_class
+from edgeopt.threads import fitting_threads, torch_threads
 
 
 def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> Prepared:
@@ -35,8 +36,9 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
         program, records = Pipeline(build_passes(request), ledger, _observer(options.dump, on_step)).run(original)
     except PassError as failure:
         raise _keep_last_good(failure, output) from failure
-    labelled = _labelled(original, request, on_step)
     macs = sum(count_macs(original, samples[0]).values())
+    with torch_threads(fitting_threads(macs)):
+        labelled = _labelled(original, request, on_step)
     return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled)
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,13 @@ import torch
 from torch import fx
 
 from edgeopt.errors import Placement
-from edgeopt.exported import to_exported
+from edgeopt.exported import save
 from edgeopt.load import load
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, dtype_name, op_name
 from edgeopt.target import Arrays, Artifact, Layer, Probe, Session, Target, TargetOptions
+from edgeopt.threads import torch_threads
 
 FILE = "model.pt2"
 
@@ -49,12 +48,7 @@ class Reference(Target):
 
     def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.pt2``, a torch.export archive without source lines or machine paths."""
-        exported = to_exported(program)
-        for node in exported.graph.nodes:
-            node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch asks for example inputs
-            torch.export.save(exported, folder / FILE)
+        save(program, folder / FILE)
         weights = sum(t.nbytes for t in program.constants.values())
         return Artifact((FILE,), program.inputs, program.outputs, {"weights": weights})
 
@@ -72,7 +66,7 @@ class ReferenceSession(Session):
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run one inference; inputs and outputs by name."""
-        with _Threads(self.threads):
+        with torch_threads(self.threads):
             return self.program.run(inputs)
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
@@ -91,22 +85,8 @@ class ReferenceSession(Session):
             times[node].append((now - last) * 1e3)
             last = now
 
-        with _Threads(self.threads):
+        with torch_threads(self.threads):
             self.program.run(inputs, observe)
-
-
-class _Threads(AbstractContextManager):
-    """Sets torch's thread count for a while."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-
-    def __enter__(self) -> None:
-        self.before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-
-    def __exit__(self, *failure: object) -> None:
-        torch.set_num_threads(self.before)
 
 
 def _precision(node: fx.Node) -> str:
