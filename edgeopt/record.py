@@ -79,7 +79,7 @@ def _run(
         baseline=baseline,
         not_run=outcome.not_run,
         fallbacks=tuple(form.FallbackEntry.model_validate(f) for f in fallbacks),
-        limits=_limits(request, outcome, latency, sum(file.bytes for file in files)),
+        limits=(*_limits(request, outcome, latency, sum(file.bytes for file in files)), *_capacity(artifact)),
         warnings=(*outcome.warnings, *_latency_warnings(outcome)),
         notes=artifact.notes,
         options=described(request.options, request.target_options),
@@ -160,6 +160,14 @@ def _limits(request: Request, outcome: Outcome, latency: form.Latency | None, si
     ]
     return tuple(
         form.Limit(name=name, limit=limit, value=value, ok=ok) for name, limit, value, ok in rows if limit is not None
+    )
+
+
+def _capacity(artifact: Artifact) -> tuple[form.Limit, ...]:
+    """Return what the device has of each kind of memory as limits."""
+    return tuple(
+        form.Limit(name=f"device-{kind}", limit=most, value=artifact.memory[kind], ok=artifact.memory[kind] <= most)
+        for kind, most in artifact.capacity.items()
     )
 
 

@@ -81,13 +81,15 @@ class Layer:
 class Artifact:
     """What a compilation left in the bundle's folder.
 
-    ``files`` are relative to the folder. ``memory`` holds bytes by kind (``weights``, ``flash``, ``ram``, ...).
+    ``files`` are relative to the folder. ``memory`` holds bytes by kind (``weights``, ``flash``, ``ram``, ...),
+    ``capacity`` what the device has of some of these kinds: more is a missed limit.
     """
 
     files: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     memory: Mapping[str, int] = field(default_factory=dict)
+    capacity: Mapping[str, int] = field(default_factory=dict)
     fallbacks: tuple[Fallback, ...] = ()
     notes: tuple[str, ...] = ()
 
