@@ -21,7 +21,7 @@ from .emulate import QEMU
 from .fuse import fuse_residuals
 from .integer_graph import IntegerGraph
 from .lower import SCHEME, lower_program
-from .measure import library_sections
+from .measure import STACK_BYTES, library_sections
 from .network import LayerFacts, Network, Port
 from .session import MicroSession
 
@@ -82,11 +82,14 @@ class TvmMicro(Target):
         library = folder / LIBRARY
         library.mkdir()
         files = print_library(network, graph, calls, plan, library)
+        memory = self._memory(network, library)
+        capacity = {kind: self.device.facts[kind]["size"] for kind in ("flash", "ram") if kind in memory}
         return Artifact(
             tuple(f"{LIBRARY}/{name}" for name in files),
             program.inputs,
             program.outputs,
-            self._memory(network, library),
+            memory,
+            capacity,
             notes=tuple(map(_note, calls)),
         )
 
@@ -122,14 +125,15 @@ class TvmMicro(Target):
         return next(device for device in self.devices() if device.name == name)
 
     def _memory(self, network: Network, library: Path) -> dict[str, int]:
-        """Bytes by kind; code and flash only where the cross compiler is there to tell."""
-        memory = {"weights": network.constant_bytes, "arena": network.arena_bytes}
+        """Bytes by kind: of the library alone, RAM with the stack that it is given; code only where a compiler is."""
+        ram = network.arena_bytes + STACK_BYTES
+        memory = {"weights": network.constant_bytes, "arena": network.arena_bytes, "ram": ram}
         try:
             sections = library_sections(library, self.device.facts["core"])
         except ToolchainMissing:
             return memory
         flash = sections.text + sections.rodata + sections.data
-        return {**memory, "code": flash - network.constant_bytes, "flash": flash, "ram": network.arena_bytes + sections.bss}
+        return {**memory, "code": flash - network.constant_bytes, "flash": flash}
 
 
 CODE_RESERVE = 24 * 1024
