@@ -12,9 +12,9 @@ from edgeopt.errors import UserError
 from edgeopt.exported import from_exported
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program, op_name
+from edgeopt.program import Program
 from edgeopt.testing import to_program
-from tests.passes.builders import Call, randomised
+from tests.passes.builders import Call, ops, randomised
 
 F = nn.functional
 DYNAMIC = torch.export.Dim.DYNAMIC
@@ -33,12 +33,8 @@ def decomposed(module: nn.Module, x: torch.Tensor, dynamic: bool = False) -> Pro
     return program
 
 
-def ops(program: Program) -> list[str]:
-    return [op_name(node).removeprefix("aten.") for node in program.calls]
-
-
 def exact(program: Program) -> list[str]:
-    return ops(Pipeline([step.build() for step in EXACT])(program).program)
+    return ops(Pipeline([step.build() for step in EXACT])(program))
 
 
 SAME: list[tuple[Callable[[], nn.Module], torch.Tensor]] = [

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgeopt.pipeline import PassResult
-from edgeopt.program import op_name
+from edgeopt.program import Program, op_name
 
 
 class Call(nn.Module):
@@ -51,9 +51,10 @@ def randomised(module: nn.Module) -> nn.Module:
     return module
 
 
-def ops(result: PassResult) -> list[str]:
+def ops(result: PassResult | Program) -> list[str]:
     """Return the operators that are left, in order, without their namespace."""
-    return [op_name(node).removeprefix("aten.") for node in result.program.calls]
+    program = result if isinstance(result, Program) else result.program
+    return [op_name(node).removeprefix("aten.") for node in program.calls]
 
 
 def reasons(result: PassResult) -> list[str]:
