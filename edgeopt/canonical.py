@@ -109,7 +109,8 @@ def _named_padding(program: Program, node: fx.Node) -> None:
         widths = [side for width in reversed(total) for side in (width // 2, width - width // 2)]
         x, total = program.insert(node, aten.pad.default, x, widths), [0] * rank
     halves = [width // 2 for width in total]
-    _replace(program, node, _CONV[rank], (x, weight, bias, stride, halves, dilation, groups))
+    strides = list(stride) * (rank // len(stride))  # type: ignore[arg-type]
+    _replace(program, node, _CONV[rank], (x, weight, bias, strides, halves, spread, groups))
 
 
 def _group_norm(program: Program, node: fx.Node) -> None:
