@@ -145,9 +145,10 @@ def _make_dense(program: Program) -> None:
     decomposed to other strides. ONNX knows no strides: the copy leaves no trace.
     """
     for node in list(program.calls):
-        if node.target is aten.reshape.default and node.args[0].op == "call_function":
-            copy = program.insert(node, aten.clone.default, node.args[0], memory_format=torch.contiguous_format)
-            node.replace_input_with(node.args[0], copy)
+        source = node.args[0] if node.target is aten.reshape.default else None
+        if isinstance(source, fx.Node) and source.op == "call_function":
+            copy = program.insert(node, aten.clone.default, source, memory_format=torch.contiguous_format)
+            node.replace_input_with(source, copy)
 
 
 def _fit_windows(program: Program) -> None:

@@ -223,3 +223,10 @@ def test_two_processes_write_the_same_bytes_and_nothing_to_the_console(tmp_path:
     assert runs[0].stdout == runs[1].stdout
     assert len(runs[0].stdout.splitlines()) == 4
     assert runs[0].stderr == ""
+
+
+def test_a_convolution_with_named_padding_is_translated(tmp_path: Path) -> None:
+    program = to_program(nn.Conv2d(2, 3, 3, padding="valid"), (torch.zeros(1, 2, 5, 5),))
+    inputs = {program.inputs[0].name: np.arange(50, dtype=np.float32).reshape(1, 2, 5, 5)}
+    onnx.save(onnx.translate(program).model, tmp_path / "model.onnx")
+    assert compare(program.run(inputs), _run(tmp_path / "model.onnx", inputs, program)).relative < 1e-6
