@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeopt import onnx
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
-from edgeopt.program import Program, op_name
+from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.targets.openvino.sdk import openvino
 
 OUTPUTS = ["edgeopt", "outputs"]
@@ -69,9 +69,10 @@ def _convert_directly(program: Program) -> Conversion:
     frontend = openvino().frontend.FrontEndManager().load_by_framework("pytorch")
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
+    computed = _with_computed_outputs(program)
     try:
         with onnx.quiet():
-            decoder = TorchFXPythonDecoder.from_exported_program(onnx.exportable(program))
+            decoder = TorchFXPythonDecoder.from_exported_program(onnx.exportable(computed))
             model = frontend.convert_partially(frontend.load(decoder))
     except Exception as error:
         return Conversion(None, (Placement("the program", "torch", str(error).splitlines()[0]),))
@@ -82,7 +83,33 @@ def _convert_directly(program: Program) -> Conversion:
         for port, spec in zip(model.inputs, program.inputs, strict=True)
     }
     model.reshape(shapes)
-    return Conversion(model)
+    return Conversion(_with_all_outputs(model, program, computed))
+
+
+def _with_computed_outputs(program: Program) -> Program:
+    """Return the program without outputs that are inputs, constants or repeated: the torch front end fails on them."""
+    program = program.clone()
+    named = {node: name for name, node in zip(program.output_names, program.results, strict=True)}
+    computed = {node: name for node, name in named.items() if node.op == "call_function"}
+    program.output_node.args = (tuple(computed),)
+    program.output_names = tuple(computed.values())
+    return program
+
+
+def _with_all_outputs(model: Any, program: Program, computed: Program) -> Any:
+    """Return the model of ``computed`` with the outputs of ``program``."""
+    from openvino import opset13
+
+    sources = {
+        node.name: result.input_value(0) for node, result in zip(computed.results, model.get_results(), strict=True)
+    }
+    for node, parameter in zip(program.input_nodes, model.get_parameters(), strict=True):
+        sources[node.name] = parameter.output(0)
+    for node in program.results:
+        if (tensor := program.constant(node)) is not None:
+            sources[node.name] = opset13.constant(to_numpy(tensor)).output(0)
+    results = [opset13.result(sources[node.name]) for node in program.results]
+    return openvino().Model(results, model.get_parameters(), "program")
 
 
 def _left_over(model: Any, program: Program) -> tuple[Placement, ...]:

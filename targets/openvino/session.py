@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeopt.target import Arrays, Layer, Session
 from edgeopt.targets.openvino.build import OUTPUTS
-from edgeopt.targets.openvino.sdk import core
+from edgeopt.targets.openvino.sdk import core, cpu_precisions
 
 COMPUTE = frozenset(
     ["Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention", "RNNCell", "RNNSeq"]
@@ -22,7 +22,13 @@ COMPUTE = frozenset(
 
 # What OpenVINO's transformations call the nodes they add.
 _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
-_HINT = {"fp32": "f32", "bf16": "bf16"}
+
+
+def _hint(precision: str) -> str:
+    """Return the arithmetic of float layers: beside integer ones bf16 where the CPU has it."""
+    return "bf16" if precision == "bf16" or (precision == "int8" and "bf16" in cpu_precisions()) else "f32"
+
+
 _PRECISION = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64"}
 
 
@@ -32,7 +38,7 @@ class OpenVinoSession(Session):
     def __init__(self, path: Path, precision: str, threads: int) -> None:
         self._path = path
         self._settings = {
-            "INFERENCE_PRECISION_HINT": _HINT[precision],
+            "INFERENCE_PRECISION_HINT": _hint(precision),
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
