@@ -17,11 +17,12 @@ from . import toolchain
 from .bind import MODES, choose_kernels, place
 from .bind import Step as Call
 from .emit import print_library
-from .emulate import QEMU
+from .emulate import QEMU, STACK_BYTES
 from .fuse import fuse_residuals
 from .integer_graph import IntegerGraph
+from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
-from .measure import STACK_BYTES, library_sections
+from .measure import library_sections
 from .network import LayerFacts, Network, Port
 from .session import MicroSession
 
@@ -32,10 +33,12 @@ LIBRARY = "network"
 @dataclass(frozen=True)
 class MicroOptions(TargetOptions):
     """``optimize``: what flash is spent on: ``speed`` keeps weights as int16 where a kernel is faster so, ``balanced``
-    as far as the flash goes, ``size`` not at all."""
+    as far as the flash goes, ``size`` not at all. ``project``: an example application for none, make, cmake, zephyr,
+    platformio or esp-idf."""
 
     precision: str = "int8"
     optimize: str = "speed"
+    project: str = "none"
 
 
 class TvmMicro(Target):
@@ -81,11 +84,15 @@ class TvmMicro(Target):
         network = describe(program, graph, calls, plan.arena_bytes)
         library = folder / LIBRARY
         library.mkdir()
-        files = print_library(network, graph, calls, plan, library)
+        files = [f"{LIBRARY}/{name}" for name in print_library(network, graph, calls, plan, library)]
+        if options.project != "none":
+            (folder / FOLDER).mkdir()
+            names = write_project(options.project, self.device, self._board, graph, plan.arena_bytes, folder / FOLDER)
+            files += [f"{FOLDER}/{name}" for name in names]
         memory = self._memory(network, library)
         capacity = {kind: self.device.facts[kind]["size"] for kind in ("flash", "ram") if kind in memory}
         return Artifact(
-            tuple(f"{LIBRARY}/{name}" for name in files),
+            tuple(files),
             program.inputs,
             program.outputs,
             memory,
@@ -113,6 +120,7 @@ class TvmMicro(Target):
         assert isinstance(options, MicroOptions)
         if options.optimize not in MODES:
             raise UserError(f"optimize is '{options.optimize}'", f"choose one of: {', '.join(MODES)}")
+        check_kind(options.project, self.device)
 
     @property
     def _core(self) -> toolchain.Core:

@@ -15,8 +15,6 @@ from edgeopt.target import Device
 from . import emulate, toolchain
 from .network import Network
 
-STACK_BYTES = 4096
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -42,7 +40,7 @@ class Firmware:
         self._folder = tempfile.TemporaryDirectory(prefix="edgeopt-")
         sources = [*sorted(library.glob("*.c")), emulate.FIRMWARE / "main.c"]
         define = ["NETWORK_PROFILE"] if profile else []
-        self.elf = emulate.build(board, core, sources, Path(self._folder.name), [library], define, STACK_BYTES)
+        self.elf = emulate.build(board, core, sources, Path(self._folder.name), [library], define)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Measurement:
         """Run int8 ``inputs`` (samples, H, W, C) one after another.
