@@ -24,6 +24,7 @@ from edgeopt.calib.observe import observable, observe
 from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
+from edgeopt.pipeline import Kind, PassResult
 from edgeopt.program import Program, op_name
 
 SAVE_SECONDS = 5.0
@@ -134,6 +135,22 @@ def _estimate(program: Program, state: _State, name: str, chosen: Method) -> Ten
     assert node is not None
     op = op_name(node) if node.op == "call_function" else "input"
     return TensorRange(op, low, high, seen.low, seen.high, f"{chosen.name} over {state.samples} samples")
+
+
+class Calibrate:
+    """Calibrate a program: a pass that leaves the graph and sets its ranges."""
+
+    name = "calibrate"
+    kind: Kind = "calibrated"
+
+    def __init__(self, data: CalibrationData, method_name: str, cache: Path | None = None) -> None:
+        self.data, self.method_name, self.cache = data, method_name, cache
+
+    def __call__(self, program: Program) -> PassResult:
+        """Return a copy of ``program`` with calibrated ranges."""
+        program = program.clone()
+        program.ranges = calibrate(program, self.data, self.method_name, self.cache).program_ranges()
+        return PassResult(program, False)
 
 
 def check_model(ranges: Ranges, program: Program, source: str) -> None:

@@ -11,17 +11,21 @@ from edgeopt.errors import UserError
 from edgeopt.load import LoadOptions
 from edgeopt.measure import MeasurePlan
 from edgeopt.program import to_numpy
+from edgeopt.quantisation import QuantOptions
 from edgeopt.registry import nearest
 from edgeopt.target import Target, TargetOptions
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Stated limits: latency in the target's unit (median), bytes of the artifact, accuracy 0 to 1, relative error."""
+    """Stated limits: latency in the target's unit (median), bytes of the artifact, accuracy and its loss against
+    the original (0 to 1), relative error.
+    """
 
     max_latency: float | None = None
     max_size: int | None = None
     min_accuracy: float | None = None
+    max_drop: float | None = None
     max_error: float | None = None
 
 
@@ -32,7 +36,7 @@ class ExportOptions:
     ``load``: how to read the model. ``data``: labelled samples (see edgeopt.calib.data). ``baseline``: also
     measure the plain export. ``strict``: any fallback is an error. ``samples``: verification inputs, drawn with
     ``seed``. ``add_passes`` run after the target's, ``skip_passes`` do not run. ``dump``: folder for the
-    program's text after each pass.
+    program's text after each pass. ``quant``: how to quantise, where the precision is int8.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -44,6 +48,7 @@ class ExportOptions:
     add_passes: tuple[str, ...] = ()
     skip_passes: tuple[str, ...] = ()
     dump: str | None = None
+    quant: QuantOptions = field(default_factory=QuantOptions)
     limits: Limits = field(default_factory=Limits)
     measure: MeasurePlan = field(default_factory=MeasurePlan)
 
@@ -52,7 +57,7 @@ class ExportOptions:
             raise UserError(f"samples is {self.samples}", "verify on at least one sample")
 
 
-_PARTS = {"load": LoadOptions, "limits": Limits, "measure": MeasurePlan}
+_PARTS = {"load": LoadOptions, "quant": QuantOptions, "limits": Limits, "measure": MeasurePlan}
 
 
 def split_options(
@@ -91,7 +96,7 @@ def split_options(
 def described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:
     """Return the options that differ from their defaults as JSON values, by flag; arrays are left out."""
     values: dict[str, Any] = {}
-    for part in (options, options.load, options.limits, options.measure):
+    for part in (options, options.load, options.quant, options.limits, options.measure):
         values |= _changed(part)
     return {**values, **dataclasses.asdict(target_options)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ from edgeopt.accuracy import classes
 from edgeopt.calib.data import open_data
 from edgeopt.cost import count_macs
 from edgeopt.errors import PassError, UserError
-from edgeopt.evidence import Labelled, OnStep, Prepared, Request
+from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request
 from edgeopt.exported import save
 from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded
+from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
 from edgeopt.program import Program
+from edgeopt.quant.scheme import Scheme
+from edgeopt.quantisation import OnPass, calibrated, quantised
 from edgeopt.registry import pass_class
 from edgeopt.threads import fitting_threads, torch_threads
 
@@ -28,18 +32,53 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
     Raises PassError where a pass breaks its word; the program before it is kept beside ``output``.
     """
     original, options = loaded.program, request.options
-    samples = verification_samples(original, loaded.example or None, options.samples, options.seed)
+    samples = _samples(loaded, request)
     ledger = Ledger(original, samples)
     for sample, outputs in zip(samples, ledger.reference, strict=True):
         _refuse_nan(sample, outputs)
-    try:
-        program, records = Pipeline(build_passes(request), ledger, _observer(options.dump, on_step)).run(original)
-    except PassError as failure:
-        raise _keep_last_good(failure, output) from failure
     macs = sum(count_macs(original, samples[0]).values())
     with torch_threads(fitting_threads(macs)):
+        try:
+            program, records, stage = _run_passes(original, request, ledger, _observer(options.dump, on_step))
+        except PassError as failure:
+            raise _keep_last_good(failure, output) from failure
         labelled = _labelled(original, request, on_step)
-    return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled)
+    return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled, stage)
+
+
+def _samples(loaded: Loaded, request: Request) -> list[Sample]:
+    """Return the verification inputs: what the model was traced with and random ones, or calibration samples.
+
+    Random inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program.
+    """
+    options = request.options
+    if options.quant.calib is not None:
+        data = open_data(options.quant.calib, loaded.program.inputs, options.load.trust)
+        return list(islice(data, options.samples))
+    return verification_samples(loaded.program, loaded.example or None, options.samples, options.seed)
+
+
+def _run_passes(
+    original: Program, request: Request, ledger: Ledger, on_pass: OnPass
+) -> tuple[Program, tuple[PassRecord, ...], QuantisedStage | None]:
+    """Run the passes; one that quantises is preceded by calibration and followed by what recovers accuracy."""
+    passes, options = build_passes(request), request.options
+    place, scheme = _quantises(passes)
+    program, before = Pipeline(passes[:place], ledger, on_pass).run(original)
+    if scheme is None:
+        return program, before, None
+    ready = calibrated(program, options.quant, options.load.trust, ledger, on_pass)
+    program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
+    before = (*before, *ready.records)
+    return program, (*before, *records), QuantisedStage(ready, scheme, ledger, on_pass, len(before))
+
+
+def _quantises(passes: list[Pass]) -> tuple[int, Scheme | None]:
+    """Return where the pass stands that quantises, and its scheme; the end and None where there is none."""
+    for index, candidate in enumerate(passes):
+        if isinstance(candidate, InsertQdq):
+            return index, candidate.scheme
+    return len(passes), None
 
 
 def build_passes(request: Request) -> list[Pass]:
@@ -49,7 +88,10 @@ def build_passes(request: Request) -> list[Pass]:
     """
     options = request.options
     passes = [step.build() for step in request.target.pipeline(request.target_options)]
-    passes += [pass_class(name)() for name in options.add_passes]
+    added = [pass_class(name)() for name in options.add_passes]
+    # Before quantisation: what is added rewrites the float program.
+    place, _ = _quantises(passes)
+    passes[place:place] = added
     for name in set(options.skip_passes) - {p.name for p in passes}:
         pass_class(name)  # raises where the name is unknown; a known one that does not run is skipped already
     return [p for p in passes if p.name not in options.skip_passes]

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from edgeopt.bundle import GOLDEN, REPORT, REPORT_HTML, file_entry, write_golden, write_manifest
-from edgeopt.evidence import Outcome, Prepared, Request
+from edgeopt.evidence import GateRecord, Outcome, Prepared, Request
 from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
+from edgeopt.passes.insert_qdq import choose
+from edgeopt.quantisation import RECOVERIES
 from edgeopt.report import run as form
 from edgeopt.report.render import html
 from edgeopt.report.sections import sections
@@ -74,13 +76,14 @@ def _run(
         passes=tuple(map(form.PassEntry.of, prepared.records)),
         error=form.OutputError.model_validate(outcome.error) if outcome.error else None,
         accuracy=form.Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
+        quantisation=_quantisation(prepared, request),
         artifact=form.ArtifactFiles(files=files, memory=dict(artifact.memory)),
         latency=latency,
         baseline=baseline,
         not_run=outcome.not_run,
         fallbacks=tuple(form.FallbackEntry.model_validate(f) for f in fallbacks),
         limits=(*_limits(request, outcome, latency, sum(file.bytes for file in files)), *_capacity(artifact)),
-        warnings=(*outcome.warnings, *_latency_warnings(outcome)),
+        warnings=(*outcome.warnings, *_latency_warnings(outcome), *_slower(request, latency, baseline)),
         notes=artifact.notes,
         options=described(request.options, request.target_options),
         versions=_versions(request),
@@ -151,11 +154,13 @@ def _limits(request: Request, outcome: Outcome, latency: form.Latency | None, si
     stated = request.options.limits
     reached = outcome.accuracy.exported if outcome.accuracy else None
     relative = outcome.error.relative if outcome.error else None
+    drop = outcome.accuracy.original - outcome.accuracy.exported if outcome.accuracy else None
     median = latency.median if latency else None
     rows = [
         ("max-latency", stated.max_latency, median, median is not None and median <= (stated.max_latency or 0)),
         ("max-size", stated.max_size, size, size <= (stated.max_size or 0)),
         ("min-accuracy", stated.min_accuracy, reached, reached is not None and reached >= (stated.min_accuracy or 0)),
+        ("max-drop", stated.max_drop, drop, drop is not None and drop <= (stated.max_drop or 0)),
         ("max-error", stated.max_error, relative, relative is not None and relative <= (stated.max_error or 0)),
     ]
     return tuple(
@@ -168,6 +173,36 @@ def _capacity(artifact: Artifact) -> tuple[form.Limit, ...]:
     return tuple(
         form.Limit(name=f"device-{kind}", limit=most, value=artifact.memory[kind], ok=artifact.memory[kind] <= most)
         for kind, most in artifact.capacity.items()
+    )
+
+
+def _quantisation(prepared: Prepared, request: Request) -> form.Quantisation | None:
+    """Return how the program was quantised, and what the accuracy gate gave back."""
+    stage = prepared.stage
+    if stage is None:
+        return None
+    options = request.options.quant
+    gate = stage.gate or GateRecord((), (), ())
+    return form.Quantisation(
+        method=options.calib_method if options.ranges is None else f"ranges from {options.ranges}",
+        recoveries=tuple(r.name for r in prepared.records if r.name in RECOVERIES),
+        quantised=len(choose(stage.ready.program, stage.scheme, {*gate.kept, *options.keep_float})[0]),
+        kept_float=(*gate.kept, *options.keep_float),
+        layers=tuple(form.LayerSensitivity.model_validate(layer) for layer in gate.layers),
+        attempts=tuple(form.GateAttempt.model_validate(attempt) for attempt in gate.attempts),
+    )
+
+
+def _slower(request: Request, latency: form.Latency | None, baseline: form.Baseline | None) -> tuple[str, ...]:
+    """Say plainly when INT8 does not pay here, and which layers are to blame."""
+    if request.target_options.precision != "int8" or latency is None or baseline is None or baseline.speedup >= 1:
+        return ()
+    floats = [layer for layer in latency.layers if layer.precision not in ("int8", "uint8") and layer.share]
+    worst = sorted(floats, key=lambda layer: -(layer.share or 0.0))[:3]
+    blame = ", ".join(f"{layer.name} ({layer.type}, {layer.precision}, {layer.share:.0%})" for layer in worst)
+    return (
+        f"INT8 is not worth it here: {1 / baseline.speedup:.2f} times the latency of the plain export; "
+        f"most time outside integers goes to {blame or 'no single layer'}",
     )
 
 

@@ -14,6 +14,7 @@ from edgeopt.errors import EdgeoptError
 
 COMMANDS = {
     "export": "Export a model to a target: rewrite, compile, run, compare, measure.",
+    "calibrate": "Find the ranges of a model's activations, or check that they hold.",
     "inspect": "Show what is in a model, and which passes would apply and why not.",
     "verify": "Check a bundle's hashes and its golden outputs by running it.",
     "bench": "Measure one or several bundles side by side.",

@@ -167,6 +167,51 @@ class Accuracy(Record):
     """Share of samples on which both give the same answer, 0 to 1."""
 
 
+class LayerSensitivity(Record):
+    """What quantising one layer alone does to the outputs."""
+
+    layer: str
+    """The layer."""
+    op: str
+    """Its operator."""
+    sqnr_db: Extended
+    """Reference power over error power of the outputs in dB; null where it is infinite."""
+
+
+class GateAttempt(Record):
+    """One attempt of the accuracy gate: an artifact, compiled and run."""
+
+    kept: int
+    """Number of layers kept in float, the most sensitive first."""
+    ok: bool
+    """Whether the limits on error and accuracy hold."""
+    error: Extended
+    """Relative error on the verification inputs."""
+    accuracy: float | None
+    """Accuracy on the labelled samples; null without labels."""
+    bytes: int
+    """Size of the artifact's files."""
+    latency: float
+    """Quick median latency, in the unit of `latency`."""
+
+
+class Quantisation(Record):
+    """How the program was quantised."""
+
+    method: str
+    """How the ranges of activations were found."""
+    recoveries: tuple[str, ...] = ()
+    """Passes that recovered accuracy."""
+    quantised: int
+    """Number of operators that run on integers."""
+    kept_float: tuple[str, ...] = ()
+    """Layers that stay in float: given back by the accuracy gate, or on request."""
+    layers: tuple[LayerSensitivity, ...] = ()
+    """Layers by sensitivity, worst first, where the gate had to look."""
+    attempts: tuple[GateAttempt, ...] = ()
+    """What the gate tried, in order."""
+
+
 class File(Record):
     """A file of the bundle."""
 
@@ -306,6 +351,8 @@ class Run(Record):
     """Error of the artifact's outputs against the original's; null where it was not run."""
     accuracy: Accuracy | None = None
     """Accuracy on labelled samples, where labels were given."""
+    quantisation: Quantisation | None = None
+    """How it was quantised, where it was."""
     artifact: ArtifactFiles
     """What was compiled."""
     latency: Latency | None = None

@@ -7,16 +7,26 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
+
 from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
+from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
+from edgeopt.quant.scheme import CONCATENATIONS, POOLS, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Artifact, Probe, Session, Target, TargetOptions
 from edgeopt.targets.onnx.session import OPTIMIZATION, OnnxSession
 
 FILE = "model.onnx"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+SCHEME = Scheme(torch.int8, WEIGHTED | SUMS | POOLS | CONCATENATIONS)
+"""What ONNX Runtime has integer operators for: it takes them by the pairs on all sides."""
+
+INT8 = (*EXACT, Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"))
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Onnx(Target):
 
     name = "onnx"
     Options = OnnxOptions
+    precisions = ("fp32", "int8")
 
     @classmethod
     def probe(cls) -> Probe:
@@ -41,8 +52,8 @@ class Onnx(Target):
             return Probe(False, install=onnx.INSTALL)
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes."""
-        return EXACT
+        """Return the exact passes, and for int8 the one that quantises."""
+        return INT8 if options.precision == "int8" else EXACT
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that ONNX has no translation of."""

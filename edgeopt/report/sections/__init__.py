@@ -14,6 +14,7 @@ from edgeopt.report.sections.latency import latency
 from edgeopt.report.sections.layers import layers
 from edgeopt.report.sections.limits import limits
 from edgeopt.report.sections.passes import passes
+from edgeopt.report.sections.quantisation import quantisation
 from edgeopt.report.sections.setting import setting
 from edgeopt.report.sections.summary import summary
 from edgeopt.report.sections.warnings import warnings
@@ -25,6 +26,7 @@ SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     warnings,
     limits,
     passes,
+    quantisation,
     latency,
     layers,
     fallbacks,

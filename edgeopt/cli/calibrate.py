@@ -1,0 +1,113 @@
+"""``edgeopt calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeopt.cli.loading import load_options, loading
+from edgeopt.cli.show import json_option, print_json, progress
+
+if TYPE_CHECKING:
+    from edgeopt.calib.ranges import Drift, Ranges
+
+_REPORT_EVERY = 50
+
+
+@click.command("calibrate")
+@click.argument("model", type=click.Path())
+@click.option("--data", required=True, metavar="DATA", help="Samples: .npz, folder, or module:function.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="JSON", help="Where to write the ranges.")
+@click.option("--target", default="cpu", show_default=True, help="Target whose program is calibrated.")
+@click.option("--method", default="mse", show_default=True, help="minmax, moving-average, percentile, entropy, mse.")
+@click.option("--check", type=click.Path(path_type=Path), metavar="JSON", help="Compare with these ranges.")
+@click.option("--drift", default="5%", show_default=True, metavar="SHARE", help="Largest move of a range's end.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="XML", help="Write the comparison for CI systems.")
+@click.option("--cache/--no-cache", default=True, show_default=True, help="Reuse and keep results by content.")
+@loading
+@json_option
+def command(
+    model: str,
+    data: str,
+    output: Path | None,
+    target: str,
+    method: str,
+    check: Path | None,
+    drift: str,
+    junit: Path | None,
+    cache: bool,
+    as_json: bool,
+    **loading_flags: Any,
+) -> int:
+    """Find the ranges of MODEL's activations over DATA.
+
+    With --check, exits 1 where a range moved by more than --drift of its width, and names the tensors. A killed run
+    goes on where it was when called again.
+    """
+    from edgeopt.calib.cache import cache_folder, write_whole
+    from edgeopt.calib.calibrate import calibrate
+    from edgeopt.calib.data import open_data
+    from edgeopt.calib.ranges import drifts, read_ranges
+    from edgeopt.load import load
+    from edgeopt.quantisation import calibratable
+    from edgeopt.registry import resolve
+
+    bound = _share(drift)
+    earlier = read_ranges(check) if check else None
+    with progress(0) as on_step:
+        program = calibratable(load(model, load_options(**loading_flags)).program, resolve(target))
+        samples = open_data(data, program.inputs, loading_flags["trust"])
+        folder = cache_folder() if cache else None
+        found = calibrate(program, samples, method, folder, _reporter(on_step, samples))
+    if output:
+        write_whole(output, found.to_json())
+    moved = drifts(earlier, found, bound) if earlier else []
+    if junit:
+        write_whole(junit, _junit(found, moved))
+    _print(found, moved, earlier is not None, as_json)
+    return 1 if moved else 0
+
+
+def _reporter(on_step: Any, samples: Any) -> Any:
+    total = f" of {len(samples):,}" if hasattr(samples, "__len__") else ""
+    return lambda phase, done: done % _REPORT_EVERY or on_step(f"{phase}: {done:,}{total} samples")
+
+
+def _share(text: str) -> float:
+    """Return 0.05 for ``5%`` and for ``0.05``."""
+    number, percent, rest = text.partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if value < 0 or rest:
+        raise click.BadParameter(f"'{text}' is no share; write 5% or 0.05", param_hint="--drift")
+    return value
+
+
+def _print(found: Ranges, moved: list[Drift], checked: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"samples": found.samples, "method": found.method, "tensors": found.tensors, "drifted": moved})
+        return
+    click.echo(f"{len(found.tensors)} tensors, {found.samples:,} samples, {found.method}")
+    for drift in moved:
+        click.echo(f"drifted: {drift.tensor} {drift.fact}")
+    if checked and not moved:
+        click.echo("no tensor drifted")
+
+
+def _junit(found: Ranges, moved: list[Drift]) -> str:
+    """Return a JUnit report: a test case a tensor, failed where it drifted."""
+    from xml.etree import ElementTree
+
+    facts = {drift.tensor: drift.fact for drift in moved}
+    names = sorted(found.tensors.keys() | facts.keys())
+    suite = ElementTree.Element("testsuite", name="edgeopt calibrate", tests=str(len(names)), failures=str(len(facts)))
+    for name in names:
+        case = ElementTree.SubElement(suite, "testcase", classname="edgeopt.calibrate", name=name)
+        if name in facts:
+            ElementTree.SubElement(case, "failure", message=f"{name} {facts[name]}")
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

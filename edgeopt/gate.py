@@ -1,0 +1,135 @@
+"""The accuracy gate: layers return to higher precision, worst first, until the stated limits hold.
+
+What is judged is the artifact: each attempt is compiled and run. How much a layer hurts is measured on the program,
+with that layer alone quantised.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeopt.accuracy import classes
+from edgeopt.compare import ErrorSum
+from edgeopt.evidence import GateRecord, OnStep, Prepared, Request, Sensitivity, Verdict
+from edgeopt.ledger import Sample
+from edgeopt.options import Limits
+from edgeopt.passes.insert_qdq import InsertQdq, choose
+from edgeopt.program import Program, op_name
+from edgeopt.quant.scheme import Scheme
+from edgeopt.quantisation import quantised
+from edgeopt.target import Session
+
+_TIMED_RUNS = 15
+
+Judge = Callable[[Collection[str]], Verdict]
+
+
+def gated(prepared: Prepared, request: Request, on_step: OnStep) -> Prepared:
+    """Return the program with as few layers in float as the limits on error and accuracy ask for.
+
+    Under ``--strict``, or without such a limit, it is returned as it is.
+    """
+    stage, limits = prepared.stage, request.options.limits
+    stated = (limits.max_error, limits.min_accuracy, limits.max_drop)
+    if stage is None or request.options.strict or all(limit is None for limit in stated):
+        return prepared
+
+    def judge(kept: Collection[str]) -> Verdict:
+        on_step(f"accuracy gate: {len(kept)} layers in float")
+        program, _ = quantised(stage.ready, stage.scheme, request.options.quant, kept)
+        return _verdict(len(kept), program, prepared, request)
+
+    first = judge(())
+    if first.ok:
+        return replace(prepared, stage=replace(stage, gate=GateRecord((), (), (first,))))
+    on_step("accuracy gate: measuring how much each layer hurts")
+    layers = sensitivities(stage.ready.program, stage.scheme, prepared.samples)
+    record = hold_limits(layers, first, judge)
+    program, records = quantised(
+        stage.ready, stage.scheme, request.options.quant, record.kept, stage.ledger, stage.on_pass
+    )
+    earlier = prepared.records[: stage.first_record]
+    return replace(prepared, program=program, records=(*earlier, *records), stage=replace(stage, gate=record))
+
+
+def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample]) -> tuple[Sensitivity, ...]:
+    """Quantise each layer of the calibrated float program alone and measure its outputs; worst first."""
+    chosen, _ = choose(reference, scheme)
+    names = {node.name: op_name(node) for node in chosen}
+    expected = [reference.run(sample) for sample in samples]
+    found = []
+    for name, op in names.items():
+        alone = InsertQdq(scheme, names.keys() - {name})(reference).program
+        total = ErrorSum()
+        for sample, outputs in zip(samples, expected, strict=True):
+            total.add(outputs, alone.run(sample))
+        found.append(Sensitivity(name, op, total.result().sqnr_db))
+    return tuple(sorted(found, key=lambda s: (s.sqnr_db, s.layer)))
+
+
+def hold_limits(layers: Sequence[Sensitivity], first: Verdict, judge: Judge) -> GateRecord:
+    """Return the fewest layers to keep in float, worst first, under which ``judge(kept)`` is content.
+
+    ``first`` is the verdict on none kept. The number is found by bisection: quantising fewer layers is taken not to
+    make things worse. Where even keeping all does not help none is kept, for the limit is missed for another reason.
+    """
+    order = [layer.layer for layer in layers]
+    attempts = [first]
+
+    def holds(count: int) -> bool:
+        attempts.append(judge(order[:count]))
+        return attempts[-1].ok
+
+    low, high = 0, len(order)
+    if not holds(high):
+        return GateRecord(tuple(layers), (), tuple(attempts))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return GateRecord(tuple(layers), tuple(order[:high]), tuple(attempts))
+
+
+def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) -> Verdict:
+    """Compile and run a candidate, and hold what it shows against the limits."""
+    with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
+        folder = Path(name)
+        artifact = request.target.compile(program, folder, request.target_options)
+        size = sum((folder / file).stat().st_size for file in artifact.files)
+        session = request.target.open(folder, request.target_options)
+        try:
+            error, accuracy = _error(session, prepared), _accuracy(session, prepared)
+            cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
+        finally:
+            session.close()
+    return Verdict(kept, _holds(error, accuracy, prepared, request.options.limits), error, accuracy, size, cost)
+
+
+def _error(session: Session, prepared: Prepared) -> float:
+    total = ErrorSum()
+    for sample, expected in zip(prepared.samples, prepared.reference, strict=True):
+        total.add(expected, session.run(sample))
+    return total.result().relative
+
+
+def _accuracy(session: Session, prepared: Prepared) -> float | None:
+    labelled = prepared.labelled
+    return None if labelled is None else float(np.mean(classes(labelled.data, session.run) == labelled.labels))
+
+
+def _holds(error: float, accuracy: float | None, prepared: Prepared, limits: Limits) -> bool:
+    """Whether the limits on error and accuracy hold; one on accuracy does not without labelled data."""
+    if limits.max_error is not None and not error <= limits.max_error:
+        return False
+    if limits.min_accuracy is None and limits.max_drop is None:
+        return True
+    if accuracy is None or prepared.labelled is None:
+        return False
+    original = float(np.mean(prepared.labelled.original == prepared.labelled.labels))
+    least = limits.min_accuracy if limits.min_accuracy is not None else 0.0
+    most = limits.max_drop if limits.max_drop is not None else 1.0
+    return accuracy >= least and original - accuracy <= most

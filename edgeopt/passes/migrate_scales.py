@@ -1,0 +1,151 @@
+"""Scale migration: move the outlier channels of an activation into the weights that read it.
+
+Before => after, for the layers that read x and any positive s per channel:
+
+    W x + b  =>  (W diag(s)) (x / s) + b
+
+s = a^p / w^(1 - p), with a the largest absolute value of the channel over the calibration data, w the largest weight
+that it meets, and p the strength. Where x is made by a layer (a ReLU between them or not) that nothing else reads,
+1/s goes into its weights; elsewhere (behind layer norms and GELUs, or where a residual connection also reads x) it
+stays a multiplication, which runtimes merge with the quantisation of x.
+
+Not when: a reader's weight is shared or computed at run time; x was not observed; its channels are alike, so that
+there is nothing to move.
+
+Source: Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models,
+ICML 2023, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.moments import Magnitudes
+from edgeopt.calib.observe import observe
+from edgeopt.folding.layers import Layer, fold_after, fold_before, input_magnitudes, is_layer, layer_of
+from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.program import Program, redefine
+
+aten = torch.ops.aten
+
+_RULE = "migrate-scale"
+_ALIKE = 2.0
+
+
+@dataclass(frozen=True)
+class _Site:
+    """An activation, its channel axis, and the layers that read it."""
+
+    value: fx.Node
+    axis: int
+    readers: tuple[fx.Node, ...]
+
+
+class MigrateScales:
+    """Migrate the scales of activations into weights; ``strength`` is the share of the outliers that moves."""
+
+    name = "migrate-scales"
+    kind: Kind = "exact"
+
+    def __init__(self, data: CalibrationData, strength: float = 0.5) -> None:
+        self.data = data
+        self.strength = strength
+
+    def __call__(self, program: Program) -> PassResult:
+        """Migrate the scales of a copy of ``program``."""
+        if self.name in program.history:
+            return PassResult(program, False, (Note(_RULE, "the program", "its scales have been migrated before"),))
+        program = program.clone()
+        sites, notes = _sites(program)
+        seen = {site.value.name: Magnitudes(site.axis) for site in sites}
+        observe(program, self.data, seen)
+        rebuilt: dict[fx.Node, fx.Node] = {}
+        for site in sites:
+            name = site.value.name
+            current = _Site(
+                rebuilt.get(site.value, site.value), site.axis, tuple(rebuilt.get(node, node) for node in site.readers)
+            )
+            notes.append(Note(_RULE, name, _migrate(program, current, seen[name].largest, self.strength, rebuilt)))
+        program.clean()
+        return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
+
+
+def _sites(program: Program) -> tuple[list[_Site], list[Note]]:
+    sites, notes = [], []
+    for value in [*program.input_nodes, *program.calls]:
+        found = [layer_of(program, reader) for reader in value.users if is_layer(reader) and reader.args[0] is value]
+        layers = [layer for layer in found if isinstance(layer, Layer)]
+        notes += [Note(_RULE, value.name, reason) for reason in found if isinstance(reason, str)]
+        axes = {layer.input_axis for layer in layers}
+        if layers and len(layers) == len(found) and len(axes) == 1:
+            sites.append(_Site(value, axes.pop(), tuple(layer.node for layer in layers)))
+    return sites, notes
+
+
+def _migrate(
+    program: Program, site: _Site, largest: torch.Tensor | None, strength: float, rebuilt: dict[fx.Node, fx.Node]
+) -> str | None:
+    """Migrate the scale of one activation; return the reason where it is left.
+
+    Layers are replaced by new ones on the way: ``rebuilt`` maps the original nodes to those that stand now.
+    """
+    if largest is None:
+        return "it was not observed"
+    layers = [_layer(program, node) for node in site.readers]
+    weights = torch.stack([input_magnitudes(layer) for layer in layers]).amax(0)
+    used = (largest > 0) & (weights > 0)
+    if not used.any() or largest[used].max() < _ALIKE * largest[used].median():
+        return "its channels are alike"
+    raw = largest.double() ** strength / weights ** (1 - strength)
+    scale = torch.where(used, raw / raw[used].mean(), 1.0)
+    producer = _producer(program, site)
+    if producer is None:
+        _multiply(program, site, 1 / scale)
+    zero = torch.zeros(1, dtype=torch.float64)
+    for node in site.readers:
+        _note(rebuilt, node, fold_before(program, _layer(program, node), scale, zero))
+    if producer is not None:
+        _note(rebuilt, producer.node, fold_after(program, producer, 1 / scale, zero))
+        if site.value.target is aten.relu.default:
+            redefine(site.value)
+    return None
+
+
+def _layer(program: Program, node: fx.Node) -> Layer:
+    layer = layer_of(program, node)
+    assert isinstance(layer, Layer)
+    return layer
+
+
+def _note(rebuilt: dict[fx.Node, fx.Node], old: fx.Node, new: fx.Node) -> None:
+    """Let every original that stood as ``old`` stand as ``new``."""
+    rebuilt[old] = new
+    rebuilt.update({original: new for original, node in rebuilt.items() if node is old})
+
+
+def _producer(program: Program, site: _Site) -> Layer | None:
+    """Return the layer that makes a value which nothing but the readers reads, or None."""
+    value = site.value
+    if len(value.users) != len(site.readers) or value.op != "call_function":
+        return None
+    source = value.args[0] if value.target is aten.relu.default else value
+    assert isinstance(source, fx.Node)
+    if not is_layer(source) or (source is not value and len(source.users) != 1):
+        return None
+    layer = layer_of(program, source)
+    return layer if isinstance(layer, Layer) and layer.output_axis == site.axis else None
+
+
+def _multiply(program: Program, site: _Site, factor: torch.Tensor) -> None:
+    """Insert the multiplication that the readers read instead of the value."""
+    shape = [1] * site.value.meta["val"].dim()
+    shape[site.axis] = -1
+    constant = program.add_constant(f"{site.value.name}_migrated", factor.float().view(shape))
+    first = min(site.readers, key=list(program.graph.nodes).index)
+    product = program.insert(first, aten.mul.Tensor, site.value, constant)
+    for node in site.readers:
+        node.replace_input_with(site.value, product)

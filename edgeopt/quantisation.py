@@ -1,0 +1,128 @@
+"""From a float program to one that computes in INT8: calibrate, quantise, recover accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeopt.calib.cache import cache_folder
+from edgeopt.calib.calibrate import Calibrate, check_model
+from edgeopt.calib.data import CalibrationData, open_data
+from edgeopt.calib.methods import method
+from edgeopt.calib.ranges import read_ranges
+from edgeopt.errors import UserError
+from edgeopt.ledger import Ledger
+from edgeopt.passes.adapt_rounding import AdaptRounding
+from edgeopt.passes.correct_bias import CorrectBias
+from edgeopt.passes.equalise_layers import EqualiseLayers
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.migrate_scales import MigrateScales
+from edgeopt.pipeline import Pass, PassRecord, Pipeline
+from edgeopt.program import Program
+from edgeopt.quant.scheme import Scheme
+from edgeopt.registry import nearest
+from edgeopt.target import Target
+
+OnPass = Callable[[PassRecord, Program], None]
+
+RECOVERIES = ("equalise-layers", "migrate-scales", "adapt-rounding", "correct-bias")
+"""What may be done against the loss of accuracy, in the order in which it is done."""
+
+
+@dataclass(frozen=True)
+class QuantOptions:
+    """How a program is quantised.
+
+    ``calib``: calibration data (see edgeopt.calib.data); ``ranges``: a ``ranges.json`` instead of, or beside it.
+    ``calib_method``: the estimator of ranges. ``recover``: recoveries to run. ``keep_float``: layers that stay in
+    float.
+    """
+
+    calib: str | None = None
+    calib_method: str = "mse"
+    ranges: str | None = None
+    recover: tuple[str, ...] = ("migrate-scales", "adapt-rounding", "correct-bias")
+    keep_float: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        method(self.calib_method)
+        for name in self.recover:
+            if name not in RECOVERIES:
+                raise UserError(f"unknown recovery '{name}'", nearest(name, RECOVERIES))
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float program with ranges, ready to be quantised, and the data that recoveries may look at."""
+
+    program: Program
+    records: tuple[PassRecord, ...]
+    data: CalibrationData | None
+
+
+def calibratable(program: Program, target: Target) -> Program:
+    """Return the float program whose ranges ``target`` needs for int8: what its passes before quantisation make.
+
+    Raises UserError where the target does not quantise.
+    """
+    passes: list[Pass] = []
+    if "int8" in target.precisions:
+        for step in target.pipeline(replace(target.Options(**target.device.options), precision="int8")):
+            if isinstance(candidate := step.build(), InsertQdq):
+                return Pipeline(passes).run(program)[0]
+            passes.append(candidate)
+    raise UserError(f"target '{target.name}' does not quantise", "choose another --target")
+
+
+def calibrated(
+    program: Program, options: QuantOptions, trust: bool, ledger: Ledger | None, on_pass: OnPass | None
+) -> Calibrated:
+    """Run the recoveries that come before calibration and calibrate; or read the ranges.
+
+    Ranges that were read are of the program as it is: recoveries that would rewrite it are left out.
+    Raises UserError where there is neither data nor ranges, or where the ranges belong to another program.
+    """
+    if options.calib is None and options.ranges is None:
+        raise UserError(
+            "precision 'int8' needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
+        )
+    data = open_data(options.calib, program.inputs, trust) if options.calib else None
+    if options.ranges is not None:
+        found = read_ranges(Path(options.ranges))
+        check_model(found, program, options.ranges)
+        program = program.clone()
+        program.ranges = found.program_ranges()
+        return Calibrated(program, (), data)
+    assert data is not None
+    passes: list[Pass] = [EqualiseLayers()] if "equalise-layers" in options.recover else []
+    passes += [MigrateScales(data)] if "migrate-scales" in options.recover else []
+    passes.append(Calibrate(data, options.calib_method, cache_folder()))
+    program, records = Pipeline(passes, ledger, on_pass).run(program)
+    return Calibrated(program, records, data)
+
+
+def quantised(
+    ready: Calibrated,
+    scheme: Scheme,
+    options: QuantOptions,
+    keep: Collection[str] = (),
+    ledger: Ledger | None = None,
+    on_pass: OnPass | None = None,
+) -> tuple[Program, tuple[PassRecord, ...]]:
+    """Quantise all layers but those in ``keep`` and in the options, and run the recoveries that come after."""
+    _check_layers(ready.program, options.keep_float)
+    passes: list[Pass] = [InsertQdq(scheme, {*keep, *options.keep_float})]
+    if ready.data is not None:
+        if "adapt-rounding" in options.recover:
+            passes.append(AdaptRounding(ready.program, ready.data))
+        if "correct-bias" in options.recover:
+            passes.append(CorrectBias(ready.program, ready.data))
+    return Pipeline(passes, ledger, on_pass).run(ready.program)
+
+
+def _check_layers(program: Program, names: Collection[str]) -> None:
+    known = [node.name for node in program.calls]
+    for name in names:
+        if name not in known:
+            raise UserError(f"there is no layer '{name}' to keep in float", nearest(name, known))

@@ -1,0 +1,47 @@
+"""How the program was quantised, and what the accuracy gate gave back."""
+
+from __future__ import annotations
+
+from edgeopt.report import figures
+from edgeopt.report.blocks import Column, Section, Table
+from edgeopt.report.run import Quantisation, Run
+
+_SHOWN = 10
+
+
+def quantisation(run: Run) -> Section | None:
+    """Return the method, the gate's attempts and the layers that hurt most."""
+    one = run.quantisation
+    if one is None:
+        return None
+    lead = f"{one.quantised} operators run on integers, ranges by {one.method}."
+    if one.kept_float:
+        lead += f" In float: {', '.join(one.kept_float)}."
+    tables = tuple(table for table in (_attempts(run, one), _layers(one)) if table.rows)
+    return Section("quantisation", "Quantisation", lead, tables=tables, detail=True)
+
+
+def _attempts(run: Run, one: Quantisation) -> Table:
+    columns = ("In float", "Error", "Accuracy", "Size", "Latency")
+    unit = run.latency.unit if run.latency else "ms"
+    rows = tuple(
+        (
+            str(attempt.kept),
+            figures.scientific(attempt.error),
+            "-" if attempt.accuracy is None else figures.percent(attempt.accuracy),
+            figures.size(attempt.bytes),
+            figures.cost(attempt.latency, unit),
+            figures.verdict(attempt.ok),
+        )
+        for attempt in one.attempts
+    )
+    return Table((*(Column(title, "figure") for title in columns), Column("Limits")), rows)
+
+
+def _layers(one: Quantisation) -> Table:
+    columns = (Column("Layer", "code"), Column("Operator", "code"), Column("SQNR alone", "figure"), Column("Runs in"))
+    rows = tuple(
+        (layer.layer, layer.op, f"{layer.sqnr_db:.1f} dB", "float" if layer.layer in one.kept_float else "int8")
+        for layer in one.layers[:_SHOWN]
+    )
+    return Table(columns, rows)
