@@ -54,9 +54,11 @@ class Row:
 
     @property
     def instructions(self) -> float:
+        """Of the first inference."""
         return emulate.cost(self.firmware.board, self.measured.ticks)
 
     def cells(self) -> list[str]:
+        """Under ``COLUMNS``."""
         base = BASELINES[self.model]
         before = base.instructions[self.core] * 1e6
         network = self.firmware.network
@@ -68,6 +70,7 @@ class Row:
         ]  # fmt: skip
 
     def layers(self) -> Iterator[list[str]]:
+        """Rows under ``LAYER_COLUMNS``."""
         for layer, ticks in zip(self.firmware.network.layers, self.measured.layer_ticks, strict=True):
             count = emulate.cost(self.firmware.board, ticks)
             each = f"{count / layer.macs:.2f}" if layer.macs else ""

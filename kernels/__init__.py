@@ -28,10 +28,12 @@ class Kernel:
 
     @property
     def symbol(self) -> str:
+        """The function's name in C."""
         return f"eo_{self.dtype}_{self.op}__{self.isa}"
 
     @property
     def path(self) -> Path:
+        """The file that defines it."""
         return ROOT / f"{self.dtype}_{self.op}" / f"{self.isa}.c"
 
 

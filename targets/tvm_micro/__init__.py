@@ -90,7 +90,7 @@ class TvmMicro(Target):
             names = write_project(options.project, self.device, self._board, graph, plan.arena_bytes, folder / FOLDER)
             files += [f"{FOLDER}/{name}" for name in names]
         memory = self._memory(network, library)
-        capacity = {kind: self.device.facts[kind]["size"] for kind in ("flash", "ram") if kind in memory}
+        capacity: dict[str, int] = {k: self.device.facts[k]["size"] for k in ("flash", "ram") if k in memory}
         return Artifact(
             tuple(files),
             program.inputs,

@@ -1,4 +1,4 @@
-"""Which kernel runs each node, with which constants, scratch and sharing of memory: the program as the board sees it."""
+"""Which kernel runs each node, with which constants, scratch and sharing of memory: the program as a board sees it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Step:
         return f"{self.node.name}.scratch"
 
 
-def choose_kernels(graph: IntegerGraph, isas: Sequence[str], mode: str = "speed", flash_bytes: int | None = None) -> list[Step]:
+def choose_kernels(
+    graph: IntegerGraph, isas: Sequence[str], mode: str = "speed", flash_bytes: int | None = None
+) -> list[Step]:
     """Choose a kernel for each node.
 
     ``isas``: what the core has, the fastest first. ``mode`` says what becomes of weights that may be pre-expanded to
@@ -78,7 +80,10 @@ def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
         overread[x] = max(overread.get(x, 0), step.overread)
     for name in graph.outputs:
         lives[root(name)][1] = len(steps)
-    buffers = [Buffer(n, graph.tensors[n].size, *life, overread.get(n, 0)) for n, life in lives.items()]
+    buffers = [
+        Buffer(name, graph.tensors[name].size, first, last, overread.get(name, 0))
+        for name, (first, last) in lives.items()
+    ]
     buffers += [Buffer(s.scratch, s.scratch_bytes, i, i) for i, s in enumerate(steps) if s.scratch_bytes]
     sharings = [
         Sharing(root(s.source), root(s.target), s.least, s.exact)

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edgeopt import kernels
 
 from .bind import Step
-from .integer_graph import Add, AvgPool2d, Conv2d, IntegerGraph, MaxPool2d, Weighted
+from .integer_graph import Add, AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, MaxPool2d, Softmax
 from .network import FILE, Network, Port
 from .plan import Plan
 
@@ -79,39 +79,37 @@ def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
     )
     tables: list[str] = []
     arguments: list[str] = []
-    if isinstance(node, (Weighted, AvgPool2d, MaxPool2d)) and node.op != "linear":
+    if isinstance(node, Conv2d | DepthwiseConv2d | AvgPool2d | MaxPool2d):
         tables.append(f"static const eo_window window_{index} = {{{_window(node, x.shape, y.shape)}}};")
         arguments.append(f"&window_{index}")
-    match node.op:
-        case "conv2d" | "depthwise_conv2d":
+    match node:
+        case Conv2d() | DepthwiseConv2d():
             scratch = f"AT({plan.offsets[step.scratch]})" if step.scratch_bytes else "NULL"
             arguments += [at[0], f"weights_{index}"]
             if isinstance(node, Conv2d):
                 tables += [_add(index, node.residual)] if node.residual else []
                 arguments.append(f"&add_{index}" if node.residual else "NULL")
             arguments += [at[-1], scratch]
-        case "linear":
+        case Linear():
             shape = f"{node.weights.shape[1]}, {node.weights.shape[0]}"
             clamp = f"{node.clamp.zero}, {node.clamp.low}, {node.clamp.high}"
             tables.append(f"static const eo_linear linear_{index} = {{{shape}, {clamp}}};")
             arguments = [f"&linear_{index}", at[0], f"weights_{index}", at[-1]]
-        case "add":
+        case Add():
             tables.append(_add(index, node))
             arguments = [f"&add_{index}", *at, str(y.size)]
-        case "avg_pool2d":
-            tables.append(
-                f"static const eo_requant requant_{index} = {{{step.packed[0]}, {step.packed[1]}}};"
-            )
+        case AvgPool2d():
+            tables.append(f"static const eo_requant requant_{index} = {{{step.packed[0]}, {step.packed[1]}}};")
             arguments += [at[0], f"&requant_{index}", at[-1]]
-        case "max_pool2d":
+        case MaxPool2d():
             arguments += [at[0], at[-1]]
-        case "softmax":
+        case Softmax():
             rows = y.shape[0] * y.shape[1]
             arguments = [at[0], f"(const uint16_t *)(const void *)weights_{index}", at[-1], str(rows), str(y.shape[2])]
     return Layer(tuple(tables), f"{step.kernel.symbol}({', '.join(arguments)});", comment)
 
 
-def _window(node: Weighted | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequence[int]) -> str:
+def _window(node: Conv2d | DepthwiseConv2d | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequence[int]) -> str:
     w = node.window
     if isinstance(node, MaxPool2d):
         ends = (0, 0, node.low, node.high)
@@ -123,8 +121,7 @@ def _window(node: Weighted | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequenc
 def _add(index: int, node: Add) -> str:
     f = node.factors
     return (
-        f"static const eo_add add_{index} = "
-        f"{{{f.mul_a}, {f.mul_b}, {f.offset}, {f.shift}, {node.low}, {node.high}}};"
+        f"static const eo_add add_{index} = {{{f.mul_a}, {f.mul_b}, {f.offset}, {f.shift}, {node.low}, {node.high}}};"
     )
 
 

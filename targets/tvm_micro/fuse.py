@@ -19,9 +19,9 @@ def fuse_residuals(graph: IntegerGraph) -> IntegerGraph:
     nodes = list(graph.nodes)
     producer = {node.output: node for node in nodes}
     for add in [node for node in nodes if isinstance(node, Add)]:
-        operands = [producer.get(name) for name in add.inputs]
-        if None in operands or operands[0] is operands[1]:
+        if add.inputs[0] == add.inputs[1] or any(name not in producer for name in add.inputs):
             continue
+        operands = [producer[name] for name in add.inputs]
         later = max((0, 1), key=lambda i: nodes.index(operands[i]))
         conv, other = operands[later], add.inputs[1 - later]
         readers = [i for i in graph.users(other) if graph.nodes[i] is not add]
@@ -30,9 +30,7 @@ def fuse_residuals(graph: IntegerGraph) -> IntegerGraph:
         if other in graph.outputs or any(graph.nodes.index(conv) <= i for i in readers):
             continue
         factors = add.factors if later == 0 else replace(add.factors, mul_a=add.factors.mul_b, mul_b=add.factors.mul_a)
-        fused = replace(
-            conv, inputs=(*conv.inputs, other), output=add.output, residual=replace(add, factors=factors)
-        )
+        fused = replace(conv, inputs=(*conv.inputs, other), output=add.output, residual=replace(add, factors=factors))
         nodes[nodes.index(conv)] = fused
         nodes.remove(add)
         producer[add.output] = fused

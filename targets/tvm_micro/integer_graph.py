@@ -6,6 +6,7 @@ reference that the C library equals bit by bit.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class Node(ABC):
     """An operator: ``inputs`` and ``output`` are names of tensors."""
 
     name: str
@@ -44,6 +45,10 @@ class Node:
     def op(self) -> str:
         """The kernel's operator, as in ``kernels.inc``."""
         return KERNEL_OPS[type(self)]
+
+    @abstractmethod
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """The output for int8 operands (H, W, C)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,9 @@ class Add(Node):
     low: int = -128
     high: int = 127
 
-    def run(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Add two maps."""
+        a, b = operands
         return reference.add(a, b, self.factors, self.low, self.high)
 
 
@@ -82,9 +89,11 @@ class Conv2d(Weighted):
     window: Window
     residual: Add | None = None
 
-    def run(self, x: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Convolve a map, and add the second one."""
+        x, *other = operands
         y = reference.conv2d(x, self.weights, self.bias, self.multiplier, self.window, self.in_zero, self.clamp)
-        return y if self.residual is None else self.residual.run(y, other)
+        return y if self.residual is None else self.residual.run(y, *other)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +102,9 @@ class DepthwiseConv2d(Weighted):
 
     window: Window
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Filter a map, channel by channel."""
+        (x,) = operands
         return reference.depthwise_conv2d(
             x, self.weights, self.bias, self.multiplier, self.window, self.in_zero, self.clamp
         )
@@ -103,7 +114,9 @@ class DepthwiseConv2d(Weighted):
 class Linear(Weighted):
     """Fully connected layer, weights (out, in), of the flattened input."""
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Multiply a flattened map."""
+        (x,) = operands
         y = reference.linear(x.reshape(-1), self.weights, self.bias, self.multiplier, self.in_zero, self.clamp)
         return y.reshape(1, 1, -1)
 
@@ -117,7 +130,9 @@ class AvgPool2d(Node):
     in_zero: int
     clamp: Clamp
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Average windows of a map."""
+        (x,) = operands
         return reference.avg_pool2d(x, self.multiplier, self.window, self.in_zero, self.clamp)
 
 
@@ -129,7 +144,9 @@ class MaxPool2d(Node):
     low: int = -128
     high: int = 127
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Find the largest of each window."""
+        (x,) = operands
         return reference.max_pool2d(x, self.window, self.low, self.high)
 
 
@@ -139,7 +156,9 @@ class Softmax(Node):
 
     table: np.ndarray
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Normalise the last axis."""
+        (x,) = operands
         return reference.softmax(x, self.table)
 
 

@@ -39,7 +39,9 @@ def check_kind(kind: str, device: Device) -> None:
         )
 
 
-def write_project(kind: str, device: Device, board: Device, graph: IntegerGraph, arena_bytes: int, folder: Path) -> list[str]:
+def write_project(
+    kind: str, device: Device, board: Device, graph: IntegerGraph, arena_bytes: int, folder: Path
+) -> list[str]:
     """Write the project into ``folder``; return the names of its files, sorted."""
     core = device.facts["core"]
     values = {

@@ -26,7 +26,17 @@ from edgeopt.quant.scheme import RECTIFIERS, Scheme
 from edgeopt.rewrite import arguments
 
 from .integer_graph import (
-    Add, AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, MaxPool2d, Node, Shape, Softmax, Tensor,
+    Add,
+    AvgPool2d,
+    Conv2d,
+    DepthwiseConv2d,
+    IntegerGraph,
+    Linear,
+    MaxPool2d,
+    Node,
+    Shape,
+    Softmax,
+    Tensor,
 )  # fmt: skip
 
 aten = torch.ops.aten
@@ -74,8 +84,9 @@ def lower_program(program: Program) -> tuple[IntegerGraph, list[Placement]]:
     """
     state = _Lowering(program)
     for node in program.calls:
-        if node.target is DEQUANTIZE and node.args[0] in state.values:
-            state.values[node] = state.values[node.args[0]]
+        source: Any = node.args[0]
+        if node.target is DEQUANTIZE and source in state.values:
+            state.values[node] = state.values[source]
         elif node.target is QUANTIZE:
             state.values[node] = _quantised(state, node)
     _refuse_the_rest(state)
@@ -105,8 +116,9 @@ def _refuse_the_rest(state: _Lowering) -> None:
 
 def _quantised(state: _Lowering, node: fx.Node) -> _Value:
     """The value behind a quantize node, its producer lowered."""
-    source = node.args[0]
-    scale, zero_point = state.program.constant(node.args[1]), state.program.constant(node.args[2])
+    source: Any
+    source, *affine = node.args[:3]
+    scale, zero_point = (state.program.constants[constant.name] for constant in affine)
     tensor = Tensor(source.name, _shape(source), float(scale), int(zero_point))
     if source.op == "placeholder":
         state.tensors[tensor.name] = tensor
@@ -140,9 +152,9 @@ def _clamp(rectifier: fx.Node | None, tensor: Tensor) -> Clamp:
     """Where output bytes may lie: all of int8, or the part that a rectifier leaves."""
     if rectifier is None:
         return Clamp(tensor.zero_point)
-    low, high = {aten.relu.default: (0.0, None), aten.relu6.default: (0.0, 6.0)}.get(
-        rectifier.target, (arguments(rectifier).get("min_val"), arguments(rectifier).get("max_val"))
-    )
+    found = arguments(rectifier)
+    known: dict[Any, tuple[float, float | None]] = {aten.relu.default: (0.0, None), aten.relu6.default: (0.0, 6.0)}
+    low, high = known.get(rectifier.target) or (found["min_val"], found["max_val"])
     bounds = [
         default if real is None else int(np.clip(round(real / tensor.scale) + tensor.zero_point, -128, 127))
         for real, default in ((low, -128), (high, 127))
@@ -202,9 +214,7 @@ def _conv2d(state: _Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> _Value:
     window = Window(weights.shape[2:], tuple(found["stride"]), padding)
     common = (node.name, (x.name,), y.name)
     if found["groups"] == 1:
-        lowered: Node = Conv2d(
-            *common, weights.transpose(0, 2, 3, 1), bias, multiplier, x.zero_point, clamp, window
-        )
+        lowered: Node = Conv2d(*common, weights.transpose(0, 2, 3, 1), bias, multiplier, x.zero_point, clamp, window)
     elif found["groups"] == x.shape[2] == len(weights):
         lowered = DepthwiseConv2d(*common, weights[:, 0], bias, multiplier, x.zero_point, clamp, window)
     else:

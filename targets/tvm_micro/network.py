@@ -80,7 +80,9 @@ class Network:
         """Read ``network.json`` from ``folder``."""
         facts = json.loads((folder / FILE).read_text("utf-8"))
         ports = {
-            side: tuple(Port(p["name"], tuple(p["shape"]), tuple(p["hwc"]), p["scale"], p["zero_point"]) for p in facts[side])
+            side: tuple(
+                Port(p["name"], tuple(p["shape"]), tuple(p["hwc"]), p["scale"], p["zero_point"]) for p in facts[side]
+            )
             for side in ("inputs", "outputs")
         }
         layers = tuple(LayerFacts(**layer) for layer in facts["layers"])

@@ -30,6 +30,7 @@ class Sharing:
     exact: bool = False
 
     def allows(self, source_offset: int, target_offset: int) -> bool:
+        """Whether these offsets keep the distance."""
         distance = source_offset - target_offset
         return distance == self.least if self.exact else distance >= self.least
 

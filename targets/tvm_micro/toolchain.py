@@ -59,7 +59,9 @@ def command(tool: str, *arguments: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run([require(tool), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
     if done.returncode:
         first = "\n  ".join(done.stderr.strip().splitlines()[:8])
-        raise EdgeoptError(f"{tool} ended with status {done.returncode}:\n  {first}", "see the command's own message above")
+        raise EdgeoptError(
+            f"{tool} ended with status {done.returncode}:\n  {first}", "see the tool's own message above"
+        )
     return done.stdout
 
 

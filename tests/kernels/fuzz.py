@@ -60,7 +60,8 @@ def values(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def factors(rng: np.random.Generator) -> reference.AddFactors:
     scale_a, scale_b, scale_y = np.exp(rng.uniform(-3, 3, 3))
     zeros = rng.integers(-128, 128, 3).tolist()
-    return reference.AddFactors.of(scale_a, zeros[0], scale_b, zeros[1], max(scale_y, scale_a / 8, scale_b / 8), zeros[2])
+    scale_y = max(scale_y, scale_a / 8, scale_b / 8)
+    return reference.AddFactors.of(scale_a, zeros[0], scale_b, zeros[1], scale_y, zeros[2])
 
 
 def c_add(f: reference.AddFactors, low: int = -128, high: int = 127) -> bench.Add:

@@ -88,7 +88,19 @@ def test_esp_idf_takes_portable_c(tmp_path: Path) -> None:
 
 def compiles_for_the_host(source: Path, folder: Path) -> None:
     requires("host-c", "gcc")
-    output("gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-c", source, f"-I{folder / 'network'}", "-o", "/dev/null", cwd=folder)
+    output(
+        "gcc",
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-c",
+        source,
+        f"-I{folder / 'network'}",
+        "-o",
+        "/dev/null",
+        cwd=folder,
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ def live_together(a: Buffer, b: Buffer) -> bool:
 @pytest.mark.parametrize("seed", range(20))
 def test_buffers_that_live_together_lie_apart(seed: int) -> None:
     rng = random.Random(seed)
-    buffers = [Buffer(f"b{i}", rng.randint(1, 500), (t := rng.randint(0, 12)), t + rng.randint(0, 4)) for i in range(15)]
+    buffers = [
+        Buffer(f"b{i}", rng.randint(1, 500), (t := rng.randint(0, 12)), t + rng.randint(0, 4)) for i in range(15)
+    ]
     placed = plan(buffers, [])
     for i, a in enumerate(buffers):
         assert placed.offsets[a.name] % ALIGNMENT == 0

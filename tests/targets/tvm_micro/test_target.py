@@ -141,7 +141,19 @@ def test_library_compiles_without_a_warning_on_the_host(compiler: str, tmp_path:
         pytest.skip(f"{compiler} is not installed")
     compiled(small(), "host-c", tmp_path)
     for source in (tmp_path / LIBRARY).glob("*.c"):
-        command = [compiler, "-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c", source, "-o", "/dev/null"]
+        command = [
+            compiler,
+            "-std=c99",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-c",
+            source,
+            "-o",
+            "/dev/null",
+        ]
         subprocess.run(command, check=True)
 
 
@@ -164,7 +176,9 @@ def test_library_has_no_state_and_calls_only_memory_functions(tmp_path: Path) ->
          *(tmp_path / LIBRARY).glob("*.c")], check=True,
     )  # fmt: skip
     assert done.returncode == 0
-    symbols = subprocess.run(["arm-none-eabi-nm", tmp_path / "all.o"], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(
+        ["arm-none-eabi-nm", tmp_path / "all.o"], capture_output=True, text=True, check=True
+    ).stdout
     kinds = {line.split()[-2] for line in symbols.splitlines()}
     assert not kinds & {"B", "b", "D", "d", "C"}
     undefined = {line.split()[-1] for line in symbols.splitlines() if line.split()[-2] == "U"}
