@@ -176,7 +176,7 @@ def _take_bias(node: fx.Node, scores: _Scores) -> None:
     """Note bias and scale of ``beta * bias + alpha * (q k^T)``; a bias of zero weight is none."""
     if node.kwargs.get("beta", 1) != 0:
         scores.terms.append(Term(node.args[0], "added"))  # type: ignore[arg-type]
-    scores.scale *= node.kwargs.get("alpha", 1)  # type: ignore[operator]
+    scores.scale *= node.kwargs.get("alpha", 1)  # type: ignore[operator, assignment]
 
 
 def _step(program: Program, node: fx.Node, scores: _Scores) -> Any:

@@ -103,7 +103,7 @@ def _pair(numerator: Any, spread: Any) -> tuple[fx.Node, fx.Node]:
 
 
 def _is_power(node: fx.Node, root: Any, exponent: float) -> bool:
-    return node.target is root or (node.target is aten.pow.Tensor_Scalar and node.args[1] == exponent)
+    return node.target is root or (node.target is aten.pow.Tensor_Scalar and bool(node.args[1] == exponent))
 
 
 def _shifted_root(program: Program, node: fx.Node) -> tuple[fx.Node, float] | None:
@@ -142,7 +142,7 @@ def _is_mean_square(node: fx.Node, x: fx.Node) -> bool:
     if square is None:
         return False
     if square.target is aten.pow.Tensor_Scalar:
-        return square.args[1] == 2 and source(square.args[0]) is x
+        return bool(square.args[1] == 2) and source(square.args[0]) is x
     factors = [source(factor) for factor in square.args[:2]]
     return square.target is aten.mul.Tensor and factors == [x, x]
 
