@@ -84,7 +84,7 @@ def _compile_plain(
     try:
         request.target.compile(original, folder, request.target_options)
     except EdgeoptError as error:
-        return None, (f"no baseline: the plain export fails ({error.message})",)
+        return None, (f"no baseline: the plain export fails ({error.message.splitlines()[0].rstrip(':')})",)
     return folder, ()
 
 
