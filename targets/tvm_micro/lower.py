@@ -117,7 +117,8 @@ def _refuse_the_rest(state: _Lowering) -> None:
 def _quantised(state: _Lowering, node: fx.Node) -> _Value:
     """The value behind a quantize node, its producer lowered."""
     source: Any
-    source, *affine = node.args[:3]
+    affine: Any
+    source, affine = node.args[0], node.args[1:3]
     scale, zero_point = (state.program.constants[constant.name] for constant in affine)
     tensor = Tensor(source.name, _shape(source), float(scale), int(zero_point))
     if source.op == "placeholder":

@@ -30,7 +30,7 @@ class Measurement:
 
 
 class Firmware:
-    """The library of a folder with a main program that measures it, built for ``core`` and the memories of ``board``."""
+    """The library of a folder with a main program that measures it, for ``core`` and the memories of ``board``."""
 
     def __init__(self, library: Path, board: Device, core: str, profile: bool = False) -> None:
         """Build it. With ``profile`` the layers are counted one by one, which adds a few instructions to each."""
