@@ -1,0 +1,68 @@
+"""What attention adds or mixes in by position alone is a constant after fold-constants, at a fixed length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.passes.fold_constants import FoldConstants
+from edgeopt.testing import assert_pass
+from tests.passes.builders import Call, ops, reasons
+
+H, N, D = 2, 6, 4
+
+
+def attend(m: Call, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    q, k, v = m.project(x).unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).unbind(0)
+    return (q @ k.mT + bias).softmax(-1) @ v
+
+
+def alibi(m: Call, x: torch.Tensor) -> torch.Tensor:
+    """Press et al., Train Short, Test Long, ICLR 2022."""
+    slopes = 2.0 ** (-8 * (torch.arange(H) + 1) / H)
+    position = torch.arange(x.shape[1])
+    return attend(m, x, -slopes[:, None, None] * (position[:, None] - position).abs())
+
+
+def relative_bias(m: Call, x: torch.Tensor) -> torch.Tensor:
+    """Liu et al., Swin Transformer, ICCV 2021: a table indexed by the offset of query and key."""
+    position = torch.arange(x.shape[1])
+    offset = position[:, None] - position + N - 1
+    return attend(m, x, m.table[offset].permute(2, 0, 1))
+
+
+def positional_softmax(m: Call, x: torch.Tensor) -> torch.Tensor:
+    """d'Ascoli et al., ConViT, ICML 2021: a softmax of positions, mixed with that of the contents by a gate."""
+    q, k, v = m.project(x).unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).unbind(0)
+    position = torch.arange(x.shape[1]).float()
+    offset = position[:, None] - position
+    features = torch.stack([offset, offset**2, offset.abs()], -1)
+    gate = m.gate.sigmoid()[:, None, None]
+    mixed = (1 - gate) * (q @ k.mT).softmax(-1) + gate * m.position(features).permute(2, 0, 1).softmax(-1)
+    return mixed / mixed.sum(-1, keepdim=True) @ v
+
+
+def model(function: Callable[..., torch.Tensor]) -> Call:
+    parts = {"project": nn.Linear(8, 3 * H * D), "position": nn.Linear(3, H)}
+    return Call(function, **parts, table=torch.randn(2 * N - 1, H), gate=torch.randn(H))
+
+
+@pytest.mark.parametrize("function", [alibi, relative_bias])
+def test_bias_is_a_constant(function: Callable[..., torch.Tensor]) -> None:
+    result = assert_pass(FoldConstants(), model(function), (torch.randn(2, N, 8),), changes=True, bound=0.0)
+    (total,) = (node for node in result.program.calls if node.target is torch.ops.aten.add.Tensor)
+    assert result.program.constant(total.args[1]).shape == (H, N, N)
+    assert not {"arange", "index.Tensor", "sub.Tensor", "pow.Scalar"} & set(ops(result))
+
+
+def test_softmax_of_positions_is_a_constant() -> None:
+    result = assert_pass(FoldConstants(), model(positional_softmax), (torch.randn(2, N, 8),), changes=True, bound=0.0)
+    assert ops(result).count("softmax.int") == 1 and ops(result).count("linear") == 1
+
+
+def test_softmax_of_positions_that_would_take_megabytes_is_refused() -> None:
+    result = assert_pass(FoldConstants(), model(alibi), (torch.randn(1, 512, 8),), changes=True, bound=0.0)
+    assert any("the program would grow by" in reason for reason in reasons(result))
