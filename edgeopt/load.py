@@ -18,6 +18,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import nn
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from edgeopt.archive import DEFAULT_MAX_BYTES, Format, identify
 from edgeopt.errors import EdgeoptError, UserError
@@ -122,11 +123,15 @@ def _read_torchscript(path: Path, options: LoadOptions) -> tuple[ExportedProgram
     module = _guarded(path, lambda: torch.jit.load(path, map_location="cpu")).eval()
     names = [a.name for a in module.forward.schema.arguments if a.name != "self"]
     example = example_inputs(names, options.inputs, options.sample)
-    with traceable(), quiet():
-        converted = TS2EPConverter(module, tuple(example.values())).convert()
-    # The converter leaves every dimension dynamic: trace its result again, as any other module.
     names = list(example)
-    return trace(converted.module(), options.inputs, options.sample, options.dynamic, names), names
+
+    class Converter(TS2EPConverter):
+        def retrace_as_exported_program(self, gm: GraphModule, name_to_constant: dict[str, Any]) -> ExportedProgram:
+            # The original traces with every dimension dynamic, which no pooling to a fixed size survives.
+            return trace(gm, options.inputs, options.sample, options.dynamic, names)
+
+    with traceable(), quiet():
+        return Converter(module, tuple(example.values())).convert(), names
 
 
 def _read_checkpoint(path: Path, options: LoadOptions) -> tuple[ExportedProgram, None]:
