@@ -78,7 +78,7 @@ def _compile_plain(
     original: Program, request: Request, folder: Path, on_step: OnStep
 ) -> tuple[Path | None, tuple[str, ...]]:
     """Compile the original without any pass, to compare with; a failure is a warning."""
-    if not request.options.baseline:
+    if not request.options.baseline or not request.target.has_plain_export:
         return None, ()
     on_step("compiling the plain export to compare with")
     try:

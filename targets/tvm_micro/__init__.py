@@ -48,6 +48,7 @@ class TvmMicro(Target):
     Options = MicroOptions
     precisions = ("int8",)
     golden_bounds = {"int8": 0.0}
+    has_plain_export = False
 
     @classmethod
     def probe(cls) -> Probe:
