@@ -2,40 +2,43 @@
 
 Of the values clipped to a candidate range (P, what is outside counted at the ends) and of the same values merged to
 256 levels (Q), the divergence KL(P || Q) says how much Q misses of P. Source: S. Migacz, 8-bit Inference with
-TensorRT, GTC 2017; here for ranges that are not symmetric, both ends moving inwards in proportion. Zeros count no
-more than their neighbours: behind a ReLU they are half of all values, yet every range holds zero exactly.
+TensorRT, GTC 2017; here for ranges that are not symmetric: both ends are cut at the same distance from zero. Zeros
+count no more than their neighbours: behind a ReLU they are half of all values, yet every range holds zero exactly.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from edgeopt.calib.statistics import BINS, Histogram, Statistics
 
 _LEVELS = 256
-_CANDIDATES = range(_LEVELS, BINS + 1, 32)
+_CUTS = 64
 _EPSILON = 1e-4
 
 
 def estimate(statistics: Statistics) -> tuple[float, float]:
-    """Return the interval of least divergence among those that shrink the observed one towards zero."""
+    """Return the interval of least divergence among those that cut the observed one at some distance from zero."""
     histogram = statistics.histogram
     assert histogram is not None
     counts = _without_zeros(histogram)
-    divergences = {bins: _divergence(counts, *_kept(histogram, bins)) for bins in _CANDIDATES}
-    # Of equal candidates the widest saturates least.
-    best = min(sorted(divergences, reverse=True), key=divergences.__getitem__)
-    first, last = _kept(histogram, best)
+    # Of equal candidates the widest saturates least: it comes first.
+    first, last = min(_candidates(histogram), key=lambda kept: _divergence(counts, *kept))
     return float(histogram.edges[first]), float(histogram.edges[last])
 
 
-def _kept(histogram: Histogram, bins: int) -> tuple[int, int]:
-    """Return the bins kept, first and one past the last, when both ends shrink towards zero in proportion."""
-    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
-    share = -low / (high - low) if high > low else 0.0
-    cut = BINS - bins
-    first = round(cut * share)
-    return first, first + bins
+def _candidates(histogram: Histogram) -> Iterator[tuple[int, int]]:
+    """Yield the bins to keep, first and one past the last, widest first; never fewer than there are levels."""
+    furthest = max(abs(histogram.low), abs(histogram.high))
+    for cut in range(_CUTS, 0, -1):
+        distance = furthest * cut / _CUTS
+        first = int(np.searchsorted(histogram.edges, -distance, side="right")) - 1 if histogram.low < 0 else 0
+        last = int(np.searchsorted(histogram.edges, distance, side="left")) if histogram.high > 0 else BINS
+        first, last = max(first, 0), min(last, BINS)
+        if last - first >= _LEVELS or cut == _CUTS:
+            yield first, last
 
 
 def _without_zeros(histogram: Histogram) -> np.ndarray:

@@ -1,0 +1,49 @@
+"""A quantised program with its float original and calibration data, for tests of what follows quantisation."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeopt.calib.calibrate import calibrate
+from edgeopt.calib.data import Function
+from edgeopt.compare import ErrorSum
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.pipeline import Pipeline
+from edgeopt.quant.scheme import WEIGHTED, Scheme
+from edgeopt.testing import to_program
+
+SCHEMES = {
+    "int32 bias": Scheme(torch.int8, WEIGHTED),
+    "float bias": Scheme(torch.uint8, WEIGHTED, integer_bias=False, integer_results=False),
+}
+
+
+def network():
+    """A grouped convolution, a plain one and a linear, on inputs whose mean is far from zero."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 1),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 5),
+    )
+
+
+def quantised(scheme, module=None):
+    """Return the calibrated float program, the quantised one and the data."""
+    x = np.random.default_rng(0).standard_normal((30, 4, 8, 8)).astype(np.float32) + 1
+    reference = to_program(module or network(), [torch.from_numpy(x[:1])])
+    name = reference.inputs[0].name
+    data = Function(lambda: ({name: row} for row in x), "memory", reference.inputs)
+    reference.ranges = calibrate(reference, data, "minmax").program_ranges()
+    program, _ = Pipeline([InsertQdq(scheme)]).run(reference)
+    return reference, program, data
+
+
+def sqnr(reference, program, data):
+    """Return the error of ``program`` over the data in dB."""
+    total = ErrorSum()
+    for sample in data:
+        total.add(reference.run(sample), program.run(sample))
+    return total.result().sqnr_db

