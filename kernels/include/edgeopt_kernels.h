@@ -134,6 +134,10 @@ eo_s8_max_pool2d_fn eo_s8_max_pool2d__scalar;
 typedef void eo_s8_softmax_fn(const int8_t *x, const uint16_t *exp_table, int8_t *y, size_t rows, size_t n);
 eo_s8_softmax_fn eo_s8_softmax__scalar;
 
+/* Any function of one value: y = table[x + 128], 256 entries. y may be x. */
+typedef void eo_s8_table_fn(const int8_t *x, const int8_t *table, int8_t *y, size_t n);
+eo_s8_table_fn eo_s8_table__scalar;
+
 #ifdef __cplusplus
 }
 #endif

@@ -10,7 +10,7 @@ import numpy as np
 from edgeopt import kernels
 from edgeopt.kernels import Kernel, overlap, packing
 
-from .integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, Node, Softmax
+from .integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, Node, Softmax, Table
 from .plan import Buffer, Plan, Sharing, plan
 
 MODES = ("speed", "balanced", "size")
@@ -128,6 +128,8 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             return Step(node, kernel, np.array([-node.in_zero * count, node.multiplier], np.int32))
         case Softmax():
             return Step(node, kernel, node.table.view(np.int32), sharings=_shares(source, target, 0, exact=True))
+        case Table():
+            return Step(node, kernel, node.entries.view(np.int32), sharings=_shares(source, target, 0, exact=True))
     both = [s for name in node.inputs for s in _shares(name, target, 0, exact=True)] if node.op == "add" else []
     return Step(node, kernel, sharings=tuple(both))
 

@@ -13,7 +13,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edgeopt import kernels
 
 from .bind import Step
-from .integer_graph import Add, AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, MaxPool2d, Softmax
+from .integer_graph import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    DepthwiseConv2d,
+    IntegerGraph,
+    Linear,
+    MaxPool2d,
+    Softmax,
+    Table,
+)  # fmt: skip
 from .network import FILE, Network, Port
 from .plan import Plan
 
@@ -106,6 +116,8 @@ def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
         case Softmax():
             rows = y.shape[0] * y.shape[1]
             arguments = [at[0], f"(const uint16_t *)(const void *)weights_{index}", at[-1], str(rows), str(y.shape[2])]
+        case Table():
+            arguments = [at[0], f"(const int8_t *)(const void *)weights_{index}", at[-1], str(y.size)]
     return Layer(tuple(tables), f"{step.kernel.symbol}({', '.join(arguments)});", comment)
 
 

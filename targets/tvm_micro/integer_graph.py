@@ -162,9 +162,22 @@ class Softmax(Node):
         return reference.softmax(x, self.table)
 
 
+@dataclass(frozen=True, eq=False)
+class Table(Node):
+    """Any function of single values, as its 256 results from -128 on."""
+
+    entries: np.ndarray
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Look every value up."""
+        (x,) = operands
+        return reference.table(x, self.entries)
+
+
 KERNEL_OPS: Mapping[type[Node], str] = {
     Conv2d: "conv2d", DepthwiseConv2d: "depthwise_conv2d", Linear: "linear", Add: "add",
     AvgPool2d: "avg_pool2d", MaxPool2d: "max_pool2d", Softmax: "softmax",
+    Table: "table",
 }  # fmt: skip
 
 

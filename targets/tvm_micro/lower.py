@@ -4,7 +4,8 @@
 
 Scales become multipliers, a rectifier becomes the clamp of the node in front of it, padding becomes part of the window
 that reads it, and reshapes vanish. Activations change from (N, C, H, W) to (H, W, C); where a map was flattened into a
-vector, the weights of the layer that reads it are put into the new order.
+vector, the weights of the layer that reads it are put into the new order. Chains of pointwise operators become
+tables.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from .integer_graph import (
     Node,
     Shape,
     Softmax,
+    Table,
     Tensor,
 )  # fmt: skip
+from .tables import pointwise_chain, tabulate
 
 aten = torch.ops.aten
 
@@ -129,7 +132,7 @@ def _quantised(state: _Lowering, node: fx.Node) -> _Value:
     state.covered |= {source, operator}
     try:
         if operator.target not in _LOWERED:
-            raise _Refused("no kernel")
+            return _table(state, source, tensor)
         return _LOWERED[operator.target](state, operator, tensor, _clamp(rectifier, tensor))
     except (_Refused, ValueError) as refusal:
         state.refused.append(Placement(operator.name, op_name(operator), str(refusal)))
@@ -310,6 +313,14 @@ def _reshape(state: _Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> _Value
         height, width, channels = x.shape
         return _Value(x, flat=(channels, height, width)) if height * width > 1 and channels > 1 else _Value(x)
     raise _Refused("a reshape that reorders a map in memory")
+
+
+def _table(state: _Lowering, end: fx.Node, y: Tensor) -> _Value:
+    source, chain = pointwise_chain(state.program, end, state.values.keys())
+    state.covered |= set(chain)
+    x = _plain(state.values[source])
+    entries = tabulate(state.program, source, chain, x, y)
+    return _add_node(state, Table(end.name, (x.name,), y.name, entries), y)
 
 
 def _same_map(x: Tensor, y: Tensor) -> Tensor:

@@ -172,3 +172,12 @@ def softmax(rng: np.random.Generator, isa: str) -> Expected:
     case = bench.Case(Kernel("s8", "softmax", isa), x, x.size, table.view(np.int32), rows=x.shape[0], n=x.shape[1],
                       distance=0 if rng.random() < 0.5 else None)  # fmt: skip
     return case, reference.softmax(x, table).reshape(-1)
+
+
+def table(rng: np.random.Generator, isa: str) -> Expected:
+    x, entries = values(rng, int(rng.integers(1, 50))), values(rng, 256)
+    packed = entries.view(np.int32)
+    case = bench.Case(
+        Kernel("s8", "table", isa), x, x.size, packed, n=x.size, distance=0 if rng.random() < 0.5 else None
+    )
+    return case, reference.table(x, entries)

@@ -40,6 +40,9 @@ static void call_max_pool2d(generic_fn *f, const run_case *c) {
 static void call_softmax(generic_fn *f, const run_case *c) {
     ((eo_s8_softmax_fn *)f)(AT(c->x_at), (const uint16_t *)(const void *)packed, AT(c->y_at), c->rows, c->n);
 }
+static void call_table(generic_fn *f, const run_case *c) {
+    ((eo_s8_table_fn *)f)(AT(c->x_at), (const int8_t *)(const void *)packed, AT(c->y_at), c->n);
+}
 
 #define EO_KERNEL(dtype, op, isa) {call_##op, (generic_fn *)eo_##dtype##_##op##__##isa},
 static const struct {

@@ -9,7 +9,15 @@ from torch import nn
 
 from edgeopt.program import Program
 from edgeopt.targets.tvm_micro.fuse import fuse_residuals
-from edgeopt.targets.tvm_micro.integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, MaxPool2d
+from edgeopt.targets.tvm_micro.integer_graph import (
+    AvgPool2d,
+    Conv2d,
+    DepthwiseConv2d,
+    IntegerGraph,
+    Linear,
+    MaxPool2d,
+    Table,
+)  # fmt: skip
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.testing import to_program
 
@@ -55,6 +63,8 @@ MODELS = {
     "padded-depthwise": nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 3, 3, stride=2, groups=3)),
     "pools": nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
     "flattened-map": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 5)),
+    "gelu-table": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 2, 1)),
+    "hard-swish-table": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardswish(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5)),
     "softmax": nn.Sequential(nn.Flatten(), nn.Linear(192, 7), nn.Softmax(dim=1)),
 }
 
@@ -86,6 +96,22 @@ def test_a_sum_whose_operand_is_read_later_is_not_fused() -> None:
     assert [node.op for node in fuse_residuals(graph).nodes].count("add") == 2
 
 
+class Mish(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        return self.second(y * torch.tanh(torch.log(1 + torch.exp(y))) / 2)
+
+
+def test_a_chain_of_pointwise_operators_is_one_table() -> None:
+    program, graph = lowered(Mish(), 3, 8, 8)
+    assert [type(node) for node in graph.nodes] == [Conv2d, Table, Conv2d]
+    assert largest_step(program, graph, 3, 8, 8) <= 1.001
+
+
 def test_nodes_are_of_the_kinds_that_kernels_have() -> None:
     _, graph = lowered(MODELS["padded-depthwise"], 3, 8, 8)
     assert [type(node) for node in graph.nodes] == [DepthwiseConv2d]
@@ -94,8 +120,19 @@ def test_nodes_are_of_the_kinds_that_kernels_have() -> None:
     assert [type(node) for node in graph.nodes] == [MaxPool2d, Conv2d, AvgPool2d, Linear]
 
 
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(self.a(x) * torch.sigmoid(self.b(x)))
+
+
 REFUSED = {
-    "no kernel": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()),
+    "no kernel": nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(6), nn.Conv2d(4, 2, 1)),
+    "2 quantised values": Gate(),
+    "not the result of an integer operator": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()),
     "dilation": nn.Conv2d(3, 4, 3, dilation=2),
     "groups": nn.Conv2d(4, 4, 3, groups=2),
     "ceil_mode": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(4, ceil_mode=True)),
@@ -115,9 +152,9 @@ def test_what_no_kernel_takes_is_refused_with_a_reason(reason: str) -> None:
 
 
 def test_all_refusals_are_listed_at_once() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.GELU(), nn.Conv2d(4, 4, 1, groups=2))
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.LayerNorm(4), nn.Conv2d(4, 4, 1, groups=2))
     _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
-    assert {p.op for p in refused} >= {"aten.conv2d", "aten.gelu"}
+    assert {p.op for p in refused} >= {"aten.conv2d", "aten.layer_norm"}
     assert len([p for p in refused if p.op == "aten.conv2d"]) == 2
 
 
