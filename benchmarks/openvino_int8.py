@@ -1,0 +1,171 @@
+"""Latency of edgeopt's INT8 on OpenVINO's CPU against OpenVINO's own best: NNCF post-training INT8.
+
+    python -m benchmarks.openvino_int8 [--seconds 10] [--json] [MODEL ...]
+
+Both calibrate on the same samples, both run what stays float in OpenVINO's default precision (bf16 where the CPU has
+it), one thread, batch 1, one inference each in turn in one process. NNCF gets the model by both ways into OpenVINO,
+from torch directly and through ONNX, and counts with the faster; transformers get its model type for them. "ratio"
+is NNCF's median latency over edgeopt's: above 1 edgeopt is faster. Needs ``nncf``.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import nn
+
+import edgeopt
+from benchmarks.table import show
+from tests.models import minilm, photographs, zoo
+from tests.models import mlperf_tiny as tiny
+
+TOKENS = 128
+SAMPLES = 32
+WARMUP = 20
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its calibration samples (arrays by input name), and whether it is a transformer."""
+
+    model: nn.Module
+    samples: Arrays
+    is_transformer: bool = False
+
+    def sample(self, index: int) -> Arrays:
+        """Return one sample as a batch of one."""
+        return {name: array[index : index + 1] for name, array in self.samples.items()}
+
+
+def _resnet8() -> Case:
+    return Case(tiny.build("resnet8"), {"x": photographs.crops(SAMPLES, 32, seed=1)})
+
+
+def _ds_cnn() -> Case:
+    return Case(tiny.build("ds_cnn"), {"x": tiny.kws01()[0][:SAMPLES]})
+
+
+def _mobilenet() -> Case:
+    return Case(tiny.build("mobilenet_v1_025"), {"x": photographs.crops(SAMPLES, 96, seed=1) / 255})
+
+
+def _minilm() -> Case:
+    """Sentences joined until they fill the 128 tokens."""
+    shifted = [minilm.SENTENCES[i:] + minilm.SENTENCES[:i] for i in range(SAMPLES)]
+    samples = minilm.tokens([" ".join(sentences) for sentences in shifted])
+    return Case(minilm.build(), {name: array[:, :TOKENS] for name, array in samples.items()}, is_transformer=True)
+
+
+def _deit_tiny() -> Case:
+    model, inputs = zoo.build("deit")
+    (name,) = inputs
+    images = photographs.crops(8, 224, seed=1) / 127.5 - 1
+    return Case(model, {name: images.astype(np.float32)}, is_transformer=True)
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "resnet8": _resnet8,
+    "ds_cnn": _ds_cnn,
+    "mobilenet_v1_025": _mobilenet,
+    "minilm": _minilm,
+    "deit_tiny": _deit_tiny,
+}
+
+
+@click.command()
+@click.argument("models", nargs=-1, type=click.Choice(tuple(CASES)))
+@click.option("--seconds", default=10.0, show_default=True, help="Time to measure each model.")
+@click.option("--json", "as_json", is_flag=True, help="Rows as JSON.")
+def main(models: tuple[str, ...], seconds: float, as_json: bool) -> None:
+    """Compare edgeopt's INT8 with NNCF's on this machine."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    rows = []
+    for name in models or CASES:
+        click.echo(name, err=True)
+        rows.append({"model": name, **compare(CASES[name](), seconds)})
+    ratios = [row["ratio"] for row in rows]
+    rows.append({**dict.fromkeys(rows[0]), "model": "geometric mean", "ratio": float(np.exp(np.mean(np.log(ratios))))})
+    show(rows, as_json)
+
+
+def compare(case: Case, seconds: float) -> dict[str, Any]:
+    """Return one model's medians in ms, edgeopt's beside NNCF's and OpenVINO's default without INT8."""
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = _compile({"edgeopt": _edgeopt(case, Path(folder)), **_nncf(case, Path(folder))})
+        medians = alternate(compiled, case.sample(0), seconds)
+    best = min(medians["nncf, torch"], medians["nncf, onnx"])
+    return {f"{name} ms": median for name, median in medians.items()} | {"ratio": best / medians["edgeopt"]}
+
+
+def alternate(requests: dict[str, Any], sample: Arrays, seconds: float) -> dict[str, float]:
+    """Run one inference each in turn; return the median latencies in ms."""
+    for request in requests.values():
+        for _ in range(WARMUP):
+            request.infer(sample)
+    costs: dict[str, list[float]] = {name: [] for name in requests}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for name, request in requests.items():
+            start = time.perf_counter()
+            request.infer(sample)
+            costs[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) * 1e3 for name, values in costs.items()}
+
+
+def _edgeopt(case: Case, folder: Path) -> Path:
+    np.savez(folder / "calibration.npz", **case.samples)
+    edgeopt.export(
+        case.model,
+        "openvino",
+        folder / "edgeopt",
+        inputs=case.sample(0),
+        precision="int8",
+        calib=str(folder / "calibration.npz"),
+        baseline=False,
+        max_seconds=0.1,
+    )
+    return folder / "edgeopt" / "model.xml"
+
+
+def _nncf(case: Case, folder: Path) -> dict[str, Any]:
+    """Return the model in default precision, and quantised by NNCF from both ways into OpenVINO."""
+    import nncf
+    import openvino
+
+    first = {name: torch.from_numpy(array) for name, array in case.sample(0).items()}
+    exported = torch.export.export(case.model, (), first)
+    torch.onnx.export(exported, f=str(folder / "model.onnx"), dynamo=True, verbose=False)
+    direct = openvino.convert_model(exported)
+    for port, name in zip(direct.inputs, case.samples, strict=True):
+        port.get_tensor().add_names({name})
+    sources = {"torch": direct, "onnx": openvino.convert_model(folder / "model.onnx")}
+    count = len(next(iter(case.samples.values())))
+    data = nncf.Dataset([case.sample(index) for index in range(count)])
+    kind = nncf.ModelType.TRANSFORMER if case.is_transformer else None
+    found = {f"nncf, {way}": nncf.quantize(model, data, model_type=kind) for way, model in sources.items()}
+    return {"default": sources["onnx"], **found}
+
+
+def _compile(models: dict[str, Any]) -> dict[str, Any]:
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    core = openvino.Core()
+    return {name: core.compile_model(model, "CPU", settings).create_infer_request() for name, model in models.items()}
+
+
+if __name__ == "__main__":
+    main()
