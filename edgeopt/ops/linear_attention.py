@@ -1,0 +1,190 @@
+"""``edgeopt::linear_attention``: attention in time and memory linear in the tokens, one operator for all kinds.
+
+    query, key [batch, heads, tokens, d], value [batch, heads, tokens, e]  ->  [batch, heads, queries, e]
+
+``feature_map`` names the kind: a map of ``edgeopt.ops.feature_maps`` for normalised attention, ``inline`` or
+``flow`` (see ``edgeopt.ops.linear_attention_forms``). ``query_weight`` to ``key_bias`` are the parameters of the
+learned maps, [heads, d, f] and [heads, 1, f]; None for all others. Of the bidirectional forms keys and queries may
+differ in number; of the causal ones they are the same tokens.
+
+``depthwise`` [e, 1, k, k] and ``depthwise_bias`` [e] add a convolution of the values, seen as images of
+``grid`` = (height, width), one filter a channel and the same for all heads; tokens before the grid, such as a class
+token, get none. With ``relu`` that is SLA (Guo et al., SLAB, ICML 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from edgeopt.ops import feature_maps, linear_attention_forms, register_onnx
+from edgeopt.ops.feature_maps import feature_map as map_features
+from edgeopt.ops.linear_attention_forms import Tensors
+
+KINDS = feature_maps.MAPS | {"inline", "flow"}
+"""What ``feature_map`` may be."""
+
+_EPSILONS = {"relu": 1e-6, "elu": 1e-6}
+"""What the denominator is kept away from zero by; the other maps do not come near it."""
+
+
+@torch.library.custom_op("edgeopt::linear_attention", mutates_args=())
+def linear_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    feature_map: str,
+    causal: bool = False,
+    query_weight: torch.Tensor | None = None,
+    query_bias: torch.Tensor | None = None,
+    key_weight: torch.Tensor | None = None,
+    key_bias: torch.Tensor | None = None,
+    depthwise: torch.Tensor | None = None,
+    depthwise_bias: torch.Tensor | None = None,
+    grid: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Return the attention's output; see the module."""
+    parameters = (query_weight, query_bias, key_weight, key_bias)
+    return _attend(query, key, value, feature_map, causal, parameters, (depthwise, depthwise_bias), grid)
+
+
+LINEAR_ATTENTION = torch.ops.edgeopt.linear_attention.default
+
+
+def epsilon(feature_map: str) -> float:
+    """Return what is added to the denominator under a map of normalised attention."""
+    return _EPSILONS.get(feature_map, 0.0)
+
+
+def empty_state(
+    query: torch.Tensor, value: torch.Tensor, feature_map: str, *parameters: torch.Tensor | None
+) -> Tensors:
+    """Return the state before the first token; ``query`` and ``value`` are [batch, heads, 1, size] of any token."""
+    if feature_map not in feature_maps.MAPS:
+        return linear_attention_forms.empty_state(feature_map, query, value)
+    features = map_features(feature_map, query, *parameters[:2])
+    return linear_attention_forms.empty_state("normalised", features, value)
+
+
+def step(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    state: Tensors,
+    feature_map: str,
+    *parameters: torch.Tensor | None,
+) -> tuple[torch.Tensor, Tensors]:
+    """Return the causal attention of the next token, [batch, heads, 1, size], and the state after it.
+
+    Written in standard operators, so that a streaming model that calls it exports like any other. ``parameters``
+    are ``query_weight`` to ``key_bias`` of a learned map.
+    """
+    if feature_map in feature_maps.MAPS:
+        q = map_features(feature_map, query, *parameters[:2])
+        k = map_features(feature_map, key, *parameters[2:])
+        out, *after = linear_attention_forms.step_normalised(q, k, value, state, epsilon(feature_map))
+    else:
+        out, *after = getattr(linear_attention_forms, f"step_{feature_map}")(query, key, value, state)
+    return out, tuple(after)
+
+
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    feature_map: str,
+    causal: bool,
+    parameters: Sequence[torch.Tensor | None],
+    convolution: tuple[torch.Tensor | None, torch.Tensor | None],
+    grid: Sequence[int] | None,
+) -> torch.Tensor:
+    form = "causal_" if causal else ""
+    if feature_map in feature_maps.MAPS:
+        q, k = map_features(feature_map, query, *parameters[:2]), map_features(feature_map, key, *parameters[2:])
+        attend = getattr(linear_attention_forms, f"{form}normalised")
+        out = attend(q, k, value, epsilon(feature_map))
+    else:
+        out = getattr(linear_attention_forms, f"{form}{feature_map}")(query, key, value)
+    weight, bias = convolution
+    return out if weight is None else out + _depthwise(value, weight, bias, grid or ())
+
+
+def _depthwise(
+    value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, grid: Sequence[int]
+) -> torch.Tensor:
+    """Return the convolution of the values on their grid, zero for the tokens before it."""
+    batch, heads, tokens, size = value.shape
+    first = tokens - math.prod(grid)
+    images = value[:, :, first:].mT.reshape(batch * heads, size, *grid)
+    local = functional.conv2d(images, weight, bias, padding=weight.shape[-1] // 2, groups=size)
+    return functional.pad(local.reshape(batch, heads, size, -1).mT, (0, 0, first, 0))
+
+
+@linear_attention.register_fake
+def _shape(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    feature_map: str,
+    causal: bool = False,
+    query_weight: torch.Tensor | None = None,
+    query_bias: torch.Tensor | None = None,
+    key_weight: torch.Tensor | None = None,
+    key_bias: torch.Tensor | None = None,
+    depthwise: torch.Tensor | None = None,
+    depthwise_bias: torch.Tensor | None = None,
+    grid: Sequence[int] | None = None,
+) -> torch.Tensor:
+    torch._check(feature_map in KINDS, lambda: f"feature map '{feature_map}' is none of {', '.join(sorted(KINDS))}")
+    torch._check(query.dim() == key.dim() == value.dim() == 4, lambda: "query, key and value have four dimensions")
+    torch._check(key.shape[1] == query.shape[1], lambda: f"{query.shape[1]} heads of queries, {key.shape[1]} of keys")
+    learned = feature_map in feature_maps.LEARNED
+    torch._check((query_weight is not None) == learned, lambda: f"feature map '{feature_map}', weights {not learned}")
+    torch._check((key_weight is not None) == learned, lambda: f"feature map '{feature_map}', weights {not learned}")
+    if causal:
+        torch._check(query.shape[2] == key.shape[2], lambda: "a causal form has a key for each query")
+        torch._check(depthwise is None, lambda: "the depthwise branch looks at later tokens: not in a causal form")
+    if depthwise is not None:
+        cells = tuple(grid or ())
+        torch._check(len(cells) == 2, lambda: f"the depthwise branch needs a grid of height and width, not {cells}")
+        torch._check(math.prod(cells) <= value.shape[2], lambda: f"a grid of {cells} for {value.shape[2]} tokens")
+    return torch.empty_like(query[..., :1].expand(*query.shape[:-1], value.shape[-1]), dtype=query.dtype).contiguous()
+
+
+def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+    tensors = [value if isinstance(value, torch.Tensor) else None for value in inputs]
+    ctx.save_for_backward(*tensors)
+    ctx.settings = [None if isinstance(value, torch.Tensor) else value for value in inputs]
+
+
+def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    """Run the form again under autograd: what it keeps is linear in the tokens and is not held meanwhile."""
+    inputs = [
+        value if tensor is None else tensor.detach()
+        for tensor, value in zip(ctx.saved_tensors, ctx.settings, strict=True)
+    ]
+    wanted = [index for index, needed in enumerate(ctx.needs_input_grad) if needed]
+    for index in wanted:
+        inputs[index].requires_grad_()
+    query, key, value, feature_map, causal, *parameters = inputs
+    with torch.enable_grad():
+        out = _attend(query, key, value, feature_map, causal, parameters[:4], tuple(parameters[4:6]), parameters[6])
+    found = torch.autograd.grad(out, [inputs[index] for index in wanted], gradient)
+    by_index = dict(zip(wanted, found, strict=True))
+    return tuple(by_index.get(index) for index in range(len(inputs)))
+
+
+linear_attention.register_autograd(_backward, setup_context=_save)
+
+
+def _onnx() -> Callable:
+    from edgeopt.ops.linear_attention_onnx import build
+
+    return build(epsilon)
+
+
+register_onnx("edgeopt::linear_attention", _onnx)
