@@ -99,8 +99,10 @@ def _convolution(program: Program, node: fx.Node) -> None:
 
 def _named_padding(program: Program, node: fx.Node) -> None:
     """Write ``valid`` and ``same`` out in numbers; ``same`` of an even width pads the end by one more."""
-    x, weight, *given = node.args
-    bias, stride, padding, dilation, groups = [*given, *(None, [1], "valid", [1], 1)[len(given) :]]
+    x, weight = node.args[:2]
+    given, defaults = list(node.args[2:]), [None, [1], "valid", [1], 1]
+    values: list[Any] = [*given, *defaults[len(given) :]]
+    bias, stride, padding, dilation, groups = values
     kernel = weight.meta["val"].shape[2:]  # type: ignore[union-attr]
     rank = len(kernel)
     spread = list(dilation) * (rank // len(dilation))  # type: ignore[arg-type]
