@@ -79,18 +79,20 @@ def is_layer(node: fx.Node) -> bool:
 def fold_after(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
     """Replace the layer by one whose output is scaled and shifted; each has one element or one per output."""
     taps = _taps(layer)
-    groups, outputs = taps.shape[:2]
-    factor = scale.expand(groups * outputs).reshape(groups, outputs, 1, 1)
-    return _rebuild(program, layer, taps * factor, (_bias(layer) * scale + shift).expand(groups * outputs))
+    groups, outputs, *_ = taps.shape
+    bias = (_bias(layer) * scale + shift).expand(groups * outputs)
+    taps *= scale.expand(groups * outputs).reshape(groups, outputs, 1, 1)
+    return _rebuild(program, layer, taps, bias)
 
 
 def fold_before(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
     """Replace the layer by one whose input is scaled and shifted first; each has one element or one per input."""
     taps = _taps(layer)
-    groups, _, inputs, _ = taps.shape
-    factor = scale.expand(groups * inputs).reshape(groups, 1, inputs, 1)
-    offset = shift.expand(groups * inputs).reshape(groups, 1, inputs)
-    return _rebuild(program, layer, taps * factor, _bias(layer) + (taps.sum(-1) * offset).sum(-1).flatten())
+    groups, _, inputs, count = taps.shape
+    offset = shift.expand(groups * inputs).repeat_interleave(count).reshape(groups, inputs * count, 1)
+    bias = _bias(layer) + (taps.flatten(2) @ offset).flatten()
+    taps *= scale.expand(groups * inputs).reshape(groups, 1, inputs, 1)
+    return _rebuild(program, layer, taps, bias)
 
 
 def output_magnitudes(layer: Layer) -> torch.Tensor:
@@ -116,7 +118,7 @@ def _rebuild(program: Program, layer: Layer, taps: torch.Tensor, bias: torch.Ten
     if layer.bias is not None or bias.any():
         stem = old["weight"].name.removesuffix("_weight")
         name = f"{stem}_bias" if layer.bias is None else old["bias"].name
-        new_bias = program.add_constant(name, bias.to(layer.weight.dtype))
+        new_bias = program.add_constant(name, bias.to(layer.weight.dtype).contiguous())
     rest = [value for name, value in old.items() if name not in ("input", "weight", "bias")]
     node = program.insert(layer.node, layer.node.target, layer.input, weight, new_bias, *rest)  # type: ignore[arg-type]
     node.meta["origin"] = origin(layer.node)
@@ -126,10 +128,11 @@ def _rebuild(program: Program, layer: Layer, taps: torch.Tensor, bias: torch.Ten
 
 
 def _taps(layer: Layer) -> torch.Tensor:
-    """Return the weight in one form for all kinds: (groups, outputs of a group, inputs of a group, taps), float64."""
+    """Return a copy of the weight in float64, alike for all kinds: (groups, outputs, inputs of a group, taps)."""
     groups = arguments(layer.node).get("groups", 1)
     first, second = layer.weight.shape[:2]
-    return _transposed(layer.node, layer.weight.double().reshape(groups, first // groups, second, -1))
+    wide = layer.weight.to(torch.float64, copy=True)
+    return _transposed(layer.node, wide.reshape(groups, first // groups, second, -1))
 
 
 def _transposed(node: fx.Node, taps: torch.Tensor) -> torch.Tensor:
