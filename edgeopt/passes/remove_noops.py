@@ -168,12 +168,10 @@ def _input(program: Program, node: fx.Node) -> Any:
 
 
 def _is_neutral(program: Program, value: Any, neutral: int) -> bool:
+    if isinstance(value, int | float):
+        return value == neutral
     constant = program.constant(value)
-    return (
-        value == neutral
-        if isinstance(value, int | float)
-        else constant is not None and bool((constant == neutral).all())
-    )
+    return constant is not None and bool((constant == neutral).all())
 
 
 def _moves_nothing(node: fx.Node) -> bool:
