@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -88,13 +89,23 @@ def build_passes(request: Request) -> list[Pass]:
     """
     options = request.options
     passes = [step.build() for step in request.target.pipeline(request.target_options)]
-    added = [pass_class(name)() for name in options.add_passes]
+    added = [_built(name) for name in options.add_passes]
     # Before quantisation: what is added rewrites the float program.
     place, _ = _quantises(passes)
     passes[place:place] = added
     for name in set(options.skip_passes) - {p.name for p in passes}:
         pass_class(name)  # raises where the name is unknown; a known one that does not run is skipped already
     return [p for p in passes if p.name not in options.skip_passes]
+
+
+def _built(name: str) -> Pass:
+    cls = pass_class(name)
+    needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
+    if needed:
+        raise UserError(
+            f"pass '{name}' needs {' and '.join(needed)}", "it runs by itself with --precision int8 and --calib"
+        )
+    return cls()
 
 
 def _labelled(original: Program, request: Request, on_step: OnStep) -> Labelled | None:

@@ -19,7 +19,7 @@ from edgeopt.passes.equalise_layers import EqualiseLayers
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.migrate_scales import MigrateScales
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
-from edgeopt.program import Program
+from edgeopt.program import Program, origin
 from edgeopt.quant.scheme import Scheme
 from edgeopt.registry import nearest
 from edgeopt.target import Target
@@ -111,8 +111,8 @@ def quantised(
     on_pass: OnPass | None = None,
 ) -> tuple[Program, tuple[PassRecord, ...]]:
     """Quantise all layers but those in ``keep`` and in the options, and run the recoveries that come after."""
-    _check_layers(ready.program, options.keep_float)
-    passes: list[Pass] = [InsertQdq(scheme, {*keep, *options.keep_float})]
+    asked = {_layer(ready.program, name) for name in options.keep_float}
+    passes: list[Pass] = [InsertQdq(scheme, {*keep, *asked})]
     if ready.data is not None:
         if "adapt-rounding" in options.recover:
             passes.append(AdaptRounding(ready.program, ready.data))
@@ -121,8 +121,10 @@ def quantised(
     return Pipeline(passes, ledger, on_pass).run(ready.program)
 
 
-def _check_layers(program: Program, names: Collection[str]) -> None:
-    known = [node.name for node in program.calls]
-    for name in names:
-        if name not in known:
-            raise UserError(f"there is no layer '{name}' to keep in float", nearest(name, known))
+def _layer(program: Program, name: str) -> str:
+    """Return the node that has this name, or that took the place of the original's node of this name."""
+    names = {origin(node).rstrip("'"): node.name for node in program.calls}
+    names |= {node.name: node.name for node in program.calls}
+    if name not in names:
+        raise UserError(f"there is no layer '{name}' to keep in float", nearest(name, names))
+    return names[name]

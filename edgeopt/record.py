@@ -13,7 +13,7 @@ from edgeopt.evidence import GateRecord, Outcome, Prepared, Request
 from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
-from edgeopt.passes.insert_qdq import choose
+from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.quantisation import RECOVERIES
 from edgeopt.report import run as form
 from edgeopt.report.render import html
@@ -186,7 +186,7 @@ def _quantisation(prepared: Prepared, request: Request) -> form.Quantisation | N
     return form.Quantisation(
         method=options.calib_method if options.ranges is None else f"ranges from {options.ranges}",
         recoveries=tuple(r.name for r in prepared.records if r.name in RECOVERIES),
-        quantised=len(choose(stage.ready.program, stage.scheme, {*gate.kept, *options.keep_float})[0]),
+        quantised=sum(len(r.applied) for r in prepared.records if r.name == InsertQdq.name),
         kept_float=(*gate.kept, *options.keep_float),
         layers=tuple(form.LayerSensitivity.model_validate(layer) for layer in gate.layers),
         attempts=tuple(form.GateAttempt.model_validate(attempt) for attempt in gate.attempts),

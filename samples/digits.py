@@ -63,13 +63,17 @@ def accuracy(model: nn.Module, digits: Digits) -> float:
 
 
 def save(model: nn.Module, digits: Digits, folder: Path) -> None:
-    """Write ``model.pt2`` (any batch up to 512) and ``eval.npz`` (held-out ``images`` and their ``labels``)."""
+    """Write ``model.pt2`` (any batch up to 512), ``eval.npz`` (held-out ``images``, ``labels``) and ``calib.npz``.
+
+    The last holds 200 training images, to calibrate INT8 on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     # A batch of one would be traced as a constant, so two are traced; one is left behind as the example.
     exported = torch.export.export(model, (digits.test_images[:2],), dynamic_shapes=(batch,))
     exported.example_inputs = ((digits.test_images[:1],), {})
     torch.export.save(exported, folder / "model.pt2")
+    np.savez(folder / "calib.npz", images=digits.train_images[:200].numpy())
     np.savez(folder / "eval.npz", images=digits.test_images.numpy(), labels=digits.test_labels.numpy())
 
 

@@ -18,7 +18,7 @@ from edgeopt.bundle import read_manifest, restore
 from edgeopt.compare import compare
 from edgeopt.inputs import DynamicSpec
 from edgeopt.target import Session
-from samples import digits, digits_cnn, digits_vit
+from samples import digits_cnn, digits_vit
 from tests.models import minilm, photographs
 from tests.models import mlperf_tiny as tiny
 
@@ -178,13 +178,11 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("sample", [digits_cnn, digits_vit], ids=["cnn", "vit"])
 def test_digits_keep_their_accuracy(sample: Any, target: str, tmp_path: Path) -> None:
     sample.main(tmp_path)
-    images = digits.load().train_images[:200].numpy()
-    np.savez(tmp_path / "calibration.npz", images=images)
     run = edgeopt.export(
         tmp_path / "model.pt2",
         target,
         tmp_path / "out",
-        calib=str(tmp_path / "calibration.npz"),
+        calib=str(tmp_path / "calib.npz"),
         data=str(tmp_path / "eval.npz"),
         **QUICK,
     )
