@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import fx
 
 from edgeopt.cost import count_macs
 from edgeopt.evidence import OnStep, Request
-from edgeopt.inputs import verification_samples
+from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
 from edgeopt.load import LoadOptions, load
 from edgeopt.options import ExportOptions, split_options
-from edgeopt.pipeline import Pipeline
+from edgeopt.pipeline import PassRecord, Pipeline
 from edgeopt.prepare import build_passes
 from edgeopt.program import Program, op_name, spec_of
-from edgeopt.registry import resolve
+from edgeopt.registry import pass_class, pass_names, resolve
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Fact, Section, Table
 from edgeopt.report.run import PassEntry
+from edgeopt.structures.blocks import Block, find_blocks
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,27 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
+class BlockFacts:
+    """A transformer block: where its norm stands, and its attention. Sizes are symbols where they are dynamic."""
+
+    node: str
+    form: str
+    fused: bool
+    heads: int | str
+    kv_heads: int | str
+    tokens: int | str
+    keys: int | str
+    head_size: int | str
+    windows: int
+    mask: str
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """What ``inspect_model`` found; ``operators`` counts calls by name."""
+    """What ``inspect_model`` found; ``operators`` counts calls by name.
+
+    ``passes`` are the target's, ``further`` the exact ones that it leaves out.
+    """
 
     source: str
     format: str
@@ -46,7 +66,9 @@ class Inspection:
     macs: int
     operators: Mapping[str, int]
     layers: tuple[LayerFacts, ...]
+    blocks: tuple[BlockFacts, ...]
     passes: tuple[dict, ...]
+    further: tuple[dict, ...]
 
 
 def inspect_model(
@@ -61,7 +83,7 @@ def inspect_model(
     samples = verification_samples(program, loaded.example or None, 2, 0)
     macs = count_macs(program, samples[0])
     on_step("trying the passes")
-    _, records = Pipeline(build_passes(request), Ledger(program, samples)).run(program)
+    prepared, records = Pipeline(build_passes(request), Ledger(program, samples)).run(program)
     calls = list(program.calls)
     counts: dict[str, int] = {}
     for node in calls:
@@ -75,7 +97,9 @@ def inspect_model(
         macs=sum(macs.values()),
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         layers=tuple(_layer(program, node, macs.get(node.name, 0)) for node in calls),
-        passes=tuple(PassEntry.of(record).model_dump(mode="json") for record in records),
+        blocks=tuple(map(_block, find_blocks(program))),
+        passes=_entries(records),
+        further=_entries(_try_further(prepared, samples)),
     )
 
 
@@ -89,12 +113,58 @@ def inspection_sections(found: Inspection) -> list[Section]:
         Fact("MACs", figures.magnitude(found.macs), "multiply-accumulates of one inference"),
         Fact("Operators", str(sum(found.operators.values())), f"{len(found.operators)} kinds"),
     )
+    blocks = [Section("blocks", "Attention blocks", "", tables=(_block_table(found),))] if found.blocks else []
+    lead = "Exact, and not among this target's; --add-pass runs one."
+    further = [Section("further", "Further passes", lead, tables=_pass_tables(found.further))] if found.further else []
     return [
         Section("model", "Model", "", facts=facts),
         Section("layers", "Heaviest layers", "", tables=(_layer_table(found),)),
+        *blocks,
         Section("operators", "Operators", "", tables=(_operator_table(found),)),
-        Section("passes", "Passes", "What each would do, and where it would not.", tables=_pass_tables(found)),
+        Section("passes", "Passes", "What each would do, and where it would not.", tables=_pass_tables(found.passes)),
+        *further,
     ]
+
+
+def _entries(records: Iterable[PassRecord]) -> tuple[dict, ...]:
+    return tuple(PassEntry.of(record).model_dump(mode="json") for record in records)
+
+
+def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord]:
+    """Return what the exact passes that have not run would do, each alone; those that find nothing are left out."""
+    found = []
+    for name in pass_names():
+        chosen = pass_class(name)
+        if chosen.kind == "exact" and name not in program.history:
+            _, (record,) = Pipeline([chosen()], Ledger(program, samples)).run(program)
+            found += [record] if record.notes else []
+    return found
+
+
+def _block(block: Block) -> BlockFacts:
+    a = block.attention
+    sizes = (a.heads, a.kv_heads, a.tokens, a.keys, a.head_size, a.windows)
+    return BlockFacts(a.root.name, block.form, a.is_fused, *sizes, str(a.mask))
+
+
+def _block_table(found: Inspection) -> Table:
+    def several(one: int | str, other: int | str, word: str) -> str:
+        return str(one) if one == other else f"{one} ({other} {word})"
+
+    rows = [
+        (
+            block.node,
+            block.form,
+            "fused" if block.fused else "written out",
+            several(block.heads, block.kv_heads, "of keys"),
+            several(block.tokens, block.keys, "keys") + (f" x {block.windows} windows" if block.windows > 1 else ""),
+            str(block.head_size),
+            block.mask,
+        )
+        for block in found.blocks
+    ]
+    columns = Column("Node", "code"), Column("Form"), Column("Attention"), Column("Heads", "figure")
+    return Table((*columns, Column("Tokens", "figure"), Column("Head size", "figure"), Column("Mask")), tuple(rows))
 
 
 def _layer(program: Program, node: fx.Node, macs: int) -> LayerFacts:
@@ -120,10 +190,10 @@ def _operator_table(found: Inspection) -> Table:
     return Table((Column("Operator", "code"), Column("Calls", "figure")), rows)
 
 
-def _pass_tables(found: Inspection) -> tuple[Table, ...]:
-    rows = tuple((p["name"], p["kind"], str(p["applied"]), str(len(p["refused"]))) for p in found.passes)
+def _pass_tables(passes: Iterable[dict]) -> tuple[Table, ...]:
+    rows = tuple((p["name"], p["kind"], str(p["applied"]), str(len(p["refused"]))) for p in passes)
     columns = Column("Pass"), Column("Kind"), Column("Applied", "figure"), Column("Refused", "figure")
-    refusals = tuple((p["name"], r["node"], r["reason"]) for p in found.passes for r in p["refused"])
+    refusals = tuple((p["name"], r["node"], r["reason"]) for p in passes for r in p["refused"])
     applied = Table(columns, rows)
     return (
         (applied, Table((Column("Pass"), Column("Node", "code"), Column("Why not")), refusals))

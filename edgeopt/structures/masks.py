@@ -6,15 +6,15 @@ model's integer and boolean inputs at one, or at zero where that blocks everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
 from edgeopt.program import Program
+from edgeopt.structures.walk import evaluate
 
 _BLOCKED = -1e4
 """Additive masks write this or less where attention is blocked; no bias reaches it."""
@@ -70,7 +70,7 @@ def _judge(program: Program, term: Term) -> Mask:
         return Mask(bias=True, computed=True)
     padding = bool(inputs)
     for fill in (1, 0):
-        value = _evaluate(program, term.node, {node: _filled(node, fill) for node in inputs})
+        value = evaluate(program, term.node, {node: _filled(node, fill) for node in inputs})
         allowed, is_biased = _read(value, term)
         if allowed.any():
             break
@@ -102,29 +102,6 @@ def _leaves(program: Program, node: fx.Node) -> list[fx.Node] | None:
 def _filled(node: fx.Node, value: int) -> torch.Tensor:
     sizes = [size if isinstance(size, int) else size.node.hint for size in node.meta["val"].shape]
     return torch.full(sizes, value, dtype=node.meta["val"].dtype)
-
-
-def _evaluate(program: Program, root: fx.Node, values: dict[fx.Node, Any]) -> torch.Tensor:
-    for node in _in_order(root):
-        if node.name in program.constants:
-            values[node] = program.constants[node.name]
-        elif node not in values:
-            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-    return values[root]
-
-
-def _in_order(root: fx.Node) -> Iterator[fx.Node]:
-    seen: set[fx.Node] = set()
-
-    def visit(node: fx.Node) -> Iterator[fx.Node]:
-        if node not in seen:
-            seen.add(node)
-            for used in node.all_input_nodes:
-                yield from visit(used)
-            yield node
-
-    return visit(root)
 
 
 def _read(value: torch.Tensor, term: Term) -> tuple[torch.Tensor, bool]:

@@ -1,11 +1,13 @@
-"""Steps through a graph that leave values as they are: casts, copies and what only moves data."""
+"""Steps through a graph: past casts, copies and what only moves data, to layers, and to one node's value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import fx
+from torch.fx.node import map_arg
 
 from edgeopt.folding.channels import moves
 from edgeopt.folding.layers import is_layer
@@ -74,3 +76,24 @@ def layer_after(node: fx.Node) -> fx.Node | None:
     while reader is not None and moves(reader):
         reader = only_reader(reader)
     return reader if reader is not None and is_layer(reader) else None
+
+
+def evaluate(program: Program, root: fx.Node, known: Mapping[fx.Node, Any]) -> Any:
+    """Return the value of one node, computed from constants and the values that are known."""
+    values = dict(known)
+    for node in _needed(root, set(values)):
+        if node.name in program.constants:
+            values[node] = program.constants[node.name]
+        else:
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+    return values[root]
+
+
+def _needed(node: fx.Node, seen: set[fx.Node]) -> Iterator[fx.Node]:
+    """Yield what a node is computed from, in order, itself last, and nothing that was seen."""
+    if node not in seen:
+        seen.add(node)
+        for used in node.all_input_nodes:
+            yield from _needed(used, seen)
+        yield node

@@ -1,0 +1,49 @@
+"""What inspect tells of a transformer: its blocks, and what the passes beyond the target's would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.inspection import Inspection, inspect_model, inspection_sections
+from edgeopt.load import LoadOptions
+
+
+class Encoder(nn.Module):
+    """Two pre-norm layers with a stem that a centring can go into, and two factors that do not pay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 8))
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(self.stem(x))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> Inspection:
+    path: Path = tmp_path_factory.mktemp("models") / "encoder.pt2"
+    torch.export.save(torch.export.export(Encoder().eval(), (torch.randn(1, 4, 6),)), path)
+    return inspect_model(path, LoadOptions(), "reference")
+
+
+def test_blocks(found: Inspection) -> None:
+    told = [(b.form, b.fused, b.heads, b.kv_heads, b.tokens, b.keys, b.head_size, b.mask) for b in found.blocks]
+    assert told == [("pre-LN", True, 2, 2, 4, 4, 4, "none")] * 2
+
+
+def test_passes_beyond_the_targets(found: Inspection) -> None:
+    assert {entry["name"]: entry["applied"] for entry in found.further} == {"merge-low-rank": 1, "pre-rmsnorm": 5}
+    assert not {entry["name"] for entry in found.further} & {entry["name"] for entry in found.passes}
+
+
+def test_sections(found: Inspection) -> None:
+    sections = {section.id: section for section in inspection_sections(found)}
+    row = sections["blocks"].tables[0].rows[0]
+    assert row[1:] == ("pre-LN", "fused", "2", "4", "4", "none")
+    assert sections["further"].tables[0].rows[1][:3] == ("pre-rmsnorm", "exact", "5")
