@@ -1,0 +1,167 @@
+"""The loop under every stage of tuning: seeded order, Adam, plateau decay, early stop, budget, checkpoints.
+
+Same seed, data and steps give the same weights. A budget in seconds stops where the machine happens to be.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from edgeopt.errors import UserError
+
+T = TypeVar("T")
+Parameters = dict[str, torch.Tensor]
+OnProgress = Callable[[str, int, float, float], None]
+"""Is told the stage, steps done, the held-out error, and the seconds left of the budget."""
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """``steps`` and ``seconds`` bound each stage, whichever ends first. ``rate`` is Adam's for new parameters.
+
+    Every ``check_every`` steps the held-out error is measured: the rate is halved where it has not fallen, and
+    tuning stops after ``patience`` such checks in a row. ``checkpoint`` names the
+    files to continue from and to keep, one a stage: its name with the stage's added.
+    """
+
+    steps: int = 500
+    seconds: float = 300.0
+    rate: float = 1e-2
+    check_every: int = 20
+    patience: int = 5
+    seed: int = 0
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seconds", "rate", "check_every", "patience"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"{name} is {getattr(self, name)}", "it must be above 0")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Held-out error before and after, the best parameters, the steps done and why it ended."""
+
+    before: float
+    after: float
+    parameters: Parameters
+    steps: int
+    ended: str
+
+
+class Loop:
+    """One stage: ``loss`` of a training item is minimised, ``error`` over the held-out ones decides."""
+
+    def __init__(self, stage: str, parameters: Mapping[str, torch.Tensor], slower: Mapping[str, float]) -> None:
+        """``slower`` gives by name the factor on the rate of parameters that need a smaller one."""
+        self.stage = stage
+        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters.items()}
+        self.slower = dict(slower)
+
+    def run(
+        self,
+        training: Sequence[T],
+        loss: Callable[[Parameters, T], torch.Tensor],
+        error: Callable[[Parameters], float],
+        options: TuneOptions,
+        on_progress: OnProgress = lambda stage, steps, error, left: None,
+    ) -> Outcome:
+        """Tune until the budget is spent or nothing improves; return the best parameters seen."""
+        optimizer = torch.optim.Adam(
+            [{"params": [p], "lr": options.rate * self.slower.get(n, 1.0)} for n, p in self.parameters.items()]
+        )
+        state = _State(before=self._measure(error))
+        state.best, state.best_error = _copy(self.parameters), state.before
+        self._resume(state, optimizer, options)
+        start = time.monotonic()
+        while (ended := _ended(state, options, time.monotonic() - start)) is None:
+            optimizer.zero_grad()
+            loss(self.parameters, training[_pick(state.step, len(training), options.seed)]).backward()
+            optimizer.step()
+            state.step += 1
+            if state.step % options.check_every == 0 or state.step == options.steps:
+                self._check(state, optimizer, error, options)
+                on_progress(self.stage, state.step, state.best_error, options.seconds - (time.monotonic() - start))
+        return Outcome(state.before, state.best_error, state.best, state.step, ended)
+
+    def _measure(self, error: Callable[[Parameters], float]) -> float:
+        with torch.no_grad():
+            return error(self.parameters)
+
+    def _check(
+        self, state: _State, optimizer: torch.optim.Adam, error: Callable[[Parameters], float], options: TuneOptions
+    ) -> None:
+        found = self._measure(error)
+        # `<` is false for NaN too: a run that diverged counts as one that does not improve.
+        if found < state.best_error:
+            state.best, state.best_error, state.stalled = _copy(self.parameters), found, 0
+        else:
+            state.stalled += 1
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+        if (path := self._checkpoint(options)) is not None:
+            _save(path, state, self.parameters, optimizer)
+
+    def _checkpoint(self, options: TuneOptions) -> Path | None:
+        given = options.checkpoint
+        return None if given is None else given.with_name(f"{given.name}.{self.stage}")
+
+    def _resume(self, state: _State, optimizer: torch.optim.Adam, options: TuneOptions) -> None:
+        path = self._checkpoint(options)
+        if path is None or not path.exists():
+            return
+        try:
+            saved: dict[str, Any] = torch.load(path, weights_only=True)
+        except Exception as error:
+            raise UserError(f"checkpoint '{path}' cannot be read: {error}", "remove it to start anew") from error
+        shapes = {name: tensor.shape for name, tensor in saved["parameters"].items()}
+        if shapes != {name: tensor.shape for name, tensor in self.parameters.items()}:
+            raise UserError(f"checkpoint '{path}' is of another model or swap", "remove it to start anew")
+        with torch.no_grad():
+            for name, tensor in saved["parameters"].items():
+                self.parameters[name].copy_(tensor)
+        optimizer.load_state_dict(saved["optimizer"])
+        for name in ("step", "before", "best", "best_error", "stalled"):
+            setattr(state, name, saved[name])
+
+
+@dataclass
+class _State:
+    before: float
+    step: int = 0
+    best_error: float = float("inf")
+    stalled: int = 0
+    best: Parameters = None  # type: ignore[assignment]
+
+
+def _pick(step: int, count: int, seed: int) -> int:
+    """Return the item of a step: each epoch has an order of its own, which the seed and its number give."""
+    epoch, place = divmod(step, count)
+    return random.Random(seed * 1_000_003 + epoch).sample(range(count), count)[place]
+
+
+def _ended(state: _State, options: TuneOptions, seconds: float) -> str | None:
+    if state.step >= options.steps:
+        return f"after {state.step} steps"
+    if state.stalled >= options.patience:
+        return f"after {state.step} steps, {state.stalled} checks without an improvement"
+    return f"after {options.seconds:.0f} s, {state.step} steps" if seconds >= options.seconds else None
+
+
+def _copy(parameters: Parameters) -> Parameters:
+    return {name: tensor.detach().clone() for name, tensor in parameters.items()}
+
+
+def _save(path: Path, state: _State, parameters: Parameters, optimizer: torch.optim.Adam) -> None:
+    content = {"parameters": _copy(parameters), "optimizer": optimizer.state_dict(), **vars(state)}
+    # A run that is cut off while it writes must leave the checkpoint before it.
+    partial = path.with_name(f"{path.name}.part")
+    torch.save(content, partial)
+    partial.replace(path)
