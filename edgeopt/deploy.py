@@ -16,9 +16,9 @@ from edgeopt.bundle import staged
 from edgeopt.compare import ErrorSum
 from edgeopt.errors import EdgeoptError, ToolchainMissing, Unsupported, UserError
 from edgeopt.evidence import OnStep, Outcome, Prepared, Request
+from edgeopt.fixed_shapes import load_for
 from edgeopt.gate import gated
 from edgeopt.inputs import Sample
-from edgeopt.load import load
 from edgeopt.measure import Timing, measure
 from edgeopt.options import ExportOptions, split_options
 from edgeopt.prepare import prepare
@@ -59,7 +59,7 @@ def export(
 def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
     target, target_options = request.target, request.target_options
     on_step("loading the model")
-    loaded = load(model, request.options.load)
+    loaded = load_for(target, model, request.options.load)
     prepared = gated(prepare(loaded, request, output, on_step), request, on_step)
     if placements := target.unsupported(prepared.program, target_options):
         raise Unsupported(target.name, placements, "choose another target, or replace these operators")

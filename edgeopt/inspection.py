@@ -10,9 +10,10 @@ from torch import fx
 
 from edgeopt.cost import count_macs
 from edgeopt.evidence import OnStep, Request
+from edgeopt.fixed_shapes import load_for
 from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
-from edgeopt.load import LoadOptions, load
+from edgeopt.load import LoadOptions
 from edgeopt.options import ExportOptions, split_options
 from edgeopt.pipeline import PassRecord, Pipeline
 from edgeopt.prepare import build_passes
@@ -78,7 +79,7 @@ def inspect_model(
     chosen = resolve(target)
     request = Request(chosen, *split_options(chosen, ExportOptions(load=options), {}))
     on_step("loading the model")
-    loaded = load(model, options)
+    loaded = load_for(chosen, model, options)
     program = loaded.program
     samples = verification_samples(program, loaded.example or None, 2, 0)
     macs = count_macs(program, samples[0])

@@ -125,6 +125,8 @@ class Target(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[TargetOptions]] = TargetOptions
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    needs_fixed_shapes: ClassVar[bool] = False
+    """Whether memory is planned ahead, so that dynamic dimensions take their least size."""
     has_plain_export: ClassVar[bool] = True
     """Whether the original compiles here without any pass, to measure against."""
     golden_bounds: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "bf16": 3e-2, "int8": 5e-2}

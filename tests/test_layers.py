@@ -39,6 +39,7 @@ LAYERS = (
         "cost",
         "deploy",
         "evidence",
+        "fixed_shapes",
         "gate",
         "inspection",
         "measure",

@@ -50,14 +50,15 @@ def command(
     from edgeopt.calib.calibrate import calibrate
     from edgeopt.calib.data import open_data
     from edgeopt.calib.ranges import drifts, read_ranges
-    from edgeopt.load import load
+    from edgeopt.fixed_shapes import load_for
     from edgeopt.quantisation import calibratable
     from edgeopt.registry import resolve
 
     bound = _share(drift)
     earlier = read_ranges(check) if check else None
     with progress(0) as on_step:
-        program = calibratable(load(model, load_options(**loading_flags)).program, resolve(target))
+        chosen = resolve(target)
+        program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)
         samples = open_data(data, program.inputs, loading_flags["trust"])
         folder = cache_folder() if cache else None
         found = calibrate(program, samples, method, folder, _reporter(on_step, samples))

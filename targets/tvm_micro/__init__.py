@@ -49,6 +49,7 @@ class TvmMicro(Target):
     precisions = ("int8",)
     golden_bounds = {"int8": 0.0}
     has_plain_export = False
+    needs_fixed_shapes = True
 
     @classmethod
     def probe(cls) -> Probe:
