@@ -3,8 +3,8 @@
     python -m benchmarks.architectures [--small] [--json] [ARCHITECTURE ...]
 
 Random weights; fp32, one thread. "error" is the largest difference from torch over the largest output; "speedup" is
-the latency of the plain export of the same model on the same target over that of edgeopt's, measured alternately.
-A failure is listed with its reason.
+the latency of the plain export of the same model on the same target over that of edgeopt's, measured alternately, and
+"cv" the coefficient of variation: above 0.025 the machine was busy. A failure is listed with its reason.
 """
 
 from __future__ import annotations
@@ -47,15 +47,16 @@ def measure(name: str, target: str, small: bool, max_seconds: float) -> dict[str
     """Export one architecture to one target and return its row."""
     model, inputs = zoo.build(name, small)
     row: dict[str, Any] = {"architecture": name, "M parameters": sum(p.numel() for p in model.parameters()) / 1e6}
-    row |= {"target": target, "exported": False, "error": None, "ms": None, "plain ms": None, "speedup": None}
+    row |= {"target": target, "exported": False, "error": None, "ms": None, "cv": None}
+    row |= {"plain ms": None, "speedup": None}
     try:
         with tempfile.TemporaryDirectory() as folder:
             run = edgeopt.export(model, target, f"{folder}/out", inputs=inputs, samples=1, max_seconds=max_seconds)
     except EdgeoptError as error:
         return {**row, "note": error.message.splitlines()[0]}
-    row |= {"exported": True, "error": run.error.relative if run.error else None, "note": "; ".join(run.warnings)}
+    row |= {"exported": True, "error": run.error.relative if run.error else None, "note": "; ".join(run.notes)}
     if run.latency:
-        row["ms"] = run.latency.median
+        row |= {"ms": run.latency.median, "cv": run.latency.cv}
     if run.baseline:
         row |= {"plain ms": run.baseline.latency.median, "speedup": run.baseline.speedup}
     return row
