@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeopt.errors import Placement, ToolchainMissing, Unsupported, UserError
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
-from edgeopt.program import Program, TensorSpec
-from edgeopt.target import Artifact, Device, Probe, Session, Target, TargetOptions
+from edgeopt.program import Program, TensorSpec, op_name
+from edgeopt.target import Artifact, Device, Fallback, Probe, Session, Target, TargetOptions
 
 from . import toolchain
 from .bind import MODES, choose_kernels, place
@@ -19,7 +21,7 @@ from .bind import Step as Call
 from .emit import print_library
 from .emulate import QEMU, STACK_BYTES
 from .fuse import fuse_residuals
-from .integer_graph import IntegerGraph
+from .integer_graph import Generated, IntegerGraph
 from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
 from .measure import library_sections
@@ -48,18 +50,22 @@ class TvmMicro(Target):
     Options = MicroOptions
     precisions = ("int8",)
     golden_bounds = {"int8": 0.0}
+
+    _lowered: tuple[str, tuple[IntegerGraph, list[Placement]]] | None = None
     has_plain_export = False
     needs_fixed_shapes = True
 
     @classmethod
     def probe(cls) -> Probe:
-        """C is printed without any tool; a compiler and QEMU are needed to measure it."""
+        """C is printed without any tool: a compiler and QEMU measure it, TVM compiles what no kernel takes."""
         versions, missing = {}, False
         for tool in (toolchain.GCC, QEMU):
             try:
                 versions[tool] = toolchain.command(tool, "--version").splitlines()[0].rsplit(" ", 1)[-1]
             except ToolchainMissing:
                 missing = True
+        with suppress(PackageNotFoundError):
+            versions["apache-tvm"] = version("apache-tvm")
         return Probe(True, versions, toolchain.INSTALL if missing else None)
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
@@ -68,7 +74,8 @@ class TvmMicro(Target):
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return what no kernel takes, and what stayed in float."""
-        return lower_program(program)[1]
+        self._lowered = (program.fingerprint(), lower_program(program))
+        return self._lowered[1][1]
 
     def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
         """Write the library into ``network/``.
@@ -76,7 +83,7 @@ class TvmMicro(Target):
         Raises Unsupported where a node has no place in integers.
         """
         assert isinstance(options, MicroOptions)
-        graph, refused = lower_program(program)
+        graph, refused = self._take(program)
         if refused:
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
         graph = fuse_residuals(graph)
@@ -99,7 +106,8 @@ class TvmMicro(Target):
             program.outputs,
             memory,
             capacity,
-            notes=tuple(map(_note, calls)),
+            tuple(Fallback(c.node.name, _ops(c.node), _IN_FLOAT) for c in calls if isinstance(c.node, Generated)),
+            tuple(map(_note, calls)),
         )
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
@@ -123,6 +131,11 @@ class TvmMicro(Target):
         if options.optimize not in MODES:
             raise UserError(f"optimize is '{options.optimize}'", f"choose one of: {', '.join(MODES)}")
         check_kind(options.project, self.device)
+
+    def _take(self, program: Program) -> tuple[IntegerGraph, list[Placement]]:
+        """Return what ``unsupported`` made of this program, or make it: TVM takes seconds for a region."""
+        kept, self._lowered = self._lowered, None
+        return kept[1] if kept is not None and kept[0] == program.fingerprint() else lower_program(program)
 
     @property
     def _core(self) -> toolchain.Core:
@@ -150,11 +163,16 @@ CODE_RESERVE = 24 * 1024
 """Flash kept for code when ``balanced`` spends the rest on weights."""
 
 
+_IN_FLOAT = "no kernel: computed in float by code that TVM generated"
+
+
+def _ops(node: Generated) -> str:
+    return ", ".join(dict.fromkeys(op_name(inner) for inner in node.module.region.nodes))
+
+
 def describe(program: Program, graph: IntegerGraph, calls: Sequence[Call], arena_bytes: int) -> Network:
     """Return the record of the library that will be printed."""
-    layers = tuple(
-        LayerFacts(c.node.name, c.node.op, c.kernel.symbol, graph.macs(c.node), c.packed.nbytes) for c in calls
-    )
+    layers = tuple(LayerFacts(c.node.name, c.node.op, c.symbol, graph.macs(c.node), c.constant_bytes) for c in calls)
     inputs, outputs = (
         tuple(_port(spec, graph, tensor) for spec, tensor in zip(specs, tensors, strict=True))
         for specs, tensors in ((program.inputs, graph.inputs), (program.outputs, graph.outputs))
@@ -168,4 +186,4 @@ def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:
 
 
 def _note(call: Call) -> str:
-    return f"{call.node.name}: {call.kernel.symbol}, {call.packed.nbytes} bytes of constants"
+    return f"{call.node.name}: {call.symbol}, {call.constant_bytes} bytes of constants"

@@ -10,7 +10,7 @@ import numpy as np
 from edgeopt import kernels
 from edgeopt.kernels import Kernel, overlap, packing
 
-from .integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, IntegerGraph, Linear, Node, Softmax, Table
+from .integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, Generated, IntegerGraph, Linear, Node, Softmax, Table
 from .plan import Buffer, Plan, Sharing, plan
 
 MODES = ("speed", "balanced", "size")
@@ -18,14 +18,30 @@ MODES = ("speed", "balanced", "size")
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call: the node, its kernel, its constant block, and what it asks of memory."""
+    """One call: the node, its kernel (None: generated code), its constant block, and what it asks of memory."""
 
     node: Node
-    kernel: Kernel
+    kernel: Kernel | None
     packed: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     scratch_bytes: int = 0
     overread: int = 0
     sharings: tuple[Sharing, ...] = ()
+
+    @property
+    def symbol(self) -> str:
+        """Name of the C function."""
+        return self.kernel.symbol if self.kernel else f"generated_{self.node.name}"
+
+    @property
+    def isa(self) -> str:
+        """The instruction set of the kernel; generated code is plain C."""
+        return self.kernel.isa if self.kernel else "scalar"
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of constants in flash."""
+        own = sum(array.nbytes for array in self.node.code.constants) if isinstance(self.node, Generated) else 0
+        return self.packed.nbytes + own
 
     @property
     def scratch(self) -> str:
@@ -97,6 +113,8 @@ def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
 
 
 def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
+    if isinstance(node, Generated):
+        return Step(node, None, scratch_bytes=node.code.scratch_bytes)
     x, y = graph.tensors[node.inputs[0]].shape, graph.tensors[node.output].shape
     have = {k.isa for k in kernels.inventory() if k.op == node.op}
     fitting = [isa for isa in (*isas, "scalar") if isa in have and _takes(node, isa, x)]

@@ -18,6 +18,7 @@ from .integer_graph import (
     AvgPool2d,
     Conv2d,
     DepthwiseConv2d,
+    Generated,
     IntegerGraph,
     Linear,
     MaxPool2d,
@@ -57,15 +58,40 @@ def print_library(network: Network, graph: IntegerGraph, steps: Sequence[Step], 
         "inputs": [_port(p, plan, "INPUT", name) for p, name in zip(network.inputs, graph.inputs, strict=True)],
         "outputs": [_port(p, plan, "OUTPUT", name) for p, name in zip(network.outputs, graph.outputs, strict=True)],
         "layers": layers,
-        "features": {isa[:3] for isa in (step.kernel.isa for step in steps)},
+        "features": {step.isa[:3] for step in steps},
+        "generated": [_generated(step) for step in steps if isinstance(step.node, Generated)],
     }
     files = {name: templates.get_template(f"{name}.jinja").render(values) for name in ("network.h", "network.c")}
+    if values["generated"]:
+        names = ("network_generated.h", "network_generated.c")
+        files |= {name: templates.get_template(f"{name}.jinja").render(values) for name in names}
     files["network_weights.h"], files["network_weights.c"] = _weights(steps)
     files |= _kernels(steps)
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
     network.write(folder)
     return sorted([*files, FILE])
+
+
+_C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t", "int64": "int64_t"}
+
+
+def _generated(step: Step) -> dict[str, object]:
+    """A region as the template prints it; floats in hexadecimal, so that no bit is lost."""
+    assert isinstance(step.node, Generated)
+    code = step.node.code
+    constants = [
+        {
+            "type": _C_TYPES[str(array.dtype)],
+            "values": [f"{float(v).hex()}f" if array.dtype.kind == "f" else str(v) for v in array.reshape(-1)],
+        }
+        for array in code.constants
+    ]
+    operands = ", ".join(f"int8_t *x{i}" for i in range(len(step.node.inputs)))
+    return {
+        "symbol": step.symbol, "operands": operands, "constants": constants,
+        "functions": code.functions, "calls": code.calls,
+    }  # fmt: skip
 
 
 def _port(port: Port, plan: Plan, side: str, tensor: str) -> dict[str, object]:
@@ -116,9 +142,12 @@ def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
         case Softmax():
             rows = y.shape[0] * y.shape[1]
             arguments = [at[0], f"(const uint16_t *)(const void *)weights_{index}", at[-1], str(rows), str(y.shape[2])]
+        case Generated():
+            scratch = f"AT({plan.offsets[step.scratch]})" if step.scratch_bytes else "NULL"
+            arguments = [*at, scratch]
         case Table():
             arguments = [at[0], f"(const int8_t *)(const void *)weights_{index}", at[-1], str(y.size)]
-    return Layer(tuple(tables), f"{step.kernel.symbol}({', '.join(arguments)});", comment)
+    return Layer(tuple(tables), f"{step.symbol}({', '.join(arguments)});", comment)
 
 
 def _window(node: Conv2d | DepthwiseConv2d | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequence[int]) -> str:
@@ -153,7 +182,7 @@ def _weights(steps: Sequence[Step]) -> tuple[str, str]:
 
 def _kernels(steps: Sequence[Step]) -> dict[str, str]:
     """The kernels' files in one flat folder: ``s8_conv2d_dsp16.c``, their headers beside them."""
-    used = {step.kernel for step in steps} | _called(steps)
+    used = {step.kernel for step in steps if step.kernel} | _called(steps)
     files = {}
     for path in kernels.sources(used):
         inventory_file = path.suffix == ".c"
@@ -164,5 +193,5 @@ def _kernels(steps: Sequence[Step]) -> dict[str, str]:
 
 def _called(steps: Sequence[Step]) -> set[kernels.Kernel]:
     """The additions that convolutions with a residual call: of their own ISA, as far as there is one."""
-    isas = {step.kernel.isa[:3] for step in steps if isinstance(step.node, Conv2d)}
+    isas = {step.isa[:3] for step in steps if isinstance(step.node, Conv2d)}
     return {kernels.Kernel("s8", "add", isa if isa != "sca" else "scalar") for isa in isas}

@@ -9,28 +9,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeopt.kernels import reference
 from edgeopt.kernels.reference import AddFactors, Clamp, Window
 
-Shape = tuple[int, int, int]
+from .tensor import Shape, Tensor
 
-
-@dataclass(frozen=True)
-class Tensor:
-    """An int8 tensor: ``real = (value - zero_point) * scale``."""
-
-    name: str
-    shape: Shape
-    scale: float
-    zero_point: int
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return int(np.prod(self.shape))
+if TYPE_CHECKING:
+    from .generate import Code
+    from .region import RegionModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +164,26 @@ class Table(Node):
         return reference.table(x, self.entries)
 
 
+@dataclass(frozen=True, eq=False)
+class Generated(Node):
+    """A region that stays in float inside, compiled by TVM.
+
+    ``module`` is its reference, in torch: the C rounds in another order, so that a result may be one step off.
+    """
+
+    module: RegionModule
+    code: Code
+    shape: Shape
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Evaluate the region in torch."""
+        return self.module.run(*operands).reshape(self.shape)
+
+
 KERNEL_OPS: Mapping[type[Node], str] = {
     Conv2d: "conv2d", DepthwiseConv2d: "depthwise_conv2d", Linear: "linear", Add: "add",
     AvgPool2d: "avg_pool2d", MaxPool2d: "max_pool2d", Softmax: "softmax",
-    Table: "table",
+    Table: "table", Generated: "generated",
 }  # fmt: skip
 
 

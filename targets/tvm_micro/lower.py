@@ -4,8 +4,8 @@
 
 Scales become multipliers, a rectifier becomes the clamp of the node in front of it, padding becomes part of the window
 that reads it, and reshapes vanish. Activations change from (N, C, H, W) to (H, W, C); where a map was flattened into a
-vector, the weights of the layer that reads it are put into the new order. Chains of pointwise operators become
-tables.
+vector, the weights of the layer that reads it are put into the new order. What no
+kernel takes stays in float between integers: as a table, or compiled by TVM.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.errors import Placement
+from edgeopt.errors import Placement, ToolchainMissing
 from edgeopt.kernels import reference
 from edgeopt.kernels.reference import AddFactors, Clamp, Window
 from edgeopt.passes.insert_qdq import DEQUANTIZE, QUANTIZE
@@ -26,21 +26,22 @@ from edgeopt.program import Program, op_name
 from edgeopt.quant.scheme import RECTIFIERS, Scheme
 from edgeopt.rewrite import arguments
 
+from .generate import generate
 from .integer_graph import (
     Add,
     AvgPool2d,
     Conv2d,
     DepthwiseConv2d,
+    Generated,
     IntegerGraph,
     Linear,
     MaxPool2d,
     Node,
-    Shape,
     Softmax,
     Table,
-    Tensor,
 )  # fmt: skip
-from .tables import pointwise_chain, tabulate
+from .region import RegionModule, collect, tabulate
+from .tensor import Shape, Tensor
 
 aten = torch.ops.aten
 
@@ -132,11 +133,27 @@ def _quantised(state: _Lowering, node: fx.Node) -> _Value:
     state.covered |= {source, operator}
     try:
         if operator.target not in _LOWERED:
-            return _table(state, source, tensor)
+            raise _Refused("no kernel")
         return _LOWERED[operator.target](state, operator, tensor, _clamp(rectifier, tensor))
     except (_Refused, ValueError) as refusal:
-        state.refused.append(Placement(operator.name, op_name(operator), str(refusal)))
-        return _Value(tensor)
+        return _in_float(state, operator, source, tensor, str(refusal))
+
+
+def _in_float(state: _Lowering, operator: fx.Node, end: fx.Node, y: Tensor, refusal: str) -> _Value:
+    """What no kernel takes: as a table, or compiled by TVM; refused where neither goes."""
+    try:
+        region = collect(state.program, end, state.values.keys())
+        sources = [_plain(state.values[source]) for source in region.sources]
+        state.covered |= set(region.nodes)
+        inputs = tuple(x.name for x in sources)
+        if region.is_table:
+            return _add_node(state, Table(end.name, inputs, y.name, tabulate(region, sources[0], y)), y)
+        module = RegionModule(region, sources, y)
+        code = generate(f"generated_{end.name}", module, sources, y)
+        return _add_node(state, Generated(end.name, inputs, y.name, module, code, y.shape), y)
+    except (_Refused, ValueError, ToolchainMissing) as failure:
+        state.refused.append(Placement(operator.name, op_name(operator), f"{refusal}; {failure}"))
+        return _Value(y)
 
 
 def _shape(node: fx.Node) -> Shape:
@@ -313,14 +330,6 @@ def _reshape(state: _Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> _Value
         height, width, channels = x.shape
         return _Value(x, flat=(channels, height, width)) if height * width > 1 and channels > 1 else _Value(x)
     raise _Refused("a reshape that reorders a map in memory")
-
-
-def _table(state: _Lowering, end: fx.Node, y: Tensor) -> _Value:
-    source, chain = pointwise_chain(state.program, end, state.values.keys())
-    state.covered |= set(chain)
-    x = _plain(state.values[source])
-    entries = tabulate(state.program, source, chain, x, y)
-    return _add_node(state, Table(end.name, (x.name,), y.name, entries), y)
 
 
 def _same_map(x: Tensor, y: Tensor) -> Tensor:

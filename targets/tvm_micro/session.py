@@ -42,7 +42,12 @@ class MicroSession(Session):
             firmware.close()
         medians = np.median(np.array(counts, np.float64), axis=0)
         return tuple(
-            Layer(layer.name, layer.kernel, "int8", emulate.cost(self._board, ticks))
+            Layer(
+                layer.name,
+                layer.kernel,
+                "fp32" if layer.op == "generated" else "int8",
+                emulate.cost(self._board, ticks),
+            )
             for layer, ticks in zip(firmware.network.layers, medians, strict=True)
         )
 

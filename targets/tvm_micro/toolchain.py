@@ -82,7 +82,7 @@ def link(
     flags = [*_compile_flags(core, include), *(f"-D{name}" for name in define)]
     if script is not None:
         flags += ["-nostartfiles", "-Wl,--gc-sections", f"-Wl,-T,{script}"]
-    command(compiler(core), *flags, *sources, "-o", elf)
+    command(compiler(core), *flags, *sources, "-lm", "-o", elf)
     return elf
 
 

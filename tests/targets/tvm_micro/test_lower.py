@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from edgeopt.targets.tvm_micro.integer_graph import (
     AvgPool2d,
     Conv2d,
     DepthwiseConv2d,
+    Generated,
     IntegerGraph,
     Linear,
     MaxPool2d,
@@ -22,6 +26,8 @@ from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.testing import to_program
 
 from .quantised import quantise
+
+requires_tvm = pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
 
 
 def lowered(module: nn.Module, *shape: int) -> tuple[Program, IntegerGraph]:
@@ -129,33 +135,56 @@ class Gate(nn.Module):
         return self.c(self.a(x) * torch.sigmoid(self.b(x)))
 
 
-REFUSED = {
+LEFT_TO_TVM = {
     "no kernel": nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(6), nn.Conv2d(4, 2, 1)),
-    "2 quantised values": Gate(),
-    "not the result of an integer operator": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()),
+    "product": Gate(),
     "dilation": nn.Conv2d(3, 4, 3, dilation=2),
-    "groups": nn.Conv2d(4, 4, 3, groups=2),
+    "groups": nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU()),
     "ceil_mode": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(4, ceil_mode=True)),
     "differ in size": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4)),
     "other dimension": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(dim=1)),
-    "only convolutions take padding": nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(2)),
 }
+REASONS = {"product": "no kernel"}
 
 
-@pytest.mark.parametrize("reason", REFUSED)
-def test_what_no_kernel_takes_is_refused_with_a_reason(reason: str) -> None:
-    module = REFUSED[reason]
-    channels = 4 if reason == "groups" else 3
-    samples = np.random.default_rng(0).normal(size=(4, channels, 8, 8)).astype(np.float32)
-    _, refused = lower_program(quantise(module, samples))
-    assert any(reason in placement.reason for placement in refused), refused
+@pytest.mark.parametrize("name", LEFT_TO_TVM)
+def test_without_tvm_what_no_kernel_takes_is_refused_with_a_reason(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tvm", None)
+    samples = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
+    _, refused = lower_program(quantise(LEFT_TO_TVM[name], samples))
+    assert len(refused) == 1
+    assert REASONS.get(name, name) in refused[0].reason
+    assert "TVM, which would compile it, is not installed" in refused[0].reason
 
 
-def test_all_refusals_are_listed_at_once() -> None:
+@requires_tvm
+@pytest.mark.parametrize("name", LEFT_TO_TVM)
+def test_tvm_compiles_what_no_kernel_takes(name: str) -> None:
+    program, graph = lowered(LEFT_TO_TVM[name], 3, 8, 8)
+    assert [type(node) for node in graph.nodes].count(Generated) == 1
+    assert largest_step(program, graph, 3, 8, 8) <= 1.001
+    code = next(node.code for node in graph.nodes if isinstance(node, Generated))
+    assert "TVM" not in code.functions and code.calls
+
+
+def test_all_refusals_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tvm", None)
     module = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.LayerNorm(4), nn.Conv2d(4, 4, 1, groups=2))
     _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
     assert {p.op for p in refused} >= {"aten.conv2d", "aten.layer_norm"}
     assert len([p for p in refused if p.op == "aten.conv2d"]) == 2
+
+
+def test_a_result_in_float_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU())
+    _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
+    assert any("not the result of an integer operator" in placement.reason for placement in refused)
+
+
+def test_padding_in_front_of_a_pool_is_refused() -> None:
+    module = nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(2))
+    _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
+    assert any("only convolutions take padding" in placement.reason for placement in refused)
 
 
 def test_a_float_program_is_refused() -> None:

@@ -23,6 +23,7 @@ from tests.models import mlperf_tiny
 from tests.models.mlperf_tiny import requires_shared
 
 from .quantised import mlperf, quantise
+from .test_lower import requires_tvm
 
 HAS_QEMU = bool(shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
 requires_qemu = pytest.mark.skipif(not HAS_QEMU, reason="the cross compiler or QEMU is not installed")
@@ -93,6 +94,42 @@ def test_library_equals_the_integer_reference(device: str, optimize: str, tmp_pa
         pytest.skip("the cross compiler or QEMU is not installed")
     x = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
     assert_equals_the_reference(small(), device, optimize, x, tmp_path)
+
+
+class Mixed(nn.Module):
+    """Kernels, and between them what only TVM compiles: norms, a dilated convolution, a gate, an enlargement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.norm = nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)
+        self.dilated, self.head = nn.Conv2d(4, 8, 3, dilation=2), nn.Conv2d(8, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.dilated(torch.relu(self.norm(self.stem(image)))))
+        gated = x * torch.sigmoid(x.mean(1, keepdim=True))
+        return self.head(nn.functional.interpolate(gated, scale_factor=2.0))
+
+
+@requires_tvm
+@pytest.mark.parametrize("device", ["host-c", "cortex-m4", "cortex-m55"])
+def test_generated_code_runs_beside_kernels(device: str, tmp_path: Path) -> None:
+    if device != "host-c" and not HAS_QEMU:
+        pytest.skip("the cross compiler or QEMU is not installed")
+    samples = np.random.default_rng(0).normal(size=(8, 3, 9, 8)).astype(np.float32)
+    program = quantise(Mixed(), samples)
+    target = resolve(f"tvm_micro:{device}")
+    artifact = target.compile(program, tmp_path, MicroOptions())
+    assert {"aten.group_norm", "aten.conv2d"} <= {op for f in artifact.fallbacks for op in f.op.split(", ")}
+    assert "TVM" not in (tmp_path / LIBRARY / "network.c").read_text()
+    session = target.open(tmp_path, MicroOptions())
+    for x in samples[:3]:
+        expected = program.run({"image": x[None]})[program.output_names[0]]
+        got = session.run({"image": x[None]})[program.output_names[0]]
+        step = session._firmware.network.outputs[0].scale  # type: ignore[attr-defined]
+        assert np.abs(got - expected).max() <= 1.001 * step
+    assert {layer.precision for layer in session.layers({"image": samples[:1]}, 1)} == {"int8", "fp32"}
+    session.close()
 
 
 @requires_shared

@@ -1,0 +1,121 @@
+"""What stays in float between integers: the operators between dequantized values and one quantize node.
+
+Where it is a function of single values it becomes a table of 256 bytes (GELU, sigmoid, hard swish,
+``x * tanh(softplus(x))``: whatever the formula); everything else goes to TVM as a module with int8 at both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from torch.fx.node import map_arg
+
+from edgeopt.passes.insert_qdq import DEQUANTIZE
+from edgeopt.program import Program
+
+from .tensor import Tensor
+
+_UNTAGGED = frozenset({torch.ops.aten.hardswish.default})
+"""Pointwise operators that torch does not tag as such."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """``nodes`` in order, the last one the result; ``sources``: quantised values read; ``constants``: the others."""
+
+    sources: tuple[fx.Node, ...]
+    nodes: tuple[fx.Node, ...]
+    constants: Mapping[fx.Node, torch.Tensor]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the result is a function of single values of one tensor."""
+        pointwise = all(n.target in _UNTAGGED or torch.Tag.pointwise in n.target.tags for n in self.nodes)
+        return pointwise and len(self.sources) == 1 and all(c.numel() == 1 for c in self.constants.values())
+
+
+def collect(program: Program, end: fx.Node, quantised: Collection[fx.Node]) -> Region:
+    """Return the region that ends with ``end``; ``quantised``: the values that are there as integers.
+
+    Raises ValueError, with the reason, where it reads something else.
+    """
+    found: set[fx.Node] = set()
+    sources: dict[fx.Node, None] = {}
+    constants: dict[fx.Node, torch.Tensor] = {}
+    pending = [end]
+    while pending:
+        node = pending.pop()
+        if node in quantised:
+            sources[node] = None
+        elif (constant := _constant(program, node)) is not None:
+            constants[node] = constant
+        elif node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+            raise ValueError(f"it reads {node.name}, which is not quantised")
+        elif node not in found:
+            found.add(node)
+            pending += reversed(node.all_input_nodes)
+    order = {node: i for i, node in enumerate(program.graph.nodes)}
+    return Region(tuple(sources), tuple(sorted(found, key=order.__getitem__)), constants)
+
+
+def _constant(program: Program, node: fx.Node) -> torch.Tensor | None:
+    """The value of a constant, dequantized where it was stored as integers."""
+    if node.target is DEQUANTIZE and all(program.constant(used) is not None for used in node.all_input_nodes):
+        return DEQUANTIZE(*map_arg(node.args, program.constant))
+    return program.constant(node)
+
+
+def tabulate(region: Region, x: Tensor, y: Tensor) -> np.ndarray:
+    """Return a table region's 256 results, int8, for the values of ``x`` from -128 on, in the map of ``y``."""
+    values: dict[fx.Node, Any] = {node: constant.reshape(()) for node, constant in region.constants.items()}
+    values[region.sources[0]] = (torch.arange(-128, 128) - x.zero_point) * torch.tensor(x.scale)
+    for node in region.nodes:
+        values[node] = _call(node, values)
+    q = torch.round(values[region.nodes[-1]] / torch.tensor(y.scale)) + y.zero_point
+    return q.expand(256).clamp(-128, 127).to(torch.int8).numpy()
+
+
+class RegionModule(torch.nn.Module):
+    """A region from int8 (1, H, W, C) to int8 (1, H, W, C), for numpy through ``run`` and for TVM through export."""
+
+    def __init__(self, region: Region, sources: list[Tensor], target: Tensor) -> None:
+        super().__init__()
+        self.region, self.shapes = region, [tuple(node.meta["val"].shape) for node in region.sources]
+        self.zeros = [tensor.zero_point for tensor in (*sources, target)]
+        # Tensors of one value: TVM prints floats with seven digits, but tensors exactly.
+        for i, tensor in enumerate((*sources, target)):
+            self.register_buffer(f"scale_{i}", torch.tensor([tensor.scale]))
+        for i, constant in enumerate(region.constants.values()):
+            self.register_buffer(f"constant_{i}", constant)
+
+    def forward(self, *operands: torch.Tensor) -> torch.Tensor:
+        """Dequantise, compute, quantise."""
+        values: dict[fx.Node, Any] = {
+            node: getattr(self, f"constant_{i}") for i, node in enumerate(self.region.constants)
+        }
+        for i, (node, x) in enumerate(zip(self.region.sources, operands, strict=True)):
+            shape = self.shapes[i]
+            x = x.permute(0, 3, 1, 2) if len(shape) == 4 else x.reshape(shape)
+            values[node] = (x.float() - self.zeros[i]) * getattr(self, f"scale_{i}")
+        for node in self.region.nodes:
+            values[node] = _call(node, values)
+        y = values[self.region.nodes[-1]]
+        scale = getattr(self, f"scale_{len(operands)}")
+        q = torch.clamp(torch.round(y / scale) + self.zeros[-1], -128, 127).to(torch.int8)
+        return q.permute(0, 2, 3, 1) if q.dim() == 4 else q
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """The result, flat, for operands (H, W, C)."""
+        with torch.no_grad():
+            return self(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in operands)).numpy().reshape(-1)
+
+
+def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+    args: Any = map_arg(node.args, values.__getitem__)
+    kwargs: Any = map_arg(node.kwargs, values.__getitem__)
+    return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -1,0 +1,24 @@
+"""The tensor of an integer graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An int8 tensor: ``real = (value - zero_point) * scale``."""
+
+    name: str
+    shape: Shape
+    scale: float
+    zero_point: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(np.prod(self.shape))
