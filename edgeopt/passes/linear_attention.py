@@ -81,7 +81,9 @@ class LinearAttention:
             return PassResult(swapped, False, tuple(notes))
         # What is tuned is evaluated in the tuned program, whose dead nodes must not be met.
         swapped.clean()
-        self.tuned = distil(program, swapped, swaps, self.samples, self.options, self.whole, self.on_progress)
+        self.tuned = distil(
+            program, swapped, swaps, self.samples, self.options, whole=self.whole, on_progress=self.on_progress
+        )
         return PassResult(self.tuned.program, True, tuple(notes))
 
     def _refuses(self, attention: Attention) -> str | None:

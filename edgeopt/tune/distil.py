@@ -68,40 +68,50 @@ def distil(
     swaps: Sequence[Swap],
     samples: Iterable[Sample],
     options: TuneOptions | None = None,
+    blocks: bool = True,
     whole: bool = False,
     on_progress: OnProgress = lambda stage, steps, error, left: None,
 ) -> Tuned:
-    """Tune the swaps' parameters on unlabelled samples; ``whole`` adds stage 2, old weights included.
+    """Tune the swaps' parameters on unlabelled samples: stage 1 with ``blocks``, stage 2 with ``whole``.
 
     Raises UserError where fewer than two samples are given.
     """
     options = options or TuneOptions()
     training, held_out = _split([{k: torch.from_numpy(v) for k, v in sample.items()} for sample in samples])
-    blocks = _Blocks(original, swapped, swaps)
-    parameters = {name: swapped.constants[name] for swap in swaps for name in swap.parameters}
-    seen = [blocks.values(sample) for sample in held_out]
-    before, outputs_before = blocks.errors(parameters, seen), _output_error(original, swapped, held_out)
-    loop = Loop("blocks", parameters, {})
-    stages = [
-        loop.run(
-            training,
-            lambda p, sample: blocks.loss(p, blocks.values(sample)),
-            lambda p: _mean(blocks.errors(p, seen).values()),
-            options,
-            on_progress,
-        )
-    ]
-    tuned = _with(swapped, stages[0].parameters)
+    own = {name for swap in swaps for name in swap.parameters}
+    found = _Blocks(original, swapped, swaps)
+    seen = [found.values(sample) for sample in held_out]
+    tuned, stages = swapped, []
+    if blocks:
+        stages.append(_tune_blocks(found, own, training, seen, options, on_progress))
+        tuned = _with(tuned, stages[-1].parameters)
     if whole:
-        stages.append(_tune_whole(original, tuned, set(parameters), training, held_out, options, on_progress))
-        tuned = _with(tuned, stages[1].parameters)
+        stages.append(_tune_whole(original, tuned, own, training, held_out, options, on_progress))
+        tuned = _with(tuned, stages[-1].parameters)
     return Tuned(
         tuned,
-        before,
+        found.errors({}, seen),
         _Blocks(original, tuned, swaps).errors({}, seen),
-        outputs_before,
+        _output_error(original, swapped, held_out),
         _output_error(original, tuned, held_out),
         tuple(stages),
+    )
+
+
+def _tune_blocks(
+    blocks: _Blocks,
+    names: set[str],
+    training: Sequence[Values],
+    seen: Sequence[Values],
+    options: TuneOptions,
+    on_progress: OnProgress,
+) -> Outcome:
+    return Loop("blocks", {name: blocks.swapped.constants[name] for name in sorted(names)}, {}).run(
+        training,
+        lambda parameters, sample: blocks.loss(parameters, blocks.values(sample)),
+        lambda parameters: _mean(blocks.errors(parameters, seen).values()),
+        options,
+        on_progress,
     )
 
 
@@ -152,7 +162,7 @@ def _tune_whole(
     options: TuneOptions,
     on_progress: OnProgress,
 ) -> Outcome:
-    parameters = {name: swapped.constants[name] for name in (*new, *_weights(swapped))}
+    parameters = {name: swapped.constants[name] for name in sorted(new | _weights(swapped))}
     slower = {name: _OLD_WEIGHTS for name in parameters if name not in new}
 
     def loss(tuned: Parameters, sample: Values) -> torch.Tensor:

@@ -1,0 +1,136 @@
+"""Replace LayerNorm and RMSNorm by a scale and shift per channel, which fold away into the layers after them.
+
+Before => after:
+
+    gamma * (x - mean(x)) / sqrt(var(x) + eps) + beta  =>  a * x + s,    a, s one number a channel
+
+That is what RepBN, PRepBN and Unified Normalization are in evaluation form; what they divide by is fixed, so that
+fold-affine takes a and s into the next linears, and no norm is left. They start at the least-squares fit of the
+norm's output on the samples,
+
+    a_c = cov(x_c, y_c) / var(x_c),    s_c = mean(y_c) - a_c * mean(x_c),
+
+which no distillation of the norm alone can better; so the whole model is tuned to the original's outputs.
+
+Trained, not exact: its error is measured. Not when: the norm is over a value whose channels never vary.
+The progressive blend of norm and replacement over a long training is not offered.
+
+Source: Guo et al., SLAB: Efficient Transformers with Simplified Linear Attention and Progressive Re-parameterized
+Batch Normalization, ICML 2024; Yang et al., Unified Normalization, ACM MM 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import fx
+
+from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.program import Program, origin
+from edgeopt.rewrite import replace
+from edgeopt.structures.norms import Norm, find_norms
+from edgeopt.tune.distil import Sample, Swap, Tuned, distil
+from edgeopt.tune.loop import OnProgress, TuneOptions
+
+aten = torch.ops.aten
+
+
+class ReplaceLayernorm:
+    """Swap every norm and tune the model on ``samples``; without ``whole`` it is left at the least-squares fit.
+
+    ``tuned`` holds the errors before and after tuning once the pass has run.
+    """
+
+    name = "replace-layernorm"
+    kind: Kind = "trained"
+
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        options: TuneOptions | None = None,
+        whole: bool = True,
+        on_progress: OnProgress = lambda stage, steps, error, left: None,
+    ) -> None:
+        self.samples, self.options, self.whole, self.on_progress = list(samples), options, whole, on_progress
+        self.tuned: Tuned | None = None
+
+    def __call__(self, program: Program) -> PassResult:
+        """Swap and tune a copy of ``program``."""
+        swapped = program.clone()
+        norms = find_norms(swapped)
+        fits = _fit(program, norms, self.samples)
+        swaps, notes = [], []
+        for norm in norms:
+            scale, shift = fits[norm.root.name]
+            reason = None if scale.isfinite().all() else "a channel of its input never varies on the samples"
+            notes.append(Note(self.name, norm.root.name, reason))
+            if reason is None:
+                swaps.append(_swap(swapped, norm, scale, shift))
+        if not swaps:
+            return PassResult(swapped, False, tuple(notes))
+        swapped.clean()
+        self.tuned = distil(
+            program,
+            swapped,
+            swaps,
+            self.samples,
+            self.options,
+            blocks=False,
+            whole=self.whole,
+            on_progress=self.on_progress,
+        )
+        return PassResult(self.tuned.program, True, tuple(notes))
+
+
+class _Moments:
+    """Running sums of a norm's input and output per channel, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.x: Any = 0.0
+        self.y: Any = 0.0
+        self.xx: Any = 0.0
+        self.xy: Any = 0.0
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        x, y = (t.double().reshape(-1, t.shape[-1]) for t in (x, y))
+        self.count += len(x)
+        self.x, self.y = self.x + x.sum(0), self.y + y.sum(0)
+        self.xx, self.xy = self.xx + (x * x).sum(0), self.xy + (x * y).sum(0)
+
+    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return scale and shift; infinite or NaN where a channel does not vary."""
+        x, y = self.x / self.count, self.y / self.count
+        scale = (self.xy / self.count - x * y) / (self.xx / self.count - x * x)
+        return scale, y - scale * x
+
+
+def _fit(program: Program, norms: tuple[Norm, ...], samples: list[Sample]) -> dict[str, tuple[torch.Tensor, ...]]:
+    """Return the least-squares fit of every norm, by the name of its root; one pass of the original a sample."""
+    moments = {norm.root.name: _Moments() for norm in norms}
+    wanted = {name for norm in norms for name in (norm.input.name, norm.root.name)}
+    for sample in samples:
+        values = {name: torch.from_numpy(array) for name, array in sample.items() if name in wanted}
+
+        def keep(node: fx.Node, value: Any, values: dict[str, torch.Tensor] = values) -> None:
+            if node.name in wanted:
+                values[node.name] = value
+
+        program.run(sample, keep)
+        for norm in norms:
+            moments[norm.root.name].add(values[norm.input.name], values[norm.root.name])
+    return {name: found.fit() for name, found in moments.items()}
+
+
+def _swap(program: Program, norm: Norm, scale: torch.Tensor, shift: torch.Tensor) -> Swap:
+    dtype, name = norm.root.meta["val"].dtype, norm.root.name
+    a = program.add_constant(f"{name}_scale", scale.to(dtype))
+    s = program.add_constant(f"{name}_shift", shift.to(dtype))
+    scaled = program.insert(norm.root, aten.mul.Tensor, norm.input, a)
+    new = program.insert(norm.root, aten.add.Tensor, scaled, s)
+    new.meta["origin"] = origin(norm.root)
+    swap = Swap(name, new.name, (norm.input.name,), (a.name, s.name))
+    replace(norm.root, new)
+    return swap

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.passes.fold_affine import FoldAffine
+from edgeopt.passes.replace_layernorm import ReplaceLayernorm
+from edgeopt.pipeline import Pipeline
+from edgeopt.program import Program
+from edgeopt.testing import assert_pass, to_program
+from edgeopt.tune.loop import TuneOptions
+from tests.passes.builders import ops, randomised, reasons
+
+C = 8
+
+
+class Branch(nn.Module):
+    def __init__(self, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = norm(C), nn.Linear(C, 16), nn.Linear(16, C)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(self.up(self.norm(x)).relu())
+
+
+class Model(nn.Module):
+    """A stem, two branches, and a norm before the pooled head."""
+
+    def __init__(self, norm: type[nn.Module] = nn.LayerNorm) -> None:
+        super().__init__()
+        self.stem, self.branches = nn.Linear(6, C), nn.Sequential(Branch(norm), Branch(norm))
+        self.norm, self.head = norm(C), nn.Linear(C, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.branches(self.stem(x))).mean(1))
+
+
+def program_of(norm: type[nn.Module] = nn.LayerNorm) -> Program:
+    torch.manual_seed(0)
+    return to_program(randomised(Model(norm)), (torch.randn(4, 5, 6),))
+
+
+def samples(program: Program, count: int = 12) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(0)
+    (spec,) = program.inputs
+    return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_no_norm_is_left_after_folding(norm: type[nn.Module]) -> None:
+    program = program_of(norm)
+    swapped = Pipeline([ReplaceLayernorm(samples(program), whole=False)])(program).program
+    result = assert_pass(FoldAffine(), swapped, {k: torch.from_numpy(v) for k, v in samples(program)[0].items()})
+    assert ops(result) == ["linear", *["linear", "relu", "linear", "add.Tensor"] * 2, "mean.dim", "linear"]
+
+
+def test_starts_at_the_least_squares_fit() -> None:
+    program = program_of()
+    data = samples(program)
+    result = Pipeline([ReplaceLayernorm(data, whole=False)])(program).program
+    values: dict[str, list[torch.Tensor]] = {"linear": [], "layer_norm": []}
+    for sample in data:
+        program.run(sample, lambda n, v: values[n.name].append(v.reshape(-1, C)) if n.name in values else None)
+    x, y = (torch.cat(values[name]).double() for name in ("linear", "layer_norm"))
+    for channel in range(C):
+        columns = torch.stack([x[:, channel], torch.ones(len(x)).double()], 1)
+        a, s = torch.linalg.lstsq(columns, y[:, channel]).solution
+        assert float(result.constants["layer_norm_scale"][channel]) == pytest.approx(float(a), rel=1e-4)
+        assert float(result.constants["layer_norm_shift"][channel]) == pytest.approx(float(s), rel=1e-4, abs=1e-5)
+
+
+def test_tuning_the_model_lowers_its_error() -> None:
+    program = program_of()
+    swap = ReplaceLayernorm(samples(program, 64), TuneOptions(steps=200, rate=5e-2))
+    result = Pipeline([swap])(program)
+    assert swap.tuned.outputs_after < 0.9 * swap.tuned.outputs_before
+    assert len(result.notes) == 3 and "layer_norm" not in ops(result)
+    again = Pipeline([swap])(result.program)
+    assert not again.changed
+
+
+def test_a_channel_that_never_varies_is_refused() -> None:
+    module = nn.Sequential(nn.Linear(6, C), nn.LayerNorm(C))
+    nn.init.zeros_(module[0].weight)
+    program = to_program(module, (torch.randn(2, 6),))
+    result = Pipeline([ReplaceLayernorm(samples(program), whole=False)])(program)
+    assert not result.changed and reasons(result) == ["a channel of its input never varies on the samples"]
