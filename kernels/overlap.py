@@ -93,6 +93,8 @@ def overread(op: str, isa: str, patch: int, row: int) -> int:
         return 3 if row % 4 else 0
     if op == "linear" and isa in ("dsp", "dsp16"):
         return -patch % (8 if isa == "dsp16" else 4)
+    if op == "avg_pool2d" and isa == "dsp":
+        return 3
     if isa == "mve" and op in ("conv2d", "linear", "depthwise_conv2d"):
         return max(-row % 16, -patch % 16)
     return 0

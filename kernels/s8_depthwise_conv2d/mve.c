@@ -15,11 +15,11 @@
 
 enum { GROUP = 16, RECORD = 6 /* words */, TWO_ROWS = 0xFFFF, ONE_ROW = 0x00FF, ONE_COLUMN = 0x0F0F };
 
-/* What the channels of a group share: steps > 0 times, four outputs go to y + offsets, as far as mask says, and y
- * moves on by stride. The inner loops read it in this order. */
+/* What the channels of a group share. Four outputs a step go to y + offsets, as far as mask says, and y moves on by
+ * stride; after the steps, one more where last is not 0, with last as its mask. The inner loops read it in this order. */
 typedef struct {
     int32_t offsets[4];
-    int32_t out_zero, stride, mask, steps;
+    int32_t out_zero, stride, mask, steps, last;
 } eo_run;
 
 /* clang-format off */
@@ -32,10 +32,9 @@ typedef struct {
     "vqmovnb.s32 q0, q0                     \n" \
     "vqmovnb.s16 q0, q0                     \n" \
     "vpst                                   \n" \
-    "vstrbt.32 q0, [%[y], q7]               \n" \
-    "add %[y], r9                           \n" \
-    "le lr, 1b                              \n"
-#define ENTER                                   \
+    "vstrbt.32 q0, [%[y], q7]               \n"
+/* Bias in q5, multiplier in q6, then the steps and the last one. */
+#define ALL_STEPS(step)                         \
     "ldrd r0, r2, [%[w]]                    \n" \
     "vdup.32 q5, r0                         \n" \
     "vdup.32 q6, r2                         \n" \
@@ -43,15 +42,31 @@ typedef struct {
     "ldrd r8, r9, [%[run], #16]             \n" \
     "ldrd r0, r2, [%[run], #24]             \n" \
     "vmsr p0, r0                            \n" \
-    "dls lr, r2                             \n" \
-    "1:                                     \n"
+    "wls lr, r2, 2f                         \n" \
+    "1:                                     \n" \
+    step REQUANT_STORE                          \
+    "add %[y], r9                           \n" \
+    "le lr, 1b                              \n" \
+    "2:                                     \n" \
+    "ldr r0, [%[run], #32]                  \n" \
+    "cmp r0, #0                             \n" \
+    "beq 3f                                 \n" \
+    "vmsr p0, r0                            \n" \
+    step REQUANT_STORE                          \
+    "3:                                     \n"
 #define OPERANDS                                \
     : [x] "+l"(x), [y] "+l"(y)                  \
     : [w] "l"(record), [run] "l"(run)           \
-    : "r0", "r2", "r4", "r6", "r8", "r9", "lr", "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory"
+    : "r0", "r2", "r4", "r6", "r8", "r9", "lr", "cc", "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory"
 
-/* Two columns by two rows a step. Returns the column after the last. */
-static inline const int8_t *stride_1(const int8_t *x, const int32_t *record, int8_t *y, const eo_run *run) {
+/* Two columns by two rows a step. */
+#define FOUR_OUTPUTS                            \
+    "vldrb.8 q0, [%[x]], #8                 \n" \
+    "vmladav.s8 r0, q0, q1                  \n" \
+    "vmladav.s8 r2, q0, q2                  \n" \
+    "vmladav.s8 r4, q0, q3                  \n" \
+    "vmladav.s8 r6, q0, q4                  \n"
+static void stride_1(const int8_t *x, const int32_t *record, int8_t *y, const eo_run *run) {
     __asm volatile(
         "vldrw.32 q1, [%[w], #8]                \n"
         "mov r0, #0                             \n"
@@ -61,33 +76,25 @@ static inline const int8_t *stride_1(const int8_t *x, const int32_t *record, int
         "vshlc q3, r0, #8                       \n"
         "vmov q4, q2                            \n"
         "vshlc q4, r0, #8                       \n"
-        ENTER
-        "vldrb.8 q0, [%[x]], #8                 \n"
-        "vmladav.s8 r0, q0, q1                  \n"
-        "vmladav.s8 r2, q0, q2                  \n"
-        "vmladav.s8 r4, q0, q3                  \n"
-        "vmladav.s8 r6, q0, q4                  \n"
-        REQUANT_STORE
+        ALL_STEPS(FOUR_OUTPUTS)
         OPERANDS);
-    return x;
 }
 
 /* Four columns a step. */
-static inline const int8_t *stride_2(const int8_t *x, const int32_t *record, int8_t *y, const eo_run *run) {
+#define FOUR_COLUMNS                            \
+    "vldrb.8 q0, [%[x]], #8                 \n" \
+    "vldrb.8 q2, [%[x]], #8                 \n" \
+    "vldrb.8 q3, [%[x]], #8                 \n" \
+    "vldrb.8 q4, [%[x]], #8                 \n" \
+    "vmladav.s8 r0, q0, q1                  \n" \
+    "vmladav.s8 r2, q2, q1                  \n" \
+    "vmladav.s8 r4, q3, q1                  \n" \
+    "vmladav.s8 r6, q4, q1                  \n"
+static void stride_2(const int8_t *x, const int32_t *record, int8_t *y, const eo_run *run) {
     __asm volatile(
         "vldrw.32 q1, [%[w], #8]                \n"
-        ENTER
-        "vldrb.8 q0, [%[x]], #8                 \n"
-        "vldrb.8 q2, [%[x]], #8                 \n"
-        "vldrb.8 q3, [%[x]], #8                 \n"
-        "vldrb.8 q4, [%[x]], #8                 \n"
-        "vmladav.s8 r0, q0, q1                  \n"
-        "vmladav.s8 r2, q2, q1                  \n"
-        "vmladav.s8 r4, q3, q1                  \n"
-        "vmladav.s8 r6, q4, q1                  \n"
-        REQUANT_STORE
+        ALL_STEPS(FOUR_COLUMNS)
         OPERANDS);
-    return x;
 }
 /* clang-format on */
 
@@ -161,20 +168,11 @@ static void run_channels(const eo_window *g, const int8_t *strips, int plane, co
                          int count, int both_rows) {
     const int c = g->out_c, row = g->out_w * c, s = g->stride_w, wide = s == 1 ? 2 : 4, left = g->out_w % wide;
     const int32_t rows = s == 2 || both_rows ? TWO_ROWS : ONE_ROW;
-    const eo_run full = {
-        {0, c, s == 1 ? row : 2 * c, s == 1 ? row + c : 3 * c}, g->out_zero, wide * c, rows, g->out_w / wide};
-    eo_run rest = full;
-    rest.mask = s == 1 ? rows & ONE_COLUMN : (1 << 4 * left) - 1;
-    rest.steps = 1;
-    for (int i = 0; i < count; i++, strips += plane, record += RECORD, y++) {
-        const int8_t *x = strips;
-        if (full.steps)
-            x = s == 1 ? stride_1(x, record, y, &full) : stride_2(x, record, y, &full);
-        if (left && s == 1)
-            stride_1(x, record, y + full.steps * full.stride, &rest);
-        else if (left)
-            stride_2(x, record, y + full.steps * full.stride, &rest);
-    }
+    const int32_t last = s == 1 ? rows & ONE_COLUMN : (1 << 4 * left) - 1;
+    const eo_run run = {{0, c, s == 1 ? row : 2 * c, s == 1 ? row + c : 3 * c},
+                        g->out_zero, wide * c, rows, g->out_w / wide, left ? last : 0};
+    for (int i = 0; i < count; i++, strips += plane, record += RECORD, y++)
+        (s == 1 ? stride_1 : stride_2)(strips, record, y, &run);
 }
 
 void eo_s8_depthwise_conv2d__mve(const eo_window *g, const int8_t *x, const void *packed, int8_t *y, void *scratch) {

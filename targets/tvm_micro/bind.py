@@ -143,7 +143,8 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             return Step(node, kernel, packed, overread=overlap.overread("linear", isa, n, n))
         case AvgPool2d():
             count = node.window.kernel[0] * node.window.kernel[1]
-            return Step(node, kernel, np.array([-node.in_zero * count, node.multiplier], np.int32))
+            packed = np.array([-node.in_zero * count, node.multiplier], np.int32)
+            return Step(node, kernel, packed, overread=overlap.overread("avg_pool2d", isa, x[2], x[2]))
         case Softmax():
             return Step(node, kernel, node.table.view(np.int32), sharings=_shares(source, target, 0, exact=True))
         case Table():
