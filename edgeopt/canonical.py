@@ -11,6 +11,7 @@ arithmetic is the same. Asserts on metadata go: tracing has proven them, and ``r
 | ``convolution``                                    | ``conv1d/2d/3d``, transposed   |
 | ``conv2d.padding`` (``valid``, ``same``)           | ``conv2d`` with numbers        |
 | ``addmm``, ``mm``, ``matmul``, ``bmm`` of a weight | ``aten.linear``                |
+| ``einsum`` that is a product of two matrices       | ``permute``, ``aten.matmul``   |
 | ``view``, ``_unsafe_view``                         | ``aten.reshape``               |
 | ``t``, ``transpose``                               | ``aten.permute``               |
 | ``mul.Scalar`` and the like                        | ``mul.Tensor``                 |
@@ -27,7 +28,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program, without_defaults
+from edgeopt.program import Program, same_size, without_defaults
 
 aten = torch.ops.aten
 
@@ -172,6 +173,52 @@ def _linear(program: Program, node: fx.Node, x: Any, matrix: Any, bias: Any = No
     _replace(program, node, aten.linear.default, (x, weight) if bias is None else (x, weight, bias))
 
 
+def _einsum(program: Program, node: fx.Node) -> None:
+    """Write ``bihd,bjhd->bhij`` and the like as a matrix product of the operands, turned where need be."""
+    equation, operands = node.args[:2]
+    plan = _matrix_product(equation.replace(" ", "")) if len(operands) == 2 else None  # type: ignore[union-attr, arg-type]
+    # einsum, unlike matmul, repeats an axis of size 1 that is summed over.
+    if plan is None or not same_size(_dim(operands[0], plan[0][-1]), _dim(operands[1], plan[1][-2])):  # type: ignore[index]
+        return
+    turned = [_permuted(program, node, x, order) for x, order in zip(operands, plan[:2], strict=True)]  # type: ignore[arg-type]
+    product = program.insert(node, aten.matmul.default, *turned)
+    new = _permuted(program, node, product, plan[2])
+    new.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
+    program.graph.erase_node(node)
+    _matmul(program, product)
+
+
+def _matrix_product(equation: str) -> tuple[list[int], list[int], list[int]] | None:
+    """Return the orders of axes of left, right and result under which an equation is a matrix product."""
+    inputs, arrow, out = equation.partition("->")
+    left, comma, right = inputs.partition(",")
+    if not (arrow and comma) or "." in equation or any(len(set(term)) < len(term) for term in (left, right, out)):
+        return None
+    batch = [axis for axis in out if axis in left and axis in right]
+    inner = [axis for axis in left if axis in right and axis not in out]
+    rows, columns = ([axis for axis in term if axis not in [*batch, *inner]] for term in (left, right))
+    # Without a batch the right operand is one matrix, which any number of rows may be multiplied by.
+    if len(inner) != 1 or len(columns) != 1 or not rows or (batch and len(rows) != 1):
+        return None
+    made = [*batch, *rows, *columns]
+    if sorted(made) != sorted(out):
+        return None
+    return (
+        [left.index(axis) for axis in [*batch, *rows, *inner]],
+        [right.index(axis) for axis in [*batch, *inner, *columns]],
+        [made.index(axis) for axis in out],
+    )
+
+
+def _dim(x: Any, axis: int) -> Any:
+    return x.meta["val"].shape[axis]
+
+
+def _permuted(program: Program, before: fx.Node, x: fx.Node, order: list[int]) -> fx.Node:
+    return x if order == sorted(order) else program.insert(before, aten.permute.default, x, order)
+
+
 def _unrepeated(matrix: fx.Node) -> fx.Node:
     """Return the matrix that was expanded over leading dimensions to ``matrix``."""
     shape = matrix.meta["val"].shape[-2:]
@@ -208,6 +255,7 @@ _REWRITES: dict[Callable, Callable[[Program, fx.Node], None]] = {
     aten.mm.default: _matmul,
     aten.bmm.default: _matmul,
     aten.matmul.default: _matmul,
+    aten.einsum.default: _einsum,
     aten.view.default: _reshape,
     aten._unsafe_view.default: _reshape,
     aten.t.default: _transpose,

@@ -12,7 +12,7 @@ from edgeopt.errors import UserError
 from edgeopt.exported import from_exported
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
+from edgeopt.program import Program, op_name
 from edgeopt.testing import to_program
 from tests.passes.builders import Branches, Call, ops, randomised
 
@@ -138,3 +138,36 @@ def test_training_mode_is_refused() -> None:
 def test_defaults_are_left_out() -> None:
     program = to_program(nn.Conv2d(4, 6, 3, 1, 0), (IMAGE,))
     assert "aten.conv2d(%input_1, %weight, %bias)" in program.text()
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "expected"),
+    [
+        ("bhid,bhjd->bhij", [(2, 3, 4, 5), (2, 3, 6, 5)], ["permute", "matmul"]),
+        ("bthd,bshd->bhts", [(2, 4, 3, 5), (2, 6, 3, 5)], ["permute", "permute", "matmul"]),
+        ("b h t s, b s h d -> b t h d", [(2, 3, 4, 5), (2, 5, 3, 6)], ["permute", "matmul", "permute"]),
+        ("bnc,co->bno", [(2, 3, 4), (4, 5)], ["matmul"]),
+        ("ij,jk->ki", [(3, 4), (4, 5)], ["matmul", "permute"]),
+        ("bic,bjc->b", [(2, 3, 4), (2, 3, 4)], ["einsum"]),
+        ("ij,jk->ik", [(3, 1), (4, 5)], ["einsum"]),
+        ("ii,ij->j", [(3, 3), (3, 4)], ["einsum"]),
+        ("...ij,...jk->...ik", [(2, 3, 4), (2, 4, 5)], ["einsum"]),
+        ("bi,bi->bi", [(2, 3), (2, 3)], ["einsum"]),
+        ("bmi,bni->bmn", [(2, 3, 4), (2, 5, 4)], ["permute", "matmul"]),
+        ("bij,bklj->bikl", [(2, 3, 4), (2, 5, 6, 4)], ["einsum"]),
+    ],
+)
+def test_einsum_that_is_a_matrix_product(equation: str, shapes: list[tuple[int, ...]], expected: list[str]) -> None:
+    operands = [torch.randn(shape) for shape in shapes]
+    program = to_program(Call(lambda m, *x: torch.einsum(equation, *x)), operands)
+    assert [op_name(node).removeprefix("aten.") for node in program.calls] == expected
+    sample = {spec.name: x.numpy() for spec, x in zip(program.inputs, operands, strict=True)}
+    (result,) = program.run(sample).values()
+    torch.testing.assert_close(torch.from_numpy(result), torch.einsum(equation, *operands), rtol=1e-6, atol=1e-6)
+
+
+def test_einsum_with_a_weight_is_a_linear() -> None:
+    program = to_program(
+        Call(lambda m, x: torch.einsum("bnc,oc->bno", x, m.weight), weight=torch.randn(5, 8)), (TOKENS,)
+    )
+    assert "linear" in exact(program) and "einsum" not in exact(program)

@@ -49,6 +49,17 @@ def scaled_query(q, k, v):
     return ((q * D**-0.5) @ k.mT).softmax(-1) @ v
 
 
+def einsum(q, k, v):
+    weights = (torch.einsum("bhid,bhjd->bhij", q, k) * D**-0.5).softmax(-1)
+    return torch.einsum("bhij,bhjd->bhid", weights, v)
+
+
+def einsum_of_tokens_first(q, k, v):
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    weights = (torch.einsum("bthd,bshd->bhts", q, k) / D**0.5).softmax(-1)
+    return torch.einsum("bhts,bshd->bthd", weights, v).transpose(1, 2)
+
+
 def batched(q, k, v):
     q, k, v = (t.flatten(0, 1) for t in (q, k, v))
     return torch.bmm(torch.softmax(torch.bmm(q * D**-0.5, k.transpose(1, 2)), -1), v).unflatten(0, (B, H))
@@ -58,7 +69,7 @@ def fused(q, k, v):
     return scaled_dot_product_attention(q, k, v)
 
 
-@pytest.mark.parametrize("attend", [plain, scaled_query, batched, fused])
+@pytest.mark.parametrize("attend", [plain, scaled_query, einsum, einsum_of_tokens_first, batched, fused])
 def test_ways_to_write_it(attend: Attend) -> None:
     a = found(Heads(attend))
     assert (a.tokens, a.keys, a.head_size, str(a.mask), a.windows) == (N, N, D, "none", 1)
