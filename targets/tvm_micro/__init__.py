@@ -31,6 +31,11 @@ from .session import MicroSession
 LIBRARY = "network"
 """Folder of the C library in the bundle."""
 
+CODE_RESERVE = 24 * 1024
+"""Flash kept for code when ``balanced`` spends the rest on weights."""
+
+_IN_FLOAT = "no kernel: computed in float by code that TVM generated"
+
 
 @dataclass(frozen=True)
 class MicroOptions(TargetOptions):
@@ -157,13 +162,6 @@ class TvmMicro(Target):
             return memory
         flash = sections.text + sections.rodata + sections.data
         return {**memory, "code": flash - network.constant_bytes, "flash": flash}
-
-
-CODE_RESERVE = 24 * 1024
-"""Flash kept for code when ``balanced`` spends the rest on weights."""
-
-
-_IN_FLOAT = "no kernel: computed in float by code that TVM generated"
 
 
 def _ops(node: Generated) -> str:

@@ -212,10 +212,25 @@ def _constant(state: _Lowering, node: fx.Node | None) -> tuple[np.ndarray, np.nd
     return q.numpy(), scale.double().numpy()
 
 
+def _window(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> Window:
+    """A window that the kernels' geometry holds."""
+    if max(*kernel, *stride) > 255:
+        raise _Refused(f"a window of {kernel[0]}x{kernel[1]}, stride {stride[0]}x{stride[1]}: at most 255")
+    if any(pad >= size for pad, size in zip(padding, kernel * 2, strict=True)):
+        raise _Refused(f"padding {padding} around a window of {kernel[0]}x{kernel[1]}: less than the window")
+    return Window(kernel, stride, padding)
+
+
 def _weighted(state: _Lowering, node: fx.Node, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, bias and multiplier of a layer."""
     found = arguments(node)
     weights, scale = _constant(state, found["weight"])
+    if weights[0].size > 32768 or max(*x.shape, *y.shape) > 65535:
+        raise _Refused(
+            f"{weights[0].size} products a sum, sizes up to {max(*x.shape, *y.shape)}: 32768 and 65535 at most"
+        )
     bias = np.zeros(len(weights), np.int32)
     if found["bias"] is not None:
         bias = _constant(state, found["bias"])[0]
@@ -232,7 +247,7 @@ def _conv2d(state: _Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> _Value:
     weights, bias, multiplier = _weighted(state, node, x, y)
     vertical, horizontal = found["padding"]
     padding = tuple(p + q for p, q in zip(value.padding, (vertical, horizontal) * 2, strict=True))
-    window = Window(weights.shape[2:], tuple(found["stride"]), padding)
+    window = _window(weights.shape[2:], tuple(found["stride"]), padding)
     common = (node.name, (x.name,), y.name)
     if found["groups"] == 1:
         lowered: Node = Conv2d(*common, weights.transpose(0, 2, 3, 1), bias, multiplier, x.zero_point, clamp, window)
@@ -285,7 +300,7 @@ def _mean(state: _Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> _Value:
         raise _Refused(f"a mean over {kernel[0] * kernel[1]} values: at most 32768")
     # 16 times the sum, so that the scale may exceed a half.
     multiplier = int(reference.multiplier(x.scale / y.scale / (16 * kernel[0] * kernel[1])))
-    pool = AvgPool2d(node.name, (x.name,), y.name, Window(kernel, stride), multiplier, x.zero_point, clamp)
+    pool = AvgPool2d(node.name, (x.name,), y.name, _window(kernel, stride), multiplier, x.zero_point, clamp)
     return _add_node(state, pool, y)
 
 
@@ -304,7 +319,7 @@ def _max_pool(state: _Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> _Valu
     if tuple(found["dilation"]) not in ((1,), (1, 1)) or found["ceil_mode"]:
         raise _Refused("a max pool with dilation or ceil_mode")
     kernel, stride = tuple(found["kernel_size"]), tuple(found["stride"])
-    window = Window(kernel, stride or kernel, tuple(found["padding"]) * 2)
+    window = _window(kernel, stride or kernel, tuple(found["padding"]) * 2)
     return _add_node(state, MaxPool2d(node.name, (x.name,), y.name, window, clamp.low, clamp.high), y)
 
 

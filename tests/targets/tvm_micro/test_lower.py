@@ -167,6 +167,21 @@ def test_tvm_compiles_what_no_kernel_takes(name: str) -> None:
     assert "TVM" not in code.functions and code.calls
 
 
+BEYOND_THE_GEOMETRY = {
+    "300, stride 1x300: at most 255": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.AvgPool2d((1, 300))), (3, 2, 300)),
+    "less than the window": (nn.Sequential(nn.ZeroPad2d(3), nn.Conv2d(3, 4, 3)), (3, 8, 8)),
+    "33000 products a sum": (nn.Linear(33000, 2), (33000,)),
+}
+
+
+@pytest.mark.parametrize("reason", BEYOND_THE_GEOMETRY)
+def test_what_the_kernels_cannot_count_is_refused(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tvm", None)
+    module, shape = BEYOND_THE_GEOMETRY[reason]
+    _, refused = lower_program(quantise(module, np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)))
+    assert any(reason in placement.reason for placement in refused), refused
+
+
 def test_all_refusals_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tvm", None)
     module = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.LayerNorm(4), nn.Conv2d(4, 4, 1, groups=2))
