@@ -33,17 +33,44 @@ class Together:
 
 
 @dataclass
-class Magnitudes:
-    """Largest absolute value of each channel along ``axis``."""
+class Channels:
+    """Least and largest value of each channel along ``axis``."""
 
     axis: int
-    largest: torch.Tensor | None = None
+    low: torch.Tensor | None = None
+    high: torch.Tensor | None = None
 
     def add(self, value: torch.Tensor) -> None:
         """Take in the value that one sample gave."""
         others = [dim for dim in range(value.dim()) if dim != self.axis]
-        found = value.abs().amax(others)
-        self.largest = found if self.largest is None else torch.maximum(self.largest, found)
+        low, high = value.amin(others), value.amax(others)
+        self.low = low if self.low is None else torch.minimum(self.low, low)
+        self.high = high if self.high is None else torch.maximum(self.high, high)
+
+    @property
+    def magnitudes(self) -> torch.Tensor:
+        """Largest absolute value of each channel."""
+        assert self.low is not None and self.high is not None
+        return torch.maximum(-self.low, self.high)
+
+
+class HeldOut:
+    """Channels of all samples and of every other one, and a few of the samples left out of the latter."""
+
+    def __init__(self, axis: int, keep: int) -> None:
+        self.all, self.half = Channels(axis), Channels(axis)
+        self.keep = keep
+        self.values: list[torch.Tensor] = []
+        self.count = 0
+
+    def add(self, value: torch.Tensor) -> None:
+        """Take in the value that one sample gave."""
+        self.all.add(value)
+        if self.count % 2 == 0:
+            self.half.add(value)
+        elif len(self.values) < self.keep:
+            self.values.append(value)
+        self.count += 1
 
 
 @dataclass

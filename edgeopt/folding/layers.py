@@ -78,7 +78,7 @@ def is_layer(node: fx.Node) -> bool:
 
 def fold_after(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
     """Replace the layer by one whose output is scaled and shifted; each has one element or one per output."""
-    taps = _taps(layer)
+    taps = taps_of(layer)
     groups, outputs, *_ = taps.shape
     bias = (_bias(layer) * scale + shift).expand(groups * outputs)
     taps *= scale.expand(groups * outputs).reshape(groups, outputs, 1, 1)
@@ -87,7 +87,7 @@ def fold_after(program: Program, layer: Layer, scale: torch.Tensor, shift: torch
 
 def fold_before(program: Program, layer: Layer, scale: torch.Tensor, shift: torch.Tensor) -> fx.Node:
     """Replace the layer by one whose input is scaled and shifted first; each has one element or one per input."""
-    taps = _taps(layer)
+    taps = taps_of(layer)
     groups, _, inputs, count = taps.shape
     offset = shift.expand(groups * inputs).repeat_interleave(count).reshape(groups, inputs * count, 1)
     bias = _bias(layer) + (taps.flatten(2) @ offset).flatten()
@@ -97,12 +97,12 @@ def fold_before(program: Program, layer: Layer, scale: torch.Tensor, shift: torc
 
 def output_magnitudes(layer: Layer) -> torch.Tensor:
     """Return the largest absolute weight of each output channel."""
-    return _taps(layer).abs().amax((2, 3)).flatten()
+    return taps_of(layer).abs().amax((2, 3)).flatten()
 
 
 def input_magnitudes(layer: Layer) -> torch.Tensor:
     """Return the largest absolute weight that each input channel meets."""
-    return _taps(layer).abs().amax((1, 3)).flatten()
+    return taps_of(layer).abs().amax((1, 3)).flatten()
 
 
 def describe(node: fx.Node) -> str:
@@ -127,7 +127,7 @@ def _rebuild(program: Program, layer: Layer, taps: torch.Tensor, bias: torch.Ten
     return node
 
 
-def _taps(layer: Layer) -> torch.Tensor:
+def taps_of(layer: Layer) -> torch.Tensor:
     """Return a copy of the weight in float64, alike for all kinds: (groups, outputs, inputs of a group, taps)."""
     groups = arguments(layer.node).get("groups", 1)
     first, second = layer.weight.shape[:2]
