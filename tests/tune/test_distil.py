@@ -1,0 +1,89 @@
+"""Stage 1 on a block that a closed form solves, so that what is found can be checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.errors import UserError
+from edgeopt.program import Program
+from edgeopt.rewrite import replace
+from edgeopt.testing import to_program
+from edgeopt.tune.distil import Sample, Swap, distil
+from edgeopt.tune.loop import TuneOptions
+
+OPTIONS = TuneOptions(steps=300, rate=5e-2)
+
+
+def original() -> Program:
+    torch.manual_seed(0)
+    return to_program(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)), (torch.randn(8, 4),))
+
+
+def swapped(program: Program) -> tuple[Program, Swap]:
+    """Return the program with ``tanh(x)`` replaced by ``x * c``, c a number a channel."""
+    student = program.clone()
+    tanh = next(node for node in student.calls if node.name == "tanh")
+    (x,) = tanh.all_input_nodes
+    scale = student.add_constant("scale", torch.ones(4))
+    new = student.insert(tanh, torch.ops.aten.mul.Tensor, x, scale)
+    replace(tanh, new)
+    student.clean()
+    return student, Swap("tanh", new.name, (x.name,), (scale.name,))
+
+
+def samples(program: Program, count: int) -> list[Sample]:
+    random = np.random.default_rng(0)
+    (spec,) = program.inputs
+    return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
+
+
+def test_block_is_matched_on_the_originals_inputs() -> None:
+    program = original()
+    student, swap = swapped(program)
+    data = samples(program, 32)
+    tuned = distil(program, student, [swap], data, OPTIONS)
+    assert tuned.blocks_after["tanh"] < 0.6 * tuned.blocks_before["tanh"]
+    rows: dict[str, list[torch.Tensor]] = {"linear": [], "tanh": []}
+    for sample in data:
+        program.run(sample, lambda node, value: rows[node.name].append(value) if node.name in rows else None)
+    x, y = torch.cat(rows["linear"]), torch.cat(rows["tanh"])
+    torch.testing.assert_close(tuned.program.constants["scale"], (x * y).sum(0) / (x * x).sum(0), rtol=0.1, atol=0.02)
+
+
+def test_neither_program_is_written_into() -> None:
+    program = original()
+    student, swap = swapped(program)
+    before = (program.fingerprint(), student.fingerprint())
+    distil(program, student, [swap], samples(program, 4), TuneOptions(steps=5), whole=True)
+    assert (program.fingerprint(), student.fingerprint()) == before
+
+
+def test_stages_are_chosen() -> None:
+    program = original()
+    student, swap = swapped(program)
+    quick = TuneOptions(steps=5)
+    kept = distil(program, student, [swap], samples(program, 4), quick, blocks=False)
+    assert kept.stages == () and kept.program.fingerprint() == student.fingerprint()
+    both = distil(program, student, [swap], samples(program, 4), quick, whole=True)
+    assert [len(stage.parameters) for stage in both.stages] == [1, 5]
+
+
+def test_progress_is_told() -> None:
+    program = original()
+    student, swap = swapped(program)
+    told: list[tuple] = []
+    options = TuneOptions(steps=20, check_every=10)
+    distil(program, student, [swap], samples(program, 4), options, on_progress=lambda *facts: told.append(facts))
+    assert [(stage, steps) for stage, steps, _, _ in told] == [("blocks", 10), ("blocks", 20)]
+    assert all(0 < left < options.seconds for *_, left in told)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_sample_is_too_few(count: int) -> None:
+    program = original()
+    student, swap = swapped(program)
+    with pytest.raises(UserError, match=f"{count} samples to tune on"):
+        distil(program, student, [swap], samples(program, count))
