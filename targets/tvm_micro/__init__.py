@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,11 +42,13 @@ _IN_FLOAT = "no kernel: computed in float by code that TVM generated"
 class MicroOptions(TargetOptions):
     """``optimize``: what flash is spent on: ``speed`` keeps weights as int16 where a kernel is faster so, ``balanced``
     as far as the flash goes, ``size`` not at all. ``project``: an example application for none, make, cmake, zephyr,
-    platformio or esp-idf."""
+    platformio or esp-idf. ``external_weights``: the linker's section for weights that do not lie in the device's own
+    flash, such as ``.qspi``; the linker script of the board says where that is."""
 
     precision: str = "int8"
     optimize: str = "speed"
     project: str = "none"
+    external_weights: str = ""
 
 
 class TvmMicro(Target):
@@ -98,12 +101,13 @@ class TvmMicro(Target):
         network = describe(program, graph, calls, plan.arena_bytes)
         library = folder / LIBRARY
         library.mkdir()
-        files = [f"{LIBRARY}/{name}" for name in print_library(network, graph, calls, plan, library)]
+        printed = print_library(network, graph, calls, plan, library, options.external_weights or None)
+        files = [f"{LIBRARY}/{name}" for name in printed]
         if options.project != "none":
             (folder / FOLDER).mkdir()
             names = write_project(options.project, self.device, self._board, graph, plan.arena_bytes, folder / FOLDER)
             files += [f"{FOLDER}/{name}" for name in names]
-        memory = self._memory(network, library)
+        memory = self._memory(network, library, options)
         capacity: dict[str, int] = {k: self.device.facts[k]["size"] for k in ("flash", "ram") if k in memory}
         return Artifact(
             tuple(files),
@@ -135,6 +139,8 @@ class TvmMicro(Target):
         assert isinstance(options, MicroOptions)
         if options.optimize not in MODES:
             raise UserError(f"optimize is '{options.optimize}'", f"choose one of: {', '.join(MODES)}")
+        if not re.fullmatch(r"(\.\w+)*", options.external_weights):
+            raise UserError(f"external-weights is '{options.external_weights}'", "give a section's name, such as .qspi")
         check_kind(options.project, self.device)
 
     def _take(self, program: Program) -> tuple[IntegerGraph, list[Placement]]:
@@ -152,7 +158,7 @@ class TvmMicro(Target):
         name = self.device.facts.get("emulator", self.device.name)
         return next(device for device in self.devices() if device.name == name)
 
-    def _memory(self, network: Network, library: Path) -> dict[str, int]:
+    def _memory(self, network: Network, library: Path, options: MicroOptions) -> dict[str, int]:
         """Bytes by kind: of the library alone, RAM with the stack that it is given; code only where a compiler is."""
         ram = network.arena_bytes + STACK_BYTES
         memory = {"weights": network.constant_bytes, "arena": network.arena_bytes, "ram": ram}
@@ -160,8 +166,10 @@ class TvmMicro(Target):
             sections = library_sections(library, self.device.facts["core"])
         except ToolchainMissing:
             return memory
-        flash = sections.text + sections.rodata + sections.data
-        return {**memory, "code": flash - network.constant_bytes, "flash": flash}
+        flash = sections.text + sections.rodata + sections.data  # an external section is none of these
+        inside = 0 if options.external_weights else network.constant_bytes
+        external = {"external": network.constant_bytes} if options.external_weights else {}
+        return {**memory, **external, "code": flash - inside, "flash": flash}
 
 
 def _ops(node: Generated) -> str:

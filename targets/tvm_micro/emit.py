@@ -49,8 +49,10 @@ def environment(folder: Path) -> Environment:
     )  # fmt: skip
 
 
-def print_library(network: Network, graph: IntegerGraph, steps: Sequence[Step], plan: Plan, folder: Path) -> list[str]:
-    """Write the library into ``folder``; return the names of the files, sorted."""
+def print_library(
+    network: Network, graph: IntegerGraph, steps: Sequence[Step], plan: Plan, folder: Path, section: str | None = None
+) -> list[str]:
+    """Write the library into ``folder``, its weights into the linker's ``section``; return the files' names, sorted."""
     layers = [_layer(graph, i, step, plan) for i, step in enumerate(steps)]
     templates = environment(_TEMPLATES)
     values = {
@@ -65,7 +67,7 @@ def print_library(network: Network, graph: IntegerGraph, steps: Sequence[Step], 
     if values["generated"]:
         names = ("network_generated.h", "network_generated.c")
         files |= {name: templates.get_template(f"{name}.jinja").render(values) for name in names}
-    files["network_weights.h"], files["network_weights.c"] = _weights(steps)
+    files["network_weights.h"], files["network_weights.c"] = _weights(steps, section)
     files |= _kernels(steps)
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
@@ -166,7 +168,7 @@ def _add(index: int, node: Add) -> str:
     )
 
 
-def _weights(steps: Sequence[Step]) -> tuple[str, str]:
+def _weights(steps: Sequence[Step], section: str | None) -> tuple[str, str]:
     """Header and source of the constant blocks; those of pools are in network.c, two numbers each."""
     blocks = {i: step for i, step in enumerate(steps) if step.packed.size and step.node.op != "avg_pool2d"}
     header = ["/* Constant blocks of the layers, in the order in which their kernels read them. */",
@@ -174,7 +176,8 @@ def _weights(steps: Sequence[Step]) -> tuple[str, str]:
     source = ['#include "network_weights.h"']
     for i, step in blocks.items():
         header.append(f"extern const uint32_t weights_{i}[{step.packed.size}]; /* {step.node.name} */")
-        source += ["", f"const uint32_t weights_{i}[{step.packed.size}] = {{"]
+        where = f' __attribute__((section("{section}")))' if section else ""
+        source += ["", f"const uint32_t weights_{i}[{step.packed.size}]{where} = {{"]
         words = [f"0x{word:08x}," for word in step.packed.view(np.uint32)]
         source += [" ".join(words[k : k + _WORDS_A_LINE]) for k in range(0, len(words), _WORDS_A_LINE)] + ["};"]
     return "\n".join([*header, "", "#endif", ""]), "\n".join([*source, ""])

@@ -235,6 +235,29 @@ def test_balanced_spends_flash_only_up_to_the_device(tmp_path: Path) -> None:
     assert sizes["size"] < sizes["balanced"] == sizes["speed"]
 
 
+@requires_qemu
+def test_external_weights_leave_the_flash_and_change_no_byte(tmp_path: Path) -> None:
+    target = resolve("tvm_micro:mps2-an386")
+    plain = target.compile(small(), _empty(tmp_path / "plain"), MicroOptions()).memory
+    options = MicroOptions(external_weights=".qspi")
+    memory = target.compile(small(), _empty(tmp_path / "external"), options).memory
+    assert memory["external"] == plain["weights"]
+    assert plain["flash"] - memory["flash"] >= plain["weights"] - 64  # a pool's two numbers stay with the code
+    x = {"image": np.random.default_rng(3).normal(size=(2, 3, 9, 8)).astype(np.float32)}
+    outputs = []
+    for folder in ("plain", "external"):
+        session = target.open(tmp_path / folder, options)
+        outputs.append(session.run(x))
+        session.close()
+    for name, expected in outputs[0].items():
+        np.testing.assert_array_equal(outputs[1][name], expected)
+
+
+def test_a_section_that_is_no_name_is_refused() -> None:
+    with pytest.raises(UserError, match="external-weights is 'qspi flash'"):
+        resolve("stm32f746").check_options(MicroOptions(external_weights="qspi flash"))
+
+
 def test_float_programs_are_refused_with_all_reasons(tmp_path: Path) -> None:
     program = to_program(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), (torch.ones(1, 3, 8, 8),))
     with pytest.raises(Unsupported, match=r"cannot place") as caught:
