@@ -2,18 +2,21 @@
 
 PYTHON ?= python3
 VENV := .venv
+DIGITS := demo/digits_cnn
 BIN := $(VENV)/bin
 APT_PACKAGES := gcc clang gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cmake make shellcheck python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: demo test check install install-test toolchain clean
 
-demo: install  ## train a small model on digits, export it to the default targets, print the reports
+demo: install toolchain  ## train a small model on digits, export it to CPU and microcontroller, print the reports
 	$(BIN)/python -m samples.digits_cnn
-	$(BIN)/edgeopt export demo/digits_cnn/model.pt2 --target cpu --data demo/digits_cnn/eval.npz -o demo/cpu
-	$(BIN)/edgeopt export demo/digits_cnn/model.pt2 --target onnx --data demo/digits_cnn/eval.npz -o demo/onnx
-	$(BIN)/edgeopt bench demo/cpu demo/onnx
-	@echo "open demo/cpu/report.html"
+	$(BIN)/edgeopt export $(DIGITS)/model.pt2 --target cpu --data $(DIGITS)/eval.npz -o demo/cpu
+	$(BIN)/edgeopt export $(DIGITS)/model.pt2 --target cpu --precision int8 \
+		--calib $(DIGITS)/calib.npz --data $(DIGITS)/eval.npz -o demo/cpu-int8
+	$(BIN)/edgeopt export $(DIGITS)/model.pt2 --target cortex-m4 --calib $(DIGITS)/calib.npz -o demo/cortex-m4
+	$(BIN)/edgeopt bench demo/cpu demo/cpu-int8
+	@echo "open demo/cpu/report.html and demo/cortex-m4/report.html; the C library is in demo/cortex-m4/network"
 
 test: install-test toolchain check  ## everything: style, types, unit and end-to-end tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15

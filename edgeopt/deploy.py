@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import staged
 from edgeopt.compare import ErrorSum
 from edgeopt.errors import EdgeoptError, ToolchainMissing, Unsupported, UserError
-from edgeopt.evidence import OnStep, Outcome, Prepared, Request
+from edgeopt.evidence import Evidence, OnStep, Outcome, Request
 from edgeopt.fixed_shapes import load_for
 from edgeopt.gate import gated
 from edgeopt.inputs import Sample
@@ -23,7 +23,7 @@ from edgeopt.measure import Timing, measure
 from edgeopt.options import ExportOptions, split_options
 from edgeopt.prepare import prepare
 from edgeopt.program import Program
-from edgeopt.record import write_bundle
+from edgeopt.record import evidence_of, write_bundle
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.target import Artifact, Session
@@ -57,21 +57,36 @@ def export(
 
 
 def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
+    with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
+        built = _build(model, request, output, folder, Path(scratch), on_step)
+        outcome = _try(folder, built.plain, built.evidence, request, on_step)
+        _check_fallbacks(built.artifact, outcome, request)
+        on_step("writing the bundle")
+        outcome = replace(outcome, warnings=(*built.warnings, *outcome.warnings))
+        return write_bundle(request, built.evidence, built.artifact, outcome, folder)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What is on disk, and what is known of it. The programs are gone: measuring needs the memory of their weights."""
+
+    artifact: Artifact
+    plain: Path | None
+    warnings: tuple[str, ...]
+    evidence: Evidence
+
+
+def _build(model: Any, request: Request, output: Path, folder: Path, scratch: Path, on_step: OnStep) -> _Built:
     target, target_options = request.target, request.target_options
     on_step("loading the model")
     loaded = load_for(target, model, request.options.load)
     prepared = gated(prepare(loaded, request, output, on_step), request, on_step)
     if placements := target.unsupported(prepared.program, target_options):
         raise Unsupported(target.name, placements, "choose another target, or replace these operators")
-    with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
-        on_step(f"compiling for {target.name}")
-        artifact = target.compile(prepared.program, folder, target_options)
-        plain, warnings = _compile_plain(loaded.program, request, Path(scratch), on_step)
-        outcome = _try(folder, plain, prepared, request, on_step)
-        _check_fallbacks(artifact, outcome, request)
-        on_step("writing the bundle")
-        outcome = replace(outcome, warnings=(*warnings, *outcome.warnings))
-        return write_bundle(request, loaded, prepared, artifact, outcome, folder)
+    on_step(f"compiling for {target.name}")
+    artifact = target.compile(prepared.program, folder, target_options)
+    plain, warnings = _compile_plain(loaded.program, request, scratch, on_step)
+    return _Built(artifact, plain, warnings, evidence_of(loaded, prepared))
 
 
 def _compile_plain(
@@ -88,7 +103,7 @@ def _compile_plain(
     return folder, ()
 
 
-def _try(folder: Path, plain: Path | None, prepared: Prepared, request: Request, on_step: OnStep) -> Outcome:
+def _try(folder: Path, plain: Path | None, evidence: Evidence, request: Request, on_step: OnStep) -> Outcome:
     """Run what was compiled, where it can run here."""
     on_step("running the artifact")
     try:
@@ -96,25 +111,25 @@ def _try(folder: Path, plain: Path | None, prepared: Prepared, request: Request,
     except ToolchainMissing as missing:
         return Outcome(not_run=f"{missing.message} ({missing.hint})")
     try:
-        return _observe(session, plain, prepared, request, on_step)
+        return _observe(session, plain, evidence, request, on_step)
     finally:
         session.close()
 
 
-def _observe(session: Session, plain: Path | None, prepared: Prepared, request: Request, on_step: OnStep) -> Outcome:
+def _observe(session: Session, plain: Path | None, evidence: Evidence, request: Request, on_step: OnStep) -> Outcome:
     total = ErrorSum()
-    outputs = [session.run(sample) for sample in prepared.samples]
-    for expected, got in zip(prepared.reference, outputs, strict=True):
+    outputs = [session.run(sample) for sample in evidence.samples]
+    for expected, got in zip(evidence.reference, outputs, strict=True):
         total.add(expected, got)
     reached = None
-    if prepared.labelled is not None:
+    if evidence.labelled is not None:
         on_step("running the artifact on the labelled data")
-        exported = classes(prepared.labelled.data, session.run)
-        reached = accuracy(prepared.labelled.labels, prepared.labelled.original, exported)
+        exported = classes(evidence.labelled.data, session.run)
+        reached = accuracy(evidence.labelled.labels, evidence.labelled.original, exported)
     on_step("measuring")
-    timings = _measure(session, plain, prepared.samples[0], request)
+    timings = _measure(session, plain, evidence.samples[0], request)
     on_step("profiling layers")
-    layers = session.layers(prepared.samples[0], PROFILED_RUNS)
+    layers = session.layers(evidence.samples[0], PROFILED_RUNS)
     return Outcome(
         outputs=outputs[0],
         error=total.result(),

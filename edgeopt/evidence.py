@@ -18,6 +18,7 @@ from edgeopt.pipeline import PassRecord
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import Calibrated, OnPass
+from edgeopt.report.run import Model
 from edgeopt.target import Fallback, Layer, Target, TargetOptions
 
 OnStep = Callable[[str], None]
@@ -105,6 +106,21 @@ class Prepared:
     macs: int
     labelled: Labelled | None = None
     stage: QuantisedStage | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What outlasts the programs once they are compiled: facts of the model, records, and answers to compare with.
+
+    ``gate``: what the accuracy gate did; None where nothing was quantised.
+    """
+
+    model: Model
+    records: tuple[PassRecord, ...]
+    samples: tuple[Sample, ...]
+    reference: tuple[Sample, ...]
+    labelled: Labelled | None
+    gate: GateRecord | None
 
 
 @dataclass(frozen=True)

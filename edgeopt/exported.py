@@ -75,6 +75,8 @@ def _rename(program: Program, constant_names: dict[str, str], input_names: Seque
         constants[copies[node].name] = program.constants[node.name]
     for index, node in enumerate(program.input_nodes):
         copies[node] = _placeholder(graph, input_names[index] if input_names else node.name, node)
+        # fx renames what is a name of Python's own (``input``); for the user it is the model's argument.
+        copies[node].name = copies[node].target = input_names[index] if input_names else node.name
     for node in program.calls:
         args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
         copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))  # type: ignore[arg-type]

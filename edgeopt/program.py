@@ -152,8 +152,11 @@ class Program:
 
     def clone(self) -> Program:
         """Return a copy with a graph of its own; tensors are shared."""
+        graph = copy.deepcopy(self.graph)
+        for old, new in zip(self.graph.nodes, graph.nodes, strict=True):
+            new.name = old.name  # copying renames what is a name of Python's own
         return Program(
-            copy.deepcopy(self.graph),
+            graph,
             dict(self.constants),
             self.output_names,
             self.range_constraints,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeopt.bundle import GOLDEN, REPORT, REPORT_HTML, file_entry, write_golden, write_manifest
-from edgeopt.evidence import GateRecord, Outcome, Prepared, Request
+from edgeopt.evidence import Evidence, GateRecord, Outcome, Prepared, Request
 from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
@@ -21,23 +21,33 @@ from edgeopt.report.sections import sections
 from edgeopt.target import Artifact, Layer
 
 
-def write_bundle(
-    request: Request, loaded: Loaded, prepared: Prepared, artifact: Artifact, outcome: Outcome, folder: Path
-) -> form.Run:
+def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
+    """Return what the record and the checks need once the programs, and with them their weights, are gone."""
+    stage = prepared.stage
+    return Evidence(
+        model=_model(loaded, prepared.macs),
+        records=prepared.records,
+        samples=prepared.samples,
+        reference=prepared.reference,
+        labelled=prepared.labelled,
+        gate=None if stage is None else stage.gate or GateRecord((), (), ()),
+    )
+
+
+def write_bundle(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outcome, folder: Path) -> form.Run:
     """Write golden file, manifest and reports beside the artifact in ``folder``; return the record."""
-    run = _run(request, loaded, prepared, artifact, outcome, folder)
+    run = _run(request, evidence, artifact, outcome, folder)
     if outcome.outputs is not None:
-        write_golden(folder, prepared.samples[0], outcome.outputs)
+        write_golden(folder, evidence.samples[0], outcome.outputs)
     (folder / REPORT).write_text(run.to_json(), "utf-8")
     (folder / REPORT_HTML).write_text(html(sections(run)), "utf-8")
-    _manifest(request, loaded, prepared, artifact, outcome, run, folder)
+    _manifest(request, evidence, artifact, outcome, run, folder)
     return run
 
 
 def _manifest(
     request: Request,
-    loaded: Loaded,
-    prepared: Prepared,
+    evidence: Evidence,
     artifact: Artifact,
     outcome: Outcome,
     run: form.Run,
@@ -46,10 +56,10 @@ def _manifest(
     target = request.target
     bound = target.golden_bounds[request.target_options.precision]
     facts = {
-        "source": {"name": loaded.source, "sha256": loaded.sha256, "format": loaded.format.value},
+        "source": {"name": evidence.model.source, "sha256": evidence.model.sha256, "format": evidence.model.format},
         "target": {"name": target.name, "device": target.device.name, "options": vars(request.target_options)},
         "options": run.options,
-        "passes": [{"name": r.name, "kind": r.kind, "changed": r.changed} for r in prepared.records],
+        "passes": [{"name": r.name, "kind": r.kind, "changed": r.changed} for r in evidence.records],
         "inputs": [str(spec) for spec in artifact.inputs],
         "outputs": [str(spec) for spec in artifact.outputs],
         "artifact": list(artifact.files),
@@ -59,9 +69,7 @@ def _manifest(
     write_manifest(folder, facts)
 
 
-def _run(
-    request: Request, loaded: Loaded, prepared: Prepared, artifact: Artifact, outcome: Outcome, folder: Path
-) -> form.Run:
+def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outcome, folder: Path) -> form.Run:
     files = tuple(form.File.model_validate(file_entry(folder, path)) for path in artifact.files)
     threads = request.target_options.threads
     fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
@@ -71,12 +79,12 @@ def _run(
         plain = latency_of(outcome.baseline, threads, ())
         baseline = form.Baseline(latency=plain, speedup=plain.median / latency.median)
     return form.Run(
-        model=_model(loaded, prepared),
+        model=evidence.model,
         target=_target(request, outcome),
-        passes=tuple(map(form.PassEntry.of, prepared.records)),
+        passes=tuple(map(form.PassEntry.of, evidence.records)),
         error=form.OutputError.model_validate(outcome.error) if outcome.error else None,
         accuracy=form.Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
-        quantisation=_quantisation(prepared, request),
+        quantisation=_quantisation(evidence, request),
         artifact=form.ArtifactFiles(files=files, memory=dict(artifact.memory)),
         latency=latency,
         baseline=baseline,
@@ -90,14 +98,14 @@ def _run(
     )
 
 
-def _model(loaded: Loaded, prepared: Prepared) -> form.Model:
+def _model(loaded: Loaded, macs: int) -> form.Model:
     program = loaded.program
     return form.Model(
         source=loaded.source,
         sha256=loaded.sha256,
         format=loaded.format.value,
         parameters=program.parameters,
-        macs=prepared.macs,
+        macs=macs,
         inputs=tuple(map(str, program.inputs)),
         outputs=tuple(map(str, program.outputs)),
     )
@@ -176,17 +184,16 @@ def _capacity(artifact: Artifact) -> tuple[form.Limit, ...]:
     )
 
 
-def _quantisation(prepared: Prepared, request: Request) -> form.Quantisation | None:
+def _quantisation(evidence: Evidence, request: Request) -> form.Quantisation | None:
     """Return how the program was quantised, and what the accuracy gate gave back."""
-    stage = prepared.stage
-    if stage is None:
+    gate = evidence.gate
+    if gate is None:
         return None
     options = request.options.quant
-    gate = stage.gate or GateRecord((), (), ())
     return form.Quantisation(
         method=options.calib_method if options.ranges is None else f"ranges from {options.ranges}",
-        recoveries=tuple(r.name for r in prepared.records if r.name in RECOVERIES),
-        quantised=sum(len(r.applied) for r in prepared.records if r.name == InsertQdq.name),
+        recoveries=tuple(r.name for r in evidence.records if r.name in RECOVERIES),
+        quantised=sum(len(r.applied) for r in evidence.records if r.name == InsertQdq.name),
         kept_float=(*gate.kept, *options.keep_float),
         layers=tuple(form.LayerSensitivity.model_validate(layer) for layer in gate.layers),
         attempts=tuple(form.GateAttempt.model_validate(attempt) for attempt in gate.attempts),

@@ -113,7 +113,7 @@ def test_decomposed_attention_is_left_as_it_is() -> None:
 def test_padding_by_name_is_written_out(kernel, dilation, padding: str) -> None:
     module = nn.Conv2d(4, 4, kernel, padding=padding, dilation=dilation, groups=2)
     program = to_program(module, (IMAGE,))
-    (result,) = program.run({"input_1": IMAGE.numpy()}).values()
+    (result,) = program.run({"input": IMAGE.numpy()}).values()
     torch.testing.assert_close(torch.from_numpy(result), module(IMAGE).detach())
     assert ops(program)[-1] == "conv2d"
 
@@ -137,7 +137,7 @@ def test_training_mode_is_refused() -> None:
 
 def test_defaults_are_left_out() -> None:
     program = to_program(nn.Conv2d(4, 6, 3, 1, 0), (IMAGE,))
-    assert "aten.conv2d(%input_1, %weight, %bias)" in program.text()
+    assert "aten.conv2d(%input, %weight, %bias)" in program.text()
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def program() -> Program:
 @pytest.fixture
 def ledger(program: Program) -> Ledger:
     generator = np.random.default_rng(0)
-    return Ledger(program, [{"input_1": generator.normal(size=(2, 4)).astype(np.float32)} for _ in range(3)])
+    return Ledger(program, [{"input": generator.normal(size=(2, 4)).astype(np.float32)} for _ in range(3)])
 
 
 def test_records_what_each_pass_did(program: Program, ledger: Ledger) -> None:
@@ -159,7 +159,7 @@ def test_a_pipeline_is_a_pass(program: Program) -> None:
 def test_divergence_skips_nodes_that_were_redefined() -> None:
     module = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)))
     program = to_program(module, (torch.randn(2, 3, 5, 5),))
-    ledger = Ledger(program, [{"input_1": torch.randn(2, 3, 5, 5).numpy()}])
+    ledger = Ledger(program, [{"input": torch.randn(2, 3, 5, 5).numpy()}])
     final, _ = Pipeline([step.build() for step in EXACT], ledger).run(program)
     wrong = final.clone()
     name = next(name for name in wrong.constants if "3_bias" in name)

@@ -23,8 +23,8 @@ def test_text_is_stable(program: Program) -> None:
     assert program.text() == (
         "constant _0_weight:3x4:float32\n"
         "constant _0_bias:3:float32\n"
-        "input input_1:2x4:float32\n"
-        "linear = aten.linear(%input_1, %_0_weight, %_0_bias)\n"
+        "input input:2x4:float32\n"
+        "linear = aten.linear(%input, %_0_weight, %_0_bias)\n"
         "relu = aten.relu(%linear)\n"
         "return [%relu]\n"
     )
@@ -35,7 +35,7 @@ def test_run_is_the_module() -> None:
     module = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
     x = torch.randn(2, 4)
     program = to_program(module, (x,))
-    (result,) = program.run({"input_1": x.numpy()}).values()
+    (result,) = program.run({"input": x.numpy()}).values()
     assert np.array_equal(result, module(x).detach().numpy())
 
 
@@ -47,7 +47,7 @@ def test_bfloat16_goes_in_and_out_as_float32() -> None:
 
 def test_observer_sees_every_operator(program: Program) -> None:
     seen: list[str] = []
-    program.run({"input_1": np.ones((2, 4), np.float32)}, lambda node, value: seen.append(node.name))
+    program.run({"input": np.ones((2, 4), np.float32)}, lambda node, value: seen.append(node.name))
     assert seen == ["linear", "relu"]
 
 

@@ -52,8 +52,8 @@ def test_text() -> None:
     assert result.program.text() == (
         "constant _1_weight_1:5x8:float32\n"
         "constant _1_bias_1:5:float32\n"
-        "input input_1:2x6x8:float32\n"
-        "layer_norm_1 = aten.layer_norm(%input_1, [8], None, None, 1e-05, False)\n"
+        "input input:2x6x8:float32\n"
+        "layer_norm_1 = aten.layer_norm(%input, [8], None, None, 1e-05, False)\n"
         "linear_1 = aten.linear(%layer_norm_1, %_1_weight_1, %_1_bias_1)\n"
         "return [%linear_1]\n"
     )

@@ -67,8 +67,8 @@ def test_linear_then_norm(affine: bool, bias: bool) -> None:
     assert result.program.text() == (
         f"constant {weight}:4x5:float32\n"
         f"constant {bias_name}:4:float32\n"
-        "input input_1:3x5:float32\n"
-        f"linear_1 = aten.linear(%input_1, %{weight}, %{bias_name})\n"
+        "input input:3x5:float32\n"
+        f"linear_1 = aten.linear(%input, %{weight}, %{bias_name})\n"
         "return [%linear_1]\n"
     )
 
