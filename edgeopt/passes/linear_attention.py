@@ -90,6 +90,8 @@ class LinearAttention:
         mask = attention.mask
         if mask not in (Mask(), Mask(causal=True)):
             return f"its mask is more than causal: {mask}"
+        if mask.causal and attention.tokens != attention.keys:
+            return f"it is causal, with {attention.tokens} queries for {attention.keys} keys"
         if attention.heads != attention.kv_heads:
             return f"{attention.heads} query heads share {attention.kv_heads} of keys"
         if attention.query.meta["val"].dim() != 4 or attention.windows > 1:

@@ -38,7 +38,6 @@ class Attention:
     ``query`` is [..., tokens, head size]; ``key`` [..., keys, head size], or its transpose where
     ``key_is_transposed``; ``value`` [..., keys, value size]. ``kv_heads`` differs from ``heads`` where several
     query heads share a key. ``windows`` counts the parts that one sample's tokens are cut into.
-    ``interior`` are the nodes between ``query``, ``key``, ``value``, the masks and ``root``.
     """
 
     root: fx.Node
@@ -51,7 +50,6 @@ class Attention:
     heads: Size
     kv_heads: Size
     windows: int
-    interior: frozenset[fx.Node]
 
     @property
     def is_fused(self) -> bool:
@@ -81,7 +79,6 @@ class _Scores:
     product: fx.Node
     scale: float = 1.0
     terms: list[Term] = field(default_factory=list)
-    nodes: list[fx.Node] = field(default_factory=list)
 
 
 def find_attentions(program: Program) -> tuple[Attention, ...]:
@@ -98,7 +95,7 @@ def _fused(program: Program, node: fx.Node) -> Attention | None:
     scale = given["scale"] if given["scale"] is not None else query.meta["val"].shape[-1] ** -0.5
     terms = [] if given["attn_mask"] is None else [_added_or_allowed(given["attn_mask"])]
     mask = mask_of(program, terms, given["is_causal"])
-    return _attention(node, (query, key, value), False, float(scale), mask, {node})
+    return _attention(node, (query, key, value), False, float(scale), mask)
 
 
 def _written_out(program: Program, node: fx.Node) -> Attention | None:
@@ -112,10 +109,9 @@ def _written_out(program: Program, node: fx.Node) -> Attention | None:
         return None
     query, key = scores.product.args[-2:]
     query, scale = _unscaled(program, query)  # type: ignore[arg-type]
-    inside = {node, softmax, scores.product, *scores.nodes, *_path(node.args[0], softmax)}
     mask = mask_of(program, scores.terms)
     operands = (query, key, node.args[1])
-    return _attention(node, operands, True, scores.scale * scale, mask, inside)  # type: ignore[arg-type]
+    return _attention(node, operands, True, scores.scale * scale, mask)  # type: ignore[arg-type]
 
 
 def _attention(
@@ -124,14 +120,11 @@ def _attention(
     key_is_transposed: bool,
     scale: float,
     mask: Mask,
-    inside: set[fx.Node],
 ) -> Attention:
     query, key, value = operands
     heads, kv_heads = _count_heads(root, query, key)
     windows = _count_windows(query)
-    return Attention(
-        root, query, key, value, key_is_transposed, scale, mask, heads, kv_heads, windows, frozenset(inside)
-    )
+    return Attention(root, query, key, value, key_is_transposed, scale, mask, heads, kv_heads, windows)
 
 
 def _added_or_allowed(node: fx.Node) -> Term:
@@ -149,22 +142,14 @@ def _behind(node: Any, targets: frozenset[Any]) -> fx.Node | None:
     return node if isinstance(node, fx.Node) else None
 
 
-def _path(node: Any, end: fx.Node) -> list[fx.Node]:
-    path = []
-    while node is not end:
-        path.append(node)
-        node = node.args[0]
-    return path
-
-
 def _scores(program: Program, softmax: fx.Node) -> _Scores | None:
     """Walk from the softmax back to the product of query and key."""
     scores = _Scores(softmax)
     node = softmax.args[0]
     while isinstance(node, fx.Node) and node.target not in _SCORE_PRODUCTS:
-        scores.nodes.append(node)
         node = _step(program, node, scores)
-    if not isinstance(node, fx.Node) or not all(_is_computed(program, operand) for operand in node.args[-2:]):
+    # A query may be learned, as of a pooling token; scores against a constant are a gate, not attention.
+    if not isinstance(node, fx.Node) or program.constant(node.args[-1]) is not None:
         return None
     if node.target is aten.baddbmm.default:
         _take_bias(node, scores)
@@ -224,10 +209,6 @@ def _leads_to_product(node: Any) -> bool:
             return any(_leads_to_product(operand) for operand in node.args[:2])
         node = node.args[0]
     return isinstance(node, fx.Node) and node.target in _SCORE_PRODUCTS
-
-
-def _is_computed(program: Program, value: Any) -> bool:
-    return isinstance(value, fx.Node) and program.constant(value) is None
 
 
 def _unscaled(program: Program, query: fx.Node) -> tuple[fx.Node, float]:

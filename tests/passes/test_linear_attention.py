@@ -144,6 +144,17 @@ def test_refusals(layer: nn.Module, inputs: tuple, reason: str) -> None:
     assert not result.changed and reasons(result) == [reason]
 
 
+def test_causal_with_fewer_queries_than_keys_is_refused() -> None:
+    class Last(nn.Module):
+        def forward(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+            mask = torch.ones(4, 64).tril(60).bool()
+            return scaled_dot_product_attention(q, k, k, mask)
+
+    program = to_program(Last(), (torch.randn(1, HEADS, 4, 8), torch.randn(1, HEADS, 64, 8)))
+    result = Pipeline([LinearAttention([], force=True)])(program)
+    assert reasons(result) == ["it is causal, with 4 queries for 64 keys"]
+
+
 def test_dynamic_tokens_are_refused() -> None:
     tokens = torch.export.Dim("tokens", min=2, max=64)
     program = to_program(Layer(True, False), (torch.randn(1, 8, WIDTH),), ({1: tokens},))

@@ -169,6 +169,18 @@ def test_module_of_torch_with_padding() -> None:
     assert (a.heads, a.tokens, a.head_size, str(a.mask)) == (4, 5, 4, "padding")
 
 
+def test_learned_query() -> None:
+    attend = lambda q, k, v, latent: ((latent @ k.mT).softmax(-1) @ v).expand(-1, -1, N, -1)  # noqa: E731
+    a = found(Heads(attend, latent=torch.randn(1, H, 1, D)))
+    assert (a.heads, a.tokens, a.keys) == (H, 1, N)
+
+
+def test_scores_against_a_constant_are_a_gate() -> None:
+    attend = lambda q, k, v, keys: (q @ keys).softmax(-1) @ v  # noqa: E731
+    program = to_program(Heads(attend, keys=torch.randn(1, H, D, N)), (torch.randn(B, N, H * D),))
+    assert find_attentions(program) == ()
+
+
 def test_what_is_no_attention() -> None:
     class Gate(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
