@@ -158,10 +158,11 @@ class _Placement:
                 self._quantise_result(node)
 
     def _quantise_operand(self, node: fx.Node, used: fx.Node) -> None:
-        if used.target is DEQUANTIZE:
-            return
         if node.target in CONCATENATIONS and (shared := _range(self.program, node)):
-            node.replace_input_with(used, self._pair(used, shared))
+            if used not in self.pairs.values() or self.pairs.get((_quantised_value(used), shared)) is not used:
+                node.replace_input_with(used, self._pair(used, shared))
+            return
+        if used.target is DEQUANTIZE:
             return
         reader, source = node, used
         moved = []
@@ -187,7 +188,9 @@ class _Placement:
     def _quantise_result(self, node: fx.Node) -> None:
         end = tail(node, self.scheme)
         readers = [reader for reader in end.users if reader.target is not QUANTIZE]
-        if readers and (found := _range(self.program, end)) is not None:
+        # What only a concatenation reads takes its map at once, rather than being converted to it.
+        joined = len(readers) == 1 and readers[0].target in CONCATENATIONS and readers[0] in self.chosen
+        if readers and (found := _range(self.program, readers[0] if joined else end)) is not None:
             pair = self._pair(end, found)
             for reader in readers:
                 reader.replace_input_with(end, pair)
@@ -248,6 +251,11 @@ def moved_value(node: fx.Node) -> fx.Node:
     source = node.args[0]
     assert isinstance(source, fx.Node)
     return source
+
+
+def _quantised_value(pair: fx.Node) -> fx.Node:
+    """Return what the pair that ends with this node quantises."""
+    return moved_value(moved_value(pair))
 
 
 def _keeps_zero(node: fx.Node) -> bool:

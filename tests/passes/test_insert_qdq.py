@@ -87,6 +87,26 @@ def test_operands_of_a_concatenation_share_its_map():
     assert len({float(result.constants[name]) for name in scales}) == 1
 
 
+@pytest.mark.parametrize("shares", [False, True], ids=["alone", "shared"])
+def test_results_that_are_joined_take_the_map_of_the_whole(shares):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            a = self.a(x)
+            joined = torch.cat([a, self.b(x)], 1)
+            return (joined, a) if shares else joined
+
+    program, sample = calibrated(Branches(), (1, 4))
+    result, _ = quantise(program, KERNELS)
+    (cat,) = (node for node in result.calls if node.target is torch.ops.aten.cat.default)
+    scales = {float(result.constants[node.args[1].name]) for node in cat.args[0]}
+    assert len(scales) == 1
+    assert sqnr(program, result, sample) > 30
+
+
 def test_a_bias_that_would_overflow_coarsens_its_channel():
     layer = nn.Linear(3, 2)
     with torch.no_grad():
