@@ -69,7 +69,8 @@ class TvmMicro(Target):
         versions, missing = {}, False
         for tool in (toolchain.GCC, QEMU):
             try:
-                versions[tool] = toolchain.command(tool, "--version").splitlines()[0].rsplit(" ", 1)[-1]
+                found = re.search(r"\d+\.\d+\.\d+", toolchain.command(tool, "--version"))
+                versions[tool] = found.group() if found else "of unknown version"
             except ToolchainMissing:
                 missing = True
         with suppress(PackageNotFoundError):
