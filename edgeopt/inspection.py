@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,10 +137,18 @@ def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord
     found = []
     for name in pass_names():
         chosen = pass_class(name)
-        if chosen.kind == "exact" and name not in program.history:
+        if chosen.kind == "exact" and name not in program.history and not _needs_more(chosen):
             _, (record,) = Pipeline([chosen()], Ledger(program, samples)).run(program)
             found += [record] if record.notes else []
     return found
+
+
+def _needs_more(chosen: type) -> bool:
+    """Return whether a pass wants more than a program, such as data."""
+    parameters = inspect.signature(chosen).parameters.values()
+    return any(
+        p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.kind is not p.VAR_POSITIONAL for p in parameters
+    )
 
 
 def _block(block: Block) -> BlockFacts:

@@ -38,7 +38,8 @@ def test_blocks(found: Inspection) -> None:
 
 
 def test_passes_beyond_the_targets(found: Inspection) -> None:
-    assert {entry["name"]: entry["applied"] for entry in found.further} == {"merge-low-rank": 1, "pre-rmsnorm": 5}
+    applied = {entry["name"]: entry["applied"] for entry in found.further}
+    assert (applied["merge-low-rank"], applied["pre-rmsnorm"]) == (1, 5)
     assert not {entry["name"] for entry in found.further} & {entry["name"] for entry in found.passes}
 
 
@@ -46,4 +47,4 @@ def test_sections(found: Inspection) -> None:
     sections = {section.id: section for section in inspection_sections(found)}
     row = sections["blocks"].tables[0].rows[0]
     assert row[1:] == ("pre-LN", "fused", "2", "4", "4", "none")
-    assert sections["further"].tables[0].rows[1][:3] == ("pre-rmsnorm", "exact", "5")
+    assert ("pre-rmsnorm", "exact", "5", "0") in sections["further"].tables[0].rows
