@@ -9,8 +9,19 @@ import pytest
 
 from edgeopt.ledger import EXACT_BOUND
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
-from edgeopt.report.run import ArtifactFiles, Limit, OutputError, PassEntry, Refusal, Run
+from edgeopt.report.run import (
+    ArtifactFiles,
+    GateAttempt,
+    LayerSensitivity,
+    Limit,
+    OutputError,
+    PassEntry,
+    Quantisation,
+    Refusal,
+    Run,
+)
 from edgeopt.report.sections import comparison, sections
+from edgeopt.report.sections.quantisation import quantisation
 
 ALL = ["summary", "warnings", "limits", "passes", "latency", "layers", "fallbacks", "accuracy", "files", "setting"]
 
@@ -124,3 +135,21 @@ def test_limits_are_told_in_their_unit(run: Run, name: str) -> None:
     rows = {row[0]: row for row in told(run)["limits"].tables[0].rows}
     units = {"max-latency": "2.00 ms", "max-size": "391 KiB", "max-error": "1.0e-04", "min-accuracy": "87.0 %"}
     assert rows[name][1] == units[name]
+
+
+def test_quantisation_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
+    attempts = (
+        GateAttempt(kept=0, ok=False, error=0.02, accuracy=0.86, bytes=80_000, latency=0.31),
+        GateAttempt(kept=1, ok=True, error=0.004, accuracy=0.871, bytes=120_000, latency=0.36),
+    )
+    layers = (
+        LayerSensitivity(layer="conv2d_1", op="aten.conv2d", sqnr_db=18.2),
+        LayerSensitivity(layer="linear", op="aten.linear", sqnr_db=44.0),
+    )
+    done = Quantisation(method="mse", quantised=9, kept_float=("conv2d_1",), layers=layers, attempts=attempts)
+    section = quantisation(run.model_copy(update={"quantisation": done}))
+    assert section is not None and section.lead == "9 operators run on integers, ranges by mse. In float: conv2d_1."
+    tried, sensitive = section.tables
+    assert [row[0] for row in tried.rows] == ["0", "1"]
+    assert [(row[0], row[3]) for row in sensitive.rows] == [("conv2d_1", "float"), ("linear", "int8")]
+    assert quantisation(run) is None
