@@ -199,6 +199,11 @@ def test_passes_can_be_skipped_and_dumped(tmp_path, net):
     assert "fold-batch-norm" in caught.value.hint
 
 
+def test_a_pass_that_needs_more_than_a_program_cannot_be_added(tmp_path, net):
+    with pytest.raises(UserError, match="pass 'insert-qdq' needs scheme"):
+        edgeopt.export(net, output=tmp_path / "out", inputs=X, add_passes=("insert-qdq",), **QUICK)
+
+
 def test_a_nan_output_is_refused(tmp_path):
     class Root(nn.Module):
         def forward(self, x):
