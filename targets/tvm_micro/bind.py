@@ -135,7 +135,8 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             return Step(
                 node, kernel, packing.pack_depthwise_conv2d(isa, node.weights, node.folded_bias, node.multiplier),
                 overlap.depthwise_scratch(isa, node.window, x, y),
-                sharings=_shares(source, target, distance, exact=isa != "scalar"),
+                overlap.overread("depthwise_conv2d", isa, x[2], x[2]),
+                _shares(source, target, distance, exact=isa != "scalar"),
             )  # fmt: skip
         case Linear():
             packed = packing.pack_linear(isa, node.weights, node.folded_bias, node.multiplier)
