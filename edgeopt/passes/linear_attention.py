@@ -47,7 +47,8 @@ _KERNEL = 5
 class LinearAttention:
     """Swap every attention that may be swapped and tune the swaps on ``samples``.
 
-    ``tuned`` holds the errors before and after once the pass has run.
+    ``teacher`` is the original where other trained passes ran before. ``tuned`` holds the errors before and after
+    tuning once the pass has run.
     """
 
     name = "linear-attention"
@@ -60,12 +61,13 @@ class LinearAttention:
         options: TuneOptions | None = None,
         whole: bool = False,
         force: bool = False,
+        teacher: Program | None = None,
         on_progress: OnProgress = lambda stage, steps, error, left: None,
     ) -> None:
         if feature_map not in KINDS:
             raise ValueError(f"feature map '{feature_map}' is none of {', '.join(sorted(KINDS))}")
         self.samples, self.feature_map, self.options = samples, feature_map, options
-        self.whole, self.force, self.on_progress = whole, force, on_progress
+        self.whole, self.force, self.teacher, self.on_progress = whole, force, teacher, on_progress
         self.tuned: Tuned | None = None
 
     def __call__(self, program: Program) -> PassResult:
@@ -82,7 +84,14 @@ class LinearAttention:
         # What is tuned is evaluated in the tuned program, whose dead nodes must not be met.
         swapped.clean()
         self.tuned = distil(
-            program, swapped, swaps, self.samples, self.options, whole=self.whole, on_progress=self.on_progress
+            program,
+            swapped,
+            swaps,
+            self.samples,
+            self.options,
+            whole=self.whole,
+            teacher=self.teacher,
+            on_progress=self.on_progress,
         )
         return PassResult(self.tuned.program, True, tuple(notes))
 

@@ -40,7 +40,8 @@ aten = torch.ops.aten
 class ReplaceLayernorm:
     """Swap every norm and tune the model on ``samples``; without ``whole`` it is left at the least-squares fit.
 
-    ``tuned`` holds the errors before and after tuning once the pass has run.
+    ``teacher`` is the original where other trained passes ran before. ``tuned`` holds the errors before and after
+    tuning once the pass has run.
     """
 
     name = "replace-layernorm"
@@ -51,9 +52,11 @@ class ReplaceLayernorm:
         samples: Iterable[Sample],
         options: TuneOptions | None = None,
         whole: bool = True,
+        teacher: Program | None = None,
         on_progress: OnProgress = lambda stage, steps, error, left: None,
     ) -> None:
-        self.samples, self.options, self.whole, self.on_progress = list(samples), options, whole, on_progress
+        self.samples, self.options, self.whole = list(samples), options, whole
+        self.teacher, self.on_progress = teacher, on_progress
         self.tuned: Tuned | None = None
 
     def __call__(self, program: Program) -> PassResult:
@@ -79,6 +82,7 @@ class ReplaceLayernorm:
             self.options,
             blocks=False,
             whole=self.whole,
+            teacher=self.teacher,
             on_progress=self.on_progress,
         )
         return PassResult(self.tuned.program, True, tuple(notes))

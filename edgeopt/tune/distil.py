@@ -70,14 +70,18 @@ def distil(
     options: TuneOptions | None = None,
     blocks: bool = True,
     whole: bool = False,
+    teacher: Program | None = None,
     on_progress: OnProgress = lambda stage, steps, error, left: None,
 ) -> Tuned:
     """Tune the swaps' parameters on unlabelled samples: stage 1 with ``blocks``, stage 2 with ``whole``.
 
+    ``original`` has the blocks that were swapped; ``teacher`` the outputs to match, where earlier swaps made the
+    original differ from it.
     Raises UserError where fewer than two samples are given.
     """
     options = options or TuneOptions()
     training, held_out = _split([{k: torch.from_numpy(v) for k, v in sample.items()} for sample in samples])
+    teacher = teacher or original
     own = {name for swap in swaps for name in swap.parameters}
     found = _Blocks(original, swapped, swaps)
     seen = [found.values(sample) for sample in held_out]
@@ -86,14 +90,14 @@ def distil(
         stages.append(_tune_blocks(found, own, training, seen, options, on_progress))
         tuned = _with(tuned, stages[-1].parameters)
     if whole:
-        stages.append(_tune_whole(original, tuned, own, training, held_out, options, on_progress))
+        stages.append(_tune_whole(teacher, tuned, own, training, held_out, options, on_progress))
         tuned = _with(tuned, stages[-1].parameters)
     return Tuned(
         tuned,
         found.errors({}, seen),
         _Blocks(original, tuned, swaps).errors({}, seen),
-        _output_error(original, swapped, held_out),
-        _output_error(original, tuned, held_out),
+        _output_error(teacher, swapped, held_out),
+        _output_error(teacher, tuned, held_out),
         tuple(stages),
     )
 
@@ -154,7 +158,7 @@ class _Blocks:
 
 
 def _tune_whole(
-    original: Program,
+    teacher: Program,
     swapped: Program,
     new: set[str],
     training: Sequence[Values],
@@ -167,14 +171,12 @@ def _tune_whole(
 
     def loss(tuned: Parameters, sample: Values) -> torch.Tensor:
         with torch.no_grad():
-            wanted = original.evaluate(sample)
+            wanted = teacher.evaluate(sample)
         return _distance(wanted, _with(swapped, tuned).evaluate(sample))
 
     loop = Loop("model", parameters, slower)
     gentler = replace(options, rate=options.rate / 10)
-    return loop.run(
-        training, loss, lambda p: _output_error(original, _with(swapped, p), held_out), gentler, on_progress
-    )
+    return loop.run(training, loss, lambda p: _output_error(teacher, _with(swapped, p), held_out), gentler, on_progress)
 
 
 def _weights(program: Program) -> set[str]:
@@ -200,9 +202,9 @@ def _with(program: Program, parameters: Parameters) -> Program:
     return replace(program, constants={**program.constants, **parameters})
 
 
-def _output_error(original: Program, swapped: Program, samples: Sequence[Values]) -> float:
+def _output_error(teacher: Program, swapped: Program, samples: Sequence[Values]) -> float:
     with torch.no_grad():
-        found = [float(_distance(original.evaluate(s), swapped.evaluate(s))) for s in samples]
+        found = [float(_distance(teacher.evaluate(s), swapped.evaluate(s))) for s in samples]
     return math.sqrt(_mean(found))
 
 

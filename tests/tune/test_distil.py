@@ -71,6 +71,20 @@ def test_stages_are_chosen() -> None:
     assert [len(stage.parameters) for stage in both.stages] == [1, 5]
 
 
+def test_outputs_are_matched_to_the_teachers() -> None:
+    program = original()
+    student, swap = swapped(program)
+    teacher = program.clone()
+    teacher.constants["_2_bias"] = program.constants["_2_bias"] + 1
+    data = samples(program, 16)
+    options = TuneOptions(steps=200, rate=5e-2)
+    tuned = distil(program, student, [swap], data, options, blocks=False, whole=True, teacher=teacher)
+    assert tuned.outputs_after < 0.8 * tuned.outputs_before
+    # Old weights go at a hundredth of the rate: 200 steps take them a tenth of the way.
+    moved = tuned.program.constants["_2_bias"] - program.constants["_2_bias"]
+    assert bool((moved > 0.05).all())
+
+
 def test_progress_is_told() -> None:
     program = original()
     student, swap = swapped(program)
