@@ -88,7 +88,7 @@ class _Growth:
     def grow(self, norm: Norm) -> Stream:
         stream = self.stream
         self._enter(norm.input, norm.input.meta["val"].dim() - 1)
-        if norm.input in stream.sources:
+        if not self.pending:
             stream.norms.append(norm)
         while self.pending:
             node, axis = self.pending.pop()

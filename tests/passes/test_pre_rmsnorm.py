@@ -127,6 +127,17 @@ def test_norms_written_out() -> None:
     assert ops(result).count("rms_norm") == 2 and "mean.dim" not in ops(result)
 
 
+def test_norm_of_a_norm_and_of_a_constant() -> None:
+    def model(m: Call, image: torch.Tensor) -> torch.Tensor:
+        x = m.bare(m.bare(patches(m, image)) + 0 * m.norm(m.position))
+        return m.head(m.bare(x))
+
+    module = randomised(Call(model, **parts(), bare=nn.LayerNorm(C, elementwise_affine=False))).double()
+    result = assert_pass(PreRmsnorm(), module, (IMAGE,), bound=1e-10, changes=True)
+    assert ops(result).count("layer_norm") == 1  # of a sum with a norm that has a scale
+    assert ops(result).count("rms_norm") == 3
+
+
 def test_scale_and_shift_fold_afterwards_as_before() -> None:
     module = randomised(Call(lambda m, image: m.head(m.norm(branches(m, patches(m, image)))), **parts())).double()
     program = to_program(module, (IMAGE,))
