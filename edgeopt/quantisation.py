@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from edgeopt.calib.cache import cache_folder
 from edgeopt.calib.calibrate import Calibrate, check_model
 from edgeopt.calib.data import CalibrationData, open_data
 from edgeopt.calib.methods import method
+from edgeopt.calib.moments import Patches, observe_patches
 from edgeopt.calib.ranges import read_ranges
 from edgeopt.errors import UserError
 from edgeopt.ledger import Ledger
@@ -20,8 +21,9 @@ from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.migrate_scales import MigrateScales
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
 from edgeopt.program import Program, origin
-from edgeopt.quant.scheme import Scheme
+from edgeopt.quant.scheme import WEIGHTED, Scheme
 from edgeopt.registry import nearest
+from edgeopt.rewrite import arguments
 from edgeopt.target import Target
 
 OnPass = Callable[[PassRecord, Program], None]
@@ -54,11 +56,11 @@ class QuantOptions:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float program with ranges, ready to be quantised, and the data that recoveries may look at."""
+    """A float program with ranges, ready to be quantised, and what recoveries want to know of its layers' inputs."""
 
     program: Program
     records: tuple[PassRecord, ...]
-    data: CalibrationData | None
+    seen: Mapping[str, Patches]
 
 
 def calibratable(program: Program, target: Target) -> Program:
@@ -93,13 +95,13 @@ def calibrated(
         check_model(found, program, options.ranges)
         program = program.clone()
         program.ranges = found.program_ranges()
-        return Calibrated(program, (), data)
+        return Calibrated(program, (), _seen(program, data, options))
     assert data is not None
     passes: list[Pass] = [EqualiseLayers()] if "equalise-layers" in options.recover else []
     passes += [MigrateScales(data)] if "migrate-scales" in options.recover else []
     passes.append(Calibrate(data, options.calib_method, cache_folder()))
     program, records = Pipeline(passes, ledger, on_pass).run(program)
-    return Calibrated(program, records, data)
+    return Calibrated(program, records, _seen(program, data, options))
 
 
 def quantised(
@@ -113,12 +115,19 @@ def quantised(
     """Quantise all layers but those in ``keep`` and in the options, and run the recoveries that come after."""
     asked = {_layer(ready.program, name) for name in options.keep_float}
     passes: list[Pass] = [InsertQdq(scheme, {*keep, *asked})]
-    if ready.data is not None:
-        if "adapt-rounding" in options.recover:
-            passes.append(AdaptRounding(ready.program, ready.data))
-        if "correct-bias" in options.recover:
-            passes.append(CorrectBias(ready.program, ready.data))
+    if ready.seen and AdaptRounding.name in options.recover:
+        passes.append(AdaptRounding(ready.program, ready.seen))
+    if ready.seen and CorrectBias.name in options.recover:
+        passes.append(CorrectBias(ready.program, ready.seen))
     return Pipeline(passes, ledger, on_pass).run(ready.program)
+
+
+def _seen(program: Program, data: CalibrationData | None, options: QuantOptions) -> dict[str, Patches]:
+    """Observe the layers' inputs once for all recoveries and for every attempt of the gate."""
+    if data is None or not {AdaptRounding.name, CorrectBias.name} & set(options.recover):
+        return {}
+    weights = {node: program.constant(arguments(node)["weight"]) for node in program.calls if node.target in WEIGHTED}
+    return observe_patches(program, data, [node for node, weight in weights.items() if weight is not None])
 
 
 def _layer(program: Program, name: str) -> str:

@@ -39,7 +39,7 @@ def test_nothing_is_kept_where_it_would_not_help():
 
 
 def test_sensitivities_are_of_each_layer_alone_worst_first():
-    reference, _, data = quantised(SCHEMES["int32 bias"])
+    reference, _, data, _ = quantised(SCHEMES["int32 bias"])
     found = sensitivities(reference, SCHEMES["int32 bias"], list(data)[:3])
     assert {layer.layer for layer in found} == {n.name for n in reference.calls if n.name.startswith(("conv", "lin"))}
     assert [layer.sqnr_db for layer in found] == sorted(layer.sqnr_db for layer in found)

@@ -17,10 +17,11 @@ section 3; it is minimised by coordinate descent here, not by a relaxation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from edgeopt.calib.data import CalibrationData
-from edgeopt.calib.moments import observe_patches
+from edgeopt.calib.moments import Patches
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.affine import WEIGHT_LIMIT
@@ -32,27 +33,31 @@ _MOST_ROUNDS = 4
 
 
 class AdaptRounding:
-    """Choose the rounding of weights of a quantised program; ``reference`` is the float program."""
+    """Choose the rounding of weights of a quantised program.
+
+    ``reference`` is the float program that was quantised, ``seen`` the patches of its layers by name.
+    """
 
     name = "adapt-rounding"
     kind: Kind = "calibrated"
 
-    def __init__(self, reference: Program, data: CalibrationData) -> None:
+    def __init__(self, reference: Program, seen: Mapping[str, Patches]) -> None:
         self.reference = reference
-        self.data = data
+        self.seen = seen
 
     def __call__(self, program: Program) -> PassResult:
         """Round the weights of a copy of ``program`` anew."""
         program = program.clone()
-        layers = list(quantised_layers(program, self.reference))
-        seen = observe_patches(self.reference, self.data, [layer.original for layer in layers])
         notes = []
-        for layer in layers:
-            integers = round_for_output(layer, seen[layer.node.name].second)
+        for layer in quantised_layers(program, self.reference):
+            if layer.node.name not in self.seen:
+                notes.append(Note(_RULE, layer.node.name, "its patches were not observed"))
+                continue
+            integers = round_for_output(layer, self.seen[layer.node.name].second)
             if not torch.equal(integers, layer.stored):
                 layer.store(program, integers)
                 notes.append(Note(_RULE, layer.node.name))
-        return PassResult(program, bool(notes), tuple(notes))
+        return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
 
 def round_for_output(layer: QuantisedLayer, second: torch.Tensor) -> torch.Tensor:

@@ -6,17 +6,18 @@ After:  ``y = W' x + (b + (W - W') E[x])``, whose mean is that of ``W x + b``.
 E[x] is the mean input (for a convolution the mean patch, padding included) over the calibration data, in the float
 program. What the rounding of activations shifts is not corrected: its mean is close to zero.
 
-Not when: a layer has no bias; its data was not observed.
+Not when: a layer has no bias, or its data was not observed.
 
 Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from edgeopt.calib.data import CalibrationData
-from edgeopt.calib.moments import Patches, observe_patches
+from edgeopt.calib.moments import Patches
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.layers import QuantisedLayer, add_to_bias, quantised_layers
@@ -26,27 +27,37 @@ _RULE = "correct-bias"
 
 
 class CorrectBias:
-    """Correct the biases of a quantised program; ``reference`` is the float program that was quantised."""
+    """Correct the biases of a quantised program.
+
+    ``reference`` is the float program that was quantised, ``seen`` the patches of its layers by name.
+    """
 
     name = "correct-bias"
     kind: Kind = "calibrated"
 
-    def __init__(self, reference: Program, data: CalibrationData) -> None:
+    def __init__(self, reference: Program, seen: Mapping[str, Patches]) -> None:
         self.reference = reference
-        self.data = data
+        self.seen = seen
 
     def __call__(self, program: Program) -> PassResult:
         """Correct a copy of ``program``."""
         if self.name in program.history:
             return PassResult(program, False, (Note(_RULE, "the program", "it has been corrected before"),))
         program = program.clone()
-        layers = {layer.node.name: layer for layer in quantised_layers(program, self.reference)}
-        biased = {name: layer for name, layer in layers.items() if arguments(layer.node)["bias"] is not None}
-        seen = observe_patches(self.reference, self.data, [layer.original for layer in biased.values()])
-        for name, layer in biased.items():
-            add_to_bias(program, layer, _lost(layer, seen[name]))
-        notes = [Note(_RULE, name, None if name in biased else "it has no bias") for name in layers]
-        return PassResult(program, bool(biased), tuple(notes))
+        notes = [
+            Note(_RULE, layer.node.name, self._correct(program, layer))
+            for layer in quantised_layers(program, self.reference)
+        ]
+        return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
+
+    def _correct(self, program: Program, layer: QuantisedLayer) -> str | None:
+        """Correct one layer's bias, or return the reason not to."""
+        if arguments(layer.node)["bias"] is None:
+            return "it has no bias"
+        if layer.node.name not in self.seen:
+            return "its data was not observed"
+        add_to_bias(program, layer, _lost(layer, self.seen[layer.node.name]))
+        return None
 
 
 def _lost(layer: QuantisedLayer, patches: Patches) -> torch.Tensor:

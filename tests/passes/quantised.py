@@ -6,6 +6,7 @@ from torch import nn
 
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
+from edgeopt.calib.moments import observe_patches
 from edgeopt.compare import ErrorSum
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.pipeline import Pipeline
@@ -31,14 +32,15 @@ def network():
 
 
 def quantised(scheme, module=None):
-    """Return the calibrated float program, the quantised one and the data."""
+    """Return the calibrated float program, the quantised one, the data, and the patches of the layers."""
     x = np.random.default_rng(0).standard_normal((30, 4, 8, 8)).astype(np.float32) + 1
     reference = to_program(module or network(), [torch.from_numpy(x[:1])])
     name = reference.inputs[0].name
     data = Function(lambda: ({name: row} for row in x), "memory", reference.inputs)
     reference.ranges = calibrate(reference, data, "minmax").program_ranges()
     program, _ = Pipeline([InsertQdq(scheme)]).run(reference)
-    return reference, program, data
+    layers = [node for node in reference.calls if node.target in WEIGHTED]
+    return reference, program, data, observe_patches(reference, data, layers)
 
 
 def sqnr(reference, program, data):

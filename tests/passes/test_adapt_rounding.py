@@ -10,13 +10,13 @@ from tests.passes.quantised import SCHEMES, quantised, sqnr
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_outputs_come_closer_and_weights_stay_neighbours(scheme):
-    reference, program, data = quantised(scheme)
-    rounded, (record,) = Pipeline([AdaptRounding(reference, data)]).run(program)
+    reference, program, data, seen = quantised(scheme)
+    rounded, (record,) = Pipeline([AdaptRounding(reference, seen)]).run(program)
     assert record.changed
     for layer in quantised_layers(rounded, reference):
         assert torch.all((layer.rounded - layer.weight).abs() <= layer.scale * 1.0001)
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
-    _, (again,) = Pipeline([AdaptRounding(reference, data)]).run(rounded)
+    _, (again,) = Pipeline([AdaptRounding(reference, seen)]).run(rounded)
     assert not again.changed
 
 
@@ -24,6 +24,8 @@ def test_exact_weights_are_left():
     layer = nn.Conv2d(4, 2, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[127.0, 1, -3, 0], [127, 60, 2, -127]]).view(2, 4, 1, 1))
-    reference, program, data = quantised(SCHEMES["int32 bias"], nn.Sequential(layer))
-    _, (record,) = Pipeline([AdaptRounding(reference, data)]).run(program)
+    reference, program, _, seen = quantised(SCHEMES["int32 bias"], nn.Sequential(layer))
+    _, (record,) = Pipeline([AdaptRounding(reference, seen)]).run(program)
     assert not record.changed
+    _, (record,) = Pipeline([AdaptRounding(reference, {})]).run(program)
+    assert [note.reason for note in record.refused] == ["its patches were not observed"]
