@@ -30,6 +30,7 @@ from edgeopt.quant.layers import QuantisedLayer, quantised_layers
 _RULE = "round-for-output"
 _DAMPING = 0.01
 _MOST_ROUNDS = 4
+_BLOCK = 64
 
 
 class AdaptRounding:
@@ -77,14 +78,29 @@ def _turn(real: torch.Tensor, integers: torch.Tensor, moments: torch.Tensor) -> 
     """Visit every weight once, in place; return whether one was turned."""
     gradient = (integers - real) @ moments
     any_turned = False
-    for k in range(real.shape[2]):
-        # The neighbour on the other side of the real value; an exact integer has none, and is left.
-        step = torch.sign(real[..., k] - integers[..., k])
-        step = torch.where((integers[..., k] + step).abs() <= WEIGHT_LIMIT, step, 0.0)
+    # In blocks: what a turn does to the weights beyond its block is added up in one product.
+    for start in range(0, real.shape[2], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        steps = _turn_block(real[..., block], integers[..., block], gradient[..., block], moments[:, block, block])
+        if steps.any():
+            any_turned = True
+            integers[..., block] += steps
+            gradient += steps @ moments[:, block]
+    return any_turned
+
+
+def _turn_block(
+    real: torch.Tensor, integers: torch.Tensor, gradient: torch.Tensor, moments: torch.Tensor
+) -> torch.Tensor:
+    """Return the steps of a block of weights, each decided after those before it."""
+    gradient = gradient.clone()
+    # The neighbour on the other side of the real value; an exact integer has none, and is left.
+    steps = torch.sign(real - integers)
+    steps = torch.where((integers + steps).abs() <= WEIGHT_LIMIT, steps, 0.0)
+    for k in range(steps.shape[2]):
+        step = steps[..., k]
         gain = 2 * step * gradient[..., k] + step.square() * moments[:, k, k].unsqueeze(1)
         step = torch.where(gain < 0, step, 0.0)
-        if step.any():
-            any_turned = True
-            integers[..., k] += step
-            gradient += step.unsqueeze(-1) * moments[:, k].unsqueeze(1)
-    return any_turned
+        steps[..., k] = step
+        gradient += step.unsqueeze(-1) * moments[:, k].unsqueeze(1)
+    return steps
