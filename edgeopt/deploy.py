@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from edgeopt.evidence import Evidence, OnStep, Outcome, Request
 from edgeopt.fixed_shapes import load_for
 from edgeopt.gate import gated
 from edgeopt.inputs import Sample
-from edgeopt.measure import Timing, measure
+from edgeopt.measure import Timing, measure, measure_in_turns
 from edgeopt.options import ExportOptions, split_options
 from edgeopt.prepare import prepare
 from edgeopt.program import Program
@@ -29,6 +30,8 @@ from edgeopt.report.run import Run
 from edgeopt.target import Artifact, Session
 
 PROFILED_RUNS = 10
+HELD_TOGETHER_BYTES = 128 * 2**20
+"""Size of an artifact up to which it and the plain export are held in memory together while measuring."""
 
 
 def export(
@@ -106,17 +109,32 @@ def _compile_plain(
 def _try(folder: Path, plain: Path | None, evidence: Evidence, request: Request, on_step: OnStep) -> Outcome:
     """Run what was compiled, where it can run here."""
     on_step("running the artifact")
+    opened = partial(request.target.open, options=request.target_options)
     try:
-        session = request.target.open(folder, request.target_options)
+        session = opened(folder)
     except ToolchainMissing as missing:
         return Outcome(not_run=f"{missing.message} ({missing.hint})")
     try:
-        return _observe(session, plain, evidence, request, on_step)
+        outcome = _answer(session, evidence, on_step)
+        on_step("measuring")
+        if plain is not None and _size(folder) > HELD_TOGETHER_BYTES:
+            session.close()
+            openers = {"artifact": partial(opened, folder), "plain": partial(opened, plain)}
+            timings = measure_in_turns(openers, evidence.samples[0], request.options.measure)
+            session = opened(folder)
+        else:
+            timings = _measure(session, opened(plain) if plain else None, evidence.samples[0], request)
+        on_step("profiling layers")
+        layers = session.layers(evidence.samples[0], PROFILED_RUNS)
     finally:
         session.close()
+    fallbacks = request.target.fallbacks(layers, request.target_options)
+    baseline = timings.get("plain")
+    return replace(outcome, timing=timings["artifact"], baseline=baseline, layers=layers, fallbacks=fallbacks)
 
 
-def _observe(session: Session, plain: Path | None, evidence: Evidence, request: Request, on_step: OnStep) -> Outcome:
+def _answer(session: Session, evidence: Evidence, on_step: OnStep) -> Outcome:
+    """Compare the artifact's outputs with the original's, and its classes with the labels."""
     total = ErrorSum()
     outputs = [session.run(sample) for sample in evidence.samples]
     for expected, got in zip(evidence.reference, outputs, strict=True):
@@ -126,30 +144,21 @@ def _observe(session: Session, plain: Path | None, evidence: Evidence, request: 
         on_step("running the artifact on the labelled data")
         exported = classes(evidence.labelled.data, session.run)
         reached = accuracy(evidence.labelled.labels, evidence.labelled.original, exported)
-    on_step("measuring")
-    timings = _measure(session, plain, evidence.samples[0], request)
-    on_step("profiling layers")
-    layers = session.layers(evidence.samples[0], PROFILED_RUNS)
-    return Outcome(
-        outputs=outputs[0],
-        error=total.result(),
-        accuracy=reached,
-        timing=timings["artifact"],
-        baseline=timings.get("plain"),
-        layers=layers,
-        fallbacks=request.target.fallbacks(layers, request.target_options),
-    )
+    return Outcome(outputs=outputs[0], error=total.result(), accuracy=reached)
 
 
-def _measure(session: Session, plain: Path | None, sample: Sample, request: Request) -> dict[str, Timing]:
+def _measure(session: Session, plain: Session | None, sample: Sample, request: Request) -> dict[str, Timing]:
     plan = request.options.measure
     if plain is None:
         return measure({"artifact": session}, {"artifact": sample}, plan)
-    other = request.target.open(plain, request.target_options)
     try:
-        return measure({"artifact": session, "plain": other}, {"artifact": sample, "plain": sample}, plan)
+        return measure({"artifact": session, "plain": plain}, {"artifact": sample, "plain": sample}, plan)
     finally:
-        other.close()
+        plain.close()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _check_fallbacks(artifact: Artifact, outcome: Outcome, request: Request) -> None:

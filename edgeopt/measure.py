@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ UNSTABLE_CV = 0.025
 
 _WINDOW = 5
 _DRIFT = 0.02
+_TURNS = 4
 _CHECK_EVERY = 10
 """Runs between two looks at stability: each look sweeps the caches and slows the run that follows."""
 
@@ -71,6 +73,34 @@ def measure(
         name: Timing(session.unit, tuple(costs[name]), tuple(cpu[name]), warmups[name])
         for name, session in sessions.items()
     }
+
+
+def measure_in_turns(
+    openers: Mapping[str, Callable[[], Session]], inputs: Arrays, plan: MeasurePlan | None = None
+) -> dict[str, Timing]:
+    """Measure sessions that are too large to be held together: in alternate blocks, each opened for its block."""
+    plan = plan or MeasurePlan()
+    share = replace(
+        plan,
+        min_runs=math.ceil(plan.min_runs / _TURNS),
+        min_seconds=plan.min_seconds / _TURNS,
+        max_seconds=plan.max_seconds / _TURNS,
+    )
+    blocks: dict[str, list[Timing]] = {name: [] for name in openers}
+    for _ in range(_TURNS):
+        for name, open_session in openers.items():
+            session = open_session()
+            try:
+                blocks[name].append(measure({name: session}, {name: inputs}, share)[name])
+            finally:
+                session.close()
+    return {name: _joined(parts) for name, parts in blocks.items()}
+
+
+def _joined(parts: Sequence[Timing]) -> Timing:
+    costs = tuple(cost for part in parts for cost in part.costs)
+    cpu = tuple(cost for part in parts for cost in part.cpu)
+    return Timing(parts[0].unit, costs, cpu, sum(part.warmup for part in parts))
 
 
 def _warm_up(session: Session, inputs: Arrays, plan: MeasurePlan) -> int:

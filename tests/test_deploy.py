@@ -167,6 +167,13 @@ def test_without_a_baseline_only_the_artifact_is_measured(tmp_path, net):
     assert run.baseline is None and run.latency is not None
 
 
+def test_large_artifacts_are_measured_one_at_a_time(tmp_path, net, monkeypatch):
+    monkeypatch.setattr("edgeopt.deploy.HELD_TOGETHER_BYTES", 0)
+    run = edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
+    assert run.baseline is not None and run.latency.layers
+    assert verify(tmp_path / "out").ok
+
+
 class Vandal:
     """Says it is exact and doubles a weight."""
 

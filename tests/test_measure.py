@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeopt.measure import MeasurePlan, measure
+from edgeopt.measure import MeasurePlan, measure, measure_in_turns
 from tests.fakes import CountingSession, ScriptedSession, X
 
 QUICK = MeasurePlan(min_runs=10, max_runs=40, min_seconds=0.0, max_seconds=5.0)
@@ -56,3 +56,25 @@ def test_what_costs_the_same_every_time_runs_once():
 def test_variation_is_told():
     plan = MeasurePlan(warmup=0, min_runs=4, max_runs=4, min_seconds=0.0)
     assert run(ScriptedSession([9.0, 11.0, 9.0, 11.0]), plan).cv == pytest.approx(0.1)
+
+
+def test_what_does_not_fit_together_is_opened_for_its_blocks_in_turn():
+    opened = []
+
+    class Large(ScriptedSession):
+        def __init__(self, name, cost):
+            super().__init__([cost])
+            self.name = name
+            opened.append(name)
+            assert opened.count("open") == closed.count("closed"), "two at a time"
+            opened.append("open")
+
+        def close(self):
+            closed.append("closed")
+
+    closed = []
+    plan = MeasurePlan(warmup=0, min_runs=8, max_runs=2, min_seconds=0.0)
+    openers = {"a": lambda: Large("a", 10.0), "b": lambda: Large("b", 20.0)}
+    timings = measure_in_turns(openers, X, plan)
+    assert [name for name in opened if name != "open"] == ["a", "b"] * 4
+    assert timings["a"].costs == (10.0,) * 8 and timings["b"].costs == (20.0,) * 8

@@ -32,6 +32,9 @@ def _hint(precision: str) -> str:
 _PRECISION = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64"}
 
 
+_PROFILE_WARMUP = 5
+
+
 class OpenVinoSession(Session):
     """Runs a model with one stream, in the precision asked for."""
 
@@ -42,20 +45,25 @@ class OpenVinoSession(Session):
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        self._compiled, self._outputs = self._compile({})
-        self._request = self._compiled.create_infer_request()
+        self._request: Any = None
+        self._start()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run one inference; inputs and outputs by name."""
+        if self._request is None:
+            self._start()
         self._request.infer(dict(inputs))
         # Copied: OpenVINO writes the next run's outputs into the same memory.
         return {name: self._request.get_output_tensor(index).data.copy() for index, name in enumerate(self._outputs)}
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the executed layers of the runtime graph with their median time in ms over ``runs`` runs."""
+        self.close()  # one copy of the weights at a time
         compiled, _ = self._compile({"PERF_COUNT": True})
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = defaultdict(list)
+        for _ in range(_PROFILE_WARMUP):
+            request.infer(dict(inputs))
         for _ in range(runs):
             request.infer(dict(inputs))
             for info in request.profiling_info:
@@ -67,8 +75,12 @@ class OpenVinoSession(Session):
         )
 
     def close(self) -> None:
-        """Release the compiled model."""
-        self._request = self._compiled = None
+        """Release the compiled model; a later run takes it up again."""
+        self._request = None
+
+    def _start(self) -> None:
+        compiled, self._outputs = self._compile({})
+        self._request = compiled.create_infer_request()
 
     def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str]]:
         model = core().read_model(self._path)
