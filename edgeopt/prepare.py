@@ -68,7 +68,7 @@ def _run_passes(
     program, before = Pipeline(passes[:place], ledger, on_pass).run(original)
     if scheme is None:
         return program, before, None
-    ready = calibrated(program, options.quant, options.load.trust, ledger, on_pass)
+    ready = calibrated(program, scheme, options.quant, options.load.trust, ledger, on_pass)
     program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
     before = (*before, *ready.records)
     return program, (*before, *records), QuantisedStage(ready, scheme, ledger, on_pass, len(before))

@@ -78,7 +78,12 @@ def calibratable(program: Program, target: Target) -> Program:
 
 
 def calibrated(
-    program: Program, options: QuantOptions, trust: bool, ledger: Ledger | None, on_pass: OnPass | None
+    program: Program,
+    scheme: Scheme,
+    options: QuantOptions,
+    trust: bool,
+    ledger: Ledger | None,
+    on_pass: OnPass | None,
 ) -> Calibrated:
     """Run the recoveries that come before calibration and calibrate; or read the ranges.
 
@@ -98,7 +103,7 @@ def calibrated(
         return Calibrated(program, (), _seen(program, data, options))
     assert data is not None
     passes: list[Pass] = [EqualiseLayers()] if "equalise-layers" in options.recover else []
-    passes += [MigrateScales(data)] if "migrate-scales" in options.recover else []
+    passes += [MigrateScales(data, scheme.float_beside)] if "migrate-scales" in options.recover else []
     passes.append(Calibrate(data, options.calib_method, cache_folder()))
     program, records = Pipeline(passes, ledger, on_pass).run(program)
     return Calibrated(program, records, _seen(program, data, options))

@@ -60,6 +60,17 @@ def test_trains_and_exports(name: str, least: float, tmp_path: Path) -> None:
     assert record["error"]["relative"] < 1e-5
 
 
+def test_the_cnn_goes_to_a_microcontroller(tmp_path: Path) -> None:
+    run("-m", "samples.digits_cnn", "--output", tmp_path)
+    calib = ("--calib", tmp_path / "calib.npz")
+    record = edgeopt("export", tmp_path / "model.pt2", "--target", "cortex-m4", *calib, "-o", tmp_path / "out", *QUICK)
+    assert (tmp_path / "out" / "network" / "network.h").exists()
+    assert record["model"]["inputs"] == ["images:1x1x8x8:float32"]
+    if record["not_run"] is None:
+        assert record["error"]["relative"] < 0.03
+        assert record["latency"]["unit"] == "instructions"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both third-party packages installed, entry points included."""

@@ -59,8 +59,9 @@ class MigrateScales:
     name = "migrate-scales"
     kind: Kind = "exact"
 
-    def __init__(self, data: CalibrationData) -> None:
+    def __init__(self, data: CalibrationData, may_multiply: bool = True) -> None:
         self.data = data
+        self.may_multiply = may_multiply
 
     def __call__(self, program: Program) -> PassResult:
         """Migrate the scales of a copy of ``program``."""
@@ -76,7 +77,7 @@ class MigrateScales:
             current = _Site(
                 rebuilt.get(site.value, site.value), site.axis, tuple(rebuilt.get(node, node) for node in site.readers)
             )
-            notes.append(Note(_RULE, name, _migrate(program, current, seen[name], rebuilt)))
+            notes.append(Note(_RULE, name, _migrate(program, current, seen[name], rebuilt, self.may_multiply)))
         program.clean()
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
@@ -93,7 +94,9 @@ def _sites(program: Program) -> tuple[list[_Site], list[Note]]:
     return sites, notes
 
 
-def _migrate(program: Program, site: _Site, seen: HeldOut, rebuilt: dict[fx.Node, fx.Node]) -> str | None:
+def _migrate(
+    program: Program, site: _Site, seen: HeldOut, rebuilt: dict[fx.Node, fx.Node], may_multiply: bool
+) -> str | None:
     """Migrate the scale of one activation; return the reason where it is left.
 
     Layers are replaced by new ones on the way: ``rebuilt`` maps the original nodes to those that stand now.
@@ -104,6 +107,8 @@ def _migrate(program: Program, site: _Site, seen: HeldOut, rebuilt: dict[fx.Node
     producer = _producer(program, site)
     if producer is None and any(node.target is not aten.linear.default for node in site.readers):
         return "its convolution would need a multiplication of the whole image"
+    if producer is None and not may_multiply:
+        return "no layer before it can take the scale, and the target multiplies in integers only"
     errors = {p: _error(layers, seen, site.axis, _scale(layers, seen.half, p)) for p in _STRENGTHS}
     best = min(errors, key=errors.__getitem__)
     if not errors[best] < _WORTHWHILE * _error(layers, seen, site.axis, torch.ones_like(seen.half.magnitudes)):

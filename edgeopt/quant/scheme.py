@@ -53,7 +53,8 @@ class Scheme:
     ``activation`` is the integer type of activations (weights are int8). ``integer`` names the operators that run
     on integers, ``fused`` the activation functions that they absorb. With ``integer_bias`` biases are int32. With
     ``integer_results`` every integer operator and every move between them leaves integers, as kernels want that
-    have no other output; otherwise values are quantised only where an integer operator reads them.
+    have no other output; otherwise values are quantised only where an integer operator reads them. Without
+    ``float_beside`` nothing may be added that computes in float beside the integer operators.
     """
 
     activation: torch.dtype
@@ -62,3 +63,4 @@ class Scheme:
     moves: frozenset[Operator] = MOVES
     integer_bias: bool = True
     integer_results: bool = True
+    float_beside: bool = True

@@ -54,6 +54,7 @@ SCHEME = Scheme(
         }
     ),
     moves=frozenset({aten.reshape.default, aten.max_pool2d.default, aten.pad.default}),
+    float_beside=False,
 )  # fmt: skip
 """What the kernels compute; the rest of a program is placed nowhere."""
 

@@ -65,6 +65,12 @@ def test_refusals():
     assert [note.reason for note in result.notes] == ["no strength makes the layers err a tenth less"]
     result = migrate(nn.Sequential(nn.Conv2d(3, 2, 1)), outliers(4, 3, 5, 5), changes=False)
     assert [note.reason for note in result.notes] == ["its convolution would need a multiplication of the whole image"]
+    x = outliers(5, 4)
+    program = to_program(nn.Sequential(nn.Linear(4, 3)), [x[:1]])
+    result = MigrateScales(samples(program, x), may_multiply=False)(program)
+    assert [note.reason for note in result.notes] == [
+        "no layer before it can take the scale, and the target multiplies in integers only"
+    ]
     shared = nn.Linear(4, 4)
     result = migrate(nn.Sequential(shared, nn.GELU(), shared), outliers(5, 4), changes=False)
     assert all("shared" in note.reason for note in result.notes) and result.notes
