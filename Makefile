@@ -39,9 +39,10 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install -q -e '.[test]'
 	touch $@
 
-toolchain:  ## cross compiler and emulator, where absent
-	@command -v arm-none-eabi-gcc qemu-system-arm clang shellcheck >/dev/null || \
-		($(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(APT_PACKAGES))
+toolchain:  ## compilers and emulator, where one is absent
+	@for tool in gcc clang arm-none-eabi-gcc qemu-system-arm cmake shellcheck; do \
+		command -v $$tool >/dev/null || { $(SUDO) apt-get update -q && \
+			$(SUDO) apt-get install -y -q --no-install-recommends $(APT_PACKAGES); break; }; done
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
