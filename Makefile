@@ -42,7 +42,7 @@ $(VENV)/installed-test: $(VENV)/installed
 toolchain:  ## compilers and emulator, where one is absent
 	@for tool in gcc clang arm-none-eabi-gcc qemu-system-arm cmake shellcheck; do \
 		command -v $$tool >/dev/null || { $(SUDO) apt-get update -q && \
-			$(SUDO) apt-get install -y -q --no-install-recommends $(APT_PACKAGES); break; }; done
+			$(SUDO) apt-get install -y -q --no-install-recommends $(APT_PACKAGES) || exit 1; break; }; done
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
