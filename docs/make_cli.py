@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from edgeopt.cli import COMMANDS, cli
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -20,14 +18,14 @@ def page() -> str:
 
 
 def _help(name: str) -> str:
-    context = click.Context(cli, info_name="edgeopt", terminal_width=100, max_content_width=100)
+    # Contexts made as the program makes them: options such as -h come from the command's settings.
+    context = cli.make_context("edgeopt", [], resilient_parsing=True, terminal_width=100)
     if not name:
         return cli.get_help(context).rstrip()
     command = cli.get_command(context, name)
     assert command is not None
-    return command.get_help(
-        click.Context(command, info_name=name, parent=context, terminal_width=100, max_content_width=100)
-    ).rstrip()
+    own = command.make_context(name, [], parent=context, resilient_parsing=True, terminal_width=100)
+    return command.get_help(own).rstrip()
 
 
 if __name__ == "__main__":
