@@ -15,8 +15,11 @@ from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.quantisation import RECOVERIES
-from edgeopt.report import run as form
+from edgeopt.report.form import OutputError
+from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
+from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
 from edgeopt.report.render import html
+from edgeopt.report.run import Accuracy, ArtifactFiles, FallbackEntry, File, Limit, Model, PassEntry, Run, TargetUsed
 from edgeopt.report.sections import sections
 from edgeopt.target import Artifact, Layer
 
@@ -34,7 +37,7 @@ def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
     )
 
 
-def write_bundle(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outcome, folder: Path) -> form.Run:
+def write_bundle(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outcome, folder: Path) -> Run:
     """Write golden file, manifest and reports beside the artifact in ``folder``; return the record."""
     run = _run(request, evidence, artifact, outcome, folder)
     if outcome.outputs is not None:
@@ -50,7 +53,7 @@ def _manifest(
     evidence: Evidence,
     artifact: Artifact,
     outcome: Outcome,
-    run: form.Run,
+    run: Run,
     folder: Path,
 ) -> None:
     target = request.target
@@ -69,27 +72,27 @@ def _manifest(
     write_manifest(folder, facts)
 
 
-def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outcome, folder: Path) -> form.Run:
-    files = tuple(form.File.model_validate(file_entry(folder, path)) for path in artifact.files)
+def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outcome, folder: Path) -> Run:
+    files = tuple(File.model_validate(file_entry(folder, path)) for path in artifact.files)
     threads = request.target_options.threads
     fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
     latency = latency_of(outcome.timing, threads, outcome.layers) if outcome.timing else None
     baseline = None
     if latency is not None and outcome.baseline is not None:
         plain = latency_of(outcome.baseline, threads, ())
-        baseline = form.Baseline(latency=plain, speedup=plain.median / latency.median)
-    return form.Run(
+        baseline = Baseline(latency=plain, speedup=plain.median / latency.median)
+    return Run(
         model=evidence.model,
         target=_target(request, outcome),
-        passes=tuple(map(form.PassEntry.of, evidence.records)),
-        error=form.OutputError.model_validate(outcome.error) if outcome.error else None,
-        accuracy=form.Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
+        passes=tuple(map(PassEntry.of, evidence.records)),
+        error=OutputError.model_validate(outcome.error) if outcome.error else None,
+        accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
         quantisation=_quantisation(evidence, request),
-        artifact=form.ArtifactFiles(files=files, memory=dict(artifact.memory)),
+        artifact=ArtifactFiles(files=files, memory=dict(artifact.memory)),
         latency=latency,
         baseline=baseline,
         not_run=outcome.not_run,
-        fallbacks=tuple(form.FallbackEntry.model_validate(f) for f in fallbacks),
+        fallbacks=tuple(FallbackEntry.model_validate(f) for f in fallbacks),
         limits=(*_limits(request, outcome, latency, sum(file.bytes for file in files)), *_capacity(artifact)),
         warnings=(*outcome.warnings, *_latency_warnings(outcome), *_slower(request, latency, baseline)),
         notes=artifact.notes,
@@ -98,9 +101,9 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
     )
 
 
-def _model(loaded: Loaded, macs: int) -> form.Model:
+def _model(loaded: Loaded, macs: int) -> Model:
     program = loaded.program
-    return form.Model(
+    return Model(
         source=loaded.source,
         sha256=loaded.sha256,
         format=loaded.format.value,
@@ -111,21 +114,21 @@ def _model(loaded: Loaded, macs: int) -> form.Model:
     )
 
 
-def _target(request: Request, outcome: Outcome) -> form.TargetUsed:
-    return form.TargetUsed(
+def _target(request: Request, outcome: Outcome) -> TargetUsed:
+    return TargetUsed(
         name=request.target.name,
         device=request.target.device.name,
         precision_requested=request.target_options.precision,
-        precision_executed=form.executed_precision(outcome.layers),
+        precision_executed=executed_precision(outcome.layers),
         hardware=request.target.hardware() if outcome.not_run is None else None,
     )
 
 
-def latency_of(timing: Timing, threads: int, layers: tuple[Layer, ...]) -> form.Latency:
+def latency_of(timing: Timing, threads: int, layers: tuple[Layer, ...]) -> Latency:
     """Return the record's latency of what was measured."""
     costs = np.array(timing.costs)
     p90, p95, p99 = (float(value) for value in np.percentile(costs, (90, 95, 99)))
-    return form.Latency(
+    return Latency(
         unit=timing.unit,
         runs=len(costs),
         warmup=timing.warmup,
@@ -144,10 +147,10 @@ def latency_of(timing: Timing, threads: int, layers: tuple[Layer, ...]) -> form.
     )
 
 
-def _layer_times(layers: tuple[Layer, ...]) -> tuple[form.LayerTime, ...]:
+def _layer_times(layers: tuple[Layer, ...]) -> tuple[LayerTime, ...]:
     total = sum(layer.median or 0.0 for layer in layers)
     return tuple(
-        form.LayerTime(
+        LayerTime(
             name=layer.name,
             type=layer.type,
             precision=layer.precision,
@@ -158,7 +161,7 @@ def _layer_times(layers: tuple[Layer, ...]) -> tuple[form.LayerTime, ...]:
     )
 
 
-def _limits(request: Request, outcome: Outcome, latency: form.Latency | None, size: int) -> tuple[form.Limit, ...]:
+def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: int) -> tuple[Limit, ...]:
     stated = request.options.limits
     reached = outcome.accuracy.exported if outcome.accuracy else None
     relative = outcome.error.relative if outcome.error else None
@@ -172,35 +175,35 @@ def _limits(request: Request, outcome: Outcome, latency: form.Latency | None, si
         ("max-error", stated.max_error, relative, relative is not None and relative <= (stated.max_error or 0)),
     ]
     return tuple(
-        form.Limit(name=name, limit=limit, value=value, ok=ok) for name, limit, value, ok in rows if limit is not None
+        Limit(name=name, limit=limit, value=value, ok=ok) for name, limit, value, ok in rows if limit is not None
     )
 
 
-def _capacity(artifact: Artifact) -> tuple[form.Limit, ...]:
+def _capacity(artifact: Artifact) -> tuple[Limit, ...]:
     """Return what the device has of each kind of memory as limits."""
     return tuple(
-        form.Limit(name=f"device-{kind}", limit=most, value=artifact.memory[kind], ok=artifact.memory[kind] <= most)
+        Limit(name=f"device-{kind}", limit=most, value=artifact.memory[kind], ok=artifact.memory[kind] <= most)
         for kind, most in artifact.capacity.items()
     )
 
 
-def _quantisation(evidence: Evidence, request: Request) -> form.Quantisation | None:
+def _quantisation(evidence: Evidence, request: Request) -> Quantisation | None:
     """Return how the program was quantised, and what the accuracy gate gave back."""
     gate = evidence.gate
     if gate is None:
         return None
     options = request.options.quant
-    return form.Quantisation(
+    return Quantisation(
         method=options.calib_method if options.ranges is None else f"ranges from {options.ranges}",
         recoveries=tuple(r.name for r in evidence.records if r.name in RECOVERIES),
         quantised=sum(len(r.applied) for r in evidence.records if r.name == InsertQdq.name),
         kept_float=(*gate.kept, *options.keep_float),
-        layers=tuple(form.LayerSensitivity.model_validate(layer) for layer in gate.layers),
-        attempts=tuple(form.GateAttempt.model_validate(attempt) for attempt in gate.attempts),
+        layers=tuple(LayerSensitivity.model_validate(layer) for layer in gate.layers),
+        attempts=tuple(GateAttempt.model_validate(attempt) for attempt in gate.attempts),
     )
 
 
-def _slower(request: Request, latency: form.Latency | None, baseline: form.Baseline | None) -> tuple[str, ...]:
+def _slower(request: Request, latency: Latency | None, baseline: Baseline | None) -> tuple[str, ...]:
     """Say plainly when INT8 does not pay here, and which layers are to blame."""
     if request.target_options.precision != "int8" or latency is None or baseline is None or baseline.speedup >= 1:
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgeopt.report.run import OutputError
+from edgeopt.report.form import OutputError
 
 ABSENT = "-"
 """Stands where there is no figure."""

@@ -9,65 +9,21 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import JsonValue, ValidationError, field_validator
 
 from edgeopt.errors import UserError
+from edgeopt.report.form import OutputError, Record
+from edgeopt.report.latency import Baseline, Latency
+from edgeopt.report.quantised import Quantisation
 
 if TYPE_CHECKING:
     from edgeopt.pipeline import PassRecord
 
 SCHEMA_VERSION: Final = 1
 """Raised whenever a field is added, removed or changes its meaning."""
-
-SAMPLES_KEPT = 500
-"""Most single latencies that a record keeps for the plot of their distribution."""
-
-# JSON has no infinity and no NaN; `null` stands for them, and `OutputError` says for which.
-Extended = Annotated[float, WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})]
-
-
-class Record(BaseModel):
-    """A part of the record: immutable, with no fields but its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, use_attribute_docstrings=True)
-
-
-class OutputError(Record):
-    """Distance of outputs from the original's, over all outputs and verification inputs together."""
-
-    max_abs: Extended
-    """Largest absolute difference; null where an output is NaN."""
-    relative: Extended
-    """`max_abs` over the largest absolute reference value; null where that is zero (or an output is NaN)."""
-    sqnr_db: Extended
-    """Reference power over error power in dB; null where the outputs are equal (infinite), or the reference is zero."""
-    cosine: Extended
-    """Cosine of the angle between outputs and reference; null where an output is NaN."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _restore(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        largest = data.get("max_abs", 0.0)
-        if largest is None:
-            missing = {"max_abs": math.nan, "relative": math.nan, "sqnr_db": math.nan, "cosine": math.nan}
-        else:
-            missing = {"relative": math.inf, "sqnr_db": -math.inf if largest else math.inf, "cosine": math.nan}
-        return {key: missing.get(key) if value is None else value for key, value in data.items()}
 
 
 class Model(Record):
@@ -167,51 +123,6 @@ class Accuracy(Record):
     """Share of samples on which both give the same answer, 0 to 1."""
 
 
-class LayerSensitivity(Record):
-    """What quantising one layer alone does to the outputs."""
-
-    layer: str
-    """The layer."""
-    op: str
-    """Its operator."""
-    sqnr_db: Extended
-    """Reference power over error power of the outputs in dB; null where it is infinite."""
-
-
-class GateAttempt(Record):
-    """One attempt of the accuracy gate: an artifact, compiled and run."""
-
-    kept: int
-    """Number of layers kept in float, the most sensitive first."""
-    ok: bool
-    """Whether the limits on error and accuracy hold."""
-    error: Extended
-    """Relative error on the verification inputs."""
-    accuracy: float | None
-    """Accuracy on the labelled samples; null without labels."""
-    bytes: int
-    """Size of the artifact's files."""
-    latency: float
-    """Quick median latency, in the unit of `latency`."""
-
-
-class Quantisation(Record):
-    """How the program was quantised."""
-
-    method: str
-    """How the ranges of activations were found."""
-    recoveries: tuple[str, ...] = ()
-    """Passes that recovered accuracy."""
-    quantised: int
-    """Number of operators that run on integers."""
-    kept_float: tuple[str, ...] = ()
-    """Layers that stay in float: given back by the accuracy gate, or on request."""
-    layers: tuple[LayerSensitivity, ...] = ()
-    """Layers by sensitivity, worst first, where the gate had to look."""
-    attempts: tuple[GateAttempt, ...] = ()
-    """What the gate tried, in order."""
-
-
 class File(Record):
     """A file of the bundle."""
 
@@ -235,74 +146,6 @@ class ArtifactFiles(Record):
     def bytes(self) -> int:
         """Size of all files together."""
         return sum(file.bytes for file in self.files)
-
-
-class LayerTime(Record):
-    """One executed layer."""
-
-    name: str
-    """Name in the runtime's graph."""
-    type: str
-    """What the runtime executed there."""
-    median: float | None
-    """Median cost in the latency's unit; null where the runtime does not tell."""
-    share: float | None
-    """Part of all layers' cost, 0 to 1."""
-    precision: str | None = None
-    """Arithmetic it ran in."""
-
-
-class Latency(Record):
-    """Cost of one inference over many runs."""
-
-    unit: Literal["ms", "instructions"]
-    """Unit of all costs."""
-    runs: int
-    """Number of runs measured."""
-    warmup: int
-    """Number of runs before, not counted."""
-    threads: int
-    """Threads of one inference."""
-    min: float
-    """Least cost."""
-    mean: float
-    """Mean cost."""
-    median: float
-    """Median cost."""
-    p90: float
-    """90th percentile."""
-    p95: float
-    """95th percentile."""
-    p99: float
-    """99th percentile."""
-    max: float
-    """Largest cost."""
-    cv: float
-    """Coefficient of variation: standard deviation over mean."""
-    cpu_median: float | None = None
-    """Median process CPU time of one inference; null where cost is not time."""
-    samples: Annotated[tuple[float, ...], Field(max_length=SAMPLES_KEPT)] = ()
-    """Single costs in rising order, evenly thinned, least and largest kept."""
-    layers: tuple[LayerTime, ...] = ()
-    """Executed layers in order, profiled in runs of their own."""
-
-    @field_validator("samples", mode="before")
-    @classmethod
-    def _thin(cls, samples: Iterable[float]) -> tuple[float, ...]:
-        # Sorted first: every n-th run would favour what recurs with n, such as the order of alternate measuring.
-        values = sorted(samples)
-        if len(values) <= SAMPLES_KEPT:
-            return tuple(values)
-        return tuple(values[i * (len(values) - 1) // (SAMPLES_KEPT - 1)] for i in range(SAMPLES_KEPT))
-
-
-class Baseline(Record):
-    """The plain export of the original model on the same target, measured alternately in the same run."""
-
-    latency: Latency
-    """Its latency."""
-    speedup: float
-    """Its median over the artifact's: above 1 the artifact is faster."""
 
 
 class FallbackEntry(Record):
@@ -415,19 +258,3 @@ class Run(Record):
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UserError(f"the report is damaged at '{place}': {first['msg']}", "export the model again") from error
-
-
-_INDEX_TYPES = frozenset({"int64", "int32", "bool"})
-
-
-def executed_precision(layers: Iterable[Any]) -> str | None:
-    """Return the precision of ``layers`` in one phrase: a single name, or names with their number of layers.
-
-    Layers that only handle shapes and indices (int64, int32, bool) do not count beside others.
-    """
-    counts = Counter(layer.precision for layer in layers if layer.precision)
-    arithmetic = Counter({name: number for name, number in counts.items() if name not in _INDEX_TYPES})
-    counts = arithmetic or counts
-    if len(counts) <= 1:
-        return next(iter(counts), None)
-    return ", ".join(f"{precision} ({number})" for precision, number in counts.most_common())

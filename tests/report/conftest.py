@@ -7,17 +7,15 @@ import random
 
 import pytest
 
+from edgeopt.report.form import OutputError
+from edgeopt.report.latency import Baseline, Latency, LayerTime
 from edgeopt.report.run import (
     Accuracy,
     ArtifactFiles,
-    Baseline,
     FallbackEntry,
     File,
-    Latency,
-    LayerTime,
     Limit,
     Model,
-    OutputError,
     PassEntry,
     Refusal,
     Run,

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from edgeopt.report import figures
-from edgeopt.report.run import OutputError
+from edgeopt.report.form import OutputError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from edgeopt.compare import Error
 from edgeopt.errors import UserError
 from edgeopt.pipeline import Note, PassRecord
-from edgeopt.report.run import SAMPLES_KEPT, Latency, LayerTime, Limit, OutputError, PassEntry, Run, executed_precision
+from edgeopt.report.form import OutputError
+from edgeopt.report.latency import SAMPLES_KEPT, Latency, LayerTime, executed_precision
+from edgeopt.report.run import Limit, PassEntry, Run
 
 
 def test_roundtrip(run: Run) -> None:

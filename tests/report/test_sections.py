@@ -9,17 +9,9 @@ import pytest
 
 from edgeopt.ledger import EXACT_BOUND
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
-from edgeopt.report.run import (
-    ArtifactFiles,
-    GateAttempt,
-    LayerSensitivity,
-    Limit,
-    OutputError,
-    PassEntry,
-    Quantisation,
-    Refusal,
-    Run,
-)
+from edgeopt.report.form import OutputError
+from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
+from edgeopt.report.run import ArtifactFiles, Limit, PassEntry, Refusal, Run
 from edgeopt.report.sections import comparison, sections
 from edgeopt.report.sections.quantisation import quantisation
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Distribution, Section, Table
-from edgeopt.report.run import Latency, Run
+from edgeopt.report.latency import Latency
+from edgeopt.report.run import Run
 
 STATISTICS = ("min", "median", "mean", "p90", "p95", "p99", "max")
 

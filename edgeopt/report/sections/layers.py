@@ -8,7 +8,8 @@ from dataclasses import replace
 from edgeopt.report import figures
 from edgeopt.report.blocks import Bars, Column, Section, Table
 from edgeopt.report.figures import ABSENT
-from edgeopt.report.run import LayerTime, Run
+from edgeopt.report.latency import LayerTime
+from edgeopt.report.run import Run
 
 SLOWEST = 8
 

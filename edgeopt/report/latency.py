@@ -1,0 +1,98 @@
+"""Cost of an inference, whole and by layer, as data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from edgeopt.report.form import Record
+
+SAMPLES_KEPT = 500
+"""Most single latencies that a record keeps for the plot of their distribution."""
+
+
+class LayerTime(Record):
+    """One executed layer."""
+
+    name: str
+    """Name in the runtime's graph."""
+    type: str
+    """What the runtime executed there."""
+    median: float | None
+    """Median cost in the latency's unit; null where the runtime does not tell."""
+    share: float | None
+    """Part of all layers' cost, 0 to 1."""
+    precision: str | None = None
+    """Arithmetic it ran in."""
+
+
+class Latency(Record):
+    """Cost of one inference over many runs."""
+
+    unit: Literal["ms", "instructions"]
+    """Unit of all costs."""
+    runs: int
+    """Number of runs measured."""
+    warmup: int
+    """Number of runs before, not counted."""
+    threads: int
+    """Threads of one inference."""
+    min: float
+    """Least cost."""
+    mean: float
+    """Mean cost."""
+    median: float
+    """Median cost."""
+    p90: float
+    """90th percentile."""
+    p95: float
+    """95th percentile."""
+    p99: float
+    """99th percentile."""
+    max: float
+    """Largest cost."""
+    cv: float
+    """Coefficient of variation: standard deviation over mean."""
+    cpu_median: float | None = None
+    """Median process CPU time of one inference; null where cost is not time."""
+    samples: Annotated[tuple[float, ...], Field(max_length=SAMPLES_KEPT)] = ()
+    """Single costs in rising order, evenly thinned, least and largest kept."""
+    layers: tuple[LayerTime, ...] = ()
+    """Executed layers in order, profiled in runs of their own."""
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _thin(cls, samples: Iterable[float]) -> tuple[float, ...]:
+        # Sorted first: every n-th run would favour what recurs with n, such as the order of alternate measuring.
+        values = sorted(samples)
+        if len(values) <= SAMPLES_KEPT:
+            return tuple(values)
+        return tuple(values[i * (len(values) - 1) // (SAMPLES_KEPT - 1)] for i in range(SAMPLES_KEPT))
+
+
+class Baseline(Record):
+    """The plain export of the original model on the same target, measured alternately in the same run."""
+
+    latency: Latency
+    """Its latency."""
+    speedup: float
+    """Its median over the artifact's: above 1 the artifact is faster."""
+
+
+_INDEX_TYPES = frozenset({"int64", "int32", "bool"})
+
+
+def executed_precision(layers: Iterable[Any]) -> str | None:
+    """Return the precision of ``layers`` in one phrase: a single name, or names with their number of layers.
+
+    Layers that only handle shapes and indices (int64, int32, bool) do not count beside others.
+    """
+    counts = Counter(layer.precision for layer in layers if layer.precision)
+    arithmetic = Counter({name: number for name, number in counts.items() if name not in _INDEX_TYPES})
+    counts = arithmetic or counts
+    if len(counts) <= 1:
+        return next(iter(counts), None)
+    return ", ".join(f"{precision} ({number})" for precision, number in counts.most_common())
