@@ -42,6 +42,7 @@ def staged(output: Path) -> Iterator[Path]:
     is_bundle = (output / MANIFEST).is_file()
     if output.exists() and not is_bundle and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"'{output}' exists and is no bundle", "choose another folder with -o, or remove it")
+    made = [parent for parent in output.parents if not parent.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
@@ -57,6 +58,9 @@ def staged(output: Path) -> Iterator[Path]:
             folder.rename(output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for parent in made:
+            if not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def file_entry(folder: Path, path: str) -> dict[str, Any]:

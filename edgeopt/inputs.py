@@ -47,6 +47,9 @@ class InputSpec:
             raise UserError(f"'{text}' has a dimension of size 0", "give sizes of at least 1")
         return cls(parts[0], shape, dtype)
 
+    def __str__(self) -> str:
+        return f"{self.name}:{'x'.join(map(str, self.shape))}:{str(self.dtype).removeprefix('torch.')}"
+
 
 @dataclass(frozen=True)
 class DynamicSpec:
@@ -70,6 +73,9 @@ class DynamicSpec:
         if not 1 <= spec.low < spec.high:
             raise UserError(f"'{text}' has bounds {spec.low}..{spec.high}", "give 1 <= MIN < MAX")
         return spec
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.axis}={self.low}..{self.high}"
 
 
 def load_sample(path: Path) -> Sample:

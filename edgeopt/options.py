@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeopt.errors import UserError
+from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.load import LoadOptions
 from edgeopt.measure import MeasurePlan
 from edgeopt.program import to_numpy
@@ -59,13 +60,16 @@ class ExportOptions:
 
 _PARTS = {"load": LoadOptions, "quant": QuantOptions, "limits": Limits, "measure": MeasurePlan}
 
+_SPECS: dict[str, type[InputSpec | DynamicSpec]] = {"inputs": InputSpec, "dynamic": DynamicSpec}
+
 
 def split_options(
     target: Target, options: ExportOptions, overrides: Mapping[str, Any]
 ) -> tuple[ExportOptions, TargetOptions]:
     """Sort overrides by name into the export's options, their parts, and the target's.
 
-    The device's own options are the target's defaults. Raises UserError for unknown names and illegal values.
+    Specs of inputs and dynamic dimensions may be written as on the command line. The device's own options are the
+    target's defaults. Raises UserError for unknown names and illegal values.
     """
     own = {f.name for f in dataclasses.fields(ExportOptions)}
     parts = {f.name: part for part, cls in _PARTS.items() for f in dataclasses.fields(cls)}
@@ -76,6 +80,8 @@ def split_options(
     for name, value in overrides.items():
         if name == "inputs" and isinstance(value, Mapping):
             name, value = "sample", {key: to_numpy(array) for key, array in value.items()}
+        elif name in _SPECS:
+            value = tuple(_SPECS[name].parse(spec) if isinstance(spec, str) else spec for spec in _each(value))
         if name in target_fields:
             for_target[name] = value
         elif name in parts:
@@ -91,6 +97,10 @@ def split_options(
     target_options = target.Options(**for_target)
     target.check_options(target_options)
     return dataclasses.replace(options, **chosen), target_options
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:

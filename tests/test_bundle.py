@@ -21,6 +21,16 @@ def test_an_error_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_leaves_no_new_parents(tmp_path):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(RuntimeError), staged(tmp_path / "old" / "new" / "newer" / "out"):
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]
+    assert list((tmp_path / "old").iterdir()) == []
+    make_bundle(tmp_path / "old" / "new" / "out")
+    assert (tmp_path / "old" / "new" / "out" / "model.bin").exists()
+
+
 def test_a_bundle_is_replaced_whole_and_kept_on_error(tmp_path):
     make_bundle(tmp_path / "out", "old")
     with pytest.raises(RuntimeError), staged(tmp_path / "out"):

@@ -66,6 +66,13 @@ def test_a_bundle_holds_what_happened(tmp_path, net, labelled):
     assert verify(tmp_path / "out").ok
 
 
+def test_specs_are_written_as_on_the_command_line(tmp_path, net):
+    run = edgeopt.export(net, output=tmp_path / "out", inputs="x:2x3x8x8", dynamic=["x:0=1..4"], **QUICK)
+    assert run.ok and run.options["dynamic"] == ["x:0=1..4"]
+    with pytest.raises(UserError, match="'x:0=4' is no dynamic dimension"):
+        edgeopt.export(net, output=tmp_path / "bad", inputs=X, dynamic="x:0=4", **QUICK)
+
+
 def test_two_exports_give_the_same_bytes(tmp_path, net):
     torch.export.save(torch.export.export(net, (torch.from_numpy(X["x"]),)), tmp_path / "model.pt2")
     for name in ("a", "b"):
