@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional
@@ -24,6 +23,7 @@ from torch.nn import functional
 from edgeopt.ops import feature_maps, linear_attention_forms, register_onnx
 from edgeopt.ops.feature_maps import feature_map as map_features
 from edgeopt.ops.linear_attention_forms import Tensors
+from edgeopt.ops.recompute import register_gradients
 
 KINDS = feature_maps.MAPS | {"inline", "flow"}
 """What ``feature_map`` may be."""
@@ -48,8 +48,8 @@ def linear_attention(
     grid: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Return the attention's output; see the module."""
-    parameters = (query_weight, query_bias, key_weight, key_bias)
-    return _attend(query, key, value, feature_map, causal, parameters, (depthwise, depthwise_bias), grid)
+    learned = (query_weight, query_bias, key_weight, key_bias)
+    return _attend(query, key, value, feature_map, causal, *learned, depthwise, depthwise_bias, grid)
 
 
 LINEAR_ATTENTION = torch.ops.edgeopt.linear_attention.default
@@ -98,19 +98,23 @@ def _attend(
     value: torch.Tensor,
     feature_map: str,
     causal: bool,
-    parameters: Sequence[torch.Tensor | None],
-    convolution: tuple[torch.Tensor | None, torch.Tensor | None],
+    query_weight: torch.Tensor | None,
+    query_bias: torch.Tensor | None,
+    key_weight: torch.Tensor | None,
+    key_bias: torch.Tensor | None,
+    depthwise: torch.Tensor | None,
+    depthwise_bias: torch.Tensor | None,
     grid: Sequence[int] | None,
 ) -> torch.Tensor:
     form = "causal_" if causal else ""
     if feature_map in feature_maps.MAPS:
-        q, k = map_features(feature_map, query, *parameters[:2]), map_features(feature_map, key, *parameters[2:])
+        q = map_features(feature_map, query, query_weight, query_bias)
+        k = map_features(feature_map, key, key_weight, key_bias)
         attend = getattr(linear_attention_forms, f"{form}normalised")
         out = attend(q, k, value, epsilon(feature_map))
     else:
         out = getattr(linear_attention_forms, f"{form}{feature_map}")(query, key, value)
-    weight, bias = convolution
-    return out if weight is None else out + _depthwise(value, weight, bias, grid or ())
+    return out if depthwise is None else out + _depthwise(value, depthwise, depthwise_bias, grid or ())
 
 
 def _depthwise(
@@ -155,30 +159,7 @@ def _shape(
     return torch.empty_like(query[..., :1].expand(*query.shape[:-1], value.shape[-1]), dtype=query.dtype).contiguous()
 
 
-def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-    tensors = [value if isinstance(value, torch.Tensor) else None for value in inputs]
-    ctx.save_for_backward(*tensors)
-    ctx.settings = [None if isinstance(value, torch.Tensor) else value for value in inputs]
-
-
-def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    """Run the form again under autograd: what it keeps is linear in the tokens and is not held meanwhile."""
-    inputs = [
-        value if tensor is None else tensor.detach()
-        for tensor, value in zip(ctx.saved_tensors, ctx.settings, strict=True)
-    ]
-    wanted = [index for index, needed in enumerate(ctx.needs_input_grad) if needed]
-    for index in wanted:
-        inputs[index].requires_grad_()
-    query, key, value, feature_map, causal, *parameters = inputs
-    with torch.enable_grad():
-        out = _attend(query, key, value, feature_map, causal, parameters[:4], tuple(parameters[4:6]), parameters[6])
-    found = torch.autograd.grad(out, [inputs[index] for index in wanted], gradient)
-    by_index = dict(zip(wanted, found, strict=True))
-    return tuple(by_index.get(index) for index in range(len(inputs)))
-
-
-linear_attention.register_autograd(_backward, setup_context=_save)
+register_gradients(linear_attention, _attend)
 
 
 def _onnx() -> Callable:

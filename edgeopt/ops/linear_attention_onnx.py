@@ -35,8 +35,8 @@ def build(epsilon: Callable[[str], float]) -> Callable:
         grid=None,
     ):
         if feature_map in MAPS:
-            q = _features(feature_map, query, query_weight, query_bias)
-            k = _features(feature_map, key, key_weight, key_bias)
+            q = map_features(feature_map, query, query_weight, query_bias)
+            k = map_features(feature_map, key, key_weight, key_bias)
             out = forms[causal]["normalised"](q, k, value, epsilon=epsilon(feature_map))
         else:
             out = forms[causal][feature_map](query, key, value)
@@ -45,7 +45,8 @@ def build(epsilon: Callable[[str], float]) -> Callable:
     return linear_attention
 
 
-def _features(name: str, x: Any, weight: Any, bias: Any) -> Any:
+def map_features(name: str, x: Any, weight: Any, bias: Any) -> Any:
+    """Emit the feature map ``name`` of ``edgeopt.ops.feature_maps``."""
     from onnxscript import opset20 as op
 
     if name in LEARNED:
