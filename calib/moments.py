@@ -1,12 +1,17 @@
 """What recovery passes want to know of a layer's input: channel magnitudes, mean, second moments.
 
-Sums are taken in float64, in the order of the samples: another order may change the last bits of them.
+Neither the order of the samples nor their division into batches changes a bit: extremes commute, sums are of
+integers, and which samples are held out is told by their values alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import torch
 from torch import fx
@@ -14,7 +19,7 @@ from torch.nn import functional
 
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.observe import Accumulator, observe
-from edgeopt.program import Program
+from edgeopt.program import Program, Range
 from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
@@ -55,22 +60,38 @@ class Channels:
 
 
 class HeldOut:
-    """Channels of all samples and of every other one, and a few of the samples left out of the latter."""
+    """Channels of all samples, and a few samples held out: those whose values hash to the least digests."""
 
     def __init__(self, axis: int, keep: int) -> None:
-        self.all, self.half = Channels(axis), Channels(axis)
+        self.all = Channels(axis)
         self.keep = keep
-        self.values: list[torch.Tensor] = []
-        self.count = 0
+        self._others = Channels(axis)
+        self._held: list[tuple[bytes, torch.Tensor]] = []
+        self._count = 0
 
     def add(self, value: torch.Tensor) -> None:
         """Take in the value that one sample gave."""
         self.all.add(value)
-        if self.count % 2 == 0:
-            self.half.add(value)
-        elif len(self.values) < self.keep:
-            self.values.append(value)
-        self.count += 1
+        self._count += 1
+        content = value.detach().contiguous().numpy()
+        insort(self._held, (hashlib.blake2b(content, digest_size=16).digest(), value), key=itemgetter(0))
+        if len(self._held) > self.keep:
+            self._others.add(self._held.pop()[1])
+
+    def split(self) -> tuple[Channels, list[torch.Tensor]]:
+        """Return the channels of the samples that are not held out, and those that are, at most half of all."""
+        held = [value for _, value in self._held]
+        number = min(len(held), self._count // 2)
+        others = replace(self._others)
+        for value in held[number:]:
+            others.add(value)
+        return others, held[:number]
+
+
+_BITS = 12
+_MOST = 2**14
+"""Values are taken as multiples of 2^-12 of the range's power of two, and clipped at four times of it. So each product
+is an integer below 2^28, and float64 adds up 2^25 of them without rounding."""
 
 
 @dataclass
@@ -78,17 +99,25 @@ class Patches:
     """Mean and second moments of the vectors that a layer multiplies by its weight.
 
     A linear multiplies the last axis; a convolution the patches under its kernel, padding included. ``second`` has
-    shape (groups, K, K) with K the weights of one output, ``mean`` (groups, K).
+    shape (groups, K, K) with K the weights of one output, ``mean`` (groups, K). ``step``: a power of two, of which
+    values are taken as multiples.
     """
 
     layer: fx.Node
+    step: float
     count: int = 0
     total: torch.Tensor | float = 0.0
     products: torch.Tensor | float = 0.0
 
+    @classmethod
+    def within(cls, layer: fx.Node, found: Range) -> Patches:
+        """Return empty moments of a layer whose input has this range."""
+        largest = max(map(abs, (*found.low, *found.high))) or 1.0
+        return cls(layer, 2.0 ** (math.ceil(math.log2(largest)) - _BITS))
+
     def add(self, value: torch.Tensor) -> None:
         """Take in the input that one sample gave."""
-        vectors = patches(self.layer, value).double()
+        vectors = (patches(self.layer, value).double() / self.step).round_().clamp_(-_MOST, _MOST)
         self.count += vectors.shape[1]
         self.total = self.total + vectors.sum(1)
         self.products = self.products + vectors.transpose(1, 2) @ vectors
@@ -96,12 +125,12 @@ class Patches:
     @property
     def mean(self) -> torch.Tensor:
         """Mean vector of each group."""
-        return torch.as_tensor(self.total) / self.count
+        return torch.as_tensor(self.total) * (self.step / self.count)
 
     @property
     def second(self) -> torch.Tensor:
         """Mean of the outer products of each group."""
-        return torch.as_tensor(self.products) / self.count
+        return torch.as_tensor(self.products) * (self.step**2 / self.count)
 
 
 def patches(layer: fx.Node, value: torch.Tensor) -> torch.Tensor:
@@ -128,10 +157,16 @@ def _pair(values: Sequence[int]) -> tuple[int, ...]:
 
 
 def observe_patches(program: Program, data: CalibrationData, layers: Sequence[fx.Node]) -> dict[str, Patches]:
-    """Run the data through ``program`` and return the patches of each of its layers, by name."""
-    found = {layer.name: Patches(layer) for layer in layers}
+    """Run the data through ``program`` and return the patches of its layers, by name.
+
+    Layers whose input has no range (see ``Program.ranges``) are left out.
+    """
+    found: dict[str, Patches] = {}
     by_input: dict[str, list[Patches]] = {}
     for layer in layers:
-        by_input.setdefault(arguments(layer)["input"].name, []).append(found[layer.name])
+        name = arguments(layer)["input"].name
+        if name in program.ranges:
+            found[layer.name] = Patches.within(layer, program.ranges[name])
+            by_input.setdefault(name, []).append(found[layer.name])
     observe(program, data, {name: Together(parts) for name, parts in by_input.items()})
     return found

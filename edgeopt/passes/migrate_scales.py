@@ -42,6 +42,8 @@ _RULE = "migrate-scale"
 _STRENGTHS = torch.linspace(0, 1, 11).tolist()
 _WORTHWHILE = 0.9
 _SAMPLES = 16
+_ROWS = 1024
+"""Samples held out, and at most how many of their positions linears are tried on."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,19 @@ def _migrate(
 
     Layers are replaced by new ones on the way: ``rebuilt`` maps the original nodes to those that stand now.
     """
-    if not seen.values:
-        return "fewer than two samples were observed"
     layers = [_layer(program, node) for node in site.readers]
     producer = _producer(program, site)
     if producer is None and any(node.target is not aten.linear.default for node in site.readers):
         return "its convolution would need a multiplication of the whole image"
     if producer is None and not may_multiply:
         return "no layer before it can take the scale, and the target multiplies in integers only"
-    errors = {p: _error(layers, seen, site.axis, _scale(layers, seen.half, p)) for p in _STRENGTHS}
+    half, values = seen.split()
+    if not values:
+        return "fewer than two samples were observed"
+    trial = _Trial(layers, site.axis, half, values)
+    errors = {strength: trial.error(_scale(layers, half, strength)) for strength in _STRENGTHS}
     best = min(errors, key=errors.__getitem__)
-    if not errors[best] < _WORTHWHILE * _error(layers, seen, site.axis, torch.ones_like(seen.half.magnitudes)):
+    if not errors[best] < _WORTHWHILE * trial.error(torch.ones_like(half.magnitudes)):
         return "no strength makes the layers err a tenth less"
     scale = _scale(layers, seen.all, best)
     if producer is None:
@@ -135,27 +139,50 @@ def _scale(layers: list[Layer], seen: Channels, strength: float) -> torch.Tensor
     return torch.where(used, scale / scale[used].log().mean().exp(), 1.0)
 
 
-def _error(layers: list[Layer], seen: HeldOut, axis: int, scale: torch.Tensor) -> float:
-    """Return the error of the layers on the samples held out, scaled input and weights quantised.
+class _Trial:
+    """Layers on samples held out, to try scales on.
 
-    Every position counts alike, by its error power over its power: what follows often normalises each one.
+    ``seen``: channels of all other samples. ``axis``: of the channels, the same before the layers and after.
     """
-    assert seen.half.low is not None and seen.half.high is not None
-    found = Range((float((seen.half.low / scale).min()),), (float((seen.half.high / scale).max()),))
-    affine = for_activation(found, torch.uint8)
-    shape = [-1 if dim == axis else 1 for dim in range(seen.values[0].dim())]
-    total = 0.0
-    for layer in layers:
-        scaled = (taps_of(layer) * scale.view(taps_of(layer).shape[0], 1, -1, 1)).reshape(layer.weight.shape).float()
-        rounded = rounded_to(scaled, for_weight(scaled))
-        rest = list(arguments(layer.node).values())[3:]
-        for value in seen.values:
-            integers = rounded_to(value / scale.float().view(shape), affine)
-            exact = layer.node.target(value, layer.weight, None, *rest)  # type: ignore[operator]
-            error = layer.node.target(integers, rounded, None, *rest) - exact  # type: ignore[operator]
-            power = exact.square().sum(layer.output_axis)
-            total += float((error.square().sum(layer.output_axis) / power.clamp_min(1e-12)).sum())
-    return total
+
+    def __init__(self, layers: list[Layer], axis: int, seen: Channels, values: list[torch.Tensor]) -> None:
+        self.layers, self.axis, self.seen = layers, axis, seen
+        if all(layer.node.target is aten.linear.default for layer in layers):
+            rows = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
+            self.axis, values = 1, [rows[:: -(-len(rows) // _ROWS)]]
+        self.values = values
+        self.exact = [[_apply(layer, value, layer.weight) for value in values] for layer in layers]
+
+    def error(self, scale: torch.Tensor) -> float:
+        """Return the error of the layers where the scaled input and weights are quantised.
+
+        Every position counts alike, by its error power over its power: what follows often normalises each one.
+        """
+        assert self.seen.low is not None and self.seen.high is not None
+        found = Range((float((self.seen.low / scale).min()),), (float((self.seen.high / scale).max()),))
+        affine = for_activation(found, torch.uint8)
+        shape = [-1 if dim == self.axis else 1 for dim in range(self.values[0].dim())]
+        integers = [rounded_to(value / scale.float().view(shape), affine) for value in self.values]
+        total = 0.0
+        for layer, exact in zip(self.layers, self.exact, strict=True):
+            taps = taps_of(layer)
+            scaled = (taps * scale.view(taps.shape[0], 1, -1, 1)).reshape(layer.weight.shape).float()
+            rounded = rounded_to(scaled, for_weight(scaled))
+            for value, expected in zip(integers, exact, strict=True):
+                total += _relative(_apply(layer, value, rounded), expected, self.axis)
+        return total
+
+
+def _apply(layer: Layer, value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return what a layer with another weight and no bias makes of a value."""
+    rest = list(arguments(layer.node).values())[3:]
+    return layer.node.target(value, weight, None, *rest)  # type: ignore[operator]
+
+
+def _relative(got: torch.Tensor, expected: torch.Tensor, axis: int) -> float:
+    """Return the sum over all positions of error power over power."""
+    power = expected.square().sum(axis).clamp_min(1e-12)
+    return float(((got - expected).square().sum(axis) / power).sum())
 
 
 def _layer(program: Program, node: fx.Node) -> Layer:

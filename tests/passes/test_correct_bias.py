@@ -2,11 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.calib.moments import Patches, patches
 from edgeopt.passes.correct_bias import CorrectBias
 from edgeopt.pipeline import Pipeline
-from edgeopt.rewrite import arguments
-from edgeopt.testing import to_program
 from tests.passes.quantised import SCHEMES, network, quantised
 
 
@@ -45,30 +42,3 @@ def test_a_layer_that_was_not_observed_is_refused():
     reference, program, _, _ = quantised(SCHEMES["int32 bias"])
     _, (record,) = Pipeline([CorrectBias(reference, {})]).run(program)
     assert not record.changed and {note.reason for note in record.refused} == {"its data was not observed"}
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (nn.Linear(6, 4), (3, 5, 6)),
-        (nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), (1, 4, 9)),
-        (nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2), (2, 4, 9, 8)),
-    ],
-    ids=["linear", "conv1d", "conv2d"],
-)
-def test_patches_times_weight_is_the_layer(layer, shape):
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    program = to_program(layer, [x])
-    (node,) = program.calls
-    weight = program.constant(arguments(node)["weight"])
-    vectors = patches(node, x)
-    groups, _, size = vectors.shape
-    products = vectors @ weight.reshape(groups, -1, size).transpose(1, 2)
-    with torch.no_grad():
-        expected = layer(x)
-    channels = expected.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)
-    got = products.transpose(1, 2).flatten(0, 1) + layer.bias.detach().unsqueeze(1)
-    assert torch.allclose(got, channels, atol=1e-5)
-    seen = Patches(node)
-    seen.add(x)
-    assert torch.allclose(seen.mean.float(), vectors.mean(1), atol=1e-6)
