@@ -11,7 +11,9 @@ Where the pairs stand:
 * on what integer operators read, as early as possible: above reshapes, permutes and max pools, which then move
   bytes instead of floats; below an activation function that the operator before it absorbs;
 * one pair for all readers of a value; the operands of a concatenation share the map of its result;
-* weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale.
+* weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale;
+* where the scheme wants it, what a product of activations reads as its second operand has zero point 0, and
+  constants are added as int8.
 
 Not applied to an operator whose weight is computed at run time, whose operands were not calibrated, whose sum
 broadcasts, whose sum or mean no product reads, or that is kept in higher precision on request.
@@ -90,7 +92,7 @@ def operands(node: fx.Node) -> list[fx.Node]:
         return [value for value in (found["self"], found["other"]) if isinstance(value, fx.Node)]
     if node.target in PRODUCTS:
         return [value for key, value in found.items() if key in ("self", "other", "mat2")]
-    return [found["input"] if node.target in WEIGHTED else found["self"]]
+    return [found["input"] if "input" in found else found["self"]]
 
 
 def tail(node: fx.Node, scheme: Scheme) -> fx.Node:
@@ -108,18 +110,20 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
         bias = found["bias"]
         if program.constant(found["weight"]) is None or (bias is not None and program.constant(bias) is None):
             return "its weight or bias is computed at run time"
-    if node.target in SUMS and (reason := _sum_refusal(program, node)):
+    if node.target in SUMS and (reason := _sum_refusal(program, node, scheme)):
         return reason
     if node.target in SUMS | POOLS and not scheme.integer_results and not _feeds_integers(tail(node, scheme), scheme):
         return "no product reads its result as integers"
-    missing = [used.name for used in operands(node) if _range(program, used) is None]
+    values = [used for used in operands(node) if program.constant(used) is None]
+    missing = [used.name for used in values if _range(program, used) is None]
     return f"no range was calibrated for {', '.join(missing)}" if missing else None
 
 
-def _sum_refusal(program: Program, node: fx.Node) -> str | None:
+def _sum_refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
     """A residual connection adds two activations of one shape; anything else is cheaper in float."""
     read = operands(node)
-    if len(read) != 2 or any(program.constant(used) is not None for used in read):
+    constants = sum(program.constant(used) is not None for used in read)
+    if len(read) != 2 or constants > scheme.constant_sums:
         return "it adds a constant"
     if read[0].meta["val"].shape != read[1].meta["val"].shape:
         return "it broadcasts"
@@ -133,6 +137,11 @@ def _feeds_integers(node: fx.Node, scheme: Scheme) -> bool:
         or (reader.target in scheme.integer and reader.target not in SUMS | POOLS)
         for reader in node.users
     )
+
+
+def _stored(values: torch.Tensor) -> Affine:
+    """The map of a constant that is added to activations."""
+    return for_activation(Range((float(values.min()),), (float(values.max()),)), torch.int8)
 
 
 def _range(program: Program, node: fx.Node) -> Range | None:
@@ -149,13 +158,29 @@ class _Placement:
     pairs: dict[tuple[fx.Node, Range], fx.Node] = field(default_factory=dict)
 
     def place(self) -> None:
-        for node in [n for n in self.program.calls if n in self.chosen]:
+        nodes = [n for n in self.program.calls if n in self.chosen]
+        if self.scheme.symmetric_products:
+            self._centre([operands(node)[1] for node in nodes if node.target in PRODUCTS])
+        for node in nodes:
             for used in dict.fromkeys(operands(node)):
-                self._quantise_operand(node, used)
+                if node.target in SUMS and (values := self.program.constant(used)) is not None:
+                    node.replace_input_with(used, self._constant(node, used, values, _stored(values)))
+                else:
+                    self._quantise_operand(node, used)
             if node.target in WEIGHTED:
                 self._quantise_constants(node)
             if self.scheme.integer_results:
                 self._quantise_result(node)
+
+    def _centre(self, operands: list[fx.Node]) -> None:
+        """Let the ranges of values, and of what they are moved from, have their zero at integer 0."""
+        for node in operands:
+            while node.target in self.scheme.moves:
+                node = moved_value(node)
+            found = self.program.ranges.get(node.name)
+            if found is not None:
+                largest = max(-found.low[0], found.high[0])
+                self.program.ranges[node.name] = Range((-largest * 128 / 127,), (largest,))
 
     def _quantise_operand(self, node: fx.Node, used: fx.Node) -> None:
         if node.target in CONCATENATIONS and (shared := _range(self.program, node)):

@@ -16,6 +16,9 @@ WEIGHTED: frozenset[Operator] = frozenset({aten.conv1d.default, aten.conv2d.defa
 PRODUCTS: frozenset[Operator] = frozenset({aten.matmul.default, aten.bmm.default})
 """Products of two activations, as in attention."""
 
+NORMS: frozenset[Operator] = frozenset({aten.layer_norm.default, aten.rms_norm.default})
+"""Norms over the last dimensions."""
+
 SUMS: frozenset[Operator] = frozenset({aten.add.Tensor})
 """Elementwise sums of two activations, as in residual connections."""
 
@@ -54,7 +57,9 @@ class Scheme:
     on integers, ``fused`` the activation functions that they absorb. With ``integer_bias`` biases are int32. With
     ``integer_results`` every integer operator and every move between them leaves integers, as kernels want that
     have no other output; otherwise values are quantised only where an integer operator reads them. Without
-    ``float_beside`` nothing may be added that computes in float beside the integer operators.
+    ``float_beside`` nothing may be added that computes in float beside the integer operators. With
+    ``symmetric_products`` the second operand of a product of activations has zero point 0, as a weight has; with
+    ``constant_sums`` a sum may add a constant of its shape, which is stored as integers.
     """
 
     activation: torch.dtype
@@ -64,3 +69,5 @@ class Scheme:
     integer_bias: bool = True
     integer_results: bool = True
     float_beside: bool = True
+    symmetric_products: bool = False
+    constant_sums: bool = False
