@@ -66,6 +66,7 @@ def _manifest(
         "inputs": [str(spec) for spec in artifact.inputs],
         "outputs": [str(spec) for spec in artifact.outputs],
         "artifact": list(artifact.files),
+        "deployment": dict(artifact.facts),
         "golden": {"file": GOLDEN, "bound": bound, "not_run": outcome.not_run},
         "versions": run.versions,
     }

@@ -10,7 +10,7 @@ import platform
 import time
 import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -82,7 +82,8 @@ class Artifact:
     """What a compilation left in the bundle's folder.
 
     ``files`` are relative to the folder. ``memory`` holds bytes by kind (``weights``, ``flash``, ``ram``, ...),
-    ``capacity`` what the device has of some of these kinds: more is a missed limit.
+    ``capacity`` what the device has of some of these kinds: more is a missed limit. ``facts`` go into the manifest:
+    what whoever deploys the files has to know.
     """
 
     files: tuple[str, ...]
@@ -92,6 +93,7 @@ class Artifact:
     capacity: Mapping[str, int] = field(default_factory=dict)
     fallbacks: tuple[Fallback, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Session(ABC):
@@ -100,6 +102,8 @@ class Session(ABC):
     unit: ClassVar[Unit] = "ms"
     is_deterministic: ClassVar[bool] = False
     """Whether one inference costs the same every time, as instructions do in an emulator."""
+    stands_in: ClassVar[bool] = False
+    """Whether it computes what the device would, elsewhere: its outputs are compared, its costs say nothing."""
 
     @abstractmethod
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -154,6 +158,9 @@ class Target(ABC):
     @abstractmethod
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return every node that cannot be placed, before anything is compiled."""
+
+    def observe(self, program: Program, samples: Iterable[Arrays], options: TargetOptions) -> None:
+        """Learn of the program's values over samples what ``compile`` wants to know; nothing unless a target does."""
 
     @abstractmethod
     def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:

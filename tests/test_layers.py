@@ -23,6 +23,7 @@ LAYERS = (
         "passes",
         "tune",
         "onnx",
+        "onnx_session",
         "calib",
         "kernels",
         "archive",
@@ -55,7 +56,7 @@ LISTS = ("passes.standard",)  # puts its siblings in order
 VENDORS = {
     "onnx": ("onnx", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
     "onnxscript": ("onnx", "ops"),
-    "onnxruntime": ("targets.onnx",),
+    "onnxruntime": ("onnx_session",),
     "openvino": ("targets.openvino",),
     "tensorrt": ("targets.tensorrt",),
     "tvm": ("targets.tvm_micro",),

@@ -11,13 +11,13 @@ import torch
 
 from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
+from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Artifact, Probe, Session, Target, TargetOptions
-from edgeopt.targets.onnx.session import OPTIMIZATION, OnnxSession
 
 FILE = "model.onnx"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
