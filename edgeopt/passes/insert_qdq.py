@@ -31,7 +31,15 @@ from torch import fx
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, Range
-from edgeopt.quant.affine import Affine, for_activation, for_bias, for_weight, for_weight_with_bias, to_integers
+from edgeopt.quant.affine import (
+    Affine,
+    for_activation,
+    for_bias,
+    for_weight,
+    for_weight_with_bias,
+    symmetric,
+    to_integers,
+)
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.rewrite import arguments
 
@@ -233,7 +241,8 @@ class _Placement:
     def _pair(self, source: fx.Node, found: Range) -> fx.Node:
         """Return the dequantized end of the pair behind ``source`` for that range."""
         if (source, found) not in self.pairs:
-            affine = for_activation(found, self.scheme.activation)
+            spread = symmetric(found, self.scheme.activation) if self.scheme.symmetric else found
+            affine = for_activation(spread, self.scheme.activation)
             scale = self.program.add_constant(f"{source.name}_scale", affine.scale)
             zero_point = self.program.add_constant(f"{source.name}_zero_point", affine.zero_point)
             self.pairs[source, found] = self._insert_pair(source, scale, zero_point)

@@ -48,6 +48,13 @@ def for_activation(found: Range, dtype: torch.dtype) -> Affine:
     return Affine(scale, torch.tensor(max(info.min, min(info.max, zero)), dtype=dtype))
 
 
+def symmetric(found: Range, dtype: torch.dtype) -> Range:
+    """Return the least range around ``found`` whose map has zero point 0 in the signed ``dtype``."""
+    info = torch.iinfo(dtype)
+    largest = max(abs(found.low[0]), abs(found.high[0]))
+    return Range((largest * info.min / info.max,), (largest,))
+
+
 def for_weight(weight: torch.Tensor, axis: int = 0) -> Affine:
     """Return the symmetric int8 map of each channel of ``weight`` along ``axis``: the largest value becomes 127."""
     others = [dim for dim in range(weight.dim()) if dim != axis]

@@ -59,7 +59,8 @@ class Scheme:
     have no other output; otherwise values are quantised only where an integer operator reads them. Without
     ``float_beside`` nothing may be added that computes in float beside the integer operators. With
     ``symmetric_products`` the second operand of a product of activations has zero point 0, as a weight has; with
-    ``constant_sums`` a sum may add a constant of its shape, which is stored as integers.
+    ``constant_sums`` a sum may add a constant of its shape, which is stored as integers. With ``symmetric`` every zero
+    point is 0.
     """
 
     activation: torch.dtype
@@ -71,3 +72,4 @@ class Scheme:
     float_beside: bool = True
     symmetric_products: bool = False
     constant_sums: bool = False
+    symmetric: bool = False

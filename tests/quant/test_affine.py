@@ -3,7 +3,7 @@ import torch
 
 from edgeopt.errors import PassError
 from edgeopt.program import Range
-from edgeopt.quant.affine import for_activation, for_bias, for_weight, for_weight_with_bias, to_integers
+from edgeopt.quant.affine import for_activation, for_bias, for_weight, for_weight_with_bias, symmetric, to_integers
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
@@ -37,3 +37,11 @@ def test_a_bias_fits_int32_even_where_weights_vanish():
     q = to_integers(bias, for_bias(scale, affine))
     assert q.dtype == torch.int32
     assert torch.allclose(q * scale * affine.scale, bias, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ends", [(-3.0, 1.0), (0.0, 6.0), (-1e-3, 7e4), (0.1, 1 / 3), (-0.7, -0.2)])
+def test_a_symmetric_range_has_zero_point_zero(ends: tuple[float, float]) -> None:
+    spread = symmetric(Range((ends[0],), (ends[1],)), torch.int8)
+    affine = for_activation(spread, torch.int8)
+    assert affine.zero_point == 0
+    assert float(affine.scale) == pytest.approx(max(map(abs, ends)) / 127, rel=1e-6)
