@@ -10,7 +10,7 @@ import json
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ INSTALL = "pip install 'edgeopt[onnx]'"
 EXTERNAL_DATA_ABOVE = 64 * 2**20
 """Bytes of weights above which they go to a file of their own, which is read without a second copy in memory."""
 
-_OUTPUTS = "edgeopt.outputs"
+OUTPUTS = "edgeopt.outputs"
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,17 @@ class Translation:
     notes: tuple[str, ...] = ()
 
 
-def translate(program: Program, keep: Collection[str] | None = None) -> Translation:
+Functions = Mapping[str, Callable[[], Callable]]
+"""What operators are in ONNX, by schema name, as ``edgeopt.ops.register_onnx`` takes them."""
+
+
+def translate(
+    program: Program, keep: Collection[str] | None = None, functions: Functions | None = None
+) -> Translation:
     """Return the program in ONNX, inputs and outputs under the program's names.
 
     ``keep`` names the functions (``BinaryLinear``) that stay calls in the domain ``edgeopt``; all others are
-    inlined; None keeps all. Where torch.onnx fails on the program as it stands, the program decomposed to core
+    inlined; None keeps all. ``functions`` take the place of the registered ones of the same operators. Where torch.onnx fails on the program as it stands, the program decomposed to core
     ATen is tried, and a note says so. Raises Unsupported where operators have no translation, EdgeoptError
     where torch.onnx fails otherwise, ToolchainMissing without onnx.
     """
@@ -65,12 +71,12 @@ def translate(program: Program, keep: Collection[str] | None = None) -> Translat
     notes: tuple[str, ...] = ()
     with quiet():
         try:
-            model = _torch_to_onnx(exported)
+            model = _torch_to_onnx(exported, functions)
         except Exception as failure:
             if placements := untranslatable(program):
                 raise Unsupported("onnx", placements) from failure
             notes = (f"decomposed to core ATen before ONNX, because torch.onnx failed: {_reason(failure)}",)
-            model = _translate_decomposed(exported, failure)
+            model = _translate_decomposed(exported, functions, failure)
         _simplify(model, keep)
     _strip(model)
     _name_outputs(model, program.output_names)
@@ -99,7 +105,7 @@ def save(model: ir.Model, path: Path) -> tuple[str, ...]:
 
 def output_names(metadata: dict[str, str]) -> list[str]:
     """Return the program's output names from the metadata of a model written here, in the model's order."""
-    return json.loads(metadata[_OUTPUTS])
+    return json.loads(metadata[OUTPUTS])
 
 
 def untranslatable(program: Program) -> list[Placement]:
@@ -198,16 +204,16 @@ def _require_onnx() -> None:
 # -- translation ---------------------------------------------------------------------------------------
 
 
-def _torch_to_onnx(exported: ExportedProgram) -> ir.Model:
+def _torch_to_onnx(exported: ExportedProgram, functions: Functions | None) -> ir.Model:
     # torch.onnx.export does this and then converts the opset, inlining our functions.
     from torch.onnx._internal.exporter import _core
 
-    return _core.exported_program_to_ir(exported, registry=_registry())
+    return _core.exported_program_to_ir(exported, registry=_registry(functions))
 
 
-def _translate_decomposed(exported: ExportedProgram, failure: Exception) -> ir.Model:
+def _translate_decomposed(exported: ExportedProgram, functions: Functions | None, failure: Exception) -> ir.Model:
     try:
-        return _torch_to_onnx(exported.run_decompositions())
+        return _torch_to_onnx(exported.run_decompositions(), functions)
     except Exception:
         raise EdgeoptError(
             f"torch.onnx cannot translate the program: {_reason(failure)}",
@@ -215,20 +221,20 @@ def _translate_decomposed(exported: ExportedProgram, failure: Exception) -> ir.M
         ) from failure
 
 
-def _translation_table() -> dict[Any, Callable]:
+def _translation_table(functions: Functions | None) -> dict[Any, Callable]:
     """Return our operators' ONNX functions by operator overload."""
     table = {}
-    for name, build in onnx_functions.items():
+    for name, build in {**onnx_functions, **(functions or {})}.items():
         namespace, op = name.split("::")
         table[getattr(getattr(torch.ops, namespace), op).default] = build()
     return table
 
 
-def _registry() -> Any:
+def _registry(functions: Functions | None = None) -> Any:
     from torch.onnx._internal.exporter import _registration
 
     registry = _registration.ONNXRegistry.from_torchlib(_TORCH_OPSET)
-    for overload, function in _translation_table().items():
+    for overload, function in _translation_table(functions).items():
         registry.register_op(overload, function)
     return registry
 
@@ -317,7 +323,7 @@ def _name_outputs(model: ir.Model, names: tuple[str, ...]) -> None:
         value.name = f"output__{index}"
     for value, name in zip(outputs, names, strict=True):
         value.name = f"{name}__output" if name in inputs else name
-    model.metadata_props[_OUTPUTS] = json.dumps(names)
+    model.metadata_props[OUTPUTS] = json.dumps(names)
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
