@@ -45,12 +45,12 @@ class Block(nn.Module):
 
 
 class DigitsVit(nn.Module):
-    """Sixteen patches of 2x2 pixels, three blocks, mean over the patches, a linear classifier."""
+    """Square patches of an image of ``side`` pixels, blocks, mean over the patches, a linear classifier."""
 
-    def __init__(self, width: int = 48, heads: int = 4, depth: int = 3) -> None:
+    def __init__(self, side: int = 8, patch: int = 2, width: int = 48, heads: int = 4, depth: int = 3) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(1, width, kernel_size=2, stride=2)
-        self.position = nn.Parameter(torch.randn(1, 16, width) * 0.02)
+        self.patches = nn.Conv2d(1, width, kernel_size=patch, stride=patch)
+        self.position = nn.Parameter(torch.randn(1, (side // patch) ** 2, width) * 0.02)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, 10)

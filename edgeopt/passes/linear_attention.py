@@ -1,19 +1,22 @@
-"""Replace softmax attention by linear attention, distilled from the original on unlabelled data.
+"""Replace softmax attention by linear attention, to be distilled from the original on unlabelled data.
 
-Before => after, with the feature map phi of choice and W_q, W_k learned, a matrix a head:
+Before => after, with the feature map phi of choice:
 
-    softmax(s * Q K^T) V  =>  phi(Q W_q) (phi(K W_k)^T V) / (phi(Q W_q) sum_j phi(K W_k)_j)
+    softmax(s * Q K^T) V  =>  phi(Q) (phi(K)^T V) / (phi(Q) sum_j phi(K)_j)
 
 in time and memory linear in the tokens (see edgeopt.ops.linear_attention for the maps, among them forms that are
-not normalised). W_q and W_k start as multiples of the identity; every block is matched to the original's output on
-the original's inputs, and with ``whole`` the model to its outputs. With ``relu`` and tokens that are a square grid,
-perhaps after a class token, a depthwise convolution of the values is added, which starts at zero: that is SLA.
+not normalised). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity; for
+the other maps the projections to Q, K and V are tuned instead, so that nothing is added to compute. With ``relu``
+and tokens that are a square grid, perhaps after a class token, a depthwise convolution of the values is added, which
+starts at zero: that is SLA. With a ``window`` the tokens nearby keep their softmax, the LoLCATs hybrid (see
+edgeopt.ops.hybrid_attention). A padding mask m over keys is kept exactly: with V' = [m V, m] in V's place the result is
+[sum_j m_j w_j v_j, sum_j m_j w_j], whose quotient is the attention over the keys that count.
 
-Trained, not exact: its error is measured. Not when: a mask or bias is added other than a causal one; several query
-heads share a key; the tokens are cut into windows; their number is unknown; or the multiplications saved do not pay
-at this number of tokens, which ``force`` overrules. A linear attention is bound by memory where a softmax is not,
-so it has to save half as many multiplications again: on a CPU, 64 channels a head and no learned matrices, the
-crossover was measured between 64 and 144 tokens.
+Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: a mask or bias is added other than a
+causal one or one over keys; several query heads share a key; the tokens are cut into windows; their number is
+unknown; or it would not pay at this number of tokens, which ``force`` overrules. A linear attention is bound by
+memory where a softmax is not, so it has to save half as many multiplications again (on a CPU, with 64 channels a
+head, the crossover was measured between 64 and 144 tokens); where the target can run both, they are measured there.
 
 Source: Zhang et al., The Hedgehog & the Porcupine, ICLR 2024; Zhang et al., LoLCATs, ICLR 2025, for the distillation;
 Guo et al., SLAB, ICML 2024, for the convolution.
@@ -22,33 +25,40 @@ Guo et al., SLAB, ICML 2024, for the convolution.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import fx
 
-from edgeopt.ops.feature_maps import LEARNED, feature_map
+from edgeopt.errors import UserError
+from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_map
+from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, origin
-from edgeopt.rewrite import replace
+from edgeopt.registry import nearest
+from edgeopt.rewrite import arguments, replace
 from edgeopt.structures.attention import Attention, find_attentions
 from edgeopt.structures.masks import Mask
-from edgeopt.tune.distil import Sample, Swap, Tuned, distil
-from edgeopt.tune.loop import OnProgress, TuneOptions
+from edgeopt.structures.walk import evaluate, layer_before
+from edgeopt.tune.swap import Swap, inputs_of, kept
 
 aten = torch.ops.aten
+
+Timer = Callable[[Attention, "LinearAttention"], str | None]
+"""Says with figures why the pass does not pay at an attention where it will run; None where it does."""
 
 _PAYS_FROM = 1.5
 """How many multiplications of the softmax one of the linear form may take the place of at most."""
 _KERNEL = 5
+_BLOCKED = -1e4
+"""Additive masks write this or less where a key does not count."""
 
 
 class LinearAttention:
-    """Swap every attention that may be swapped and tune the swaps on ``samples``.
+    """Swap every attention that may be swapped, but those labelled in ``keep``; ``timer`` measures what pays.
 
-    ``teacher`` is the original where other trained passes ran before. ``tuned`` holds the errors before and after
-    tuning once the pass has run.
+    ``window``: tokens of a block of the hybrid form; 0 for linear attention alone.
     """
 
     name = "linear-attention"
@@ -56,124 +66,200 @@ class LinearAttention:
 
     def __init__(
         self,
-        samples: Iterable[Sample],
-        feature_map: str = "hedgehog-split-softmax",
-        options: TuneOptions | None = None,
-        whole: bool = False,
+        feature_map: str = "hedgehog-exp",
+        window: int = 0,
         force: bool = False,
-        teacher: Program | None = None,
-        on_progress: OnProgress = lambda stage, steps, error, left: None,
+        keep: Collection[str] = (),
+        timer: Timer | None = None,
     ) -> None:
         if feature_map not in KINDS:
-            raise ValueError(f"feature map '{feature_map}' is none of {', '.join(sorted(KINDS))}")
-        self.samples, self.feature_map, self.options = samples, feature_map, options
-        self.whole, self.force, self.teacher, self.on_progress = whole, force, teacher, on_progress
-        self.tuned: Tuned | None = None
+            raise UserError(f"feature map '{feature_map}' is unknown", nearest(feature_map, KINDS))
+        if window < 0 or (window and feature_map not in MAPS):
+            raise UserError(f"feature map '{feature_map}' with a window of {window}", f"choose of {sorted(MAPS)}, or 0")
+        self.feature_map, self.window = feature_map, window
+        self.force, self.keep, self.timer = force, keep, timer
+        self.swaps: tuple[Swap, ...] = ()
 
     def __call__(self, program: Program) -> PassResult:
-        """Swap and tune a copy of ``program``."""
+        """Swap in a copy of ``program``; nothing is tuned yet."""
         swapped = program.clone()
         swaps, notes = [], []
         for attention in find_attentions(swapped):
-            reason = self._refuses(attention)
+            if origin(attention.root) in self.keep:
+                notes.append(kept(self.name, attention.root))
+                continue
+            reason = self._refuses(swapped, attention)
             notes.append(Note(self.name, attention.root.name, reason))
             if reason is None:
                 swaps.append(self._swap(swapped, attention))
-        if not swaps:
-            return PassResult(swapped, False, tuple(notes))
-        # What is tuned is evaluated in the tuned program, whose dead nodes must not be met.
+        self.swaps = tuple(swaps)
+        # What is tuned is evaluated in the swapped program, whose dead nodes must not be met.
         swapped.clean()
-        self.tuned = distil(
-            program,
-            swapped,
-            swaps,
-            self.samples,
-            self.options,
-            whole=self.whole,
-            teacher=self.teacher,
-            on_progress=self.on_progress,
-        )
-        return PassResult(self.tuned.program, True, tuple(notes))
+        return PassResult(swapped, bool(swaps), tuple(notes))
 
-    def _refuses(self, attention: Attention) -> str | None:
+    def _refuses(self, program: Program, attention: Attention) -> str | None:
         mask = attention.mask
-        if mask not in (Mask(), Mask(causal=True)):
-            return f"its mask is more than causal: {mask}"
+        if mask == Mask(padding=True):
+            if (reason := _refuses_padding(program, attention, self.feature_map)) is not None:
+                return reason
+        elif mask not in (Mask(), Mask(causal=True)):
+            return f"its mask is more than causal or over keys: {mask}"
         if mask.causal and attention.tokens != attention.keys:
             return f"it is causal, with {attention.tokens} queries for {attention.keys} keys"
         if attention.heads != attention.kv_heads:
             return f"{attention.heads} query heads share {attention.kv_heads} of keys"
         if attention.query.meta["val"].dim() != 4 or attention.windows > 1:
             return f"its tokens are cut into {attention.windows} windows of {attention.tokens}, or heads are no axis"
+        return None if self.force else self._does_not_pay(attention)
+
+    def _does_not_pay(self, attention: Attention) -> str | None:
+        """Return the figures where it would be slower: estimated first, and measured where the estimate says yes."""
         sizes = (attention.tokens, attention.keys, attention.head_size, attention.root.meta["val"].shape[-1])
         if not all(isinstance(size, int) for size in sizes):
-            return "its number of tokens is known at run time only"
-        softmax, linear = _multiplications(*sizes, self.feature_map)  # type: ignore[arg-type]
-        if not self.force and softmax < _PAYS_FROM * linear:
+            return "its number of tokens is known at run time only: whether it pays cannot be told"
+        softmax, linear = _multiplications(*sizes, self.feature_map, self.window)  # type: ignore[arg-type]
+        if softmax < _PAYS_FROM * linear:
             return (
                 f"at {attention.tokens} tokens the softmax takes {softmax} multiplications a head and the linear form "
                 f"{linear}: it would not pay"
             )
-        return None
+        return self.timer(attention, self) if self.timer is not None else None
 
     def _swap(self, program: Program, attention: Attention) -> Swap:
         """Insert the operator with its parameters, and let it take the attention's place."""
-        root, query, value = attention.root, attention.query, attention.value
-        key = attention.key
+        root, label = attention.root, origin(attention.root)
+        key, value = attention.key, attention.value
         if attention.key_is_transposed:
             key = program.insert(root, aten.permute.default, key, [0, 1, 3, 2])
-        learned = [_identity(program, attention, f"{root.name}_{side}_map", self.feature_map) for side in "qk"]
-        operands: list[fx.Node] = [query, key]
+        counts = _counts(program, attention) if attention.mask.padding else None
+        if counts is not None:
+            value = _counted(program, root, value, counts)
+        new, added = self._operator(program, attention, key, value)
+        if counts is not None:
+            new = _quotient(program, root, new)
+        new.meta["origin"] = label
+        known, weights = self._tuned(program, attention)
+        replace(root, new)
+        return Swap(label, inputs_of(program, new, known), (*added, *weights))
+
+    def _operator(
+        self, program: Program, attention: Attention, key: fx.Node, value: fx.Node
+    ) -> tuple[fx.Node, tuple[str, ...]]:
+        """Insert the operator; return it with the names of the constants that it brings."""
+        root, causal = attention.root, attention.mask.causal
         maps: list[fx.Node | None] = [None] * 4
         if self.feature_map in LEARNED:
-            maps = [learned[0], None, learned[1], None]
+            maps = [_identity(program, attention, "q"), None, _identity(program, attention, "k"), None]
+        extra: fx.Node | None
+        if self.window:
+            extra = _gate(program, attention)
+            near = (attention.query, key, value, extra, self.feature_map, self.window, attention.scale, causal)
+            new = program.insert(root, HYBRID_ATTENTION, *near, *maps)
         else:
-            operands = [program.insert(root, aten.matmul.default, x, w) for x, w in zip(operands, learned, strict=True)]
-        branch, grid = self._depthwise(program, attention)
-        new = program.insert(
-            root,
-            LINEAR_ATTENTION,
-            *operands,
-            value,
-            self.feature_map,
-            attention.mask.causal,
-            *maps,
-            branch,
-            None,
-            grid,
-        )
-        new.meta["origin"] = origin(root)
-        name = root.name
-        inputs = tuple(dict.fromkeys(node.name for node in (query, attention.key, value)))
-        replace(root, new)
-        parameters = [node.name for node in (*learned, branch) if node is not None]
-        return Swap(name, new.name, inputs, tuple(parameters))
+            extra, grid = self._depthwise(program, attention)
+            operands = (attention.query, key, value, self.feature_map, causal)
+            new = program.insert(root, LINEAR_ATTENTION, *operands, *maps, extra, None, grid)
+        return new, tuple(node.name for node in (*maps, extra) if node is not None)
+
+    def _tuned(self, program: Program, attention: Attention) -> tuple[list[fx.Node], tuple[str, ...]]:
+        """Return the values that the block is computed from, and the constants beside the map's own to tune."""
+        known, weights = [], []
+        for node in (attention.query, attention.key, attention.value):
+            layer = None if self.feature_map in LEARNED else layer_before(node)
+            if layer is None:
+                known.append(node)
+                continue
+            given = arguments(layer)
+            known.append(given["input"])
+            weights += [given[k].name for k in ("weight", "bias") if program.constant(given.get(k)) is not None]
+        return known, tuple(dict.fromkeys(weights))
 
     def _depthwise(self, program: Program, attention: Attention) -> tuple[fx.Node | None, list[int] | None]:
-        side = math.isqrt(attention.tokens)  # type: ignore[arg-type]
-        first = attention.tokens - side * side  # type: ignore[operator]
-        if self.feature_map != "relu" or attention.mask.causal or attention.keys != attention.tokens or first > 1:
+        tokens, keys = attention.tokens, attention.keys
+        if self.feature_map != "relu" or attention.mask != Mask() or keys != tokens or not isinstance(tokens, int):
+            return None, None
+        side = math.isqrt(tokens)
+        if tokens - side * side > 1:
             return None, None
         like = attention.value.meta["val"]
         weight = torch.zeros(like.shape[-1], 1, _KERNEL, _KERNEL, dtype=like.dtype)
-        return program.add_constant(f"{attention.root.name}_depthwise", weight), [side, side]
+        return program.add_constant(f"{origin(attention.root)}_depthwise", weight), [side, side]
 
 
-def _identity(program: Program, attention: Attention, name: str, kind: str) -> fx.Node:
+def _identity(program: Program, attention: Attention, side: str) -> fx.Node:
     """Add the matrix [heads, d, d] that a query or key is multiplied by, at half of the scale each."""
     size: int = attention.head_size  # type: ignore[assignment]
-    # The other maps scale by 1 / sqrt(d) themselves, or do not depend on scale.
-    scale = attention.scale if kind in LEARNED else attention.scale * size**0.5
-    matrix = torch.eye(size, dtype=attention.query.meta["val"].dtype) * scale**0.5
-    return program.add_constant(name, matrix.repeat(int(attention.heads), 1, 1))
+    matrix = torch.eye(size, dtype=attention.query.meta["val"].dtype) * attention.scale**0.5
+    return program.add_constant(f"{origin(attention.root)}_{side}_map", matrix.repeat(int(attention.heads), 1, 1))
 
 
-def _multiplications(tokens: int, keys: int, size: int, values: int, kind: str) -> tuple[int, int]:
+def _gate(program: Program, attention: Attention) -> fx.Node:
+    """Add the number a head that weighs what is near against what is far, both alike at the start."""
+    zeros = torch.zeros(int(attention.heads), 1, 1, dtype=attention.query.meta["val"].dtype)
+    return program.add_constant(f"{origin(attention.root)}_gate", zeros)
+
+
+# -- padding -------------------------------------------------------------------------------------------
+
+
+def _refuses_padding(program: Program, attention: Attention, kind: str) -> str | None:
+    if kind not in MAPS:
+        return f"it has a padding mask, and the weights of '{kind}' are not normalised"
+    if not attention.is_fused:
+        return "its padding mask is part of a softmax that is written out"
+    mask = arguments(attention.root)["attn_mask"]
+    if len(mask.meta["val"].shape) != 4 or mask.meta["val"].shape[1] != 1:
+        return "its padding mask differs between heads"
+    if not _is_over_keys(program, mask):
+        return "its padding mask differs between queries"
+    return None
+
+
+def _is_over_keys(program: Program, mask: fx.Node) -> bool:
+    """Return whether all queries see the same keys; judged by the value, for a mask that is partly ones."""
+    generator = torch.Generator().manual_seed(0)
+    known = {}
+    for node in program.input_nodes:
+        sizes = [size if isinstance(size, int) else size.node.hint for size in node.meta["val"].shape]
+        known[node] = torch.randint(0, 2, sizes, generator=generator).to(node.meta["val"].dtype)
+    value = evaluate(program, mask, known)
+    return bool((value == value[:, :, :1]).all())
+
+
+def _counts(program: Program, attention: Attention) -> fx.Node:
+    """Return 1 for keys that count and 0 for the others, [batch, 1, keys, 1]."""
+    root, mask = attention.root, arguments(attention.root)["attn_mask"]
+    row = program.insert(root, aten.slice.Tensor, mask, 2, 0, 1)
+    if row.meta["val"].dtype != torch.bool:
+        row = program.insert(root, aten.gt.Scalar, row, _BLOCKED)
+    column = program.insert(root, aten.permute.default, row, [0, 1, 3, 2])
+    return program.insert(root, aten._to_copy.default, column, dtype=attention.value.meta["val"].dtype)
+
+
+def _counted(program: Program, root: fx.Node, value: fx.Node, counts: fx.Node) -> fx.Node:
+    """Return [m V, m]: the last channel sums up the weights of the keys that count."""
+    masked = program.insert(root, aten.mul.Tensor, value, counts)
+    like = program.insert(root, aten.slice.Tensor, value, 3, 0, 1)
+    ones = program.insert(root, aten.full_like.default, like, 1)
+    return program.insert(root, aten.cat.default, [masked, program.insert(root, aten.mul.Tensor, ones, counts)], -1)
+
+
+def _quotient(program: Program, root: fx.Node, sums: fx.Node) -> fx.Node:
+    size = sums.meta["val"].shape[-1] - 1
+    weighted = program.insert(root, aten.slice.Tensor, sums, 3, 0, size)
+    return program.insert(root, aten.div.Tensor, weighted, program.insert(root, aten.slice.Tensor, sums, 3, size))
+
+
+# -- what it costs -------------------------------------------------------------------------------------
+
+
+def _multiplications(tokens: int, keys: int, size: int, values: int, kind: str, window: int) -> tuple[int, int]:
     """Return those of the softmax and of the linear form for one head, its learned matrices included."""
     example = torch.zeros(1, size)
     # A learned map returns both signs of what its matrix gives; the two kinds without a map keep their channels.
     features = (
         2 * size if kind in LEARNED else size if kind in ("inline", "flow") else feature_map(kind, example).shape[-1]
     )
-    linear = (tokens + keys) * (size * size + features * values)
-    return tokens * keys * (size + values), linear
+    mapping = size * size if kind in LEARNED else 0
+    near = tokens * min(3 * window, keys) * (size + values)
+    return tokens * keys * (size + values), (tokens + keys) * (mapping + features * values) + near

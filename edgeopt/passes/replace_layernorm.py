@@ -10,10 +10,9 @@ norm's output on the samples,
 
     a_c = cov(x_c, y_c) / var(x_c),    s_c = mean(y_c) - a_c * mean(x_c),
 
-which no distillation of the norm alone can better; so the whole model is tuned to the original's outputs.
+which no distillation of the norm alone can better; so edgeopt.tune matches the whole model to the original's outputs.
 
 Trained, not exact: its error is measured. Not when: the norm is over a value whose channels never vary.
-The progressive blend of norm and replacement over a long training is not offered.
 
 Source: Guo et al., SLAB: Efficient Transformers with Simplified Linear Attention and Progressive Re-parameterized
 Batch Normalization, ICML 2024; Yang et al., Unified Normalization, ACM MM 2022.
@@ -21,7 +20,7 @@ Batch Normalization, ICML 2024; Yang et al., Unified Normalization, ACM MM 2022.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -31,61 +30,40 @@ from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, origin
 from edgeopt.rewrite import replace
 from edgeopt.structures.norms import Norm, find_norms
-from edgeopt.tune.distil import Sample, Swap, Tuned, distil
-from edgeopt.tune.loop import OnProgress, TuneOptions
+from edgeopt.tune.batches import Sample
+from edgeopt.tune.swap import Swap, kept
 
 aten = torch.ops.aten
 
 
 class ReplaceLayernorm:
-    """Swap every norm and tune the model on ``samples``; without ``whole`` it is left at the least-squares fit.
-
-    ``teacher`` is the original where other trained passes ran before. ``tuned`` holds the errors before and after
-    tuning once the pass has run.
-    """
+    """Swap every norm but those labelled in ``keep``, fitted on ``samples``."""
 
     name = "replace-layernorm"
     kind: Kind = "trained"
 
-    def __init__(
-        self,
-        samples: Iterable[Sample],
-        options: TuneOptions | None = None,
-        whole: bool = True,
-        teacher: Program | None = None,
-        on_progress: OnProgress = lambda stage, steps, error, left: None,
-    ) -> None:
-        self.samples, self.options, self.whole = list(samples), options, whole
-        self.teacher, self.on_progress = teacher, on_progress
-        self.tuned: Tuned | None = None
+    def __init__(self, samples: Iterable[Sample], keep: Collection[str] = ()) -> None:
+        self.samples, self.keep = list(samples), keep
+        self.swaps: tuple[Swap, ...] = ()
 
     def __call__(self, program: Program) -> PassResult:
-        """Swap and tune a copy of ``program``."""
+        """Swap in a copy of ``program``; nothing is tuned yet."""
         swapped = program.clone()
         norms = find_norms(swapped)
         fits = _fit(program, norms, self.samples)
         swaps, notes = [], []
         for norm in norms:
+            if origin(norm.root) in self.keep:
+                notes.append(kept(self.name, norm.root))
+                continue
             scale, shift = fits[norm.root.name]
             reason = None if scale.isfinite().all() else "a channel of its input never varies on the samples"
             notes.append(Note(self.name, norm.root.name, reason))
             if reason is None:
                 swaps.append(_swap(swapped, norm, scale, shift))
-        if not swaps:
-            return PassResult(swapped, False, tuple(notes))
+        self.swaps = tuple(swaps)
         swapped.clean()
-        self.tuned = distil(
-            program,
-            swapped,
-            swaps,
-            self.samples,
-            self.options,
-            blocks=False,
-            whole=self.whole,
-            teacher=self.teacher,
-            on_progress=self.on_progress,
-        )
-        return PassResult(self.tuned.program, True, tuple(notes))
+        return PassResult(swapped, bool(swaps), tuple(notes))
 
 
 class _Moments:
@@ -129,12 +107,11 @@ def _fit(program: Program, norms: tuple[Norm, ...], samples: list[Sample]) -> di
 
 
 def _swap(program: Program, norm: Norm, scale: torch.Tensor, shift: torch.Tensor) -> Swap:
-    dtype, name = norm.root.meta["val"].dtype, norm.root.name
-    a = program.add_constant(f"{name}_scale", scale.to(dtype))
-    s = program.add_constant(f"{name}_shift", shift.to(dtype))
+    dtype, label = norm.root.meta["val"].dtype, origin(norm.root)
+    a = program.add_constant(f"{label}_scale", scale.to(dtype))
+    s = program.add_constant(f"{label}_shift", shift.to(dtype))
     scaled = program.insert(norm.root, aten.mul.Tensor, norm.input, a)
     new = program.insert(norm.root, aten.add.Tensor, scaled, s)
-    new.meta["origin"] = origin(norm.root)
-    swap = Swap(name, new.name, (norm.input.name,), (a.name, s.name))
+    new.meta["origin"] = label
     replace(norm.root, new)
-    return swap
+    return Swap(label, (origin(norm.input),), (a.name, s.name), is_fitted=True)

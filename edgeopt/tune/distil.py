@@ -1,8 +1,8 @@
 """Distilling swapped blocks from the original: each on its own inputs first, then the whole model on its outputs.
 
-    stage 1   min over the new parameters of   mean over blocks of |y - y*|^2 / |y*|^2,   y* the original's output
+    stage 1   min over the swaps' parameters of   mean over blocks of |y - y*|^2 / |y*|^2,   y* the original's output
               of the block and y the swap's on the original's inputs, all blocks in one pass of the original
-    stage 2   min over all of them, and optionally the old weights at a tenth of the rate, of the same over outputs
+    stage 2   min over all parameters, and the old weights at a tenth of the rate, of the same over the outputs
 
 Stage 1 needs no backward pass through the model, and no block waits for another; it is what Zhang et al., LoLCATs,
 ICLR 2025, call attention transfer. Errors are measured on held-out samples.
@@ -15,44 +15,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.errors import UserError
 from edgeopt.folding.layers import is_layer
-from edgeopt.program import Program
+from edgeopt.program import Program, origin
 from edgeopt.rewrite import arguments
 from edgeopt.structures.walk import evaluate
+from edgeopt.tune.batches import Sample, Values, joined, split
 from edgeopt.tune.loop import Loop, OnProgress, Outcome, Parameters, TuneOptions
+from edgeopt.tune.swap import Swap
 
 aten = torch.ops.aten
 
 _NORMS = frozenset({aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default})
-_HELD_OUT = 8
-"""One sample in so many decides, and is not trained on."""
 _OLD_WEIGHTS = 0.1
 """Rate of weights that the original has, as part of that of new ones: larger loses before it gains."""
+_WHOLE_MODEL = 0.2
+"""Rate of stage 2 as part of that of stage 1."""
+_BLOCKS_SHARE = 1 / 3
+"""Part of the time that stage 1 takes where stage 2 follows."""
+_CHECKED = 16
+"""Held-out samples that decide while tuning; all are measured at the end."""
 
-Sample = dict[str, np.ndarray]
-Values = dict[str, torch.Tensor]
 
-
-@dataclass(frozen=True)
-class Swap:
-    """``node`` of the tuned program computes what ``original`` of the original did, of the values of ``inputs``,
-    which both have under one name. ``parameters`` are the tuned program's constants that it brought."""
-
-    original: str
-    node: str
-    inputs: tuple[str, ...]
-    parameters: tuple[str, ...]
+def silent(stage: str, steps: int, error: float, left: float) -> None:
+    """Tell nobody of the progress."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The tuned program; held-out relative errors of each swap's output (by original node) and of the model's,
-    before and after; how each stage ended."""
+    """The tuned program; held-out relative errors of each swap's output (by label) and of the model's, before and
+    after; how each stage ended."""
 
     program: Program
     blocks_before: dict[str, float]
@@ -70,53 +64,105 @@ def distil(
     options: TuneOptions | None = None,
     blocks: bool = True,
     whole: bool = False,
-    teacher: Program | None = None,
-    on_progress: OnProgress = lambda stage, steps, error, left: None,
+    on_progress: OnProgress = silent,
 ) -> Tuned:
     """Tune the swaps' parameters on unlabelled samples: stage 1 with ``blocks``, stage 2 with ``whole``.
 
-    ``original`` has the blocks that were swapped; ``teacher`` the outputs to match, where earlier swaps made the
-    original differ from it.
     Raises UserError where fewer than two samples are given.
     """
-    options = options or TuneOptions()
-    training, held_out = _split([{k: torch.from_numpy(v) for k, v in sample.items()} for sample in samples])
-    teacher = teacher or original
-    own = {name for swap in swaps for name in swap.parameters}
-    found = _Blocks(original, swapped, swaps)
-    seen = [found.values(sample) for sample in held_out]
-    tuned, stages = swapped, []
-    if blocks:
-        stages.append(_tune_blocks(found, own, training, seen, options, on_progress))
-        tuned = _with(tuned, stages[-1].parameters)
-    if whole:
-        stages.append(_tune_whole(teacher, tuned, own, training, held_out, options, on_progress))
-        tuned = _with(tuned, stages[-1].parameters)
-    return Tuned(
-        tuned,
-        found.errors({}, seen),
-        _Blocks(original, tuned, swaps).errors({}, seen),
-        _output_error(teacher, swapped, held_out),
-        _output_error(teacher, tuned, held_out),
-        tuple(stages),
-    )
+    distillation = Distillation(original, *split(samples), options or TuneOptions(), on_progress)
+    return distillation.run(swapped, swaps, blocks, whole)
 
 
-def _tune_blocks(
-    blocks: _Blocks,
-    names: set[str],
-    training: Sequence[Values],
-    seen: Sequence[Values],
-    options: TuneOptions,
-    on_progress: OnProgress,
-) -> Outcome:
-    return Loop("blocks", {name: blocks.swapped.constants[name] for name in sorted(names)}, {}).run(
-        training,
-        lambda parameters, sample: blocks.loss(parameters, blocks.values(sample)),
-        lambda parameters: _mean(blocks.errors(parameters, seen).values()),
-        options,
-        on_progress,
-    )
+class Distillation:
+    """An original and its samples, from which swapped programs are tuned; the original's answers are kept."""
+
+    def __init__(
+        self,
+        original: Program,
+        training: Sequence[Sample],
+        held_out: Sequence[Sample],
+        options: TuneOptions,
+        on_progress: OnProgress = silent,
+    ) -> None:
+        self.original, self.options, self.on_progress = original, options, on_progress
+        self.training = joined(original, training, options.batch)
+        self.held_out = joined(original, held_out, options.batch)
+        self.checked = joined(original, held_out[:_CHECKED], options.batch)
+        self._answers: dict[int, Values] = {}
+
+    def run(self, swapped: Program, swaps: Sequence[Swap], blocks: bool = True, whole: bool = True) -> Tuned:
+        """Tune by stages within the options' budget."""
+        fitting = [swap for swap in swaps if not swap.is_fitted]
+        blocks = blocks and bool(fitting)
+        tuned, stages = swapped, []
+        if blocks:
+            part = _BLOCKS_SHARE if whole else 1.0
+            stages.append(self.tune_blocks(tuned, fitting, replace(self.options, seconds=self.options.seconds * part)))
+            tuned = with_constants(tuned, stages[-1].parameters)
+        if whole:
+            part = 1 - _BLOCKS_SHARE if blocks else 1.0
+            stages.append(self.tune_model(tuned, swaps, replace(self.options, seconds=self.options.seconds * part)))
+            tuned = with_constants(tuned, stages[-1].parameters)
+        return Tuned(
+            tuned,
+            self.block_errors(swapped, swaps),
+            self.block_errors(tuned, swaps),
+            self.output_error(swapped),
+            self.output_error(tuned),
+            tuple(stages),
+        )
+
+    def tune_blocks(self, swapped: Program, swaps: Sequence[Swap], options: TuneOptions) -> Outcome:
+        """Match each block to the original's on the original's inputs."""
+        blocks = _Blocks(self.original, swapped, swaps)
+        seen = [blocks.values(batch) for batch in self.checked]
+        names = {name for swap in swaps for name in swap.parameters}
+        return self._loop("blocks", swapped, names).run(
+            self.training,
+            lambda parameters, batch: blocks.loss(parameters, blocks.values(batch)),
+            lambda parameters: _mean(blocks.errors(parameters, seen).values()),
+            options,
+            self.on_progress,
+        )
+
+    def tune_model(
+        self, swapped: Program, swaps: Sequence[Swap], options: TuneOptions, stage: str = "model"
+    ) -> Outcome:
+        """Match the model's outputs to the original's."""
+        names = {name for swap in swaps for name in swap.parameters} | _weights(swapped)
+        return self._loop(stage, swapped, names).run(
+            self.training,
+            lambda tuned, batch: _distance(self._answer(batch), with_constants(swapped, tuned).evaluate(batch)),
+            lambda tuned: self._error(with_constants(swapped, tuned), self.checked),
+            replace(options, rate=options.rate * _WHOLE_MODEL),
+            self.on_progress,
+        )
+
+    def block_errors(self, swapped: Program, swaps: Sequence[Swap]) -> dict[str, float]:
+        """Return the held-out relative error of each block on the original's inputs."""
+        blocks = _Blocks(self.original, swapped, swaps)
+        found = [blocks.errors({}, [blocks.values(batch)]) for batch in self.held_out]
+        return {swap.original: _root_mean_square(errors[swap.original] for errors in found) for swap in swaps}
+
+    def output_error(self, swapped: Program) -> float:
+        """Return the held-out relative error of the model's outputs."""
+        return self._error(swapped, self.held_out)
+
+    def _loop(self, stage: str, swapped: Program, names: Iterable[str]) -> Loop:
+        parameters = {name: swapped.constants[name] for name in sorted(names)}
+        return Loop(stage, parameters, {name: _OLD_WEIGHTS for name in parameters if name in self.original.constants})
+
+    def _error(self, swapped: Program, batches: Sequence[Values]) -> float:
+        with torch.no_grad():
+            return math.sqrt(_mean(float(_distance(self._answer(b), swapped.evaluate(b))) for b in batches))
+
+    def _answer(self, batch: Values) -> Values:
+        """Return the original's outputs, computed once."""
+        if id(batch) not in self._answers:
+            with torch.no_grad():
+                self._answers[id(batch)] = self.original.evaluate(batch)
+        return self._answers[id(batch)]
 
 
 class _Blocks:
@@ -124,26 +170,26 @@ class _Blocks:
 
     def __init__(self, original: Program, swapped: Program, swaps: Sequence[Swap]) -> None:
         self.original, self.swapped, self.swaps = original, swapped, swaps
-        self.nodes = {node.name: node for node in swapped.graph.nodes}
+        self.nodes = {origin(node): node for node in swapped.graph.nodes if node.op != "output"}
         self.wanted = {name for swap in swaps for name in (swap.original, *swap.inputs)}
 
-    def values(self, sample: Values) -> Values:
+    def values(self, batch: Values) -> dict[str, Any]:
         """Return the original's values of all blocks' inputs and outputs, in one pass."""
-        found: Values = {name: sample[name] for name in self.wanted & set(sample)}
+        found: dict[str, Any] = {name: batch[name] for name in self.wanted & set(batch)}
 
         def keep(node: fx.Node, value: Any) -> None:
-            if node.name in self.wanted:
-                found[node.name] = value
+            if origin(node) in self.wanted:
+                found[origin(node)] = value
 
         with torch.no_grad():
-            self.original.evaluate(sample, keep)
+            self.original.evaluate(batch, keep)
         return found
 
-    def loss(self, parameters: Parameters, values: Values) -> torch.Tensor:
+    def loss(self, parameters: Parameters, values: dict[str, Any]) -> torch.Tensor:
         """Return the mean over blocks of the squared relative error."""
         return torch.stack([self._error(swap, parameters, values) for swap in self.swaps]).mean()
 
-    def errors(self, parameters: Parameters, seen: Sequence[Values]) -> dict[str, float]:
+    def errors(self, parameters: Parameters, seen: Sequence[dict[str, Any]]) -> dict[str, float]:
         """Return the relative error of each block over held-out samples."""
         with torch.no_grad():
             return {
@@ -151,32 +197,15 @@ class _Blocks:
                 for swap in self.swaps
             }
 
-    def _error(self, swap: Swap, parameters: Parameters, values: Values) -> torch.Tensor:
-        known = {self.nodes[name]: values[name] for name in swap.inputs}
+    def _error(self, swap: Swap, parameters: Parameters, values: dict[str, Any]) -> torch.Tensor:
+        known = {self.nodes[label]: values[label] for label in swap.inputs}
         known |= {self.nodes[name]: parameters[name] for name in swap.parameters if name in parameters}
-        return _relative(evaluate(self.swapped, self.nodes[swap.node], known), values[swap.original])
+        return _relative(evaluate(self.swapped, self.nodes[swap.original], known), values[swap.original])
 
 
-def _tune_whole(
-    teacher: Program,
-    swapped: Program,
-    new: set[str],
-    training: Sequence[Values],
-    held_out: Sequence[Values],
-    options: TuneOptions,
-    on_progress: OnProgress,
-) -> Outcome:
-    parameters = {name: swapped.constants[name] for name in sorted(new | _weights(swapped))}
-    slower = {name: _OLD_WEIGHTS for name in parameters if name not in new}
-
-    def loss(tuned: Parameters, sample: Values) -> torch.Tensor:
-        with torch.no_grad():
-            wanted = teacher.evaluate(sample)
-        return _distance(wanted, _with(swapped, tuned).evaluate(sample))
-
-    loop = Loop("model", parameters, slower)
-    gentler = replace(options, rate=options.rate / 10)
-    return loop.run(training, loss, lambda p: _output_error(teacher, _with(swapped, p), held_out), gentler, on_progress)
+def with_constants(program: Program, constants: Parameters) -> Program:
+    """Return the program over other values of some constants; the graph is shared."""
+    return replace(program, constants={**program.constants, **constants})
 
 
 def _weights(program: Program) -> set[str]:
@@ -189,25 +218,6 @@ def _weights(program: Program) -> set[str]:
     return held
 
 
-def _split(samples: list[Values]) -> tuple[list[Values], list[Values]]:
-    if len(samples) < 2:
-        raise UserError(f"{len(samples)} samples to tune on", "give two at least; one is held out")
-    every = min(_HELD_OUT, len(samples))
-    held_out = samples[every - 1 :: every]
-    return [s for i, s in enumerate(samples, 1) if i % every], held_out
-
-
-def _with(program: Program, parameters: Parameters) -> Program:
-    """Return the program over other values of some constants; the graph is shared."""
-    return replace(program, constants={**program.constants, **parameters})
-
-
-def _output_error(teacher: Program, swapped: Program, samples: Sequence[Values]) -> float:
-    with torch.no_grad():
-        found = [float(_distance(teacher.evaluate(s), swapped.evaluate(s))) for s in samples]
-    return math.sqrt(_mean(found))
-
-
 def _distance(wanted: Values, got: Values) -> torch.Tensor:
     pairs = [(got[name], value) for name, value in wanted.items() if value.is_floating_point()]
     return torch.stack([_relative(value, expected) for value, expected in pairs]).mean()
@@ -215,6 +225,10 @@ def _distance(wanted: Values, got: Values) -> torch.Tensor:
 
 def _relative(value: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     return (value - expected).square().mean() / expected.square().mean().clamp_min(torch.finfo(value.dtype).tiny)
+
+
+def _root_mean_square(values: Iterable[float]) -> float:
+    return math.sqrt(_mean(value * value for value in values))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,10 +1,11 @@
-"""The loop under every stage of tuning: seeded order, Adam, plateau decay, early stop, budget, checkpoints.
+"""The loop under every stage of tuning: seeded order, Adam, cosine decay, early stop, budget, checkpoints.
 
 Same seed, data and steps give the same weights. A budget in seconds stops where the machine happens to be.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,25 +23,31 @@ OnProgress = Callable[[str, int, float, float], None]
 """Is told the stage, steps done, the held-out error, and the seconds left of the budget."""
 
 
+_WARM_UP = 10
+"""Steps over which the rate rises: Adam's first steps know nothing of the gradients' size."""
+
+
 @dataclass(frozen=True)
 class TuneOptions:
-    """``steps`` and ``seconds`` bound each stage, whichever ends first. ``rate`` is Adam's for new parameters.
+    """``steps`` and ``seconds`` bound tuning, whichever ends first: steps each stage, seconds all of them together.
 
-    Every ``check_every`` steps the held-out error is measured: the rate is halved where it has not fallen, and
-    tuning stops after ``patience`` such checks in a row. ``checkpoint`` names the
-    files to continue from and to keep, one a stage: its name with the stage's added.
+    ``rate`` is Adam's for new parameters; it falls to 0 over the budget along a cosine. ``batch``: samples a step,
+    where the model takes any number. Every ``check_every`` steps the held-out error is measured, and tuning stops
+    after ``patience`` such checks in a row that found none lower. ``checkpoint`` names the files to continue from
+    and to keep, one a stage: its name with the stage's added.
     """
 
     steps: int = 500
     seconds: float = 300.0
     rate: float = 1e-2
+    batch: int = 16
     check_every: int = 20
-    patience: int = 5
+    patience: int = 10
     seed: int = 0
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seconds", "rate", "check_every", "patience"):
+        for name in ("steps", "seconds", "rate", "batch", "check_every", "patience"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}", "it must be above 0")
 
@@ -74,22 +81,31 @@ class Loop:
         on_progress: OnProgress = lambda stage, steps, error, left: None,
     ) -> Outcome:
         """Tune until the budget is spent or nothing improves; return the best parameters seen."""
-        optimizer = torch.optim.Adam(
-            [{"params": [p], "lr": options.rate * self.slower.get(n, 1.0)} for n, p in self.parameters.items()]
-        )
+        optimizer = torch.optim.Adam(self._groups())
         state = _State(before=self._measure(error))
         state.best, state.best_error = _copy(self.parameters), state.before
         self._resume(state, optimizer, options)
-        start = time.monotonic()
-        while (ended := _ended(state, options, time.monotonic() - start)) is None:
+        start = time.monotonic() - state.seconds
+        while (ended := _ended(state, options)) is None:
+            for group in optimizer.param_groups:
+                group["lr"] = options.rate * group["part"] * _decayed(state, options)
             optimizer.zero_grad()
             loss(self.parameters, training[_pick(state.step, len(training), options.seed)]).backward()
             optimizer.step()
             state.step += 1
-            if state.step % options.check_every == 0 or state.step == options.steps:
+            state.seconds = time.monotonic() - start
+            if state.step % options.check_every == 0 or _ended(state, options) is not None:
                 self._check(state, optimizer, error, options)
-                on_progress(self.stage, state.step, state.best_error, options.seconds - (time.monotonic() - start))
+                on_progress(self.stage, state.step, state.best_error, _seconds_left(state, options))
         return Outcome(state.before, state.best_error, state.best, state.step, ended)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters by the part of the rate that they learn at."""
+        parts = {name: self.slower.get(name, 1.0) for name in self.parameters}
+        return [
+            {"params": [self.parameters[name] for name in parts if parts[name] == part], "part": part}
+            for part in sorted(set(parts.values()))
+        ]
 
     def _measure(self, error: Callable[[Parameters], float]) -> float:
         with torch.no_grad():
@@ -104,8 +120,6 @@ class Loop:
             state.best, state.best_error, state.stalled = _copy(self.parameters), found, 0
         else:
             state.stalled += 1
-            for group in optimizer.param_groups:
-                group["lr"] /= 2
         if (path := self._checkpoint(options)) is not None:
             _save(path, state, self.parameters, optimizer)
 
@@ -128,7 +142,7 @@ class Loop:
             for name, tensor in saved["parameters"].items():
                 self.parameters[name].copy_(tensor)
         optimizer.load_state_dict(saved["optimizer"])
-        for name in ("step", "before", "best", "best_error", "stalled"):
+        for name in ("step", "seconds", "before", "best", "best_error", "stalled"):
             setattr(state, name, saved[name])
 
 
@@ -136,6 +150,7 @@ class Loop:
 class _State:
     before: float
     step: int = 0
+    seconds: float = 0.0
     best_error: float = float("inf")
     stalled: int = 0
     best: Parameters = None  # type: ignore[assignment]
@@ -147,12 +162,23 @@ def _pick(step: int, count: int, seed: int) -> int:
     return random.Random(seed * 1_000_003 + epoch).sample(range(count), count)[place]
 
 
-def _ended(state: _State, options: TuneOptions, seconds: float) -> str | None:
+def _ended(state: _State, options: TuneOptions) -> str | None:
     if state.step >= options.steps:
         return f"after {state.step} steps"
     if state.stalled >= options.patience:
         return f"after {state.step} steps, {state.stalled} checks without an improvement"
-    return f"after {options.seconds:.0f} s, {state.step} steps" if seconds >= options.seconds else None
+    return f"after {options.seconds:.0f} s, {state.step} steps" if state.seconds >= options.seconds else None
+
+
+def _decayed(state: _State, options: TuneOptions) -> float:
+    """Return the part of the rate that is left: a short rise, then half a cosine over what ends first."""
+    spent = max(state.step / options.steps, state.seconds / options.seconds)
+    return min(1.0, (state.step + 1) / _WARM_UP) * (1 + math.cos(math.pi * min(spent, 1.0))) / 2
+
+
+def _seconds_left(state: _State, options: TuneOptions) -> float:
+    """Return the seconds until the budget ends, by steps at the pace so far or by time."""
+    return max(0.0, min(options.seconds - state.seconds, state.seconds / state.step * (options.steps - state.step)))
 
 
 def _copy(parameters: Parameters) -> Parameters:

@@ -8,10 +8,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from edgeopt.errors import UserError
 from edgeopt.passes.linear_attention import LinearAttention
-from edgeopt.pipeline import Pipeline
+from edgeopt.pipeline import PassResult, Pipeline
 from edgeopt.program import Program
 from edgeopt.structures.attention import find_attentions
 from edgeopt.testing import to_program
+from edgeopt.tune.distil import Tuned, distil
 from edgeopt.tune.loop import TuneOptions
 from tests.passes.builders import ops, reasons
 
@@ -52,95 +53,175 @@ def samples(program: Program, count: int = 8) -> list[dict[str, np.ndarray]]:
     return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
 
 
-def run(program: Program, **options):
-    swap = LinearAttention(samples(program), options=QUICK, **options)
-    return swap, Pipeline([swap])(program)
+def run(program: Program, **options) -> PassResult:
+    return Pipeline([LinearAttention(force=True, **options)])(program)
+
+
+def tuned(program: Program, whole: bool = False, **options) -> Tuned:
+    swap = LinearAttention(force=True, **options)
+    result = Pipeline([swap])(program)
+    return distil(program, result.program, swap.swaps, samples(program), QUICK, whole=whole)
 
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("causal", [True, False])
-def test_swaps_and_tunes_every_attention(fused: bool, causal: bool) -> None:
-    swap, result = run(model(fused, causal), force=True)
-    assert ops(result).count("edgeopt.linear_attention") == 2
+@pytest.mark.parametrize(
+    ("options", "most"), [({}, 0.8), ({"window": 8}, 0.95), ({"feature_map": "elu"}, 0.95)], ids=str
+)
+def test_every_attention_is_swapped_and_can_be_tuned(fused: bool, causal: bool, options: dict, most: float) -> None:
+    program = model(fused, causal)
+    name = "edgeopt.hybrid_attention" if "window" in options else "edgeopt.linear_attention"
+    result = run(program, **options)
+    assert ops(result).count(name) == 2
     assert not {"softmax.int", "scaled_dot_product_attention"} & set(ops(result))
-    before, after = swap.tuned.blocks_before, swap.tuned.blocks_after
-    assert len(after) == 2 and all(after[name] < 0.8 * before[name] for name in before)
-    assert swap.tuned.outputs_after < swap.tuned.outputs_before
+    found = tuned(program, **options)
+    before, after = found.blocks_before, found.blocks_after
+    assert len(after) == 2 and all(after[label] < most * before[label] for label in before)
+    assert found.outputs_after < found.outputs_before
 
 
 def test_errors_are_those_of_the_program_returned() -> None:
     program = model()
-    swap, result = run(program, force=True)
+    found = tuned(program)
     held_out = samples(program)[-1]
-    expected, got = program.run(held_out)["output"], result.program.run(held_out)["output"]
+    expected, got = program.run(held_out)["output"], found.program.run(held_out)["output"]
     error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
-    assert swap.tuned.outputs_after == pytest.approx(error, rel=1e-4)
+    assert found.outputs_after == pytest.approx(error, rel=1e-4)
 
 
 def test_a_second_run_finds_nothing() -> None:
-    swap, result = run(model(), force=True)
-    again = Pipeline([swap])(result.program)
+    again = run(run(model()).program)
     assert not again.changed and not again.notes
 
 
 def test_same_seed_same_program() -> None:
-    (_, one), (_, two) = run(model(), force=True), run(model(), force=True)
-    assert one.program.text() == two.program.text()
-    assert all(torch.equal(t, two.program.constants[name]) for name, t in one.program.constants.items())
+    one, two = tuned(model()).program, tuned(model()).program
+    assert one.text() == two.text()
+    assert all(torch.equal(t, two.constants[name]) for name, t in one.constants.items())
 
 
-def test_causal_stays_causal() -> None:
+def test_what_is_kept_stays() -> None:
+    program = model()
+    first, second = (attention.root.name for attention in find_attentions(program))
+    result = run(program, keep={first})
+    assert ops(result).count("edgeopt.linear_attention") == 1 and ops(result).count("scaled_dot_product_attention") == 1
+    assert [note.node for note in result.notes if note.reason is None] == [second]
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 8}], ids=str)
+def test_causal_stays_causal(options: dict) -> None:
     program = model(causal=True)
-    _, result = run(program, force=True)
+    swapped = tuned(program, **options).program
     one = samples(program)[0]
     other = {name: value.copy() for name, value in one.items()}
     next(iter(other.values()))[:, 40:] += 1
-    first, second = (result.program.run(sample)["output"][:, :40] for sample in (one, other))
+    first, second = (swapped.run(sample)["output"][:, :40] for sample in (one, other))
     np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+class Padded(Layer):
+    """Attention under a padding mask, which is added or boolean, and expanded over the queries or not."""
+
+    def __init__(self, dtype: torch.dtype, expanded: bool) -> None:
+        super().__init__(fused=True, causal=False)
+        self.dtype, self.expanded = dtype, expanded
+
+    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        mask = keep[:, None, None, :] > 0
+        if self.expanded:
+            mask = mask.expand(-1, 1, x.shape[1], -1)
+        if self.dtype != torch.bool:
+            mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(self.dtype).min)
+        return super().forward(x, mask)
+
+
+def padded(dtype: torch.dtype = torch.bool, expanded: bool = True) -> Program:
+    return to_program(Padded(dtype, expanded), (torch.randn(1, TOKENS, WIDTH), torch.ones(1, TOKENS).long()))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+@pytest.mark.parametrize("expanded", [True, False])
+@pytest.mark.parametrize("window", [0, 8])
+def test_what_padding_holds_does_not_reach_the_others(dtype: torch.dtype, expanded: bool, window: int) -> None:
+    program = padded(dtype, expanded)
+    swapped = run(program, window=window).program
+    assert "scaled_dot_product_attention" not in {node.name for node in swapped.calls}
+    x, keep = (spec.name for spec in program.inputs)
+    sample = {x: np.random.default_rng(0).standard_normal((1, TOKENS, WIDTH), dtype=np.float32)}
+    sample[keep] = (np.arange(TOKENS) < 50).astype(np.int64)[None]
+    other = {x: sample[x].copy(), keep: sample[keep]}
+    other[x][:, 50:] += 1
+    first, second = (swapped.run(s)["output"][:, :50] for s in (sample, other))
+    np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("feature_map", ["hedgehog-exp", "elu"])
+def test_padding_gives_what_the_tokens_alone_give(feature_map: str) -> None:
+    torch.manual_seed(0)
+    layer = Padded(torch.bool, True)
+    x = torch.randn(1, TOKENS, WIDTH)
+    long = run(to_program(layer, (x, torch.ones(1, TOKENS).long())), feature_map=feature_map).program
+    short = run(to_program(layer, (x[:, :50], torch.ones(1, 50).long())), feature_map=feature_map).program
+    ones = (torch.arange(TOKENS) < 50).long()[None]
+    padded = long.run({"x": x.numpy(), "keep": ones.numpy()})["output"][:, :50]
+    alone = short.run({"x": x[:, :50].numpy(), "keep": ones[:, :50].numpy()})["output"]
+    np.testing.assert_allclose(padded, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_under_a_map_that_is_not_normalised_is_refused() -> None:
+    (reason,) = reasons(run(padded(), feature_map="inline"))
+    assert reason == "it has a padding mask, and the weights of 'inline' are not normalised"
 
 
 @pytest.mark.parametrize(("tokens", "grid"), [(64, [8, 8]), (65, [8, 8]), (70, None)])
 def test_relu_brings_the_depthwise_branch_where_tokens_are_a_square(tokens: int, grid: list[int] | None) -> None:
-    _, result = run(model(tokens=tokens), feature_map="relu", force=True)
+    result = run(model(tokens=tokens), feature_map="relu")
     node, _ = (n for n in result.program.calls if "linear_attention" in n.name)
     assert (node.args[11] if len(node.args) > 11 else None) == grid
     if grid is not None:
         filters = result.program.constant(node.args[9])
-        assert filters.shape == (WIDTH // HEADS, 1, 5, 5) and filters.any()
+        assert filters.shape == (WIDTH // HEADS, 1, 5, 5) and not filters.any()
 
 
 def test_whole_model_is_tuned_after_the_blocks() -> None:
-    blocks, _ = run(model(), force=True)
-    whole, result = run(model(), force=True, whole=True)
-    assert len(whole.tuned.stages) == 2
-    assert whole.tuned.outputs_after < blocks.tuned.outputs_after
-    assert not any(t.requires_grad for t in result.program.constants.values())
+    blocks, whole = tuned(model()), tuned(model(), whole=True)
+    assert len(whole.stages) == 2
+    assert whole.outputs_after < blocks.outputs_after
+    assert not any(t.requires_grad for t in whole.program.constants.values())
 
 
 def test_too_few_tokens_are_refused_with_the_figures() -> None:
-    _, result = run(model(tokens=8))
+    result = Pipeline([LinearAttention()])(model(tokens=8))
     assert not result.changed
     assert reasons(result)[0] == (
         "at 8 tokens the softmax takes 1024 multiplications a head and the linear form 3072: it would not pay"
     )
 
 
-def test_many_tokens_pay() -> None:
+def test_many_tokens_pay_unless_they_are_measured_not_to() -> None:
     program = model(tokens=256)
-    assert LinearAttention([])._refuses(find_attentions(program)[0]) is None
+    assert Pipeline([LinearAttention()])(program).changed
+    slower = Pipeline([LinearAttention(timer=lambda attention, swap: f"slower at {attention.tokens}")])(program)
+    assert reasons(slower) == ["slower at 256"] * 2
+    assert Pipeline([LinearAttention(force=True, timer=lambda attention, swap: "slower")])(program).changed
 
 
 @pytest.mark.parametrize(
     ("layer", "inputs", "reason"),
     [
         (Layer(True, False, kv_heads=1), (), "2 query heads share 1 of keys"),
-        (Layer(True, False), (torch.randn(TOKENS, TOKENS),), "its mask is more than causal: computed bias"),
-        (Layer(True, False), (torch.ones(TOKENS, TOKENS).bool(),), "its mask is more than causal: padding"),
+        (
+            Layer(True, False),
+            (torch.randn(TOKENS, TOKENS),),
+            "its mask is more than causal or over keys: computed bias",
+        ),
+        (Layer(True, False), (torch.ones(TOKENS, TOKENS).bool(),), "its padding mask differs between heads"),
+        (Layer(True, False), (torch.ones(1, 1, TOKENS, TOKENS).bool(),), "its padding mask differs between queries"),
     ],
 )
 def test_refusals(layer: nn.Module, inputs: tuple, reason: str) -> None:
     program = to_program(layer, (torch.randn(1, TOKENS, WIDTH), *inputs))
-    result = Pipeline([LinearAttention([], force=True)])(program)
+    result = Pipeline([LinearAttention(force=True)])(program)
     assert not result.changed and reasons(result) == [reason]
 
 
@@ -151,19 +232,19 @@ def test_causal_with_fewer_queries_than_keys_is_refused() -> None:
             return scaled_dot_product_attention(q, k, k, mask)
 
     program = to_program(Last(), (torch.randn(1, HEADS, 4, 8), torch.randn(1, HEADS, 64, 8)))
-    result = Pipeline([LinearAttention([], force=True)])(program)
+    result = Pipeline([LinearAttention(force=True)])(program)
     assert reasons(result) == ["it is causal, with 4 queries for 64 keys"]
 
 
 def test_dynamic_tokens_are_refused() -> None:
     tokens = torch.export.Dim("tokens", min=2, max=64)
     program = to_program(Layer(True, False), (torch.randn(1, 8, WIDTH),), ({1: tokens},))
-    assert "known at run time only" in reasons(Pipeline([LinearAttention([], force=True)])(program))[0]
+    assert "known at run time only" in reasons(Pipeline([LinearAttention()])(program))[0]
+    assert run(program).changed
 
 
-def test_needs_two_samples_and_a_known_map() -> None:
-    program = model()
-    with pytest.raises(UserError, match="1 samples to tune on"):
-        LinearAttention(samples(program, 1), force=True)(program)
-    with pytest.raises(ValueError, match="none of"):
-        LinearAttention([], feature_map="softmax")
+def test_maps_and_windows_are_checked() -> None:
+    with pytest.raises(UserError, match="feature map 'softmax' is unknown"):
+        LinearAttention(feature_map="softmax")
+    with pytest.raises(UserError, match="feature map 'flow' with a window of 8"):
+        LinearAttention(feature_map="flow", window=8)

@@ -10,6 +10,7 @@ from edgeopt.passes.replace_layernorm import ReplaceLayernorm
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.testing import assert_pass, to_program
+from edgeopt.tune.distil import distil
 from edgeopt.tune.loop import TuneOptions
 from tests.passes.builders import ops, randomised, reasons
 
@@ -51,7 +52,7 @@ def samples(program: Program, count: int = 12) -> list[dict[str, np.ndarray]]:
 @pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
 def test_no_norm_is_left_after_folding(norm: type[nn.Module]) -> None:
     program = program_of(norm)
-    swapped = Pipeline([ReplaceLayernorm(samples(program), whole=False)])(program).program
+    swapped = Pipeline([ReplaceLayernorm(samples(program))])(program).program
     result = assert_pass(FoldAffine(), swapped, {k: torch.from_numpy(v) for k, v in samples(program)[0].items()})
     assert ops(result) == ["linear", *["linear", "relu", "linear", "add.Tensor"] * 2, "mean.dim", "linear"]
 
@@ -59,7 +60,7 @@ def test_no_norm_is_left_after_folding(norm: type[nn.Module]) -> None:
 def test_starts_at_the_least_squares_fit() -> None:
     program = program_of()
     data = samples(program)
-    result = Pipeline([ReplaceLayernorm(data, whole=False)])(program).program
+    result = Pipeline([ReplaceLayernorm(data)])(program).program
     values: dict[str, list[torch.Tensor]] = {"linear": [], "layer_norm": []}
     for sample in data:
         program.run(sample, lambda n, v: values[n.name].append(v.reshape(-1, C)) if n.name in values else None)
@@ -73,17 +74,26 @@ def test_starts_at_the_least_squares_fit() -> None:
 
 def test_tuning_the_model_lowers_its_error() -> None:
     program = program_of()
-    swap = ReplaceLayernorm(samples(program, 64), TuneOptions(steps=200, rate=5e-2))
+    swap = ReplaceLayernorm(samples(program))
     result = Pipeline([swap])(program)
-    assert swap.tuned.outputs_after < 0.9 * swap.tuned.outputs_before
+    options = TuneOptions(steps=200, rate=5e-2, batch=1)
+    tuned = distil(program, result.program, swap.swaps, samples(program, 64), options, whole=True)
+    assert tuned.outputs_after < 0.9 * tuned.outputs_before
     assert len(result.notes) == 3 and "layer_norm" not in ops(result)
     again = Pipeline([swap])(result.program)
     assert not again.changed
+
+
+def test_what_is_kept_stays() -> None:
+    program = program_of()
+    result = Pipeline([ReplaceLayernorm(samples(program), keep={"layer_norm_1"})])(program)
+    assert ops(result).count("layer_norm") == 1
+    assert [note.node for note in result.notes if note.reason is not None] == ["layer_norm_1"]
 
 
 def test_a_channel_that_never_varies_is_refused() -> None:
     module = nn.Sequential(nn.Linear(6, C), nn.LayerNorm(C))
     nn.init.zeros_(module[0].weight)
     program = to_program(module, (torch.randn(2, 6),))
-    result = Pipeline([ReplaceLayernorm(samples(program), whole=False)])(program)
+    result = Pipeline([ReplaceLayernorm(samples(program))])(program)
     assert not result.changed and reasons(result) == ["a channel of its input never varies on the samples"]

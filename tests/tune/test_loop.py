@@ -13,10 +13,15 @@ WANTED = torch.randn(4, generator=GENERATOR)
 ITEMS = [torch.randn(16, 4, generator=GENERATOR) for _ in range(7)]
 
 
-def fit(stage: str = "blocks", **options) -> Outcome:
+def fit(stage: str = "blocks", interrupted_at: int | None = None, **options) -> Outcome:
     """Find ``WANTED`` by least squares."""
+    calls = 0
 
     def loss(parameters, x):
+        nonlocal calls
+        calls += 1
+        if calls == interrupted_at:
+            raise KeyboardInterrupt
         return (x @ parameters["w"] - x @ WANTED).square().mean()
 
     def error(parameters):
@@ -39,11 +44,18 @@ def test_same_seed_same_weights() -> None:
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = fit(steps=60)
-    fit(steps=40, checkpoint=tmp_path / "tune")
+    with pytest.raises(KeyboardInterrupt):
+        fit(steps=60, checkpoint=tmp_path / "tune", interrupted_at=50)
     resumed = fit(steps=60, checkpoint=tmp_path / "tune")
     assert (resumed.steps, resumed.before) == (60, whole.before)
     assert torch.equal(resumed.parameters["w"], whole.parameters["w"])
     assert [path.name for path in tmp_path.iterdir()] == ["tune.blocks"]
+
+
+def test_resumed_run_has_the_rest_of_its_time(tmp_path: Path) -> None:
+    fit(steps=10**6, seconds=0.05, check_every=5, patience=10**6, checkpoint=tmp_path / "tune")
+    again = fit(steps=10**6, seconds=0.05, check_every=5, patience=10**6, checkpoint=tmp_path / "tune")
+    assert again.ended.startswith("after 0 s") and again.steps == torch.load(tmp_path / "tune.blocks")["step"]
 
 
 def test_stages_keep_checkpoints_of_their_own(tmp_path: Path) -> None:
@@ -59,7 +71,7 @@ def test_stops_where_nothing_improves() -> None:
 
 def test_stops_at_the_budget() -> None:
     outcome = fit(steps=10**9, seconds=1e-9)
-    assert outcome.steps == 0 and outcome.after == outcome.before and outcome.ended.startswith("after 0 s")
+    assert outcome.steps == 1 and outcome.ended == "after 0 s, 1 steps"
 
 
 def test_divergence_is_no_improvement() -> None:
@@ -78,7 +90,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
         foreign.run(ITEMS, lambda p, x: p["w"].sum(), lambda p: 0.0, TuneOptions(checkpoint=tmp_path / "tune"))
 
 
-@pytest.mark.parametrize("name", ["steps", "seconds", "rate", "check_every", "patience"])
+@pytest.mark.parametrize("name", ["steps", "seconds", "rate", "batch", "check_every", "patience"])
 def test_options_must_be_positive(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} is 0"):
         TuneOptions(**{name: 0})
