@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
 
 from edgeopt.cli.loading import load_options, loading
-from edgeopt.cli.show import json_option, print_json, progress
+from edgeopt.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
+    from edgeopt.calib.calibrate import Progress
     from edgeopt.calib.ranges import Drift, Ranges
 
 _REPORT_EVERY = 50
@@ -56,12 +60,11 @@ def command(
 
     bound = _share(drift)
     earlier = read_ranges(check) if check else None
-    with progress(0) as on_step:
-        chosen = resolve(target)
-        program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)
-        samples = open_data(data, program.inputs, loading_flags["trust"])
-        folder = cache_folder() if cache else None
-        found = calibrate(program, samples, method, folder, _reporter(on_step, samples))
+    chosen = resolve(target)
+    program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)
+    samples = open_data(data, program.inputs, loading_flags["trust"])
+    with _progress(len(samples) if hasattr(samples, "__len__") else None) as show:
+        found = calibrate(program, samples, method, cache_folder() if cache else None, show)
     if output:
         write_whole(output, found.to_json())
     moved = drifts(earlier, found, bound) if earlier else []
@@ -71,9 +74,31 @@ def command(
     return 1 if moved else 0
 
 
-def _reporter(on_step: Any, samples: Any) -> Any:
-    total = f" of {len(samples):,}" if hasattr(samples, "__len__") else ""
-    return lambda phase, done: done % _REPORT_EVERY or on_step(f"{phase}: {done:,}{total} samples")
+@contextmanager
+def _progress(total: int | None) -> Iterator[Progress]:
+    """Yield what is told each sample: on stderr a bar for each phase, or a line now and then where it is piped."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        of = "" if total is None else f" of {total:,}"
+
+        def tell(phase: str, done: int) -> None:
+            if done % _REPORT_EVERY == 0:
+                click.echo(f"{phase}: {done:,}{of} samples", err=True)
+
+        yield tell
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(phase: str, done: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(phase, total=total)
+            bars.update(tasks[phase], completed=done)
+
+        yield show
 
 
 def _share(text: str) -> float:

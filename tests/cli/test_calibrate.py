@@ -55,6 +55,18 @@ def test_drift_exits_1_and_names_the_tensors(model, capsys):
     assert call(*arguments, "--drift", "500%") == 0
 
 
+def test_progress_goes_to_stderr_as_lines_when_piped_and_bars_on_a_terminal(model, capsys, monkeypatch):
+    x = np.random.default_rng(0).random((60, 4), np.float32)
+    np.savez("many.npz", x=x)
+    assert call("--data", "many.npz", "--no-cache") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "samples" in line]
+    assert lines == ["extremes: 50 of 60 samples", "histograms: 50 of 60 samples"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert call("--data", "many.npz", "--no-cache") == 0
+    out, err = capsys.readouterr()
+    assert "60/60" in err and "━" in err and "━" not in out
+
+
 def test_json(model, capsys):
     assert call("--data", "calib.npz", "--json") == 0
     found = json.loads(capsys.readouterr().out)
