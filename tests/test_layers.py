@@ -58,7 +58,8 @@ VENDORS = {
     "onnxscript": ("onnx", "ops"),
     "onnxruntime": ("onnx_session",),
     "openvino": ("targets.openvino",),
-    "tensorrt": ("targets.tensorrt",),
+    "tensorrt": ("targets.tensorrt", "kernels.cuda"),
+    "tensorrt_rtx_bindings": ("targets.tensorrt.rtx",),
     "tvm": ("targets.tvm_micro",),
 }
 

@@ -1,0 +1,170 @@
+"""What the three TensorRT targets share: options, passes, the model in its number formats, and how it is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from edgeopt import onnx
+from edgeopt.errors import Placement, UserError
+from edgeopt.passes.expand_attention import ExpandAttention
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Step
+from edgeopt.program import Program
+from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
+from edgeopt.target import Arrays, Fallback, Session, Target, TargetOptions
+from edgeopt.targets.tensorrt import precision
+from edgeopt.targets.tensorrt.extremes import Extremes, observe
+from edgeopt.targets.tensorrt.graph import Variants, bound_masks, lower_opset, translate
+from edgeopt.targets.tensorrt.half import to_half
+from edgeopt.targets.tensorrt.profiles import Profile, profiles
+from edgeopt.targets.tensorrt.stand_in import stand_in
+from edgeopt.targets.tensorrt.weights import store_weights
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+MODEL = "model.onnx"
+
+SCHEME = Scheme(
+    torch.int8,
+    WEIGHTED | PRODUCTS | SUMS,
+    integer_bias=False,
+    integer_results=False,
+    moves=MOVES - {torch.ops.aten.pad.default},
+    symmetric=True,
+)
+"""What TensorRT runs on integers: zero points are 0, biases are floats, results are quantised where read.
+
+A pair above a padding would hide from it that the convolution below computes on integers.
+"""
+
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class TensorRtOptions(TargetOptions):
+    """``beside``: the arithmetic of what is not quantised, fp16 or fp32. ``profile``: sizes of dynamic inputs as
+    ``NAME:LEAST:USUAL:LARGEST``, each such as 1x3x32x32, inputs separated by commas."""
+
+    precision: str = "fp16"
+    beside: str = "fp16"
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One variant, ready to be written."""
+
+    onnx: ir.Model
+    opset: int
+    layers: list[dict[str, str]]
+    kept: tuple[Fallback, ...]
+    notes: tuple[str, ...]
+
+    def save(self, path: Path) -> tuple[str, ...]:
+        """Write and check it; return the names of its files."""
+        return onnx.save(self.onnx, path)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was observed of a program's variants."""
+
+    fingerprint: str
+    bodies: Extremes
+    plugins: Extremes
+
+
+class TensorRtFamily(Target):
+    """ONNX in the precision asked for, range-checked on samples, compared in ONNX Runtime without a GPU."""
+
+    Options = TensorRtOptions
+    precisions = ("fp32", "fp16", "int8", "int4", "fp8", "fp4")
+    golden_bounds: ClassVar = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2, "int4": 5e-2, "fp8": 5e-2, "fp4": 1e-1}
+    has_plain_export = False
+
+    _seen: _Seen | None = None
+
+    @staticmethod
+    def packages() -> dict[str, str]:
+        """Return versions of what writes and compares the ONNX; raises PackageNotFoundError."""
+        return {package: version(package) for package in _PACKAGES}
+
+    def pipeline(self, options: TargetOptions) -> Sequence[Step]:
+        """Return the exact passes, and for int8 the one that quantises."""
+        if options.precision != "int8":
+            return EXACT
+        return (
+            Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
+            *EXACT,
+            Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"),
+        )
+
+    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+        """Return the nodes that have neither a body in ONNX's operators nor a plug-in."""
+        found = onnx.untranslatable(program)
+        return [replace(p, reason="it has neither a body in standard operators nor a plug-in") for p in found]
+
+    def observe(self, program: Program, samples: Iterable[Arrays], options: TargetOptions) -> None:
+        """Find the largest magnitude of every value, which decides what may compute in FP16 and FP8."""
+        if self.float_type(options) == "fp32" and options.precision != "fp8":
+            return
+        variants = translate(program)
+        bound_masks(variants.bodies)
+        plugins: Extremes = {}
+        if variants.plugins is not None:
+            bound_masks(variants.plugins)
+            plugins = observe(variants.plugins, samples, options.threads)
+        self._seen = _Seen(program.fingerprint(), observe(variants.bodies, samples, options.threads), plugins)
+
+    def models(self, program: Program, options: TargetOptions) -> tuple[Model, Model | None]:
+        """Return the model with bodies only, and the one with plug-in nodes where the program has such operators."""
+        variants = translate(program)
+        seen = self._seen if self._seen is not None and self._seen.fingerprint == program.fingerprint() else None
+        bodies = self._model(variants.bodies, variants, seen.bodies if seen else None, options)
+        if variants.plugins is None:
+            return bodies, None
+        return bodies, self._model(variants.plugins, variants, seen.plugins if seen else None, options)
+
+    def profiles(self, program: Program, options: TargetOptions) -> tuple[Profile, ...]:
+        """Return the sizes of dynamic inputs; raises UserError where they are not known."""
+        assert isinstance(options, TensorRtOptions)
+        return profiles(program, options.profile)
+
+    def open(self, folder: Path, options: TargetOptions) -> Session:
+        """Load the model with bodies into what computes it here."""
+        return stand_in(folder / MODEL, options.threads)
+
+    def check_options(self, options: TargetOptions) -> None:
+        """Raise UserError where an option's value is not legal here."""
+        super().check_options(options)
+        assert isinstance(options, TensorRtOptions)
+        if options.beside not in ("fp16", "fp32"):
+            raise UserError(f"beside is '{options.beside}'", "choose fp16 or fp32")
+
+    @staticmethod
+    def float_type(options: TargetOptions) -> str:
+        """Return the arithmetic of what is not quantised."""
+        assert isinstance(options, TensorRtOptions)
+        return options.precision if options.precision in ("fp32", "fp16") else options.beside
+
+    def _model(self, model: ir.Model, variants: Variants, seen: Extremes | None, options: TargetOptions) -> Model:
+        notes = list(variants.notes)
+        kept: tuple[Fallback, ...] = ()
+        refused = store_weights(model, options.precision, seen)
+        if self.float_type(options) == "fp16":
+            masks = bound_masks(model)
+            notes += [
+                f"rescaled for FP16: constant {name} stands for minus infinity, -32768 now does" for name in masks
+            ]
+            notes += [] if seen else ["FP16's range was not checked: no values were observed"]
+            kept = to_half(model, seen or {})
+        opset = lower_opset(model)
+        return Model(model, opset, precision.layers(model), (*refused, *kept), tuple(notes))
