@@ -16,7 +16,8 @@ from edgeopt.program import Program, origin, redefine
 class Affine:
     """What ``node`` computes of ``x``: scale and shift in float64, with one element or one per channel of ``axis``.
 
-    ``axis`` is None where each has one element only.
+    ``axis`` is None where each has one element only. ``interior`` are the nodes between x and the node, where it
+    is several that compute the map.
     """
 
     node: fx.Node
@@ -24,6 +25,7 @@ class Affine:
     scale: torch.Tensor
     shift: torch.Tensor
     axis: int | None
+    interior: frozenset[fx.Node] = frozenset()
 
     @property
     def shifts(self) -> bool:
@@ -54,14 +56,18 @@ def into_producer(program: Program, affine: Affine) -> Fold | str:
     """Return the layer before the map that can take it, or the reason why it cannot."""
     factor = affine.axis is None and not affine.shifts
     between: list[fx.Node] = []
-    node, reader = affine.x, affine.node
+    inside = affine.interior | {affine.node}
+    for part in affine.interior:
+        if reason := _read_outside(part, inside):
+            return reason
+    node, known = affine.x, inside
     while True:
-        if others := [user.name for user in node.users if user is not reader]:
-            return f"{describe(node)} is also read by {', '.join(others)}"
+        if reason := _read_outside(node, known):
+            return reason
         if not moves(node, factor):
             break
         between.append(node)
-        node, reader = node.args[0], node  # type: ignore[assignment]
+        node, known = node.args[0], inside | {node}  # type: ignore[assignment]
     layer = layer_of(program, node)
     if isinstance(layer, str):
         return layer
@@ -75,6 +81,11 @@ def into_producer(program: Program, affine: Affine) -> Fold | str:
             f"the channels of {describe(layer.node)} are axis {axis} there, those of {affine.node.name} {affine.axis}"
         )
     return Fold([layer], between)
+
+
+def _read_outside(node: fx.Node, known: frozenset[fx.Node]) -> str | None:
+    others = [user.name for user in node.users if user not in known]
+    return f"{describe(node)} is also read by {', '.join(others)}" if others else None
 
 
 def into_readers(program: Program, affine: Affine) -> Fold | str:

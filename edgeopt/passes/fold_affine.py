@@ -21,21 +21,18 @@ affine part; Touvron et al., Going deeper with Image Transformers, ICCV 2021, fo
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import fx
 
 from edgeopt.folding.affine import Affine, Fold, fold_forward, into_readers, is_beside_layer
+from edgeopt.folding.composed import FACTORS, SUMS, compose, variables
 from edgeopt.folding.rule import AffineRule
-from edgeopt.program import Program, redefine, same_spec, spec_of
+from edgeopt.program import Program, redefine
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 
 aten = torch.ops.aten
 
 _NORMS = (aten.layer_norm.default, aten.group_norm.default, aten.rms_norm.default)
-_SUMS = (aten.add.Tensor, aten.sub.Tensor)
-_FACTORS = (aten.mul.Tensor, aten.div.Tensor)
 
 
 class NormIntoLayers(Rule):
@@ -74,26 +71,11 @@ class ArithmeticIntoLayer(AffineRule):
 
     def pattern(self) -> Pattern:
         """Draw a sum, difference, product or quotient of a layer's input or output with a constant."""
-        return op(*_SUMS, *_FACTORS, where=_is_candidate)
+        return op(*SUMS, *FACTORS, where=_is_candidate)
 
     def affine(self, program: Program, node: fx.Node) -> Affine | str:
-        """Return the factor or summand as a map per channel."""
-        left, right = node.args[:2]
-        reverse = _is_constant(program, left)
-        x, value = (right, left) if reverse else (left, right)
-        if not same_spec(node, x):  # type: ignore[arg-type]
-            return f"it also turns {spec_of(x, x.name)} into {spec_of(node, node.name)}"  # type: ignore[arg-type, union-attr]
-        constant = program.constant(value)
-        constant = torch.tensor(value) if constant is None else constant
-        axes = [axis - constant.dim() for axis, size in enumerate(constant.shape) if size > 1]
-        if len(axes) > 1:
-            return f"its constant {spec_of(value, value.name)} varies along {len(axes)} axes"  # type: ignore[arg-type, union-attr]
-        if reverse and node.target is aten.div.Tensor:
-            return "it divides by what is computed"
-        scale, shift = _scale_and_shift(node, constant.double().flatten(), reverse)
-        if not (scale.isfinite().all() and shift.isfinite().all()):
-            return "its constant is not finite, or zero and divided by"
-        return Affine(node, x, scale, shift, axes[0] + node.meta["val"].dim() if axes else None)  # type: ignore[arg-type]
+        """Return what the root, with the arithmetic before it, computes of one value."""
+        return compose(program, node)
 
 
 class FoldAffine(Rewrite):
@@ -124,24 +106,10 @@ def _norm_affine(program: Program, norm: fx.Node) -> Affine | str:
 
 
 def _is_candidate(program: Program, node: fx.Node) -> bool:
-    variables = [value for value in node.args[:2] if not _is_constant(program, value)]
     value = node.meta["val"]
-    if len(variables) != 1 or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return False
-    return is_beside_layer(node, variables[0])  # type: ignore[arg-type]
-
-
-def _is_constant(program: Program, value: Any) -> bool:
-    return isinstance(value, int | float) or program.constant(value) is not None
-
-
-def _scale_and_shift(node: fx.Node, constant: torch.Tensor, reverse: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and shift of ``x op constant``, or of ``constant op x`` in ``reverse``."""
-    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    if node.target is aten.mul.Tensor:
-        return constant, zero
-    if node.target is aten.div.Tensor:
-        return 1 / constant, zero
-    alpha: Any = node.kwargs.get("alpha", 1)
-    factor = torch.full_like(one, alpha if node.target is aten.add.Tensor else -alpha)
-    return (factor, constant) if reverse else (one, constant * factor)
+    found, operands = compose(program, node), variables(program, node)
+    if isinstance(found, str):
+        return len(operands) == 1 and is_beside_layer(node, operands[0])
+    return is_beside_layer(node, found.x)

@@ -23,35 +23,24 @@ import torch
 from torch import fx
 
 from edgeopt.folding.affine import Affine
+from edgeopt.folding.composed import SUMS, batch_norm_map, compose, variables
 from edgeopt.folding.rule import AffineRule
 from edgeopt.program import Program
-from edgeopt.rewrite import Pattern, Rewrite, arguments, op
+from edgeopt.rewrite import Pattern, Rewrite, op
 
 aten = torch.ops.aten
-
-_TENSORS = ("running_mean", "running_var", "weight", "bias")
 
 
 class BatchNormIntoLayer(AffineRule):
     """batch_norm(W x + b) => (diag(a) W) x + (a * b + s), or W batch_norm(x) + b => (W diag(a)) x + (b + W s)."""
 
     def pattern(self) -> Pattern:
-        """Draw any batch norm."""
-        return op(aten.batch_norm.default)
+        """Draw a batch norm that is no part of a sum which is an affine map as a whole, as RepBN is."""
+        return op(aten.batch_norm.default, where=lambda program, node: not _is_summand(program, node))
 
     def affine(self, program: Program, node: fx.Node) -> Affine | str:
         """Return a and s of the running statistics."""
-        given = arguments(node)
-        if given["training"] or given["running_mean"] is None or given["running_var"] is None:
-            return "it normalises by the statistics of the batch"
-        tensors = {name: program.constant(given[name]) for name in _TENSORS}
-        if computed := [name for name, tensor in tensors.items() if tensor is None and given[name] is not None]:
-            return f"its {' and '.join(computed)} are computed at run time"
-        mean, var, gamma, beta = (None if t is None else t.double() for t in tensors.values())
-        scale = (var + given["eps"]).rsqrt()  # type: ignore[operator]
-        scale = scale if gamma is None else gamma * scale
-        shift = -scale * mean if beta is None else beta - scale * mean  # type: ignore[operator]
-        return Affine(node, given["input"], scale, shift, axis=1)
+        return batch_norm_map(program, node)
 
 
 class FoldBatchNorm(Rewrite):
@@ -59,3 +48,12 @@ class FoldBatchNorm(Rewrite):
 
     name = "fold-batch-norm"
     rules = (BatchNormIntoLayer(),)
+
+
+def _is_summand(program: Program, node: fx.Node) -> bool:
+    for reader in node.users:
+        if reader.target is aten.permute.default:
+            return _is_summand(program, reader)
+        if reader.target in SUMS and len(variables(program, reader)) == 2:
+            return isinstance(compose(program, reader), Affine)
+    return False

@@ -12,5 +12,6 @@ EXACT: tuple[Step, ...] = (
     Step(FoldConstants, "first, so that weights and factors that are computed become constants that rules can read"),
     Step(RemoveNoops, "then layers and norms stand next to each other, where the folds look for them"),
     Step(FoldBatchNorm, "before the affine folds, which see linears and convolutions but no batch norm"),
-    Step(FoldAffine, "last, on the layers that remain"),
+    Step(FoldAffine, "on the layers that remain"),
+    Step(RemoveNoops, "again, for a fold leaves movements of data that undo each other"),
 )

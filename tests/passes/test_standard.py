@@ -26,6 +26,7 @@ def test_order_is_data_with_reasons() -> None:
         "remove-noops",
         "fold-batch-norm",
         "fold-affine",
+        "remove-noops",
     ]
     assert all(step.reason and step.build().kind == "exact" for step in EXACT)
 
