@@ -69,9 +69,11 @@ class InsertQdq:
 
 
 def choose(program: Program, scheme: Scheme, keep: Collection[str] = ()) -> tuple[list[fx.Node], tuple[Note, ...]]:
-    """Return the operators that will run on integers, and a note for each that could."""
+    """Return the operators that will run on integers, and a note for each that could, here or elsewhere."""
     chosen, notes = [], []
     for node in program.calls:
+        if (left := scheme.in_float.get(node.target)) is not None:  # type: ignore[arg-type]
+            notes.append(Note("run-on-integers", node.name, left))
         if node.target not in scheme.integer or is_quantised(node, scheme):
             continue
         reason = "kept in higher precision" if node.name in keep else _refusal(program, node, scheme)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,6 +18,12 @@ PRODUCTS: frozenset[Operator] = frozenset({aten.matmul.default, aten.bmm.default
 
 NORMS: frozenset[Operator] = frozenset({aten.layer_norm.default, aten.rms_norm.default})
 """Norms over the last dimensions."""
+
+SOFTMAXES: frozenset[Operator] = frozenset({aten.softmax.int})
+"""Softmaxes, as in attention that is written out."""
+
+SCALED_ATTENTION: frozenset[Operator] = frozenset({aten.scaled_dot_product_attention.default})
+"""Attention as one operator."""
 
 SUMS: frozenset[Operator] = frozenset({aten.add.Tensor})
 """Elementwise sums of two activations, as in residual connections."""
@@ -60,7 +66,7 @@ class Scheme:
     ``float_beside`` nothing may be added that computes in float beside the integer operators. With
     ``symmetric_products`` the second operand of a product of activations has zero point 0, as a weight has; with
     ``constant_sums`` a sum may add a constant of its shape, which is stored as integers. With ``symmetric`` every zero
-    point is 0.
+    point is 0. ``in_float`` says of operators that other targets run on integers why this one does not.
     """
 
     activation: torch.dtype
@@ -73,3 +79,4 @@ class Scheme:
     symmetric_products: bool = False
     constant_sums: bool = False
     symmetric: bool = False
+    in_float: Mapping[Operator, str] = field(default_factory=dict, hash=False)

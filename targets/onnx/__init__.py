@@ -16,14 +16,31 @@ from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
-from edgeopt.quant.scheme import CONCATENATIONS, POOLS, SUMS, WEIGHTED, Scheme
+from edgeopt.quant.scheme import (
+    CONCATENATIONS,
+    NORMS,
+    POOLS,
+    PRODUCTS,
+    SCALED_ATTENTION,
+    SOFTMAXES,
+    SUMS,
+    WEIGHTED,
+    Scheme,
+)
 from edgeopt.target import Artifact, Probe, Session, Target, TargetOptions
 
 FILE = "model.onnx"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-SCHEME = Scheme(torch.int8, WEIGHTED | SUMS | POOLS | CONCATENATIONS)
+SCHEME = Scheme(
+    torch.int8,
+    WEIGHTED | SUMS | POOLS | CONCATENATIONS,
+    in_float={
+        **dict.fromkeys((*PRODUCTS, *SCALED_ATTENTION), "attention stays in float for its accuracy"),
+        **dict.fromkeys((*SOFTMAXES, *NORMS), "ONNX has no such operator on integers"),
+    },
+)
 """What ONNX Runtime has integer operators for: it takes them by the pairs on all sides."""
 
 INT8 = (*EXACT, Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"))

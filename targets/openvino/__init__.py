@@ -15,7 +15,7 @@ from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
-from edgeopt.quant.scheme import CONCATENATIONS, POOLS, SUMS, WEIGHTED, Scheme
+from edgeopt.quant.scheme import CONCATENATIONS, NORMS, POOLS, PRODUCTS, SOFTMAXES, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
@@ -26,11 +26,19 @@ _EXECUTED = {"fp32": ("fp32",), "bf16": ("bf16",), "int8": ("int8", "uint8")}
 FILES = ("model.xml", "model.bin")
 
 
-SCHEME = Scheme(torch.uint8, WEIGHTED | SUMS | POOLS | CONCATENATIONS, integer_bias=False, integer_results=False)
-"""What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantises by itself.
+_ONE_KERNEL = "OpenVINO computes attention in one kernel, which is faster in bf16 than two products of integers"
 
-Not attention: written out in bf16 it becomes one fused kernel, which is faster than two integer products.
-"""
+SCHEME = Scheme(
+    torch.uint8,
+    WEIGHTED | SUMS | POOLS | CONCATENATIONS,
+    integer_bias=False,
+    integer_results=False,
+    in_float={
+        **dict.fromkeys((*PRODUCTS, *SOFTMAXES), _ONE_KERNEL),
+        **dict.fromkeys(NORMS, "OpenVINO normalises in float"),
+    },
+)
+"""What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantises by itself."""
 
 INT8 = (
     Step(ExpandAttention, "first, so that its scale is folded like any other factor"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -162,6 +164,8 @@ def test_refusals():
     assert refusal(AddConstant(), (1, 3)) == ["it adds a constant"]
     assert refusal(ScaledSum(), (1, 3), (1, 3)) == ["it scales an operand"]
     assert refusal(InDouble(), (1, 3)) == ["it computes in torch.float64"]
+    softmax = replace(KERNELS, in_float={torch.ops.aten.softmax.int: "it is faster in float"})
+    assert refusal(nn.Softmax(-1), (1, 3), scheme=softmax) == ["it is faster in float"]
 
 
 def test_weights_are_stored_to_half_a_step():
