@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 HEADER = ROOT / "include" / "edgeopt_kernels.h"
 
 _ROW = re.compile(r"^EO_KERNEL\((\w+), (\w+), (\w+)\)$", re.MULTILINE)
+_SYMBOL = re.compile(r"\beo_\w+__[a-z0-9]+\b")
 _LOCAL_INCLUDE = re.compile(r'^#include "(\.\./common/\w+\.h)"$', re.MULTILINE)
 
 
@@ -44,13 +45,16 @@ def inventory() -> tuple[Kernel, ...]:
 
 
 def sources(kernels: set[Kernel]) -> list[Path]:
-    """The files that the kernels are built from, sorted: their C, the common headers they include, the manual."""
-    bodies = {kernel.path for kernel in kernels}
-    headers: set[Path] = {HEADER}
-    open_files = set(bodies)
-    while open_files:
-        path = open_files.pop()
-        found = {(ROOT / "common" / Path(name).name) for name in _LOCAL_INCLUDE.findall(path.read_text())}
-        open_files |= found - headers
-        headers |= found
-    return sorted(bodies | headers)
+    """The files that the kernels are built from, sorted: their C, the common headers they include, the kernels that
+    these call, the manual."""
+    by_symbol = {kernel.symbol: kernel.path for kernel in inventory()}
+    found: set[Path] = set()
+    pending = {kernel.path for kernel in kernels}
+    while pending:
+        path = pending.pop()
+        found.add(path)
+        text = path.read_text()
+        headers = {ROOT / "common" / Path(name).name for name in _LOCAL_INCLUDE.findall(text)}
+        called = {by_symbol[symbol] for symbol in _SYMBOL.findall(text) if symbol in by_symbol}
+        pending |= (headers | called) - found
+    return sorted(found | {HEADER})

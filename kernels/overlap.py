@@ -84,6 +84,28 @@ def _distance(window: Window, x: Shape, y: Shape, step: int = 1, before: bool = 
     return int((written - still_read).max(initial=-(x[0] * x[1] * x[2])))
 
 
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def matmul_scratch(isa: str, depth: int, columns: int) -> int:
+    """Scratch bytes of ``eo_s8_matmul__<isa>``."""
+    line = _up(2 * columns, 4)
+    if isa == "dsp":
+        return _up(columns, 4) // 4 * (32 + 8 * _up(depth, 4)) + 6 * _up(depth, 4) + 8 + line
+    if isa == "mve":
+        return _up(columns, 4) // 4 * (32 + 4 * _up(depth, 16)) + 2 * _up(depth, 16) + line
+    return 0
+
+
+def attention_scratch(isa: str, size: int, positions: int, out_size: int) -> int:
+    """Scratch bytes of ``eo_s8_attention__<isa>`` for heads of ``size`` that look at ``positions`` others."""
+    if isa == "scalar":
+        return positions
+    both = matmul_scratch(isa, size, positions) + matmul_scratch(isa, positions, out_size)
+    return both + (16 if isa == "mve" else 0)
+
+
 def overread(op: str, isa: str, patch: int, row: int) -> int:
     """Bytes that ``eo_s8_<op>__<isa>`` may read behind its input.
 
@@ -93,8 +115,8 @@ def overread(op: str, isa: str, patch: int, row: int) -> int:
         return 3 if row % 4 else 0
     if op == "linear" and isa in ("dsp", "dsp16"):
         return -patch % (8 if isa == "dsp16" else 4)
-    if op == "avg_pool2d" and isa == "dsp":
+    if op in ("avg_pool2d", "matmul", "attention") and isa == "dsp":
         return 3
-    if isa == "mve" and op in ("conv2d", "linear", "depthwise_conv2d"):
+    if isa == "mve" and op in ("conv2d", "linear", "depthwise_conv2d", "matmul"):
         return max(-row % 16, -patch % 16)
     return 0

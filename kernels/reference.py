@@ -6,6 +6,7 @@ the correction ``-in_zero * sum(weights)`` is not in it (padding counts as ``in_
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,3 +138,53 @@ def softmax(x: Int8, table: NDArray[np.uint16]) -> Int8:
 def table(x: Int8, entries: Int8) -> Int8:
     """Look every value up; entry 0 is that of -128."""
     return entries[x.astype(np.int64) + 128]
+
+
+def matmul(a: Int8, b: Int8, multiplier: int, a_zero: int, clamp: Clamp) -> Int8:
+    """Products of activations; a (batch, rows, depth), b (batch, depth, columns) of zero point 0."""
+    products = (a.astype(np.int64) - a_zero).astype(np.float64) @ b.astype(np.float64)
+    return clamp(products.astype(np.int64), multiplier)
+
+
+@dataclass(frozen=True)
+class NormFactors:
+    """A norm in fixed point: what is added to ``n * sum(q^2) - sum(q)^2``, and 2^16 times scale and shift over s_y.
+
+    ``multiplier`` and ``bias`` are int32, of one element or one a channel; only a ``centred`` norm takes the mean away.
+    """
+
+    epsilon: int
+    centred: bool
+    multiplier: Int32
+    bias: Int32
+
+    @classmethod
+    def of(
+        cls, width: int, epsilon: float, centred: bool, scale: NDArray, shift: NDArray, scale_x: float, scale_y: float
+    ) -> NormFactors:
+        """The factors of a norm over ``width`` values."""
+        fixed = [np.round(np.asarray(v, np.float64).reshape(-1) / scale_y * 65536) for v in (scale, shift)]
+        added = round(width * width * epsilon / scale_x**2)
+        if max(np.abs(v).max() for v in fixed) >= 2**31 or added >= 2**46:
+            raise ValueError(f"a norm from scale {scale_x:g} to {scale_y:g} leaves the range of its integers")
+        return cls(added, centred, fixed[0].astype(np.int32), fixed[1].astype(np.int32))
+
+
+def norm(x: Int8, factors: NormFactors, in_zero: int, clamp: Clamp) -> Int8:
+    """Layer norm, or RMS norm where it is not centred, over the last axis of at most 32,768 values."""
+    q, n = x.astype(np.int64) - in_zero, x.shape[-1]
+    total = q.sum(axis=-1, keepdims=True) * factors.centred
+    spread = np.maximum(n * (q * q).sum(axis=-1, keepdims=True) - total * total + factors.epsilon, 1)
+    inverse, shift = _inverse_root(spread)
+    unit = ((n * q - total) * inverse + (1 << (15 - shift))) >> (16 - shift)  # 2^16 / standard deviation
+    scaled = (unit * factors.multiplier.astype(np.int64) + (factors.bias.astype(np.int64) << 16) + 2**31) >> 32
+    return np.clip(scaled + clamp.zero, clamp.low, clamp.high).astype(np.int8)
+
+
+def _inverse_root(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``i`` and ``s`` with ``i * 2^(s - 32)`` close to ``1 / sqrt(value)``: a root of 31 or 32 bits, a division."""
+    bits = np.vectorize(int.bit_length, otypes=[np.int64])(values.astype(object))
+    shift = (32 - bits) // 2
+    scaled = np.where(shift >= 0, values << np.maximum(2 * shift, 0), values >> np.maximum(-2 * shift, 0))
+    root = np.vectorize(math.isqrt, otypes=[np.int64])(scaled.astype(object))
+    return (2**32 - 1) // root, shift

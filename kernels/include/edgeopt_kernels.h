@@ -129,6 +129,82 @@ eo_s8_avg_pool2d_fn eo_s8_avg_pool2d__scalar, eo_s8_avg_pool2d__dsp, eo_s8_avg_p
 typedef void eo_s8_max_pool2d_fn(const eo_window *g, const int8_t *x, int8_t *y);
 eo_s8_max_pool2d_fn eo_s8_max_pool2d__scalar;
 
+/* Products of activations, y = a b for each of batch pairs of matrices: a rows x depth, b depth x columns, of zero point
+ * 0. Steps are in bytes; the depth values of a row of a, and the columns of y, are neighbours. a_row is a multiple of
+ * depth, at most 255 times; depth 1..32,768. multiplier = round(2^32 * s_a * s_b / s_y). */
+typedef struct {
+    uint16_t batch, rows, depth, columns;
+    int32_t a_batch, a_row, b_batch, b_row, b_column, y_batch, y_row, multiplier;
+    int8_t a_zero, out_zero, act_min, act_max;
+} eo_matmul;
+typedef void eo_s8_matmul_fn(const eo_matmul *p, const int8_t *a, const int8_t *b, int8_t *y, void *scratch);
+eo_s8_matmul_fn eo_s8_matmul__scalar, eo_s8_matmul__dsp, eo_s8_matmul__mve;
+
+/* dsp and mve bring b into the block of a convolution's weights, one matrix of the batch at a time. */
+static inline size_t eo_s8_matmul__dsp_block(size_t depth, size_t columns) {
+    return (columns + 3) / 4 * (32 + (depth + 3) / 4 * 32);
+}
+static inline size_t eo_s8_matmul__mve_block(size_t depth, size_t columns) {
+    return (columns + 3) / 4 * (32 + (depth + 15) / 16 * 64);
+}
+/* What such a convolution of two rows takes: their patches, and two rows of its output. */
+static inline size_t eo_s8_matmul__dsp_rows(size_t depth, size_t columns) {
+    return ((depth + 3) & ~(size_t)3) * 6 + 8 + ((2 * columns + 3) & ~(size_t)3);
+}
+static inline size_t eo_s8_matmul__mve_rows(size_t depth, size_t columns) {
+    return ((depth + 15) & ~(size_t)15) * 2 + ((2 * columns + 3) & ~(size_t)3);
+}
+static inline size_t eo_s8_matmul__dsp_scratch(const eo_matmul *p) {
+    return eo_s8_matmul__dsp_block(p->depth, p->columns) + eo_s8_matmul__dsp_rows(p->depth, p->columns);
+}
+static inline size_t eo_s8_matmul__mve_scratch(const eo_matmul *p) {
+    return eo_s8_matmul__mve_block(p->depth, p->columns) + eo_s8_matmul__mve_rows(p->depth, p->columns);
+}
+
+/* Attention, head by head and row by row: y = mix(softmax(scores(q, k)), v), the same bytes as the three kernels one
+ * after another, without room for all scores. mix.a_batch and mix.a_row are not used. y may be q where their steps are
+ * the same. */
+typedef struct {
+    eo_matmul scores, mix;
+} eo_attention;
+typedef void eo_s8_attention_fn(const eo_attention *p, const int8_t *q, const int8_t *k, const int8_t *v,
+                                const uint16_t *exp_table, int8_t *y, void *scratch);
+eo_s8_attention_fn eo_s8_attention__scalar, eo_s8_attention__dsp, eo_s8_attention__mve;
+static inline size_t eo_s8_attention__scalar_scratch(const eo_attention *p) {
+    return p->scores.columns;
+}
+static inline size_t eo_s8_attention__dsp_scratch(const eo_attention *p) {
+    return eo_s8_matmul__dsp_scratch(&p->scores) + eo_s8_matmul__dsp_scratch(&p->mix);
+}
+static inline size_t eo_s8_attention__mve_scratch(const eo_attention *p) {
+    return eo_s8_matmul__mve_scratch(&p->scores) + eo_s8_matmul__mve_scratch(&p->mix) + EO_OVERREAD;
+}
+
+/* Layer norm, or RMS norm where not centred, of each row of width <= 32,768 values. With n = width, q = x - in_zero:
+ *   spread = n * sum(q^2) - (centred ? sum(q)^2 : 0) + epsilon, at least 1;   epsilon = round(n^2 * eps / s_x^2) < 2^46
+ *   shift s: 2^30 <= spread * 4^s < 2^32;   inverse = (2^32 - 1) / isqrt(spread * 4^s)
+ *   unit = ((n * q - (centred ? sum(q) : 0)) * inverse + 2^(15 - s)) >> (16 - s), 2^16 a standard deviation
+ *   y = clamp(((unit * multiplier + bias * 2^16 + 2^31) >> 32) + out_zero, act_min, act_max)
+ * factors are pairs of multiplier = round(2^16 * scale / s_y) and bias = round(2^16 * shift / s_y), one, or with
+ * per_channel one a channel. y may be x. */
+typedef struct {
+    int64_t epsilon;
+    uint16_t width;
+    uint8_t centred, per_channel;
+    int8_t in_zero, out_zero, act_min, act_max;
+} eo_norm;
+typedef void eo_s8_norm_fn(const eo_norm *p, const int8_t *x, const int32_t *factors, int8_t *y, size_t rows);
+eo_s8_norm_fn eo_s8_norm__scalar;
+
+/* Values from places to places: of each dimension the size and the steps in bytes, the outermost first; unused ones
+ * have size 1. */
+typedef struct {
+    uint16_t sizes[4];
+    int32_t from[4], to[4];
+} eo_copy;
+typedef void eo_s8_copy_fn(const eo_copy *p, const int8_t *x, int8_t *y);
+eo_s8_copy_fn eo_s8_copy__scalar;
+
 /* Softmax over rows of n <= 65,536 values; output scale 1/256, zero point -128. exp_table[d] =
  * round(65535 * exp(-d * s_x)), d = 0..255. y may be x. */
 typedef void eo_s8_softmax_fn(const int8_t *x, const uint16_t *exp_table, int8_t *y, size_t rows, size_t n);

@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeopt.errors import Placement, ToolchainMissing, Unsupported, UserError
+from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.split_projections import SplitProjections
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
@@ -21,7 +23,7 @@ from .bind import MODES, choose_kernels, place
 from .bind import Step as Call
 from .emit import print_library
 from .emulate import QEMU, STACK_BYTES
-from .fuse import fuse_residuals
+from .fuse import fuse_attention, fuse_residuals
 from .integer_graph import Generated, IntegerGraph
 from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
@@ -34,6 +36,13 @@ LIBRARY = "network"
 
 CODE_RESERVE = 24 * 1024
 """Flash kept for code when ``balanced`` spends the rest on weights."""
+
+PREPARE = (
+    Step(ExpandAttention, "first: kernels have products and softmax, whose scale goes into the queries"),
+    Step(SplitProjections, "before the folds, which then see the queries' own layer"),
+    *EXACT,
+)
+"""What makes a program ready for calibration."""
 
 _IN_FLOAT = "no kernel: computed in float by code that TVM generated"
 
@@ -78,8 +87,8 @@ class TvmMicro(Target):
         return Probe(True, versions, toolchain.INSTALL if missing else None)
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, then quantisation."""
-        return (*EXACT, Step(lambda: InsertQdq(SCHEME), "last: kernels take int8 and leave int8"))
+        """Return the exact passes, attention in its parts before them, then quantisation."""
+        return (*PREPARE, Step(lambda: InsertQdq(SCHEME), "last: kernels take int8 and leave int8"))
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return what no kernel takes, and what stayed in float."""
@@ -95,7 +104,7 @@ class TvmMicro(Target):
         graph, refused = self._take(program)
         if refused:
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
-        graph = fuse_residuals(graph)
+        graph = fuse_attention(fuse_residuals(graph))
         flash = self.device.facts["flash"]["size"]
         calls = choose_kernels(graph, self._core.isas, options.optimize, flash - CODE_RESERVE)
         plan = place(graph, calls)

@@ -10,7 +10,23 @@ import numpy as np
 from edgeopt import kernels
 from edgeopt.kernels import Kernel, overlap, packing
 
-from .integer_graph import AvgPool2d, Conv2d, DepthwiseConv2d, Generated, IntegerGraph, Linear, Node, Softmax, Table
+from .integer_graph import (
+    Add,
+    Attention,
+    AvgPool2d,
+    Conv2d,
+    Copy,
+    DepthwiseConv2d,
+    Generated,
+    IntegerGraph,
+    Linear,
+    MatMul,
+    Node,
+    Norm,
+    Softmax,
+    Table,
+    View,
+)  # fmt: skip
 from .plan import Buffer, Plan, Sharing, plan
 
 MODES = ("speed", "balanced", "size")
@@ -59,10 +75,11 @@ def choose_kernels(
     constants stay within ``flash_bytes``.
     """
     compact = [isa for isa in isas if isa != "dsp16"]
-    steps = [_step(graph, node, compact) for node in graph.nodes]
+    nodes = [node for node in graph.nodes if not isinstance(node, View)]
+    steps = [_step(graph, node, compact) for node in nodes]
     if "dsp16" not in isas or mode == "size":
         return steps
-    expanded = [_step(graph, node, isas) for node in graph.nodes]
+    expanded = [_step(graph, node, isas) for node in nodes]
     if mode == "speed":
         return expanded
     budget = (flash_bytes or 0) - sum(step.packed.nbytes for step in steps)
@@ -83,6 +100,7 @@ def _gain(graph: IntegerGraph, compact: Step, expanded: Step) -> float:
 def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
     """Place all tensors and scratch buffers of the steps."""
     alias = {s.node.output: s.node.inputs[1] for s in steps if isinstance(s.node, Conv2d) and s.node.residual}
+    alias |= {node.output: node.inputs[0] for node in graph.nodes if isinstance(node, View)}
 
     def root(name: str) -> str:
         return root(alias[name]) if name in alias else name
@@ -92,8 +110,8 @@ def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
     for i, step in enumerate(steps):
         for name in (*step.node.inputs, step.node.output):
             lives.setdefault(root(name), [i, i])[1] = i
-        x = root(step.node.inputs[0])
-        overread[x] = max(overread.get(x, 0), step.overread)
+        for x in map(root, step.node.inputs[:1]):
+            overread[x] = max(overread.get(x, 0), step.overread)
     for name in graph.outputs:
         lives[root(name)][1] = len(steps)
     buffers = [
@@ -115,11 +133,12 @@ def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
 def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
     if isinstance(node, Generated):
         return Step(node, None, scratch_bytes=node.code.scratch_bytes)
-    x, y = graph.tensors[node.inputs[0]].shape, graph.tensors[node.output].shape
+    y = graph.tensors[node.output].shape
+    x = graph.tensors[node.inputs[0]].shape if node.inputs else y
     have = {k.isa for k in kernels.inventory() if k.op == node.op}
     fitting = [isa for isa in (*isas, "scalar") if isa in have and _takes(node, isa, x)]
     kernel = Kernel("s8", node.op, fitting[0])
-    isa, source, target = kernel.isa, node.inputs[0], node.output
+    isa, source, target = kernel.isa, (*node.inputs, node.output)[0], node.output
     match node:
         case Conv2d():
             shares = _shares(source, target, overlap.conv2d_distance(isa, node.window, x, y))
@@ -148,10 +167,34 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             return Step(node, kernel, packed, overread=overlap.overread("avg_pool2d", isa, x[2], x[2]))
         case Softmax():
             return Step(node, kernel, node.table.view(np.int32), sharings=_shares(source, target, 0, exact=True))
+        case MatMul():
+            depth, columns = node.b.sizes[1:]
+            over = overlap.overread("matmul", isa, depth, depth)
+            return Step(node, kernel, scratch_bytes=overlap.matmul_scratch(isa, depth, columns), overread=over)
+        case Attention():
+            same = all(node.scores.a.steps[i] == node.mix.y.steps[i] for i in (0, 1)) and node.scores.a.offset == 0
+            scratch = overlap.attention_scratch(isa, *node.scores.b.sizes[1:], node.mix.b.sizes[2])
+            return Step(
+                node, kernel, node.softmax.table.view(np.int32), scratch,
+                overlap.overread("attention", isa, 0, 0), _shares(source, target, 0, exact=True) if same else (),
+            )  # fmt: skip
+        case Norm():
+            pairs = np.stack([node.factors.multiplier, node.factors.bias], axis=1).reshape(-1)
+            return Step(node, kernel, pairs, sharings=_shares(source, target, 0, exact=True))
+        case Copy():
+            constants = [_words(piece.constant) for piece in node.pieces if piece.constant is not None]
+            return Step(node, kernel, np.concatenate([np.zeros(0, np.int32), *constants]))
+        case Add(constant=constant) if constant is not None:
+            return Step(node, kernel, _words(constant), sharings=_shares(source, target, 0, exact=True))
         case Table():
             return Step(node, kernel, node.entries.view(np.int32), sharings=_shares(source, target, 0, exact=True))
     both = [s for name in node.inputs for s in _shares(name, target, 0, exact=True)] if node.op == "add" else []
     return Step(node, kernel, sharings=tuple(both))
+
+
+def _words(values: np.ndarray) -> np.ndarray:
+    """Bytes as words, with zeros up to a multiple of four."""
+    return np.pad(values.reshape(-1), (0, -values.size % 4)).astype(np.int8).view(np.int32)
 
 
 def _takes(node: Node, isa: str, x: tuple[int, int, int]) -> bool:

@@ -15,13 +15,17 @@ from edgeopt import kernels
 from .bind import Step
 from .integer_graph import (
     Add,
+    Attention,
     AvgPool2d,
     Conv2d,
+    Copy,
     DepthwiseConv2d,
     Generated,
     IntegerGraph,
     Linear,
+    MatMul,
     MaxPool2d,
+    Norm,
     Softmax,
     Table,
 )  # fmt: skip
@@ -109,7 +113,7 @@ def _identifier(name: str) -> str:
 
 def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
     node = step.node
-    x, y = (graph.tensors[name] for name in (node.inputs[0], node.output))
+    x, y = (graph.tensors[name] for name in ((*node.inputs, node.output)[0], node.output))
     at = [f"AT({plan.offsets[name]})" for name in (*node.inputs, node.output)]
     macs = graph.macs(node)
     comment = f"{node.name}: {node.op}, {'x'.join(map(str, x.shape))} -> {'x'.join(map(str, y.shape))}" + (
@@ -122,12 +126,11 @@ def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
         arguments.append(f"&window_{index}")
     match node:
         case Conv2d() | DepthwiseConv2d():
-            scratch = f"AT({plan.offsets[step.scratch]})" if step.scratch_bytes else "NULL"
             arguments += [at[0], f"weights_{index}"]
             if isinstance(node, Conv2d):
                 tables += [_add(index, node.residual)] if node.residual else []
                 arguments.append(f"&add_{index}" if node.residual else "NULL")
-            arguments += [at[-1], scratch]
+            arguments += [at[-1], _scratch(step, plan)]
         case Linear():
             shape = f"{node.weights.shape[1]}, {node.weights.shape[0]}"
             clamp = f"{node.clamp.zero}, {node.clamp.low}, {node.clamp.high}"
@@ -135,21 +138,87 @@ def _layer(graph: IntegerGraph, index: int, step: Step, plan: Plan) -> Layer:
             arguments = [f"&linear_{index}", at[0], f"weights_{index}", at[-1]]
         case Add():
             tables.append(_add(index, node))
-            arguments = [f"&add_{index}", *at, str(y.size)]
+            stored = [_int8(index)] if node.constant is not None else []
+            arguments = [f"&add_{index}", *at[:-1], *stored, at[-1], str(y.size)]
+        case MatMul():
+            tables.append(f"static const eo_matmul matmul_{index} = {_matmul(node)};")
+            offsets = [_plus(operand, strides.offset) for operand, strides in zip(at, (node.a, node.b), strict=False)]
+            arguments = [f"&matmul_{index}", *offsets, at[-1], _scratch(step, plan)]
+        case Attention():
+            both = f"{{{_matmul(node.scores)}, {_matmul(node.mix)}}}"
+            tables.append(f"static const eo_attention attention_{index} = {both};")
+            starts = (node.scores.a, node.scores.b, node.mix.b)
+            offsets = [_plus(operand, strides.offset) for operand, strides in zip(at, starts, strict=False)]
+            table = f"(const uint16_t *)(const void *)weights_{index}"
+            arguments = [f"&attention_{index}", *offsets, table, at[-1], _scratch(step, plan)]
+        case Norm():
+            tables.append(f"static const eo_norm norm_{index} = {{{_norm(node, x.shape[2])}}};")
+            rows = str(x.shape[0] * x.shape[1])
+            arguments = [f"&norm_{index}", at[0], f"(const int32_t *)(const void *)weights_{index}", at[-1], rows]
+        case Copy():
+            return _copies(index, step, at, comment)
         case AvgPool2d():
             tables.append(f"static const eo_requant requant_{index} = {{{step.packed[0]}, {step.packed[1]}}};")
             arguments += [at[0], f"&requant_{index}", at[-1]]
         case MaxPool2d():
             arguments += [at[0], at[-1]]
         case Softmax():
-            rows = y.shape[0] * y.shape[1]
-            arguments = [at[0], f"(const uint16_t *)(const void *)weights_{index}", at[-1], str(rows), str(y.shape[2])]
+            rows = str(y.shape[0] * y.shape[1])
+            arguments = [at[0], f"(const uint16_t *)(const void *)weights_{index}", at[-1], rows, str(y.shape[2])]
         case Generated():
-            scratch = f"AT({plan.offsets[step.scratch]})" if step.scratch_bytes else "NULL"
-            arguments = [*at, scratch]
+            arguments = [*at, _scratch(step, plan)]
         case Table():
-            arguments = [at[0], f"(const int8_t *)(const void *)weights_{index}", at[-1], str(y.size)]
+            arguments = [at[0], _int8(index), at[-1], str(y.size)]
     return Layer(tuple(tables), f"{step.symbol}({', '.join(arguments)});", comment)
+
+
+def _scratch(step: Step, plan: Plan) -> str:
+    return f"AT({plan.offsets[step.scratch]})" if step.scratch_bytes else "NULL"
+
+
+def _int8(index: int) -> str:
+    """A layer's constants as bytes."""
+    return f"(const int8_t *)(const void *)weights_{index}"
+
+
+def _plus(pointer: str, offset: int) -> str:
+    return f"(const int8_t *){pointer} + {offset}" if offset else pointer
+
+
+def _matmul(node: MatMul) -> str:
+    batch, rows, depth = node.a.sizes
+    row = node.a.steps[1] if rows > 1 else depth
+    sizes = (batch, rows, depth, node.b.sizes[2])
+    steps = (node.a.steps[0], row, *node.b.steps[:3], *node.y.steps[:2])
+    ends = (node.a_zero, node.clamp.zero, node.clamp.low, node.clamp.high)
+    return f"{{{', '.join(map(str, (*sizes, *steps, node.multiplier, *ends)))}}}"
+
+
+def _norm(node: Norm, width: int) -> str:
+    factors = node.factors
+    ends = (node.in_zero, node.clamp.zero, node.clamp.low, node.clamp.high)
+    per_channel = len(factors.multiplier) > 1
+    return ", ".join(map(str, (factors.epsilon, width, int(factors.centred), int(per_channel), *ends)))
+
+
+def _copies(index: int, step: Step, at: Sequence[str], comment: str) -> Layer:
+    """A call for each piece; inputs in order, constants one after another."""
+    assert isinstance(step.node, Copy)
+    inputs, stored = iter(at[:-1]), 0
+    tables, calls = [], []
+    for i, piece in enumerate(step.node.pieces):
+        if piece.constant is None:
+            source = _plus(next(inputs), piece.source.offset)
+        else:
+            source = _plus(_int8(index), stored + piece.source.offset)
+            stored += -(-piece.constant.size // 4) * 4
+        unused = (1,) * (4 - len(piece.source.sizes))
+        sizes, *steps = ((*unused, *v) for v in (piece.source.sizes, piece.source.steps, piece.target.steps))
+        fields = ", ".join(f"{{{', '.join(map(str, v))}}}" for v in (sizes, *steps))
+        tables.append(f"static const eo_copy copy_{index}_{i} = {{{fields}}};")
+        target = f"(int8_t *){at[-1]} + {piece.target.offset}" if piece.target.offset else at[-1]
+        calls.append(f"{step.symbol}(&copy_{index}_{i}, {source}, {target});")
+    return Layer(tuple(tables), "\n    ".join(calls), comment)
 
 
 def _window(node: Conv2d | DepthwiseConv2d | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequence[int]) -> str:
@@ -185,16 +254,10 @@ def _weights(steps: Sequence[Step], section: str | None) -> tuple[str, str]:
 
 def _kernels(steps: Sequence[Step]) -> dict[str, str]:
     """The kernels' files in one flat folder: ``s8_conv2d_dsp16.c``, their headers beside them."""
-    used = {step.kernel for step in steps if step.kernel} | _called(steps)
+    used = {step.kernel for step in steps if step.kernel}
     files = {}
     for path in kernels.sources(used):
         inventory_file = path.suffix == ".c"
         name = f"{path.parent.name}_{path.name}" if inventory_file else path.name
         files[name] = re.sub(r'#include "\.\./common/(\w+\.h)"', r'#include "\1"', path.read_text())
     return files
-
-
-def _called(steps: Sequence[Step]) -> set[kernels.Kernel]:
-    """The additions that convolutions with a residual call: of their own ISA, as far as there is one."""
-    isas = {step.isa[:3] for step in steps if isinstance(step.node, Conv2d)}
-    return {kernels.Kernel("s8", "add", isa if isa != "sca" else "scalar") for isa in isas}

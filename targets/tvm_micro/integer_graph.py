@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeopt.kernels import reference
-from edgeopt.kernels.reference import AddFactors, Clamp, Window
+from edgeopt.kernels.reference import AddFactors, Clamp, NormFactors, Window
 
 from .tensor import Shape, Tensor
 
@@ -60,16 +60,17 @@ class Weighted(Node):
 
 @dataclass(frozen=True, eq=False)
 class Add(Node):
-    """Elementwise sum of two tensors of one shape."""
+    """Elementwise sum of two tensors of one shape, or of one and a constant."""
 
     factors: AddFactors
     low: int = -128
     high: int = 127
+    constant: np.ndarray | None = None
 
     def run(self, *operands: np.ndarray) -> np.ndarray:
         """Add two maps."""
-        a, b = operands
-        return reference.add(a, b, self.factors, self.low, self.high)
+        a, b = operands if self.constant is None else (*operands, self.constant)
+        return reference.add(a, b.reshape(a.shape), self.factors, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +112,117 @@ class Linear(Weighted):
         return y.reshape(1, 1, -1)
 
 
+@dataclass(frozen=True)
+class Strides:
+    """Where values lie in a tensor: ``offset``, and for each dimension its size and step, in bytes."""
+
+    offset: int
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """The values, as an array of ``sizes`` over the memory of ``x``."""
+        flat = np.ascontiguousarray(x).reshape(-1)[self.offset :]
+        return np.lib.stride_tricks.as_strided(flat, self.sizes, self.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class MatMul(Node):
+    """Products of two activations: ``a`` (batch, rows, depth) and ``b`` (batch, depth, columns), of zero point 0."""
+
+    a: Strides
+    b: Strides
+    y: Strides
+    shape: Shape
+    multiplier: int
+    a_zero: int
+    clamp: Clamp
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Multiply the matrices of two tensors."""
+        left, right = operands
+        y = np.empty(self.shape, np.int8)
+        products = reference.matmul(self.a.of(left), self.b.of(right), self.multiplier, self.a_zero, self.clamp)
+        self.y.of(y)[...] = products
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Node):
+    """Softmax over the last axis; ``table`` is ``reference.exp_table`` of the input's scale."""
+
+    table: np.ndarray
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Normalise the last axis."""
+        (x,) = operands
+        return reference.softmax(x, self.table)
+
+
+@dataclass(frozen=True, eq=False)
+class Attention(Node):
+    """Scores, softmax and mixture at once: inputs are queries, keys and values."""
+
+    scores: MatMul
+    softmax: Softmax
+    mix: MatMul
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Attend."""
+        q, k, v = operands
+        return self.mix.run(self.softmax.run(self.scores.run(q, k)), v)
+
+
+@dataclass(frozen=True, eq=False)
+class Norm(Node):
+    """Layer norm or RMS norm over the channels."""
+
+    factors: NormFactors
+    in_zero: int
+    clamp: Clamp
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Normalise every position."""
+        (x,) = operands
+        return reference.norm(x, self.factors, self.in_zero, self.clamp)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a copy takes and where it puts it; from ``constant`` where there is one, else from the next input."""
+
+    source: Strides
+    target: Strides
+    constant: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(Node):
+    """Values brought into another order, or several tensors into one."""
+
+    pieces: tuple[Piece, ...]
+    shape: Shape
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Copy every piece."""
+        y, left = np.empty(self.shape, np.int8), iter(operands)
+        for piece in self.pieces:
+            piece.target.of(y)[...] = piece.source.of(next(left) if piece.constant is None else piece.constant)
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class View(Node):
+    """The bytes of its input under another shape: nothing to do."""
+
+    shape: Shape
+
+    def run(self, *operands: np.ndarray) -> np.ndarray:
+        """Reshape."""
+        (x,) = operands
+        return x.reshape(self.shape)
+
+
 @dataclass(frozen=True, eq=False)
 class AvgPool2d(Node):
     """Mean over windows without padding; ``multiplier`` is that of 16 times the sum."""
@@ -138,18 +250,6 @@ class MaxPool2d(Node):
         """Find the largest of each window."""
         (x,) = operands
         return reference.max_pool2d(x, self.window, self.low, self.high)
-
-
-@dataclass(frozen=True, eq=False)
-class Softmax(Node):
-    """Softmax over the last axis; ``table`` is ``reference.exp_table`` of the input's scale."""
-
-    table: np.ndarray
-
-    def run(self, *operands: np.ndarray) -> np.ndarray:
-        """Normalise the last axis."""
-        (x,) = operands
-        return reference.softmax(x, self.table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +283,8 @@ class Generated(Node):
 KERNEL_OPS: Mapping[type[Node], str] = {
     Conv2d: "conv2d", DepthwiseConv2d: "depthwise_conv2d", Linear: "linear", Add: "add",
     AvgPool2d: "avg_pool2d", MaxPool2d: "max_pool2d", Softmax: "softmax",
-    Table: "table", Generated: "generated",
+    Table: "table", Generated: "generated", MatMul: "matmul", Norm: "norm", Copy: "copy", View: "view",
+    Attention: "attention",
 }  # fmt: skip
 
 
@@ -205,6 +306,10 @@ class IntegerGraph:
 
     def macs(self, node: Node) -> int:
         """Multiply-accumulates of a node."""
+        if isinstance(node, Attention):
+            return self.macs(node.scores) + self.macs(node.mix)
+        if isinstance(node, MatMul):
+            return int(np.prod(node.a.sizes)) * node.b.sizes[2]
         if not isinstance(node, Weighted):
             return 0
         height, width, _ = self.tensors[node.output].shape

@@ -49,15 +49,46 @@ class Linear(ctypes.Structure):
     ]  # fmt: skip
 
 
+class MatMul(ctypes.Structure):
+    """``eo_matmul``."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint16) for name in ("batch", "rows", "depth", "columns")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("a_batch", "a_row", "b_batch", "b_row", "b_column", "y_batch", "y_row", "multiplier")
+        ),
+        *((name, ctypes.c_int8) for name in ("a_zero", "out_zero", "act_min", "act_max")),
+    ]
+
+
+class Norm(ctypes.Structure):
+    """``eo_norm``."""
+
+    _fields_ = [
+        ("epsilon", ctypes.c_int64), ("width", ctypes.c_uint16), ("centred", ctypes.c_uint8),
+        ("per_channel", ctypes.c_uint8),
+        *((name, ctypes.c_int8) for name in ("in_zero", "out_zero", "act_min", "act_max")),
+    ]  # fmt: skip
+
+
+class Copy(ctypes.Structure):
+    """``eo_copy``."""
+
+    _fields_ = [("sizes", ctypes.c_uint16 * 4), ("from", ctypes.c_int32 * 4), ("to", ctypes.c_int32 * 4)]
+
+
 class _Case(ctypes.Structure):
     _fields_ = [
         *(
             (name, ctypes.c_uint32)
             for name in (
-                "kernel", "x_at", "b_at", "y_at", "scratch_at", "arena_bytes", "packed_bytes", "n", "rows", "with_add",
+                "kernel", "x_at", "b_at", "c_at", "y_at", "scratch_at", "arena_bytes", "packed_bytes", "n", "rows",
+                "with_add",
             )
         ),
-        ("window", Window), ("add", Add), ("linear", Linear),
+        ("window", Window), ("add", Add), ("linear", Linear), ("norm", Norm), ("scores", MatMul), ("mix", MatMul),
+        ("copy", Copy),
     ]  # fmt: skip
 
 
@@ -70,17 +101,22 @@ class Case:
     y_bytes: int
     packed: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     b: np.ndarray | None = None
+    c: np.ndarray | None = None
     y: np.ndarray | None = None
     scratch_bytes: int = 0
     distance: int | None = None
     window: Window = field(default_factory=Window)
     add: Add | None = None
     linear: Linear = field(default_factory=Linear)
+    norm: Norm = field(default_factory=Norm)
+    scores: MatMul = field(default_factory=MatMul)
+    mix: MatMul = field(default_factory=MatMul)
+    copy: Copy = field(default_factory=Copy)
     n: int = 0
     rows: int = 1
 
     def layout(self) -> dict[str, int]:
-        """Offsets in the arena: x, b, y, scratch, with guards around them, and its size."""
+        """Offsets in the arena: x, b, c, y, scratch, with guards around them, and its size."""
         up = lambda bytes_: -(-(bytes_ + GUARD) // 4) * 4  # noqa: E731
         x_at = GUARD
         if self.distance is None:
@@ -91,15 +127,16 @@ class Case:
             x_at = y_at + self.distance
             end = max(x_at + self.x.size, y_at + self.y_bytes)
         b_at = up(end)
-        scratch_at = b_at + up(0 if self.b is None else self.b.size)
-        return {"x_at": x_at, "b_at": b_at, "y_at": y_at, "scratch_at": scratch_at,
+        c_at = b_at + up(0 if self.b is None else self.b.size)
+        scratch_at = c_at + up(0 if self.c is None else self.c.size)
+        return {"x_at": x_at, "b_at": b_at, "c_at": c_at, "y_at": y_at, "scratch_at": scratch_at,
                 "arena_bytes": scratch_at + up(self.scratch_bytes)}  # fmt: skip
 
     def arena(self) -> np.ndarray:
         at = self.layout()
         arena = np.full(at["arena_bytes"], CANARY, np.uint8)
         arena[at["x_at"] : at["x_at"] + self.x.size] = self.x.reshape(-1).view(np.uint8)
-        for offset, values in (("b_at", self.b), ("y_at", self.y)):
+        for offset, values in (("b_at", self.b), ("c_at", self.c), ("y_at", self.y)):
             if values is not None:
                 arena[at[offset] : at[offset] + values.size] = values.reshape(-1).view(np.uint8)
         return arena
@@ -136,7 +173,10 @@ def _runner(device_name: str) -> tuple[Path, tuple[kernels.Kernel, ...]]:
     folder = Path(tempfile.mkdtemp(prefix="edgeopt-kernels-"))
     rows = "".join(f"EO_KERNEL({k.dtype}, {k.op}, {k.isa})\n" for k in chosen)
     (folder / "under_test.inc").write_text(rows)
-    sources = [Path(__file__).parent / "runner.c", *(k.path for k in chosen)]
+    sources = [
+        Path(__file__).parent / "runner.c",
+        *(path for path in kernels.sources(set(chosen)) if path.suffix == ".c"),
+    ]
     return emulate.build(device(device_name), core, sources, folder, [folder, kernels.HEADER.parent]), chosen
 
 
@@ -148,7 +188,7 @@ def run(device_name: str, cases: Sequence[Case]) -> list[Result]:
         header = _Case(
             kernel=chosen.index(case.kernel), packed_bytes=case.packed.nbytes, n=case.n, rows=case.rows,
             with_add=case.add is not None, window=case.window, add=case.add or Add(), linear=case.linear,
-            **case.layout(),
+            norm=case.norm, scores=case.scores, mix=case.mix, copy=case.copy, **case.layout(),
         )  # fmt: skip
         blob += bytes(header) + case.packed.tobytes() + case.arena().tobytes()
     with tempfile.TemporaryDirectory() as folder:

@@ -181,3 +181,87 @@ def table(rng: np.random.Generator, isa: str) -> Expected:
         Kernel("s8", "table", isa), x, x.size, packed, n=x.size, distance=0 if rng.random() < 0.5 else None
     )
     return case, reference.table(x, entries)
+
+
+def norm(rng: np.random.Generator, isa: str) -> Expected:
+    rows, width = int(rng.integers(1, 6)), int(rng.choice([1, 2, 3, 7, 16, 48, 192, 1000]))
+    x = values(rng, rows, width)
+    if rng.random() < 0.3:
+        x = np.full_like(x, rng.choice([-128, 0, 127])) + rng.integers(0, 2, x.shape).astype(np.int8) * np.int8(-1)
+    channels = width if rng.random() < 0.5 else 1
+    scale, shift = rng.normal(size=channels) * 2, rng.normal(size=channels) * int(rng.integers(2))
+    scale_x, scale_y = np.exp(rng.uniform(-6, 0, 2))
+    factors = reference.NormFactors.of(width, 1e-5, bool(rng.integers(2)), scale, shift, scale_x, scale_y)
+    clamp = reference.Clamp(int(rng.integers(-128, 128)), *((-128, 127) if rng.random() < 0.7 else (-50, 60)))
+    in_zero = int(rng.integers(-128, 128))
+    c_norm = bench.Norm(
+        factors.epsilon, width, factors.centred, channels > 1, in_zero, clamp.zero, clamp.low, clamp.high
+    )
+    packed = np.stack([factors.multiplier, factors.bias], axis=1).reshape(-1)
+    case = bench.Case(Kernel("s8", "norm", isa), x, x.size, packed, norm=c_norm, rows=rows,
+                      distance=0 if rng.random() < 0.5 else None)  # fmt: skip
+    return case, reference.norm(x, factors, in_zero, clamp).reshape(-1)
+
+
+def _heads(rng: np.random.Generator, heads: int, positions: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A tensor of positions with their heads side by side, and a view of it head by head."""
+    x = values(rng, positions, heads, size)
+    return x, x.transpose(1, 0, 2)
+
+
+def _scores(rng: np.random.Generator, q: np.ndarray, k: np.ndarray, isa: str) -> tuple[bench.MatMul, np.ndarray]:
+    """Products of queries and keys (heads, positions, size) that lie side by side, into rows of scores."""
+    heads, rows, size = q.shape
+    columns, width = k.shape[1], heads * size
+    low, high = (-128, 127) if rng.random() < 0.7 else (-90, 80)
+    clamp = reference.Clamp(int(rng.integers(-128, 128)), low, high)
+    a_zero = int(rng.integers(-128, 128))
+    m = int(reference.multiplier(min(0.49, rng.uniform(0.2, 3.0) / (74 * np.sqrt(size)))))
+    c_scores = bench.MatMul(
+        heads, rows, size, columns, size, width, size, 1, width, rows * columns, columns, m,
+        a_zero, clamp.zero, clamp.low, clamp.high,
+    )  # fmt: skip
+    return c_scores, reference.matmul(q, k.swapaxes(1, 2), m, a_zero, clamp)
+
+
+def _sizes(rng: np.random.Generator) -> tuple[int, int, int]:
+    return int(rng.integers(1, 4)), int(rng.choice([1, 2, 5, 16, 17, 33])), int(rng.choice([1, 3, 4, 12, 16, 21]))
+
+
+def matmul(rng: np.random.Generator, isa: str) -> Expected:
+    heads, positions, size = _sizes(rng)
+    (left, q), (right, k) = (_heads(rng, heads, n, size) for n in (positions, int(rng.integers(1, 30))))
+    c_scores, scores = _scores(rng, q, k, isa)
+    case = bench.Case(Kernel("s8", "matmul", isa), left, scores.size, b=right, scores=c_scores,
+                      scratch_bytes=overlap.matmul_scratch(isa, size, k.shape[1]))  # fmt: skip
+    return case, scores.reshape(-1)
+
+
+def attention(rng: np.random.Generator, isa: str) -> Expected:
+    heads, positions, size = _sizes(rng)
+    (left, q), (middle, k), (right, v) = (_heads(rng, heads, positions, size) for _ in range(3))
+    c_scores, scores = _scores(rng, q, k, isa)
+    exp_table = reference.exp_table(float(rng.choice([0.0, 0.03, 0.3])))
+    clamp = reference.Clamp(int(rng.integers(-128, 128)))
+    m = int(reference.multiplier(rng.uniform(0.2, 1.5) / 256))
+    width = heads * size
+    c_mix = bench.MatMul(
+        heads, positions, positions, size, 0, positions, size, width, 1, size, width, m, -128, clamp.zero, -128, 127
+    )
+    mixed = reference.matmul(reference.softmax(scores, exp_table), v, m, -128, clamp)
+    case = bench.Case(
+        Kernel("s8", "attention", isa), left, left.size, exp_table.view(np.int32), b=middle, c=right, scores=c_scores,
+        mix=c_mix, scratch_bytes=overlap.attention_scratch(isa, size, positions, size),
+        distance=0 if rng.random() < 0.5 else None,
+    )  # fmt: skip
+    return case, mixed.transpose(1, 0, 2).reshape(-1)
+
+
+def copy(rng: np.random.Generator, isa: str) -> Expected:
+    sizes = tuple(rng.integers(1, 6, 4).tolist())
+    x, order = values(rng, *sizes), rng.permutation(4)
+    steps = np.array([sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1])
+    y = x.transpose(order)
+    to = [int(np.prod(y.shape[i + 1 :])) for i in range(4)]
+    c_copy = bench.Copy(y.shape, tuple(steps[order].tolist()), tuple(to))
+    return bench.Case(Kernel("s8", "copy", isa), x, x.size, copy=c_copy), y.reshape(-1)

@@ -7,10 +7,13 @@
 #include "semihosting.h"
 
 typedef struct {
-    uint32_t kernel, x_at, b_at, y_at, scratch_at, arena_bytes, packed_bytes, n, rows, with_add;
+    uint32_t kernel, x_at, b_at, c_at, y_at, scratch_at, arena_bytes, packed_bytes, n, rows, with_add;
     eo_window window;
     eo_add add;
     eo_linear linear;
+    eo_norm norm;
+    eo_attention attention;
+    eo_copy copy;
 } run_case;
 
 static uint32_t arena[1 << 14], packed[1 << 15];
@@ -42,6 +45,19 @@ static void call_softmax(generic_fn *f, const run_case *c) {
 }
 static void call_table(generic_fn *f, const run_case *c) {
     ((eo_s8_table_fn *)f)(AT(c->x_at), (const int8_t *)(const void *)packed, AT(c->y_at), c->n);
+}
+static void call_matmul(generic_fn *f, const run_case *c) {
+    ((eo_s8_matmul_fn *)f)(&c->attention.scores, AT(c->x_at), AT(c->b_at), AT(c->y_at), AT(c->scratch_at));
+}
+static void call_attention(generic_fn *f, const run_case *c) {
+    ((eo_s8_attention_fn *)f)(&c->attention, AT(c->x_at), AT(c->b_at), AT(c->c_at),
+                              (const uint16_t *)(const void *)packed, AT(c->y_at), AT(c->scratch_at));
+}
+static void call_norm(generic_fn *f, const run_case *c) {
+    ((eo_s8_norm_fn *)f)(&c->norm, AT(c->x_at), (const int32_t *)packed, AT(c->y_at), c->rows);
+}
+static void call_copy(generic_fn *f, const run_case *c) {
+    ((eo_s8_copy_fn *)f)(&c->copy, AT(c->x_at), AT(c->y_at));
 }
 
 #define EO_KERNEL(dtype, op, isa) {call_##op, (generic_fn *)eo_##dtype##_##op##__##isa},

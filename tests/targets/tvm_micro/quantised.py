@@ -10,9 +10,9 @@ import torch
 from torch import fx, nn
 
 from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, Range
+from edgeopt.targets.tvm_micro import PREPARE
 from edgeopt.targets.tvm_micro.lower import SCHEME
 from edgeopt.testing import to_program
 from tests.models import mlperf_tiny
@@ -21,7 +21,7 @@ from tests.models import mlperf_tiny
 def quantise(module: nn.Module, samples: np.ndarray) -> Program:
     """Quantise a module of one input over ``samples`` (along axis 0)."""
     program = to_program(module, (torch.from_numpy(samples[:1]),))
-    program = Pipeline([step.build() for step in EXACT])(program).program
+    program = Pipeline([step.build() for step in PREPARE])(program).program
     calibrate(program, [{program.inputs[0].name: x[None]} for x in samples])
     return InsertQdq(SCHEME)(program).program
 

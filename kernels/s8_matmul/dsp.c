@@ -1,0 +1,6 @@
+/* As a pointwise convolution: b is packed at run time. */
+#include "../common/pack_pairs_dsp.h"
+
+void eo_s8_matmul__dsp(const eo_matmul *p, const int8_t *a, const int8_t *b, int8_t *y, void *scratch) {
+    eo_matmul_by(&eo_product_dsp, p, a, b, y, scratch, eo_s8_matmul__dsp_block(p->depth, p->columns));
+}

@@ -1,0 +1,169 @@
+"""Maps and what is computed on them: convolutions, linears, sums, pools, padding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgeopt.kernels import reference
+from edgeopt.kernels.reference import AddFactors, Clamp, Window
+from edgeopt.passes.insert_qdq import DEQUANTIZE
+from edgeopt.rewrite import arguments
+
+from .integer_graph import Add, AvgPool2d, Conv2d, DepthwiseConv2d, Linear, MaxPool2d, Node
+from .layout import canonical, in_order
+from .lowering import Lowering, Refused, Value, map_shape, same_map, shape_of
+from .tensor import Tensor
+
+aten = torch.ops.aten
+
+
+def _window(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> Window:
+    """A window that the kernels' geometry holds."""
+    if max(*kernel, *stride) > 255:
+        raise Refused(f"a window of {kernel[0]}x{kernel[1]}, stride {stride[0]}x{stride[1]}: at most 255")
+    if any(pad >= size for pad, size in zip(padding, kernel * 2, strict=True)):
+        raise Refused(f"padding {padding} around a window of {kernel[0]}x{kernel[1]}: less than the window")
+    return Window(kernel, stride, padding)
+
+
+def _factors(count: int) -> tuple[int, int]:
+    """Height and width of a window over so many positions."""
+    return next(((n, count // n) for n in range(1, 256) if count % n == 0 and count // n <= 255), (1, count))
+
+
+def _weighted(state: Lowering, node: fx.Node, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, bias and multiplier of a layer."""
+    found = arguments(node)
+    weights, scale = state.constant(found["weight"])
+    if weights[0].size > 32768 or max(*x.shape, *y.shape) > 65535:
+        raise Refused(
+            f"{weights[0].size} products a sum, sizes up to {max(*x.shape, *y.shape)}: 32768 and 65535 at most"
+        )
+    bias = np.zeros(len(weights), np.int32)
+    if found["bias"] is not None:
+        bias = state.constant(found["bias"])[0]
+    multiplier = reference.multiplier(x.scale * np.broadcast_to(scale, len(weights)) / y.scale)
+    return weights, bias, multiplier.astype(np.int32)
+
+
+def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
+    """A convolution, with the padding that was put around its input."""
+    found = arguments(node)
+    value = state.operand(found["input"])
+    x = state.plain(replace(value, padding=(0, 0, 0, 0)))
+    if tuple(found["dilation"]) != (1, 1):
+        raise Refused(f"dilation {tuple(found['dilation'])}: the kernels have 1")
+    weights, bias, multiplier = _weighted(state, node, x, y)
+    vertical, horizontal = found["padding"]
+    padding = tuple(p + q for p, q in zip(value.padding, (vertical, horizontal) * 2, strict=True))
+    window = _window(weights.shape[2:], tuple(found["stride"]), padding)
+    common = (node.name, (x.name,), y.name)
+    if found["groups"] == 1:
+        lowered: Node = Conv2d(*common, weights.transpose(0, 2, 3, 1), bias, multiplier, x.zero_point, clamp, window)
+    elif found["groups"] == x.shape[2] == len(weights):
+        lowered = DepthwiseConv2d(*common, weights[:, 0], bias, multiplier, x.zero_point, clamp, window)
+    else:
+        raise Refused(f"{found['groups']} groups: the kernels have one, or one for each channel")
+    return state.add(lowered, y, shape_of(node))
+
+
+def linear(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
+    """A linear: of a whole flattened map, its weights in the order of its bytes, or of every position."""
+    value = state.operand(arguments(node)["input"])
+    flat = torch.Size(value.shape[:-1]).numel() == 1
+    in_any_order = flat and not any(value.padding) and value.tensor.size == value.shape[-1]
+    x = value.tensor if in_any_order else state.plain(value, rows=True)
+    y = replace(y, shape=map_shape(shape_of(node), rows=True))
+    weights, bias, multiplier = _weighted(state, node, x, y)
+    common = (node.name, (x.name,), y.name)
+    if in_any_order:
+        weights = weights[:, np.argsort(value.all_places().reshape(-1).numpy())]
+        return state.add(Linear(*common, weights, bias, multiplier, x.zero_point, clamp), y, shape_of(node))
+    pointwise = weights[:, None, None, :]  # a vector for each position: a convolution of one pixel
+    lowered = Conv2d(*common, pointwise, bias, multiplier, x.zero_point, clamp, Window())
+    return state.add(lowered, y, shape_of(node), in_order(shape_of(node)))
+
+
+def sum_(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
+    """A sum of two activations, or of one and a stored constant."""
+    found = arguments(node)
+    operands = [found["self"], found["other"]]
+    constants = [
+        value for value in operands if value.target is DEQUANTIZE and state.program.constant(value.args[0]) is not None
+    ]
+    values = [state.operand(value) for value in operands if value not in constants]
+    if found["alpha"] != 1 or len({value.shape for value in values} | {shape_of(node)}) > 1:
+        raise Refused("it broadcasts or scales an operand")
+    tensors, places = state.alike(values)
+    y = replace(y, shape=tensors[0].shape)
+    stored = None
+    affines = [(x.scale, x.zero_point) for x in tensors]
+    for constant in constants:
+        if constant.meta["val"].shape != node.meta["val"].shape:
+            raise Refused("it broadcasts or scales an operand")
+        stored = np.empty(y.size, np.int8)
+        order = canonical(shape_of(node)) if places is None else places
+        stored[order.reshape(-1).numpy()] = state.program.constants[constant.args[0].name].reshape(-1).numpy()
+        scale, zero_point = (state.program.constants[constant.args[i].name].item() for i in (1, 2))
+        affines.append((float(scale), int(zero_point)))
+    factors = AddFactors.of(*affines[0], *affines[1], y.scale, y.zero_point)
+    inputs = tuple(x.name for x in tensors)
+    return state.add(Add(node.name, inputs, y.name, factors, clamp.low, clamp.high, stored), y, shape_of(node), places)
+
+
+def mean(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
+    """A mean over windows of a map, over all of it, or over all positions."""
+    found = arguments(node)
+    value = state.operand(found["self"])
+    if node.target is aten.mean.dim and len(value.shape) == 3:
+        value = replace(value, shape=(*_factors(value.shape[1]), value.shape[2]))
+    x = state.plain(value)
+    kernel = stride = x.shape[:2]
+    if node.target is aten.avg_pool2d.default:
+        if any(found["padding"]) or found["ceil_mode"] or found["divisor_override"]:
+            raise Refused("an average pool with padding, ceil_mode or divisor_override")
+        kernel = tuple(found["kernel_size"])
+        stride = tuple(found["stride"]) or kernel
+    elif node.target is aten.mean.dim:
+        rank = node.args[0].meta["val"].dim()
+        if sorted(d % rank for d in found["dim"]) != {4: [2, 3], 3: [1]}.get(rank):
+            raise Refused("a mean over other dimensions than height and width, or the positions")
+    else:
+        if any(size % out for size, out in zip(x.shape[:2], found["output_size"], strict=True)):
+            raise Refused("an adaptive pool whose windows differ in size")
+        kernel = stride = tuple(size // out for size, out in zip(x.shape[:2], found["output_size"], strict=True))
+    if kernel[0] * kernel[1] > 32768:
+        raise Refused(f"a mean over {kernel[0] * kernel[1]} values: at most 32768")
+    # 16 times the sum, so that the scale may exceed a half.
+    multiplier = int(reference.multiplier(x.scale / y.scale / (16 * kernel[0] * kernel[1])))
+    pool = AvgPool2d(node.name, (x.name,), y.name, _window(kernel, stride), multiplier, x.zero_point, clamp)
+    return state.add(pool, y, shape_of(node))
+
+
+def max_pool(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
+    """The largest value of each window."""
+    found = arguments(node)
+    x = same_map(state.plain(state.operand(found["self"])), y)
+    if tuple(found["dilation"]) not in ((1,), (1, 1)) or found["ceil_mode"]:
+        raise Refused("a max pool with dilation or ceil_mode")
+    kernel, stride = tuple(found["kernel_size"]), tuple(found["stride"])
+    window = _window(kernel, stride or kernel, tuple(found["padding"]) * 2)
+    return state.add(MaxPool2d(node.name, (x.name,), y.name, window, clamp.low, clamp.high), y, shape_of(node))
+
+
+def pad(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
+    """Zeros around a map: for the convolution that reads it."""
+    found = arguments(node)
+    value = state.operand(found["self"])
+    same_map(value.tensor, y)
+    if found["mode"] != "constant" or found["value"] or len(found["pad"]) > 4 or min(found["pad"]) < 0:
+        raise Refused("padding other than by zeros at the edges of a map")
+    left, right, top, bottom = (*found["pad"], 0, 0)[:4]
+    padding = tuple(p + q for p, q in zip(value.padding, (top, left, bottom, right), strict=True))
+    return replace(value, padding=padding)

@@ -1,0 +1,146 @@
+"""What the lowering of every operator works with: the values so far, and how they lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgeopt.errors import Placement
+from edgeopt.passes.insert_qdq import DEQUANTIZE
+from edgeopt.program import Program
+
+from .integer_graph import Copy, Node, Piece, View
+from .layout import canonical, in_order, merged, strides
+from .tensor import Shape, Tensor
+
+COPY_DIMENSIONS = 4
+"""Dimensions that the copying kernel has."""
+
+
+class Refused(Exception):
+    """A node that no kernel takes; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """An integer tensor as the program sees it: its ``shape`` there, zeros still to be put around it.
+
+    ``places`` say which byte of the tensor each value is; None where that is the order in which kernels have it.
+    """
+
+    tensor: Tensor
+    shape: tuple[int, ...]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    places: torch.Tensor | None = None
+
+    def all_places(self) -> torch.Tensor:
+        """The places, whether in the kernels' order or not."""
+        return canonical(self.shape) if self.places is None else self.places
+
+
+@dataclass
+class Lowering:
+    """A program on its way: ``values`` of its nodes, the integer ``nodes`` made so far, what was ``refused``."""
+
+    program: Program
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    values: dict[fx.Node, Value] = field(default_factory=dict)
+    covered: set[fx.Node] = field(default_factory=set)
+    refused: list[Placement] = field(default_factory=list)
+
+    def operand(self, node: Any) -> Value:
+        """The value of an operand; refused where it is not there as integers."""
+        if node not in self.values:
+            raise Refused("it reads a value that is not quantised")
+        return self.values[node]
+
+    def add(self, node: Node, tensor: Tensor, shape: tuple[int, ...], places: torch.Tensor | None = None) -> Value:
+        """Add a node that makes ``tensor``, and return its result."""
+        self.tensors[tensor.name] = tensor
+        self.nodes.append(node)
+        return Value(tensor, shape, places=places)
+
+    def plain(self, value: Value, rows: bool = False) -> Tensor:
+        """The tensor of an operand in the kernels' order, brought into it where it is not; padding is refused.
+
+        With ``rows`` maps too lie as the program has them, so that the last dimension is one of neighbours.
+        """
+        if any(value.padding):
+            raise Refused("it reads padded values: only convolutions take padding")
+        wanted = in_order(value.shape) if rows else canonical(value.shape)
+        shape, x = map_shape(value.shape, rows), value.tensor
+        in_place = wanted.numel() == x.size and torch.equal(value.all_places(), wanted)
+        if in_place and x.shape == shape:
+            return x
+        tensor = Tensor(f"{x.name}.{len(self.nodes)}", shape, x.scale, x.zero_point)
+        if in_place:
+            self.add(View(tensor.name, (x.name,), tensor.name, shape), tensor, value.shape)
+        else:
+            piece = copied(value.all_places(), wanted)
+            self.add(Copy(tensor.name, (x.name,), tensor.name, (piece,), shape), tensor, value.shape)
+        return tensor
+
+    def alike(self, values: Sequence[Value]) -> tuple[list[Tensor], torch.Tensor | None]:
+        """Tensors in one order, whichever it is, and the places of a result in that order."""
+        places = values[0].all_places()
+        same = all(v.tensor.size == places.numel() and torch.equal(v.all_places(), places) for v in values)
+        if same and not torch.equal(places, canonical(values[0].shape)) and not any(any(v.padding) for v in values):
+            return [value.tensor for value in values], places
+        return [self.plain(value) for value in values], None
+
+    def is_stored(self, node: fx.Node) -> bool:
+        """Whether a node is a constant that is stored as integers."""
+        return node.target is DEQUANTIZE and self.program.constant(node.args[0]) is not None
+
+    def constant(self, node: fx.Node | None) -> tuple[np.ndarray, np.ndarray]:
+        """Integers and scale of a dequantized constant."""
+        if node is None or not self.is_stored(node):
+            raise Refused("its weight or bias is not a quantised constant")
+        q, scale = (self.program.constant(node.args[i]) for i in (0, 1))
+        return q.numpy(), scale.double().numpy()
+
+
+def copied(source: torch.Tensor, target: torch.Tensor, constant: np.ndarray | None = None) -> Piece:
+    """A copy from places to places."""
+    order = sorted(range(target.dim()), key=lambda d: -_step(target, d))
+    taken, put = strides(source.permute(order)), strides(target.permute(order))
+    if taken is None or put is None:
+        raise Refused("it reads values that are not evenly apart")
+    taken, put = merged(taken, put)
+    if len(taken.sizes) > COPY_DIMENSIONS or max(taken.sizes) > 65535:
+        raise Refused(f"it moves values in {len(taken.sizes)} dimensions: the kernel has {COPY_DIMENSIONS}")
+    return Piece(taken, put, constant)
+
+
+def _step(places: torch.Tensor, dim: int) -> int:
+    return int(places.select(dim, 1).min() - places.min()) if places.shape[dim] > 1 else 0
+
+
+def map_shape(shape: tuple[int, ...], rows: bool = False) -> Shape:
+    """(H, W, C) of a value of the program, without its batch dimension; with ``rows`` its last three dimensions."""
+    match shape:
+        case (1, c, h, w):
+            return (c, h, w) if rows else (h, w, c)
+        case (h, w, c):
+            return h, w, c
+        case (w, c):
+            return 1, w, c
+    return 1, 1, int(np.prod(shape))
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's value; dynamic dimensions count as one."""
+    return tuple(int(size) if isinstance(size, int) else 1 for size in node.meta["val"].shape)
+
+
+def same_map(x: Tensor, y: Tensor) -> Tensor:
+    """``x``, refused where ``y`` has another scale or zero point."""
+    if (x.scale, x.zero_point) != (y.scale, y.zero_point):
+        raise Refused("it moves values from one scale to another")
+    return x
