@@ -18,6 +18,7 @@ from edgeopt.pipeline import PassRecord
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import Calibrated, OnPass
+from edgeopt.recipes.recipe import Recipe
 from edgeopt.report.run import Model
 from edgeopt.target import Fallback, Layer, Target, TargetOptions
 
@@ -93,10 +94,68 @@ class QuantisedStage:
 
 
 @dataclass(frozen=True)
+class SwapVerdict:
+    """One attempt of a recipe's gate: swaps given back, whether the limits hold, and what the program shows.
+
+    ``error`` is on held-out samples; ``accuracy`` on labelled data.
+    """
+
+    kept: int
+    ok: bool
+    error: Error
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class SwappedLayer:
+    """A place that a recipe swapped: its pass, and the relative error of its output on the original's inputs before
+    and after tuning. ``alone``: reference power over error power of the model's outputs with it alone swapped, in dB,
+    where the gate had to look. ``kept``: it was given back to the original."""
+
+    layer: str
+    by: str
+    before: float
+    after: float
+    alone: float | None
+    kept: bool
+
+
+@dataclass(frozen=True)
+class TunedStage:
+    """A stage of tuning: steps done, held-out error before and after, why it ended."""
+
+    name: str
+    steps: int
+    before: float
+    after: float
+    ended: str
+
+
+@dataclass(frozen=True)
+class SwapRecord:
+    """What a recipe swapped, how it was tuned, and what its gate gave back.
+
+    ``samples``: trained on, and held out. ``before`` and ``after``: held-out relative error of the outputs (root mean
+    square) of all swaps untuned, and of the program as it is exported. ``figures``: what was measured on the target
+    of swaps that pay.
+    """
+
+    recipe: Recipe
+    samples: tuple[int, int] = (0, 0)
+    before: float = 0.0
+    after: float = 0.0
+    stages: tuple[TunedStage, ...] = ()
+    layers: tuple[SwappedLayer, ...] = ()
+    attempts: tuple[SwapVerdict, ...] = ()
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A program ready to compile, its passes' records, and the original's answers to compare with.
 
     ``macs``: multiply-accumulates of the original on the first sample. ``stage``: how it was quantised, if it was.
+    ``swapped``: what a recipe did, if there was one.
     """
 
     program: Program
@@ -106,6 +165,7 @@ class Prepared:
     macs: int
     labelled: Labelled | None = None
     stage: QuantisedStage | None = None
+    swapped: SwapRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +181,7 @@ class Evidence:
     reference: tuple[Sample, ...]
     labelled: Labelled | None
     gate: GateRecord | None
+    swapped: SwapRecord | None = None
 
 
 @dataclass(frozen=True)

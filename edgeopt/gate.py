@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeopt.accuracy import classes
-from edgeopt.compare import ErrorSum
-from edgeopt.evidence import GateRecord, OnStep, Prepared, Request, Sensitivity, Verdict
+from edgeopt.compare import Error, ErrorSum
+from edgeopt.evidence import GateRecord, Labelled, OnStep, Prepared, Request, Sensitivity, Verdict
 from edgeopt.ledger import Sample
 from edgeopt.options import Limits
 from edgeopt.passes.insert_qdq import InsertQdq, choose
@@ -35,8 +35,7 @@ def gated(prepared: Prepared, request: Request, on_step: OnStep) -> Prepared:
     Under ``--strict``, or without such a limit, it is returned as it is.
     """
     stage, limits = prepared.stage, request.options.limits
-    stated = (limits.max_error, limits.min_accuracy, limits.max_drop)
-    if stage is None or request.options.strict or all(limit is None for limit in stated):
+    if stage is None or request.options.strict or not limits.on_answers:
         return prepared
 
     def judge(kept: Collection[str]) -> Verdict:
@@ -78,20 +77,28 @@ def hold_limits(layers: Sequence[Sensitivity], first: Verdict, judge: Judge) -> 
     ``first`` is the verdict on none kept. The number is found by bisection: quantising fewer layers is taken not to
     make things worse. Where even keeping all does not help none is kept, for the limit is missed for another reason.
     """
-    order = [layer.layer for layer in layers]
     attempts = [first]
 
-    def holds(count: int) -> bool:
-        attempts.append(judge(order[:count]))
+    def holds(kept: Collection[str]) -> bool:
+        attempts.append(judge(kept))
         return attempts[-1].ok
 
+    kept = fewest([layer.layer for layer in layers], holds)
+    return GateRecord(tuple(layers), kept, tuple(attempts))
+
+
+def fewest(order: Sequence[str], holds: Callable[[Collection[str]], bool]) -> tuple[str, ...]:
+    """Return the shortest start of ``order`` for which ``holds`` is true, by bisection; none where all do not help.
+
+    ``holds`` was false of nothing.
+    """
     low, high = 0, len(order)
-    if not holds(high):
-        return GateRecord(tuple(layers), (), tuple(attempts))
+    if not holds(order):
+        return ()
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return GateRecord(tuple(layers), tuple(order[:high]), tuple(attempts))
+        low, high = (low, middle) if holds(order[:middle]) else (middle, high)
+    return tuple(order[:high])
 
 
 def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) -> Verdict:
@@ -106,14 +113,15 @@ def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) 
             cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
         finally:
             session.close()
-    return Verdict(kept, _holds(error, accuracy, prepared, request.options.limits), error, accuracy, size, cost)
+    ok = holds(error, accuracy, prepared.labelled, request.options.limits)
+    return Verdict(kept, ok, error.relative, accuracy, size, cost)
 
 
-def _error(session: Session, prepared: Prepared) -> float:
+def _error(session: Session, prepared: Prepared) -> Error:
     total = ErrorSum()
     for sample, expected in zip(prepared.samples, prepared.reference, strict=True):
         total.add(expected, session.run(sample))
-    return total.result().relative
+    return total.result()
 
 
 def _accuracy(session: Session, prepared: Prepared) -> float | None:
@@ -121,15 +129,17 @@ def _accuracy(session: Session, prepared: Prepared) -> float | None:
     return None if labelled is None else float(np.mean(classes(labelled.data, session.run) == labelled.labels))
 
 
-def _holds(error: float, accuracy: float | None, prepared: Prepared, limits: Limits) -> bool:
+def holds(error: Error, accuracy: float | None, labelled: Labelled | None, limits: Limits) -> bool:
     """Whether the limits on error and accuracy hold; one on accuracy does not without labelled data."""
-    if limits.max_error is not None and not error <= limits.max_error:
+    if limits.max_error is not None and not error.relative <= limits.max_error:
+        return False
+    if limits.min_cosine is not None and not error.cosine >= limits.min_cosine:
         return False
     if limits.min_accuracy is None and limits.max_drop is None:
         return True
-    if accuracy is None or prepared.labelled is None:
+    if accuracy is None or labelled is None:
         return False
-    original = float(np.mean(prepared.labelled.original == prepared.labelled.labels))
+    original = float(np.mean(labelled.original == labelled.labels))
     least = limits.min_accuracy if limits.min_accuracy is not None else 0.0
     most = limits.max_drop if limits.max_drop is not None else 1.0
     return accuracy >= least and original - accuracy <= most

@@ -14,13 +14,14 @@ from edgeopt.measure import MeasurePlan
 from edgeopt.program import to_numpy
 from edgeopt.quantisation import QuantOptions
 from edgeopt.registry import nearest
+from edgeopt.swapping import SwapOptions
 from edgeopt.target import Target, TargetOptions
 
 
 @dataclass(frozen=True)
 class Limits:
     """Stated limits: latency in the target's unit (median), bytes of the artifact, accuracy and its loss against
-    the original (0 to 1), relative error.
+    the original (0 to 1), relative error, cosine of the angle between the outputs and the original's.
     """
 
     max_latency: float | None = None
@@ -28,6 +29,13 @@ class Limits:
     min_accuracy: float | None = None
     max_drop: float | None = None
     max_error: float | None = None
+    min_cosine: float | None = None
+
+    @property
+    def on_answers(self) -> bool:
+        """Whether a limit is on what the model answers, which layers can be given back for."""
+        stated = (self.min_accuracy, self.max_drop, self.max_error, self.min_cosine)
+        return any(limit is not None for limit in stated)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class ExportOptions:
     ``load``: how to read the model. ``data``: labelled samples (see edgeopt.calib.data). ``baseline``: also
     measure the plain export. ``strict``: any fallback is an error. ``samples``: verification inputs, drawn with
     ``seed``. ``add_passes`` run after the target's, ``skip_passes`` do not run. ``dump``: folder for the
-    program's text after each pass. ``quant``: how to quantise, where the precision is int8.
+    program's text after each pass. ``quant``: how to quantise, where the precision is int8. ``swap``: the recipe,
+    and how what it swaps is tuned.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -50,6 +59,7 @@ class ExportOptions:
     skip_passes: tuple[str, ...] = ()
     dump: str | None = None
     quant: QuantOptions = field(default_factory=QuantOptions)
+    swap: SwapOptions = field(default_factory=SwapOptions)
     limits: Limits = field(default_factory=Limits)
     measure: MeasurePlan = field(default_factory=MeasurePlan)
 
@@ -58,7 +68,13 @@ class ExportOptions:
             raise UserError(f"samples is {self.samples}", "verify on at least one sample")
 
 
-_PARTS = {"load": LoadOptions, "quant": QuantOptions, "limits": Limits, "measure": MeasurePlan}
+_PARTS = {
+    "load": LoadOptions,
+    "quant": QuantOptions,
+    "swap": SwapOptions,
+    "limits": Limits,
+    "measure": MeasurePlan,
+}
 
 _SPECS: dict[str, type[InputSpec | DynamicSpec]] = {"inputs": InputSpec, "dynamic": DynamicSpec}
 
@@ -106,7 +122,7 @@ def _each(value: Any) -> tuple[Any, ...]:
 def described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:
     """Return the options that differ from their defaults as JSON values, by flag; arrays are left out."""
     values: dict[str, Any] = {}
-    for part in (options, options.load, options.quant, options.limits, options.measure):
+    for part in (options, options.load, options.quant, options.swap, options.limits, options.measure):
         values |= _changed(part)
     return {**values, **dataclasses.asdict(target_options)}
 

@@ -13,17 +13,21 @@ from edgeopt.accuracy import classes
 from edgeopt.calib.data import open_data
 from edgeopt.cost import count_macs
 from edgeopt.errors import PassError, UserError
-from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request
+from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
 from edgeopt.exported import save
 from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded
+from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.remove_noops import RemoveNoops
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
-from edgeopt.quantisation import OnPass, calibrated, quantised
+from edgeopt.quantisation import calibrated, quantised
 from edgeopt.registry import pass_class
+from edgeopt.substitution import Conditions, substituted
+from edgeopt.swapping import TuningSamples, tuning_samples
 from edgeopt.threads import fitting_threads, torch_threads
 
 
@@ -33,26 +37,32 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
     Raises PassError where a pass breaks its word; the program before it is kept beside ``output``.
     """
     original, options = loaded.program, request.options
-    samples = _samples(loaded, request)
+    tuning = tuning_samples(options.swap, options.quant.calib, original, options.load.trust)
+    samples = _samples(loaded, request, tuning)
     ledger = Ledger(original, samples)
     for sample, outputs in zip(samples, ledger.reference, strict=True):
         _refuse_nan(sample, outputs)
     macs = sum(count_macs(original, samples[0]).values())
     with torch_threads(fitting_threads(macs)):
+        labelled = _labelled(original, request, on_step)
+        conditions = Conditions(request, tuning, labelled, ledger, _observer(options.dump, on_step), on_step)
         try:
-            program, records, stage = _run_passes(original, request, ledger, _observer(options.dump, on_step))
+            program, records, swapped, stage = _run_passes(original, conditions)
         except PassError as failure:
             raise _keep_last_good(failure, output) from failure
-        labelled = _labelled(original, request, on_step)
-    return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled, stage)
+    return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled, stage, swapped)
 
 
-def _samples(loaded: Loaded, request: Request) -> list[Sample]:
-    """Return the verification inputs: what the model was traced with and random ones, or calibration samples.
+def _samples(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> list[Sample]:
+    """Return the verification inputs: what the model was traced with and random ones; or calibration samples; or
+    those held out of tuning.
 
-    Random inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program.
+    Random inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program, nor of
+    one that was tuned.
     """
     options = request.options
+    if tuning is not None:
+        return list(tuning.held_out)
     if options.quant.calib is not None:
         data = open_data(options.quant.calib, loaded.program.inputs, options.load.trust)
         return list(islice(data, options.samples))
@@ -60,18 +70,35 @@ def _samples(loaded: Loaded, request: Request) -> list[Sample]:
 
 
 def _run_passes(
-    original: Program, request: Request, ledger: Ledger, on_pass: OnPass
-) -> tuple[Program, tuple[PassRecord, ...], QuantisedStage | None]:
-    """Run the passes; one that quantises is preceded by calibration and followed by what recovers accuracy."""
+    original: Program, conditions: Conditions
+) -> tuple[Program, tuple[PassRecord, ...], SwapRecord | None, QuantisedStage | None]:
+    """Run the passes, a recipe's among them; one that quantises is preceded by calibration and followed by what
+    recovers accuracy."""
+    request, ledger, on_pass = conditions.request, conditions.ledger, conditions.on_pass
     passes, options = build_passes(request), request.options
+    program, swapped = original, None
+    before: tuple[PassRecord, ...] = ()
+    if (recipe := options.swap.chosen()) is not None:
+        first, passes = _tidying(passes)
+        program, before = Pipeline(first, ledger, on_pass).run(program)
+        program, records, swapped = substituted(program, recipe, conditions)
+        before = (*before, *records)
     place, scheme = _quantises(passes)
-    program, before = Pipeline(passes[:place], ledger, on_pass).run(original)
+    program, records = Pipeline(passes[:place], ledger, on_pass).run(program)
+    before = (*before, *records)
     if scheme is None:
-        return program, before, None
+        return program, before, swapped, None
     ready = calibrated(program, scheme, options.quant, options.load.trust, ledger, on_pass)
     program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
     before = (*before, *ready.records)
-    return program, (*before, *records), QuantisedStage(ready, scheme, ledger, on_pass, len(before))
+    stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before))
+    return program, (*before, *records), swapped, stage
+
+
+def _tidying(passes: list[Pass]) -> tuple[list[Pass], list[Pass]]:
+    """Return the passes that only tidy up, which run before a recipe finds its structures, and the others."""
+    first: list[Pass] = [p for p in passes if isinstance(p, FoldConstants | RemoveNoops)]
+    return first, [p for p in passes if p not in first]
 
 
 def _quantises(passes: list[Pass]) -> tuple[int, Scheme | None]:
@@ -100,6 +127,8 @@ def build_passes(request: Request) -> list[Pass]:
 
 def _built(name: str) -> Pass:
     cls = pass_class(name)
+    if cls.kind == "trained":
+        raise UserError(f"pass '{name}' is tuned on data", "it runs in a recipe: see edgeopt explain slab")
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if needed:
         raise UserError(

@@ -166,6 +166,7 @@ def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: i
     stated = request.options.limits
     reached = outcome.accuracy.exported if outcome.accuracy else None
     relative = outcome.error.relative if outcome.error else None
+    cosine = outcome.error.cosine if outcome.error else None
     drop = outcome.accuracy.original - outcome.accuracy.exported if outcome.accuracy else None
     median = latency.median if latency else None
     rows = [
@@ -173,6 +174,7 @@ def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: i
         ("max-size", stated.max_size, size, size <= (stated.max_size or 0)),
         ("min-accuracy", stated.min_accuracy, reached, reached is not None and reached >= (stated.min_accuracy or 0)),
         ("max-drop", stated.max_drop, drop, drop is not None and drop <= (stated.max_drop or 0)),
+        ("min-cosine", stated.min_cosine, cosine, cosine is not None and cosine >= (stated.min_cosine or 0)),
         ("max-error", stated.max_error, relative, relative is not None and relative <= (stated.max_error or 0)),
     ]
     return tuple(

@@ -5,12 +5,12 @@ Before => after, with the feature map phi of choice:
     softmax(s * Q K^T) V  =>  phi(Q) (phi(K)^T V) / (phi(Q) sum_j phi(K)_j)
 
 in time and memory linear in the tokens (see edgeopt.ops.linear_attention for the maps, among them forms that are
-not normalised). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity; for
-the other maps the projections to Q, K and V are tuned instead, so that nothing is added to compute. With ``relu``
-and tokens that are a square grid, perhaps after a class token, a depthwise convolution of the values is added, which
-starts at zero: that is SLA. With a ``window`` the tokens nearby keep their softmax, the LoLCATs hybrid (see
-edgeopt.ops.hybrid_attention). A padding mask m over keys is kept exactly: with V' = [m V, m] in V's place the result is
-[sum_j m_j w_j v_j, sum_j m_j w_j], whose quotient is the attention over the keys that count.
+not normalised). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity. The
+projections to Q, K and V are tuned with them, so that the other maps add nothing to compute. With ``relu`` and tokens
+that are a square grid, perhaps after a class token, a depthwise convolution of the values is added, which starts at
+zero: that is SLA. With a ``window`` the tokens nearby keep their softmax, the LoLCATs hybrid (see
+edgeopt.ops.hybrid_attention). A padding mask m over keys is kept exactly: with V' = [m V, m] in V's place the result
+is [sum_j m_j w_j v_j, sum_j m_j w_j], whose quotient is the attention over the keys that count.
 
 Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: a mask or bias is added other than a
 causal one or one over keys; several query heads share a key; the tokens are cut into windows; their number is
@@ -66,7 +66,7 @@ class LinearAttention:
 
     def __init__(
         self,
-        feature_map: str = "hedgehog-exp",
+        feature_map: str = "hedgehog-joint-softmax",
         window: int = 0,
         force: bool = False,
         keep: Collection[str] = (),
@@ -138,7 +138,7 @@ class LinearAttention:
         if counts is not None:
             new = _quotient(program, root, new)
         new.meta["origin"] = label
-        known, weights = self._tuned(program, attention)
+        known, weights = _projections(program, attention)
         replace(root, new)
         return Swap(label, inputs_of(program, new, known), (*added, *weights))
 
@@ -161,19 +161,6 @@ class LinearAttention:
             new = program.insert(root, LINEAR_ATTENTION, *operands, *maps, extra, None, grid)
         return new, tuple(node.name for node in (*maps, extra) if node is not None)
 
-    def _tuned(self, program: Program, attention: Attention) -> tuple[list[fx.Node], tuple[str, ...]]:
-        """Return the values that the block is computed from, and the constants beside the map's own to tune."""
-        known, weights = [], []
-        for node in (attention.query, attention.key, attention.value):
-            layer = None if self.feature_map in LEARNED else layer_before(node)
-            if layer is None:
-                known.append(node)
-                continue
-            given = arguments(layer)
-            known.append(given["input"])
-            weights += [given[k].name for k in ("weight", "bias") if program.constant(given.get(k)) is not None]
-        return known, tuple(dict.fromkeys(weights))
-
     def _depthwise(self, program: Program, attention: Attention) -> tuple[fx.Node | None, list[int] | None]:
         tokens, keys = attention.tokens, attention.keys
         if self.feature_map != "relu" or attention.mask != Mask() or keys != tokens or not isinstance(tokens, int):
@@ -184,6 +171,19 @@ class LinearAttention:
         like = attention.value.meta["val"]
         weight = torch.zeros(like.shape[-1], 1, _KERNEL, _KERNEL, dtype=like.dtype)
         return program.add_constant(f"{origin(attention.root)}_depthwise", weight), [side, side]
+
+
+def _projections(program: Program, attention: Attention) -> tuple[list[fx.Node], tuple[str, ...]]:
+    """Return the values that queries, keys and values are projected from, and the projections' weights."""
+    known, weights = [], []
+    for node in (attention.query, attention.key, attention.value):
+        if (layer := layer_before(node)) is None:
+            known.append(node)
+            continue
+        given = arguments(layer)
+        known.append(given["input"])
+        weights += [given[k].name for k in ("weight", "bias") if program.constant(given.get(k)) is not None]
+    return known, tuple(dict.fromkeys(weights))
 
 
 def _identity(program: Program, attention: Attention, side: str) -> fx.Node:

@@ -35,6 +35,8 @@ from edgeopt.tune.swap import Swap, kept
 
 aten = torch.ops.aten
 
+Fits = dict[str, tuple[torch.Tensor, ...]]
+
 
 class ReplaceLayernorm:
     """Swap every norm but those labelled in ``keep``, fitted on ``samples``."""
@@ -45,12 +47,16 @@ class ReplaceLayernorm:
     def __init__(self, samples: Iterable[Sample], keep: Collection[str] = ()) -> None:
         self.samples, self.keep = list(samples), keep
         self.swaps: tuple[Swap, ...] = ()
+        self._fitted: tuple[Program, Fits] | None = None
 
     def __call__(self, program: Program) -> PassResult:
         """Swap in a copy of ``program``; nothing is tuned yet."""
         swapped = program.clone()
         norms = find_norms(swapped)
-        fits = _fit(program, norms, self.samples)
+        # The same program is swapped again and again while layers return to the original.
+        if self._fitted is None or self._fitted[0] is not program:
+            self._fitted = program, _fit(program, norms, self.samples)
+        fits = self._fitted[1]
         swaps, notes = [], []
         for norm in norms:
             if origin(norm.root) in self.keep:
@@ -89,7 +95,7 @@ class _Moments:
         return scale, y - scale * x
 
 
-def _fit(program: Program, norms: tuple[Norm, ...], samples: list[Sample]) -> dict[str, tuple[torch.Tensor, ...]]:
+def _fit(program: Program, norms: tuple[Norm, ...], samples: list[Sample]) -> Fits:
     """Return the least-squares fit of every norm, by the name of its root; one pass of the original a sample."""
     moments = {norm.root.name: _Moments() for norm in norms}
     wanted = {name for norm in norms for name in (norm.input.name, norm.root.name)}
