@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from edgeopt import registry
 
@@ -69,6 +71,41 @@ def test_the_cnn_goes_to_a_microcontroller(tmp_path: Path) -> None:
     if record["not_run"] is None:
         assert record["error"]["relative"] < 0.03
         assert record["latency"]["unit"] == "instructions"
+
+
+def ci_commands() -> dict[str, list[list[str]]]:
+    """The commands of the CI workflows, by the file they stand in, split as a shell splits them."""
+    github = yaml.safe_load((SAMPLES / "ci" / "github.yml").read_text("utf-8"))
+    gitlab = yaml.safe_load((SAMPLES / "ci" / "gitlab.yml").read_text("utf-8"))
+    lines = {
+        "github.yml": [step["run"] for step in github["jobs"]["int8"]["steps"] if "run" in step],
+        "gitlab.yml": gitlab["int8"]["script"],
+    }
+    return {file: [shlex.split(line) for line in found] for file, found in lines.items()}
+
+
+def test_the_workflows_run_as_they_stand(tmp_path: Path) -> None:
+    commands = ci_commands()
+    assert commands["github.yml"] == commands["gitlab.yml"]
+    install, *calls = commands["github.yml"]
+    assert install == ["pip", "install", "edgeopt[all]"]
+    assert [call[:2] for call in calls] == [["edgeopt", "calibrate"], ["edgeopt", "export"]]
+    run("-m", "samples.digits_cnn", "--output", tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from edgeopt.cli import main; main()", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert call("calibrate", "model.pt2", "--data", "calib.npz", "-o", "ranges.json").returncode == 0
+    for arguments in calls:
+        done = call(*arguments[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "calibration.xml").exists() and (tmp_path / "build" / "report.html").exists()
+    with np.load(tmp_path / "calib.npz") as data:
+        np.savez(tmp_path / "calib.npz", images=data["images"] * 2)
+    done = call(*calls[0][1:])
+    assert done.returncode == 1 and "drifted: images" in done.stdout
 
 
 @pytest.fixture(scope="module")
