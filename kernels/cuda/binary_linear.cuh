@@ -1,0 +1,81 @@
+// A linear layer of signs: weights and activations are +1 or -1, packed 32 to a word, the least bit first.
+//
+//     out[m, n] = (inputs - 2 popcount(x_bits[m] ^ weight[n])) * scale[n] + bias[n]
+//
+// A set bit is a value that is not negative (zero counts as +1). Words are padded with bits that are equal on both
+// sides. `eo_pack_signs` packs activations, with a shift for each input that is added before the sign is taken.
+// Shapes: x [rows, inputs], shift [inputs] or null, bits [rows, words], weight [outputs, words], scale [outputs],
+// bias [outputs] or null, out [rows, outputs], words = ceil(inputs / 32).
+#pragma once
+
+#include "common.cuh"
+
+namespace edgeopt {
+
+template <typename T>
+__global__ void pack_signs(const T* x, const T* shift, uint32_t* bits, int inputs, int words, int total) {
+    const int index = blockIdx.x * kThreads + threadIdx.x;
+    if (index >= total) return;
+    const int first = index % words * 32;
+    const size_t row = static_cast<size_t>(index / words) * inputs;
+    uint32_t word = 0;
+    for (int i = 0; i < 32 && first + i < inputs; ++i) {
+        const float value = load(x, row + first + i) + (shift == nullptr ? 0.f : load(shift, first + i));
+        word |= (value >= 0.f ? 1u : 0u) << i;
+    }
+    bits[index] = word;
+}
+
+// A warp computes one output for up to four rows, as in fp4_linear.
+template <typename T>
+__global__ void binary_linear(const uint32_t* bits, const uint32_t* weight, const float* scale, const float* bias,
+                              T* out, int rows, int inputs, int outputs, int words) {
+    constexpr int kRowsEach = 4;
+    const int lane = threadIdx.x % kWarp, output = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+    const int first = blockIdx.y * kRowsEach;
+    if (output >= outputs) return;  // a whole warp leaves
+    int differing[kRowsEach] = {};
+    for (int word = lane; word < words; word += kWarp) {
+        const uint32_t own = weight[static_cast<size_t>(output) * words + word];
+        for (int r = 0; r < kRowsEach; ++r) {
+            if (first + r < rows) differing[r] += __popc(own ^ bits[static_cast<size_t>(first + r) * words + word]);
+        }
+    }
+    for (int r = 0; r < kRowsEach; ++r) {
+        // Counts up to 2^24 are exact as floats.
+        const float count = warp_sum(static_cast<float>(differing[r]));
+        if (lane == 0 && first + r < rows) {
+            const float shift = bias == nullptr ? 0.f : bias[output];
+            store(out, static_cast<size_t>(first + r) * outputs + output, (inputs - 2.f * count) * scale[output] + shift);
+        }
+    }
+}
+
+template <typename T>
+int binary_linear_rows(const void* x, const void* shift, const void* weight, const float* scale, const float* bias,
+                       void* out, void* workspace, int rows, int inputs, int outputs, cudaStream_t stream) {
+    const int words = (inputs + 31) / 32, total = rows * words, warps = kThreads / kWarp;
+    uint32_t* bits = static_cast<uint32_t*>(workspace);
+    EO_LAUNCH(pack_signs<T>, dim3((total + kThreads - 1) / kThreads), dim3(kThreads), 0, stream,
+              static_cast<const T*>(x), static_cast<const T*>(shift), bits, inputs, words, total);
+    const dim3 grid((outputs + warps - 1) / warps, (rows + 3) / 4);
+    EO_LAUNCH(binary_linear<T>, grid, dim3(kThreads), 0, stream, bits, static_cast<const uint32_t*>(weight), scale,
+              bias, static_cast<T*>(out), rows, inputs, outputs, words);
+    return last_error();
+}
+
+}  // namespace edgeopt
+
+// Bytes of workspace that `eo_binary_linear` wants: the packed activations.
+extern "C" inline size_t eo_binary_linear_workspace(int rows, int inputs) {
+    return static_cast<size_t>(rows) * ((inputs + 31) / 32) * sizeof(uint32_t);
+}
+
+extern "C" inline int eo_binary_linear(const void* x, const void* shift, const void* weight, const float* scale,
+                                       const float* bias, void* out, void* workspace, int rows, int inputs, int outputs,
+                                       int type, cudaStream_t stream) {
+    return type == EO_HALF ? edgeopt::binary_linear_rows<__half>(x, shift, weight, scale, bias, out, workspace, rows,
+                                                                 inputs, outputs, stream)
+                           : edgeopt::binary_linear_rows<float>(x, shift, weight, scale, bias, out, workspace, rows,
+                                                                inputs, outputs, stream);
+}
