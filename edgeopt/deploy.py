@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -29,7 +30,7 @@ from edgeopt.program import Program
 from edgeopt.record import evidence_of, write_bundle
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
-from edgeopt.target import Artifact, Session
+from edgeopt.target import Artifact, Layer, Session
 
 PROFILED_RUNS = 10
 HELD_TOGETHER_BYTES = 128 * 2**20
@@ -141,9 +142,30 @@ def _try(folder: Path, plain: Path | None, evidence: Evidence, request: Request,
         layers = session.layers(evidence.samples[0], PROFILED_RUNS)
     finally:
         session.close()
+    plain_layers = _plain_layers(plain, timings, opened, evidence.samples[0])
     fallbacks = request.target.fallbacks(layers, request.target_options)
     baseline = timings.get("plain")
-    return replace(outcome, timing=timings["artifact"], baseline=baseline, layers=layers, fallbacks=fallbacks)
+    return replace(
+        outcome,
+        timing=timings["artifact"],
+        baseline=baseline,
+        layers=layers,
+        plain_layers=plain_layers,
+        fallbacks=fallbacks,
+    )
+
+
+def _plain_layers(
+    plain: Path | None, timings: Mapping[str, Timing], opened: Callable[[Path], Session], sample: Sample
+) -> tuple[Layer, ...]:
+    """Return the layers of the plain export where it is faster, to tell which of the artifact's are to blame."""
+    if plain is None or np.median(timings["artifact"].costs) <= np.median(timings["plain"].costs):
+        return ()
+    session = opened(plain)
+    try:
+        return session.layers(sample, PROFILED_RUNS)
+    finally:
+        session.close()
 
 
 def _answer(session: Session, evidence: Evidence, on_step: OnStep) -> Outcome:

@@ -189,7 +189,7 @@ class Outcome:
     """What running the artifact showed; all but ``not_run`` is empty where it could not run here.
 
     ``outputs``: its outputs on the first verification input. ``error``: against the original, over all of them.
-    ``baseline``: cost of the plain export, measured alternately.
+    ``baseline``: cost of the plain export, measured alternately; ``plain_layers``: its layers, where it is faster.
     """
 
     outputs: Sample | None = None
@@ -198,6 +198,7 @@ class Outcome:
     timing: Timing | None = None
     baseline: Timing | None = None
     layers: tuple[Layer, ...] = ()
+    plain_layers: tuple[Layer, ...] = ()
     fallbacks: tuple[Fallback, ...] = ()
     not_run: str | None = None
     warnings: tuple[str, ...] = ()

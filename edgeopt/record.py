@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeopt.blame import blamed
 from edgeopt.bundle import GOLDEN, REPORT, REPORT_HTML, file_entry, write_golden, write_manifest
 from edgeopt.evidence import Evidence, GateRecord, Outcome, Prepared, Request
 from edgeopt.load import Loaded
@@ -15,13 +16,18 @@ from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.quantisation import RECOVERIES
+from edgeopt.report import figures
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
 from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
 from edgeopt.report.render import html
 from edgeopt.report.run import Accuracy, ArtifactFiles, FallbackEntry, File, Limit, Model, PassEntry, Run, TargetUsed
 from edgeopt.report.sections import sections
+from edgeopt.report.swapped import SwapAttempt, SwappedLayer, Swaps, TunedStage
 from edgeopt.target import Artifact, Layer
+
+_BLAMED = 3
+"""How many layers a warning names."""
 
 
 def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
@@ -34,6 +40,7 @@ def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
         reference=prepared.reference,
         labelled=prepared.labelled,
         gate=None if stage is None else stage.gate or GateRecord((), (), ()),
+        swapped=prepared.swapped,
     )
 
 
@@ -62,6 +69,7 @@ def _manifest(
         "source": {"name": evidence.model.source, "sha256": evidence.model.sha256, "format": evidence.model.format},
         "target": {"name": target.name, "device": target.device.name, "options": vars(request.target_options)},
         "options": run.options,
+        **({} if evidence.swapped is None else {"recipe": evidence.swapped.recipe.described()}),
         "passes": [{"name": r.name, "kind": r.kind, "changed": r.changed} for r in evidence.records],
         "inputs": [str(spec) for spec in artifact.inputs],
         "outputs": [str(spec) for spec in artifact.outputs],
@@ -88,6 +96,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         passes=tuple(map(PassEntry.of, evidence.records)),
         error=OutputError.model_validate(outcome.error) if outcome.error else None,
         accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
+        swaps=_swaps(evidence),
         quantisation=_quantisation(evidence, request),
         artifact=ArtifactFiles(files=files, memory=dict(artifact.memory)),
         latency=latency,
@@ -95,7 +104,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         not_run=outcome.not_run,
         fallbacks=tuple(FallbackEntry.model_validate(f) for f in fallbacks),
         limits=(*_limits(request, outcome, latency, sum(file.bytes for file in files)), *_capacity(artifact)),
-        warnings=(*outcome.warnings, *_latency_warnings(outcome), *_slower(request, latency, baseline)),
+        warnings=(*outcome.warnings, *_latency_warnings(outcome), *_slower(request, outcome, latency, baseline)),
         notes=artifact.notes,
         options=described(request.options, request.target_options),
         versions=_versions(request),
@@ -190,6 +199,23 @@ def _capacity(artifact: Artifact) -> tuple[Limit, ...]:
     )
 
 
+def _swaps(evidence: Evidence) -> Swaps | None:
+    """Return what the recipe did."""
+    one = evidence.swapped
+    if one is None:
+        return None
+    return Swaps(
+        recipe=one.recipe.described(),
+        samples=one.samples,
+        before=one.before,
+        after=one.after,
+        stages=tuple(map(TunedStage.model_validate, one.stages)),
+        layers=tuple(map(SwappedLayer.model_validate, one.layers)),
+        attempts=tuple(map(SwapAttempt.model_validate, one.attempts)),
+        figures=one.figures,
+    )
+
+
 def _quantisation(evidence: Evidence, request: Request) -> Quantisation | None:
     """Return how the program was quantised, and what the accuracy gate gave back."""
     gate = evidence.gate
@@ -206,16 +232,19 @@ def _quantisation(evidence: Evidence, request: Request) -> Quantisation | None:
     )
 
 
-def _slower(request: Request, latency: Latency | None, baseline: Baseline | None) -> tuple[str, ...]:
+def _slower(request: Request, outcome: Outcome, latency: Latency | None, baseline: Baseline | None) -> tuple[str, ...]:
     """Say plainly when INT8 does not pay here, and which layers are to blame."""
     if request.target_options.precision != "int8" or latency is None or baseline is None or baseline.speedup >= 1:
         return ()
-    floats = [layer for layer in latency.layers if layer.precision not in ("int8", "uint8") and layer.share]
-    worst = sorted(floats, key=lambda layer: -(layer.share or 0.0))[:3]
-    blame = ", ".join(f"{layer.name} ({layer.type}, {layer.precision}, {layer.share:.0%})" for layer in worst)
+    worst = blamed(outcome.layers, outcome.plain_layers)[:_BLAMED]
+    blame = "; ".join(
+        f"{', '.join(f'{layer.name} ({layer.type}, {layer.precision})' for layer in one.layers)} "
+        f"{figures.cost(one.after, latency.unit)} against {figures.cost(one.before, latency.unit)}"
+        for one in worst
+    )
     return (
         f"INT8 is not worth it here: {1 / baseline.speedup:.2f} times the latency of the plain export; "
-        f"most time outside integers goes to {blame or 'no single layer'}",
+        f"layers that cost more than there: {blame or 'none by itself'}",
     )
 
 

@@ -37,6 +37,7 @@ LAYERS = (
     ("targets",),
     (
         "accuracy",
+        "blame",
         "bundle",
         "cost",
         "crossover",
