@@ -6,12 +6,15 @@ here, so that they cannot drift apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
+_INCLUDE = re.compile(r'^#include "([\w./]+)"$', re.MULTILINE)
+
 NAMESPACE = "edgeopt"
 VERSION = "1"
 
@@ -29,7 +32,7 @@ class Plugin:
     """An operator of ours as plug-in.
 
     ``operator``: torch's schema name. ``node``: the ONNX node and the plug-in, which have one name. ``kernel``: the
-    ``.cuh`` and its launcher ``eo_<kernel>``. ``form``: the launcher's code for this node where one kernel has several.
+    ``.cuh`` and its launcher ``eo_<kernel>``. ``inputs`` in the node's order. ``form``: which of a kernel's forms it is.
     """
 
     operator: str
@@ -48,23 +51,37 @@ class Plugin:
 
     @property
     def source(self) -> Path:
-        """The plug-in's source."""
-        return ROOT / "plugins" / f"{self.kernel}_plugin.cu"
+        """The file that defines the plug-in."""
+        return ROOT / "plugins" / f"{self.kernel}_plugin.h"
+
+    @property
+    def cpp_class(self) -> str:
+        """The plug-in's class in C++."""
+        return "".join(part.capitalize() for part in self.kernel.split("_")) + "Plugin"
 
 
 _ATTENTION = ("query", "key", "value")
 _EPSILON = (Attribute("epsilon", "float"),)
+_FP4 = (Attribute("global", "float"), Attribute("group", "int"), Attribute("scale_kind", "int"))
 
 PLUGINS: tuple[Plugin, ...] = (
     Plugin("edgeopt::linear_attention", "LinearAttention", "linear_attention", _ATTENTION, _EPSILON),
     Plugin("edgeopt::linear_attention", "CausalLinearAttention", "linear_attention", _ATTENTION, _EPSILON, form=1),
+    Plugin("aten::rms_norm", "RmsNorm", "rms_norm", ("x", "weight"), _EPSILON),
+    Plugin("edgeopt::fp4_linear", "Fp4Linear", "fp4_linear", ("x", "weight", "scales", "bias"), _FP4),
+    Plugin("edgeopt::binary_linear", "BinaryLinear", "binary_linear", ("x", "shift", "weight", "scale", "bias")),
 )
 
 
 def plugin_sources(plugins: Iterable[Plugin]) -> list[Path]:
     """Return the files that a library of these plug-ins is built from, sorted."""
-    own = {path for plugin in plugins for path in (plugin.header, plugin.source)}
-    return sorted(own | {ROOT / "common.cuh", ROOT / "plugins" / "plugin.h"})
+    found: set[Path] = set()
+    open_files = {plugin.source for plugin in plugins}
+    while open_files:
+        path = open_files.pop()
+        found.add(path)
+        open_files |= {(path.parent / name).resolve() for name in _INCLUDE.findall(path.read_text("utf-8"))} - found
+    return sorted(found)
 
 
 def kernels() -> tuple[str, ...]:

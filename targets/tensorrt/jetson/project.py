@@ -55,13 +55,24 @@ def _write_plugins(folder: Path, used: Sequence[Plugin], values: dict[str, objec
         place = target / path.relative_to(ROOT)
         place.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, place)
-    for name in ("CMakeLists.txt", "library.cu"):
-        _render(name, target, values)
+    (target / "library.cu").write_text(render_library(used), "utf-8")
+    _render("CMakeLists.txt", target, values)
     return sorted(path.relative_to(folder).as_posix() for path in target.rglob("*") if path.is_file())
 
 
+def render_library(plugins: Sequence[Plugin]) -> str:
+    """Return the source that makes a library of plug-ins."""
+    kernels = tuple(dict.fromkeys(plugin.kernel for plugin in plugins))
+    return _environment().get_template("library.cu.jinja").render(plugins=plugins, kernels=kernels)
+
+
 def _render(name: str, folder: Path, values: dict[str, object]) -> str:
-    environment = Environment(
+    (folder / name).write_text(_environment().get_template(f"{name}.jinja").render(values), "utf-8")
+    return name
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -69,5 +80,3 @@ def _render(name: str, folder: Path, values: dict[str, object]) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    (folder / name).write_text(environment.get_template(f"{name}.jinja").render(values), "utf-8")
-    return name

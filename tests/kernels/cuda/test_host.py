@@ -44,9 +44,7 @@ def operands(seed: int, shape: tuple[int, ...], widths: tuple[int, ...], dtype: 
 
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize(("causal", "tokens", "d", "e"), [(0, 150, 8, 5), (1, 150, 5, 8), (0, 3, 4, 4), (1, 33, 8, 8)])
-def test_linear_attention(
-    library: ctypes.CDLL, name: str, causal: int, tokens: int, d: int, e: int
-) -> None:
+def test_linear_attention(library: ctypes.CDLL, name: str, causal: int, tokens: int, d: int, e: int) -> None:
     dtype = "float16" if d == e else "float32"
     q, k, v = operands(tokens, (2, tokens), (d, d, e), dtype)
     if name == "given":
