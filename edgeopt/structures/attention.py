@@ -255,7 +255,8 @@ def _count_windows(query: fx.Node) -> int:
     if not all(isinstance(size, int) for size in (batch, *grid, tokens, leading)):
         return 1
     windows = leading // batch  # type: ignore[operator]
-    return windows if windows > 1 and math.prod(grid) == windows * tokens else 1  # type: ignore[operator]
+    # A map that its windows do not divide was padded.
+    return windows if windows > 1 and math.prod(grid) <= windows * tokens else 1  # type: ignore[operator]
 
 
 def _size(node: fx.Node, axis: int) -> Size:

@@ -11,19 +11,41 @@ from torch import nn
 
 from edgeopt.program import Program
 from edgeopt.testing import to_program
+from tests.models.normalisers import with_normaliser
 from tests.passes.builders import randomised
 
-NAMES = ("vit", "deit", "swin", "pvt_v2", "bert", "distilbert", "gpt2", "whisper_encoder", "llama")
+NAMES = (
+    "vit",
+    "deit",
+    "swin",
+    "swin_padded",
+    "pvt_v2",
+    "bert",
+    "minilm",
+    "distilbert",
+    "gpt2",
+    "whisper_encoder",
+    "llama",
+)
 
 _VOCABULARY, _LENGTH = 50, 10
 
 
 @cache
-def program(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float32, seed: int = 0) -> Program:
-    """Return the traced model; ``attention`` is ``sdpa`` (fused) or ``eager`` (written out)."""
+def program(
+    name: str,
+    attention: str = "sdpa",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    normaliser: str = "layer",
+) -> Program:
+    """Return the traced model; ``attention`` is ``sdpa`` (fused) or ``eager`` (written out), ``normaliser`` what
+    stands in the place of its LayerNorms."""
     pytest.importorskip("transformers")
     torch.manual_seed(seed)
     model, inputs = _BUILDERS[name](attention)
+    if normaliser != "layer":
+        with_normaliser(model, normaliser)
     model = randomised(model).to(dtype)
     cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
     return to_program(model, cast)
@@ -75,8 +97,8 @@ def _common(attention: str) -> dict[str, Any]:
     }
 
 
-def _image() -> tuple[torch.Tensor, ...]:
-    return (torch.randn(1, 3, 32, 32),)
+def _image(side: int = 32) -> tuple[torch.Tensor, ...]:
+    return (torch.randn(1, 3, side, side),)
 
 
 def _text() -> tuple[torch.Tensor, ...]:
@@ -97,16 +119,21 @@ def _deit(attention: str) -> Built:
     return _OfImages(DeiTModel(config, add_pooling_layer=False)), _image()
 
 
-def _swin(attention: str) -> Built:
+def _swin(attention: str, side: int = 32) -> Built:
     from transformers import SwinConfig, SwinForImageClassification
 
     sizes = {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
-    config = SwinConfig(image_size=32, patch_size=2, num_labels=5, attn_implementation=attention, **sizes)
+    config = SwinConfig(image_size=side, patch_size=2, num_labels=5, attn_implementation=attention, **sizes)
     model = SwinForImageClassification(config)
     for name, table in model.named_parameters():
         if name.endswith("relative_position_bias_table"):
             nn.init.normal_(table)
-    return _OfImages(model), _image()
+    return _OfImages(model), _image(side)
+
+
+def _swin_padded(attention: str) -> Built:
+    """Return one whose map of 18 x 18 tokens is padded to windows of 4 x 4."""
+    return _swin(attention, side=36)
 
 
 def _pvt_v2(attention: str) -> Built:
@@ -132,6 +159,24 @@ def _bert(attention: str) -> Built:
 
     config = BertConfig(vocab_size=_VOCABULARY, max_position_embeddings=16, **_common(attention))
     return _OfText(BertModel(config, add_pooling_layer=False)), _text()
+
+
+def _minilm(attention: str) -> Built:
+    """Return the BERT of sentence encoders: the mean of the tokens that count, at length 1."""
+    from transformers import BertConfig, BertModel
+
+    class Mean(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            tokens = self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
+            counts = attention_mask[..., None].to(tokens.dtype)
+            return nn.functional.normalize((tokens * counts).sum(1) / counts.sum(1).clamp_min(1e-9))
+
+    config = BertConfig(vocab_size=_VOCABULARY, max_position_embeddings=16, **_common(attention))
+    return Mean(BertModel(config, add_pooling_layer=False)), _text()
 
 
 def _distilbert(attention: str) -> Built:
@@ -172,8 +217,10 @@ _BUILDERS = {
     "vit": _vit,
     "deit": _deit,
     "swin": _swin,
+    "swin_padded": _swin_padded,
     "pvt_v2": _pvt_v2,
     "bert": _bert,
+    "minilm": _minilm,
     "distilbert": _distilbert,
     "gpt2": _gpt2,
     "whisper_encoder": _whisper_encoder,

@@ -22,15 +22,22 @@ EXPECTED = {
         ("pre-LN", 4, 4, 16, 16, 8, 4, "bias"),
         ("pre-LN", 4, 4, 16, 16, 8, 4, "fixed, bias"),
     ],
+    "swin_padded": [
+        ("pre-LN", 2, 2, 16, 16, 8, 25, "bias"),
+        ("pre-LN", 2, 2, 16, 16, 8, 25, "fixed, bias"),
+        ("pre-LN", 4, 4, 16, 16, 8, 9, "bias"),
+        ("pre-LN", 4, 4, 16, 16, 8, 9, "fixed, bias"),
+    ],
     "pvt_v2": [("pre-LN", 1, 1, 64, 16, 16, 1, "none"), ("pre-LN", 2, 2, 16, 16, 16, 1, "none")],
     "bert": [("post-LN", 4, 4, 10, 10, 8, 1, "padding")] * 2,
+    "minilm": [("post-LN", 4, 4, 10, 10, 8, 1, "padding")] * 2,
     "distilbert": [("post-LN", 4, 4, 10, 10, 8, 1, "padding")] * 2,
     "gpt2": [("pre-LN", 4, 4, 10, 10, 8, 1, "causal, padding")] * 2,
     "whisper_encoder": [("pre-LN", 4, 4, 10, 10, 8, 1, "none")] * 2,
     "llama": [("pre-RMS", 4, 2, 10, 10, 8, 1, "causal, padding")] * 2,
 }
 NORMS = {"vit": 5, "deit": 5, "swin": 11, "pvt_v2": 9, "bert": 5, "distilbert": 5, "gpt2": 5, "whisper_encoder": 5}
-NORMS["llama"] = 5
+NORMS |= {"llama": 5, "minilm": 5, "swin_padded": 11}
 
 
 def told(block: Block) -> tuple:
