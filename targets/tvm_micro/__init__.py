@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from edgeopt.program import Program, TensorSpec, op_name
 from edgeopt.target import Artifact, Device, Fallback, Probe, Session, Target, TargetOptions
 
 from . import toolchain
-from .bind import MODES, choose_kernels, place
+from .arena import place
+from .bind import MODES, choose_kernels
 from .bind import Step as Call
 from .emit import print_library
 from .emulate import QEMU, STACK_BYTES
@@ -29,6 +30,7 @@ from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
 from .measure import library_sections
 from .network import LayerFacts, Network, Port
+from .schedule import Loop, each_step, schedule
 from .session import MicroSession
 
 LIBRARY = "network"
@@ -44,6 +46,8 @@ PREPARE = (
 )
 """What makes a program ready for calibration."""
 
+SCHEDULES = ("tiles", "layers")
+
 _IN_FLOAT = "no kernel: computed in float by code that TVM generated"
 
 
@@ -52,12 +56,17 @@ class MicroOptions(TargetOptions):
     """``optimize``: what flash is spent on: ``speed`` keeps weights as int16 where a kernel is faster so, ``balanced``
     as far as the flash goes, ``size`` not at all. ``project``: an example application for none, make, cmake, zephyr,
     platformio or esp-idf. ``external_weights``: the linker's section for weights that do not lie in the device's own
-    flash, such as ``.qspi``; the linker script of the board says where that is."""
+    flash, such as ``.qspi``; the linker script of the board says where that is. ``schedule``: ``tiles`` runs what goes
+    position by position a few positions at a time, and attention row by row, so that less exists at once; ``layers``
+    runs every layer as a whole. ``stream_input``: input 0 is read row by row through a function of the caller and
+    takes no room in the arena."""
 
     precision: str = "int8"
     optimize: str = "speed"
     project: str = "none"
     external_weights: str = ""
+    schedule: str = "tiles"
+    stream_input: bool = False
 
 
 class TvmMicro(Target):
@@ -104,14 +113,13 @@ class TvmMicro(Target):
         graph, refused = self._take(program)
         if refused:
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
-        graph = fuse_attention(fuse_residuals(graph))
-        flash = self.device.facts["flash"]["size"]
-        calls = choose_kernels(graph, self._core.isas, options.optimize, flash - CODE_RESERVE)
+        graph, calls = self._scheduled(graph, options)
         plan = place(graph, calls)
-        network = describe(program, graph, calls, plan.arena_bytes)
+        facts = describe(program, graph, calls, plan.arena_bytes)
+        network = replace(facts, section=options.external_weights, streamed=options.stream_input)
         library = folder / LIBRARY
         library.mkdir()
-        printed = print_library(network, graph, calls, plan, library, options.external_weights or None)
+        printed = print_library(network, graph, calls, plan, library)
         files = [f"{LIBRARY}/{name}" for name in printed]
         if options.project != "none":
             (folder / FOLDER).mkdir()
@@ -125,9 +133,23 @@ class TvmMicro(Target):
             program.outputs,
             memory,
             capacity,
-            tuple(Fallback(c.node.name, _ops(c.node), _IN_FLOAT) for c in calls if isinstance(c.node, Generated)),
-            tuple(map(_note, calls)),
+            tuple(
+                Fallback(c.node.name, _ops(c.node), _IN_FLOAT)
+                for c in each_step(calls)
+                if isinstance(c.node, Generated)
+            ),
+            tuple(map(_note, each_step(calls))),
         )
+
+    def _scheduled(self, graph: IntegerGraph, options: MicroOptions) -> tuple[IntegerGraph, list[Call | Loop]]:
+        """Fuse what has a kernel of its own, choose kernels, and put them into loops."""
+        graph = fuse_residuals(graph)
+        tiles = options.schedule == "tiles"
+        if tiles:
+            graph = fuse_attention(graph)
+        flash = self.device.facts["flash"]["size"]
+        calls = choose_kernels(graph, self._core.isas, options.optimize, flash - CODE_RESERVE)
+        return graph, schedule(graph, calls, options.stream_input) if tiles else list(calls)
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Build the library for the device's emulator and run it there.
@@ -151,6 +173,10 @@ class TvmMicro(Target):
             raise UserError(f"optimize is '{options.optimize}'", f"choose one of: {', '.join(MODES)}")
         if not re.fullmatch(r"(\.\w+)*", options.external_weights):
             raise UserError(f"external-weights is '{options.external_weights}'", "give a section's name, such as .qspi")
+        if options.schedule not in SCHEDULES:
+            raise UserError(f"schedule is '{options.schedule}'", f"choose one of: {', '.join(SCHEDULES)}")
+        if options.stream_input and options.schedule != "tiles":
+            raise UserError("stream-input with a schedule by layers", "leave out one of the two")
         check_kind(options.project, self.device)
 
     def _take(self, program: Program) -> tuple[IntegerGraph, list[Placement]]:
@@ -186,14 +212,23 @@ def _ops(node: Generated) -> str:
     return ", ".join(dict.fromkeys(op_name(inner) for inner in node.module.region.nodes))
 
 
-def describe(program: Program, graph: IntegerGraph, calls: Sequence[Call], arena_bytes: int) -> Network:
+def describe(program: Program, graph: IntegerGraph, calls: Sequence[Call | Loop], arena_bytes: int) -> Network:
     """Return the record of the library that will be printed."""
-    layers = tuple(LayerFacts(c.node.name, c.node.op, c.symbol, graph.macs(c.node), c.constant_bytes) for c in calls)
+    layers = tuple(_facts(graph, call) for call in calls)
     inputs, outputs = (
         tuple(_port(spec, graph, tensor) for spec, tensor in zip(specs, tensors, strict=True))
         for specs, tensors in ((program.inputs, graph.inputs), (program.outputs, graph.outputs))
     )
     return Network(inputs, outputs, layers, arena_bytes)
+
+
+def _facts(graph: IntegerGraph, call: Call | Loop) -> LayerFacts:
+    """A layer; a loop is one, with the kernels that it runs."""
+    steps = list(each_step([call]))
+    op = steps[0].node.op if len(steps) == 1 else "tiles"
+    kernels = " ".join(step.symbol for step in steps)
+    macs, constants = (sum(v) for v in zip(*((graph.macs(s.node), s.constant_bytes) for s in steps), strict=True))
+    return LayerFacts(steps[-1].node.name, op, kernels, macs, constants)
 
 
 def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:

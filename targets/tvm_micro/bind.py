@@ -27,7 +27,7 @@ from .integer_graph import (
     Table,
     View,
 )  # fmt: skip
-from .plan import Buffer, Plan, Sharing, plan
+from .plan import Sharing
 
 MODES = ("speed", "balanced", "size")
 
@@ -58,6 +58,16 @@ class Step:
         """Bytes of constants in flash."""
         own = sum(array.nbytes for array in self.node.code.constants) if isinstance(self.node, Generated) else 0
         return self.packed.nbytes + own
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads."""
+        return self.node.inputs
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Names of the tensors that it writes."""
+        return (self.node.output,)
 
     @property
     def scratch(self) -> str:
@@ -95,39 +105,6 @@ def _gain(graph: IntegerGraph, compact: Step, expanded: Step) -> float:
     """Multiply-accumulates made cheaper for a byte of flash."""
     extra = expanded.packed.nbytes - compact.packed.nbytes
     return graph.macs(compact.node) / extra if extra > 0 else 0.0
-
-
-def place(graph: IntegerGraph, steps: Sequence[Step]) -> Plan:
-    """Place all tensors and scratch buffers of the steps."""
-    alias = {s.node.output: s.node.inputs[1] for s in steps if isinstance(s.node, Conv2d) and s.node.residual}
-    alias |= {node.output: node.inputs[0] for node in graph.nodes if isinstance(node, View)}
-
-    def root(name: str) -> str:
-        return root(alias[name]) if name in alias else name
-
-    lives: dict[str, list[int]] = {root(name): [-1, -1] for name in graph.inputs}
-    overread: dict[str, int] = {}
-    for i, step in enumerate(steps):
-        for name in (*step.node.inputs, step.node.output):
-            lives.setdefault(root(name), [i, i])[1] = i
-        for x in map(root, step.node.inputs[:1]):
-            overread[x] = max(overread.get(x, 0), step.overread)
-    for name in graph.outputs:
-        lives[root(name)][1] = len(steps)
-    buffers = [
-        Buffer(name, graph.tensors[name].size, first, last, overread.get(name, 0))
-        for name, (first, last) in lives.items()
-    ]
-    buffers += [Buffer(s.scratch, s.scratch_bytes, i, i) for i, s in enumerate(steps) if s.scratch_bytes]
-    sharings = [
-        Sharing(root(s.source), root(s.target), s.least, s.exact)
-        for i, step in enumerate(steps)
-        for s in step.sharings
-        if lives[root(s.source)][1] == i and lives[root(s.target)][0] == i
-    ]
-    placed = plan(buffers, sharings)
-    offsets = {name: placed.offsets[root(name)] for name in graph.tensors}
-    return Plan({**placed.offsets, **offsets}, placed.arena_bytes)
 
 
 def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:

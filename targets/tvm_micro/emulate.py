@@ -26,14 +26,18 @@ STACK_BYTES = 4096
 _SHIFT = 6
 
 
-def linker_script(device: Device, folder: Path, stack_bytes: int) -> Path:
-    """Write ``firmware.ld`` for the device's memories into ``folder`` and return it."""
+def linker_script(device: Device, folder: Path, stack_bytes: int, section: str = "") -> Path:
+    """Write ``firmware.ld`` for the device's memories into ``folder`` and return it.
+
+    What stands in ``section`` goes to the device's external memory.
+    """
     environment = Environment(loader=FileSystemLoader(FIRMWARE), undefined=StrictUndefined, keep_trailing_newline=True)
     script = folder / "firmware.ld"
     facts = device.facts
     text = environment.get_template("firmware.ld.jinja").render(
-        name=device.name, flash=facts["flash"], ram=facts["ram"], stack_bytes=stack_bytes
-    )
+        name=device.name, flash=facts["flash"], ram=facts["ram"], stack_bytes=stack_bytes,
+        section=section if "external" in facts else "", external=facts.get("external"),
+    )  # fmt: skip
     script.write_text(text)
     return script
 
@@ -45,12 +49,13 @@ def build(
     folder: Path,
     include: Sequence[Path],
     define: Sequence[str] = (),
+    section: str = "",
 ) -> Path:
     """Build a program of ``sources`` and the board's services for ``core``; return the ELF in ``folder``.
 
     ``board`` gives the memories; its own core runs what is built for a smaller one.
     """
-    script = None if core == "host" else linker_script(board, folder, STACK_BYTES)
+    script = None if core == "host" else linker_script(board, folder, STACK_BYTES, section)
     services = [FIRMWARE / name for name in (HOST if core == "host" else STARTUP)]
     return toolchain.link(core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include], define)
 

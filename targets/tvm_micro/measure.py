@@ -40,7 +40,7 @@ class Firmware:
         self._folder = tempfile.TemporaryDirectory(prefix="edgeopt-")
         sources = [*sorted(library.glob("*.c")), emulate.FIRMWARE / "main.c"]
         define = ["NETWORK_PROFILE"] if profile else []
-        self.elf = emulate.build(board, core, sources, Path(self._folder.name), [library], define)
+        self.elf = emulate.build(board, core, sources, Path(self._folder.name), [library], define, self.network.section)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Measurement:
         """Run int8 ``inputs`` (samples, H, W, C) one after another.

@@ -54,12 +54,17 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class Network:
-    """A printed library."""
+    """A printed library.
+
+    ``section``: of the linker, where its weights lie; ``streamed``: input 0 is read row by row.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     layers: tuple[LayerFacts, ...]
     arena_bytes: int
+    section: str = ""
+    streamed: bool = False
 
     @property
     def macs(self) -> int:
@@ -86,4 +91,4 @@ class Network:
             for side in ("inputs", "outputs")
         }
         layers = tuple(LayerFacts(**layer) for layer in facts["layers"])
-        return cls(ports["inputs"], ports["outputs"], layers, facts["arena_bytes"])
+        return cls(ports["inputs"], ports["outputs"], layers, facts["arena_bytes"], facts["section"], facts["streamed"])

@@ -33,12 +33,27 @@ static int guards_intact(void) {
     return 1;
 }
 
+#ifdef NETWORK_STREAMED_ROW_BYTES
+/* A streamed input lies outside the arena, as if it were still in the camera. */
+static int8_t streamed[NETWORK_STREAMED_ROW_BYTES * NETWORK_STREAMED_ROWS];
+
+static int read_rows(void *context, int8_t *to, uint32_t first, uint32_t count) {
+    memcpy(to, (const int8_t *)context + first * NETWORK_STREAMED_ROW_BYTES, count * NETWORK_STREAMED_ROW_BYTES);
+    return 0;
+}
+#endif
+
 int main(void) {
     int8_t *const arena = (int8_t *)(memory + GUARD_WORDS);
     network_inputs in;
     network_outputs out;
     for (int i = 0; i < NETWORK_INPUTS; i++)
         in.data[i] = arena + input_offsets[i];
+#ifdef NETWORK_STREAMED_ROW_BYTES
+    in.data[0] = streamed;
+    in.read = read_rows;
+    in.context = streamed;
+#endif
     for (int i = 0; i < NETWORK_OUTPUTS; i++)
         out.data[i] = arena + output_offsets[i];
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
@@ -47,7 +62,7 @@ int main(void) {
     const int inputs = semihosting_open("inputs.bin", FILE_READ), outputs = semihosting_open("outputs.bin", FILE_WRITE);
     for (int sample = 0;; sample++) {
         for (int i = 0; i < NETWORK_INPUTS; i++)
-            if (semihosting_read(inputs, arena + input_offsets[i], input_bytes[i]) != input_bytes[i])
+            if (semihosting_read(inputs, (int8_t *)(uintptr_t)in.data[i], input_bytes[i]) != input_bytes[i])
                 goto end;
         const uint64_t start = counter_ticks();
 #ifdef NETWORK_PROFILE
