@@ -33,11 +33,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """A pre-LayerNorm transformer block: attention, then a GELU network, each on a residual branch."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
+        hidden = expansion * width
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.attention(self.attention_norm(x))
@@ -47,13 +48,23 @@ class Block(nn.Module):
 class DigitsVit(nn.Module):
     """Square patches of an image of ``side`` pixels, blocks, mean over the patches, a linear classifier."""
 
-    def __init__(self, side: int = 8, patch: int = 2, width: int = 48, heads: int = 4, depth: int = 3) -> None:
+    def __init__(
+        self,
+        side: int = 8,
+        patch: int = 2,
+        width: int = 48,
+        heads: int = 4,
+        depth: int = 3,
+        expansion: int = 2,
+        channels: int = 1,
+        classes: int = 10,
+    ) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(1, width, kernel_size=patch, stride=patch)
+        self.patches = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
         self.position = nn.Parameter(torch.randn(1, (side // patch) ** 2, width) * 0.02)
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(width, heads, expansion) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.classifier = nn.Linear(width, 10)
+        self.classifier = nn.Linear(width, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2) + self.position
