@@ -1,0 +1,90 @@
+"""quantise-weights: store the weights of linears in four bits, with a scale for each block of a row.
+
+Before: ``y = linear(x, W, b)``.
+After:  ``y = linear(x, dequantize_blocks(codes, scale, factor), b)``, codes two a byte.
+
+With calibration data the rounding of each column is made good by the columns after it (GPTQ); without, each block's
+scale is searched for the least squared error of its weights. Activations stay as they are.
+
+Not when: a layer's weight is computed at run time or shared, or its rows do not divide into blocks.
+
+Sources: E. Frantar et al., GPTQ, ICLR 2023; the formats' are named in edgeopt.quant.fp4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx
+
+from edgeopt.calib.calibrate import calibrate
+from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.moments import Patches, observe_patches
+from edgeopt.errors import UserError
+from edgeopt.folding.layers import Layer, layer_of
+from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.program import Program
+from edgeopt.quant.blocks import FORMATS, BlockFormat, Blocks
+from edgeopt.quant.compensate import compensated
+from edgeopt.rewrite import arguments
+
+aten = torch.ops.aten
+
+_RULE = "store-in-four-bits"
+
+
+class QuantiseWeights:
+    """Store weights in ``format`` (see edgeopt.quant.blocks); ``data`` is what errors are compensated on."""
+
+    name = "quantise-weights"
+    kind: Kind = "calibrated"
+
+    def __init__(self, format: str = "nvfp4", data: CalibrationData | None = None) -> None:
+        if format not in FORMATS:
+            raise UserError(f"unknown format '{format}'", f"choose one of: {', '.join(FORMATS)}")
+        self.format, self.data = FORMATS[format], data
+
+    def __call__(self, program: Program) -> PassResult:
+        """Store the weights of a copy of ``program``."""
+        program = program.clone()
+        linears = [n for n in program.calls if n.target is aten.linear.default and not _is_stored(n)]
+        seen = self._observe(program, linears)
+        notes = [Note(_RULE, node.name, self._store(program, node, seen)) for node in linears]
+        return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
+
+    def _observe(self, program: Program, linears: list[fx.Node]) -> Mapping[str, Patches]:
+        if self.data is None:
+            return {}
+        ranged = program.clone()
+        ranged.ranges = calibrate(program, self.data, "minmax").program_ranges()
+        return observe_patches(ranged, self.data, linears)
+
+    def _store(self, program: Program, node: fx.Node, seen: Mapping[str, Patches]) -> str | None:
+        """Store one layer's weight, or return the reason not to."""
+        layer = layer_of(program, node)
+        if not isinstance(layer, Layer):
+            return layer
+        try:
+            stored = _rounded(layer.weight, self.format, seen.get(node.name))
+        except UserError as error:
+            return error.message
+        old = arguments(node)["weight"]
+        parts = {"codes": stored.codes, "scale": stored.scale, "factor": stored.factor}
+        constants = [program.add_constant(f"{old.name}_{name}", tensor) for name, tensor in parts.items()]
+        node.replace_input_with(old, program.insert(node, DEQUANTIZE_BLOCKS, *constants, stored.element.name))
+        return None
+
+
+def _rounded(weight: torch.Tensor, kind: BlockFormat, seen: Patches | None) -> Blocks:
+    if seen is not None:
+        return compensated(weight, seen.second[0], kind)
+    factor = kind.factor(weight)
+    scale = kind.search(kind.blocks(weight), torch.ones(()), factor)
+    return Blocks.rounded(weight, kind, scale, factor)
+
+
+def _is_stored(node: fx.Node) -> bool:
+    weight = arguments(node)["weight"]
+    return weight.target is DEQUANTIZE_BLOCKS

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.calib.data import Function
+from edgeopt.compare import ErrorSum
+from edgeopt.errors import UserError
+from edgeopt.passes.quantise_weights import QuantiseWeights
+from edgeopt.pipeline import Pipeline
+from edgeopt.quant.blocks import FORMATS
+from edgeopt.testing import to_program
+
+
+def case():
+    """Two linears on inputs that are correlated, as real ones are, and the program of them."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(128, 64), nn.GELU(), nn.Linear(64, 8))
+    mixing = torch.randn(12, 128)
+    x = (torch.randn(300, 12) @ mixing + 0.3 * torch.randn(300, 128)).numpy()
+    program = to_program(module, [torch.from_numpy(x[:1])])
+    return program, Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
+
+
+def sqnr(program, result, data):
+    total = ErrorSum()
+    for sample in data:
+        total.add(program.run(sample), result.run(sample))
+    return total.result().sqnr_db
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_weights_are_stored_and_compensation_errs_less(name):
+    program, data = case()
+    plain, (record,) = Pipeline([QuantiseWeights(name)]).run(program)
+    assert record.changed and len(record.applied) == 2
+    assert plain.text().count("edgeopt.dequantize_blocks(") == 2
+    compensated, _ = Pipeline([QuantiseWeights(name, data)]).run(program)
+    assert sqnr(program, plain, data) > 8
+    assert sqnr(program, compensated, data) > sqnr(program, plain, data) + 1
+    _, (again,) = Pipeline([QuantiseWeights(name)]).run(plain)
+    assert not again.changed
+
+
+def test_refusals():
+    with pytest.raises(UserError, match="unknown format 'fp3'"):
+        QuantiseWeights("fp3")
+    program = to_program(nn.Sequential(nn.Linear(24, 4)), [torch.zeros(1, 24)])
+    result = QuantiseWeights("mxfp4")(program)
+    assert [note.reason for note in result.notes] == ["24 values do not divide into blocks of 32"]
+    shared = nn.Linear(32, 32)
+    result = QuantiseWeights("nvfp4")(to_program(nn.Sequential(shared, nn.ReLU(), shared), [torch.zeros(1, 32)]))
+    assert all("shared" in note.reason for note in result.notes) and len(result.notes) == 2
+
+
+def test_weights_take_four_bits_and_their_scales():
+    program, _ = case()
+    result, _ = Pipeline([QuantiseWeights("nvfp4")]).run(program)
+    before = sum(t.nbytes for t in program.constants.values() if t.dim() == 2)
+    after = sum(t.nbytes for t in result.constants.values() if t.dim() != 1)
+    assert after <= 0.142 * before
