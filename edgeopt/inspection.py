@@ -24,6 +24,8 @@ from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Fact, Section, Table
 from edgeopt.report.run import PassEntry
 from edgeopt.structures.blocks import Block, find_blocks
+from edgeopt.structures.normalisers import Normaliser, find_normalisers
+from edgeopt.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class BlockFacts:
-    """A transformer block: where its norm stands, and its attention. Sizes are symbols where they are dynamic."""
+    """A transformer block: where its norm stands, and its attention. Sizes are symbols where they are dynamic.
+
+    ``passes`` says of each pass that considered the attention whether it applies, or why not.
+    """
 
     node: str
     form: str
@@ -51,6 +56,17 @@ class BlockFacts:
     head_size: int | str
     windows: int
     mask: str
+    passes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NormaliserFacts:
+    """What norms or scales channels: its form, and of each pass that considered it whether it applies, or why not."""
+
+    node: str
+    form: str
+    channels: int | str
+    passes: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,7 @@ class Inspection:
     operators: Mapping[str, int]
     layers: tuple[LayerFacts, ...]
     blocks: tuple[BlockFacts, ...]
+    normalisers: tuple[NormaliserFacts, ...]
     passes: tuple[dict, ...]
     further: tuple[dict, ...]
 
@@ -86,6 +103,8 @@ def inspect_model(
     macs = count_macs(program, samples[0])
     on_step("trying the passes")
     prepared, records = Pipeline(build_passes(request), Ledger(program, samples)).run(program)
+    further = _try_further(prepared, samples)
+    told = Verdicts(program, prepared, records, further)
     calls = list(program.calls)
     counts: dict[str, int] = {}
     for node in calls:
@@ -99,9 +118,10 @@ def inspect_model(
         macs=sum(macs.values()),
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         layers=tuple(_layer(program, node, macs.get(node.name, 0)) for node in calls),
-        blocks=tuple(map(_block, find_blocks(program))),
+        blocks=tuple(_block(block, told) for block in find_blocks(told.program)),
+        normalisers=tuple(_normaliser(found, told) for found in find_normalisers(told.program)),
         passes=_entries(records),
-        further=_entries(_try_further(prepared, samples)),
+        further=_entries(further),
     )
 
 
@@ -115,7 +135,13 @@ def inspection_sections(found: Inspection) -> list[Section]:
         Fact("MACs", figures.magnitude(found.macs), "multiply-accumulates of one inference"),
         Fact("Operators", str(sum(found.operators.values())), f"{len(found.operators)} kinds"),
     )
-    blocks = [Section("blocks", "Attention blocks", "", tables=(_block_table(found),))] if found.blocks else []
+    blocks = []
+    if found.blocks:
+        tables = _block_table(found), _verdict_table(found)
+        blocks.append(Section("blocks", "Attention blocks", "", tables=tables))
+    if found.normalisers:
+        lead = "What norms or scales channels, and what each pass does to it, or why not."
+        blocks.append(Section("normalisers", "Normalisers", lead, tables=(_normaliser_table(found),)))
     lead = "Exact, and not among this target's; --add-pass runs one."
     further = [Section("further", "Further passes", lead, tables=_pass_tables(found.further))] if found.further else []
     return [
@@ -151,10 +177,15 @@ def _needs_more(chosen: type) -> bool:
     )
 
 
-def _block(block: Block) -> BlockFacts:
+def _block(block: Block, told: Verdicts) -> BlockFacts:
     a = block.attention
     sizes = (a.heads, a.kv_heads, a.tokens, a.keys, a.head_size, a.windows)
-    return BlockFacts(a.root.name, block.form, a.is_fused, *sizes, str(a.mask))
+    return BlockFacts(a.root.name, block.form, a.is_fused, *sizes, str(a.mask), told.of_attention(a))
+
+
+def _normaliser(found: Normaliser, told: Verdicts) -> NormaliserFacts:
+    form = f"{found.form} ({found.detail})" if found.detail else found.form
+    return NormaliserFacts(found.root.name, form, found.channels, told.of_normaliser(found))
 
 
 def _block_table(found: Inspection) -> Table:
@@ -175,6 +206,21 @@ def _block_table(found: Inspection) -> Table:
     ]
     columns = Column("Node", "code"), Column("Form"), Column("Attention"), Column("Heads", "figure")
     return Table((*columns, Column("Tokens", "figure"), Column("Head size", "figure"), Column("Mask")), tuple(rows))
+
+
+def _verdict_table(found: Inspection) -> Table:
+    rows = tuple((block.node, _told(block.passes)) for block in found.blocks)
+    return Table((Column("Node", "code"), Column("Passes", "prose")), rows)
+
+
+def _normaliser_table(found: Inspection) -> Table:
+    rows = [(one.node, one.form, str(one.channels), _told(one.passes)) for one in found.normalisers]
+    columns = Column("Node", "code"), Column("Form"), Column("Channels", "figure"), Column("Passes", "prose")
+    return Table(columns, tuple(rows))
+
+
+def _told(passes: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {verdict}" for name, verdict in passes.items())
 
 
 def _layer(program: Program, node: fx.Node, macs: int) -> LayerFacts:

@@ -10,6 +10,8 @@ from torch import nn
 
 from edgeopt.inspection import Inspection, inspect_model, inspection_sections
 from edgeopt.load import LoadOptions
+from tests.models.normalisers import PRepBN, RepBN
+from tests.passes.builders import Call, randomised
 
 
 class Encoder(nn.Module):
@@ -48,3 +50,36 @@ def test_sections(found: Inspection) -> None:
     row = sections["blocks"].tables[0].rows[0]
     assert row[1:] == ("pre-LN", "fused", "2", "4", "4", "none")
     assert ("pre-rmsnorm", "exact", "5", "0") in sections["further"].tables[0].rows
+
+
+def test_verdicts_on_attention_and_norms(found: Inspection) -> None:
+    block, norm = found.blocks[0], found.normalisers[0]
+    assert block.passes["expand-attention"] == "applies"
+    assert "it would not pay" in block.passes["linear-attention"]
+    assert norm.form == "LayerNorm" and norm.channels == 8
+    assert norm.passes == {
+        "fold-affine": "applies",
+        "pre-rmsnorm": "applies",
+        "replace-layernorm": "applies, with data to tune on",
+    }
+    rows = {section.id: section for section in inspection_sections(found)}["normalisers"].tables[0].rows
+    assert len(rows) == 5 and "pre-rmsnorm: applies" in rows[0][-1]
+
+
+def test_verdicts_say_why_not(tmp_path) -> None:
+    def model(m: Call, x: torch.Tensor) -> torch.Tensor:
+        y = m.first(m.stem(x))
+        y = m.norm(y + m.branch(y))
+        return m.rep(y + m.branch(y)) + m.head(m.blend(m.stem(x)))
+
+    linears = {name: nn.Linear(8, 8) for name in ("stem", "branch", "head")}
+    norms = {"first": nn.LayerNorm(8), "norm": nn.LayerNorm(8), "rep": RepBN(8), "blend": PRepBN(8, 0.5)}
+    path = tmp_path / "model.pt2"
+    exported = torch.export.export(randomised(Call(model, **linears, **norms)).eval(), (torch.randn(1, 4, 8),))
+    torch.export.save(exported, path)
+    told = {one.form: one.passes for one in inspect_model(path, LoadOptions(), "reference").normalisers}
+    assert set(told) == {"LayerNorm", "RepBN", "PRepBN (lambda 0.5 on its LayerNorm)"}
+    assert "feeds the stream with a mean of its own" in told["LayerNorm"]["pre-rmsnorm"]
+    assert told["RepBN"] == {"fold-affine": "no linear or convolution stands beside its scale and shift"}
+    blend = told["PRepBN (lambda 0.5 on its LayerNorm)"]
+    assert blend["fold-affine"] == "it is still blended, lambda 0.5 on its LayerNorm: the schedule has not ended"

@@ -54,13 +54,14 @@ LAYERS = (
         "substitution",
         "swapping",
         "testing",
+        "verdicts",
     ),
     ("cli",),
 )
 LISTS = ("passes.standard",)  # puts its siblings in order
 VENDORS = {
     "onnx": ("onnx", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
-    "onnxscript": ("onnx", "ops"),
+    "onnxscript": ("onnx", "ops", "targets.openvino"),
     "onnxruntime": ("onnx_session",),
     "openvino": ("targets.openvino",),
     "tensorrt": ("targets.tensorrt", "kernels.cuda"),

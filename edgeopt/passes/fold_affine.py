@@ -27,7 +27,7 @@ from torch import fx
 from edgeopt.folding.affine import Affine, Fold, fold_forward, into_readers, is_beside_layer
 from edgeopt.folding.composed import FACTORS, SUMS, compose, variables
 from edgeopt.folding.rule import AffineRule
-from edgeopt.program import Program, redefine
+from edgeopt.program import Program, origin, redefine
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 
 aten = torch.ops.aten
@@ -55,6 +55,7 @@ class NormIntoLayers(Rule):
         given = arguments(m.root)
         given.update({name: None for name in ("weight", "bias") if name in given})
         norm = program.insert(m.root, m.root.target, *given.values())  # type: ignore[arg-type]
+        norm.meta["origin"] = origin(m.root)
         redefine(norm)
         return norm
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +11,16 @@ from torch import fx
 
 from edgeopt.program import Program
 from edgeopt.structures.attention import Attention, find_attentions
-from edgeopt.structures.norms import Norm, find_norms
+from edgeopt.structures.normalisers import Normaliser, find_normalisers
 from edgeopt.structures.walk import before_moves, layer_after, layer_before, readers, source
 
 aten = torch.ops.aten
 
 _BETWEEN = frozenset({aten.mul.Tensor, aten.div.Tensor})
 """What scales a branch before it is added to the stream: LayerScale, a residual factor."""
+
+
+_SHORT = {"LayerNorm": "LN", "RMSNorm": "RMS"}
 
 
 @dataclass(frozen=True)
@@ -26,28 +30,28 @@ class Block:
 
     attention: Attention
     placement: Literal["pre", "post", "none"]
-    norm: Norm | None
+    norm: Normaliser | None
     sum: fx.Node | None
 
     @property
     def form(self) -> str:
-        """Return the form as the field names it: ``pre-LN``, ``post-RMS``."""
-        return "no norm" if self.norm is None else f"{self.placement}-{'LN' if self.norm.kind == 'layer' else 'RMS'}"
+        """Return the form as the field names it: ``pre-LN``, ``post-RMS``, ``pre-RepBN``."""
+        return "no norm" if self.norm is None else f"{self.placement}-{_SHORT.get(self.norm.form, self.norm.form)}"
 
 
 def find_blocks(program: Program) -> tuple[Block, ...]:
     """Return a block for each attention, in execution order."""
-    norms = find_norms(program)
+    norms = [found for found in find_normalisers(program) if found.form != "LayerScale"]
     return tuple(_block(attention, norms) for attention in find_attentions(program))
 
 
-def _block(attention: Attention, norms: tuple[Norm, ...]) -> Block:
+def _block(attention: Attention, norms: Sequence[Normaliser]) -> Block:
     total, shortcut = _residual(attention)
     if total is None:
         return Block(attention, "none", None, None)
     layer = layer_before(attention.query)
     read = None if layer is None else before_moves(layer.args[0])  # type: ignore[arg-type]
-    before = next((norm for norm in norms if norm.root is read), None)
+    before = next((norm for norm in norms if norm.root is read or read in norm.parts), None)
     if before is not None and before_moves(before.input) is shortcut:
         return Block(attention, "pre", before, total)
     after = next((norm for norm in norms if before_moves(norm.input) is total), None)

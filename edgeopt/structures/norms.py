@@ -160,14 +160,16 @@ def _is_variance(node: fx.Node, x: fx.Node, centred: fx.Node) -> bool:
 def _with_affine(program: Program, kind: Literal["layer", "rms"], node: fx.Node, x: fx.Node, eps: float) -> Norm:
     """Take in a product with a constant per channel and a sum with another, where nothing else reads between."""
     channels = x.meta["val"].shape[-1]
-    root, weight = _apply(program, node, aten.mul.Tensor, channels)
+    root, weight = take_constant(program, node, aten.mul.Tensor, channels)
     bias = None
     if kind == "layer":
-        root, bias = _apply(program, root, aten.add.Tensor, channels)
+        root, bias = take_constant(program, root, aten.add.Tensor, channels)
     return Norm(kind, root, x, weight, bias, eps, frozenset(_between(root, x)))
 
 
-def _apply(program: Program, node: fx.Node, target: Any, channels: int) -> tuple[fx.Node, fx.Node | None]:
+def take_constant(program: Program, node: fx.Node, target: Any, channels: int) -> tuple[fx.Node, fx.Node | None]:
+    """Return the product (or sum) with a constant per channel that alone reads a value, and the constant; or the
+    node itself, and None."""
     reader = only_reader(node)
     if reader is None or reader.target is not target or reader.kwargs:
         return node, None

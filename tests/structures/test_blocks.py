@@ -6,16 +6,22 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.structures.blocks import find_blocks
 from edgeopt.testing import to_program
-from tests.passes.builders import Call
+from tests.models.normalisers import NORMALISERS
+from tests.passes.builders import Call, randomised
 
 C = 16
 
 
+def parts() -> dict[str, nn.Module]:
+    attention = nn.MultiheadAttention(C, 4, batch_first=True)
+    return {"attention": attention, "norm": nn.LayerNorm(C), "rms": nn.RMSNorm(C)}
+
+
 def forms(function) -> list[str]:
-    parts = {"attention": nn.MultiheadAttention(C, 4, batch_first=True), "norm": nn.LayerNorm(C), "rms": nn.RMSNorm(C)}
-    module = Call(function, **parts, scale=torch.rand(C))
+    module = Call(function, **parts(), scale=torch.rand(C))
     return [block.form for block in find_blocks(to_program(module, (torch.randn(2, 5, C),)))]
 
 
@@ -37,6 +43,20 @@ def attend(m: Call, x: torch.Tensor) -> torch.Tensor:
 )
 def test_forms(function, form: str) -> None:
     assert forms(function) == [form]
+
+
+@pytest.mark.parametrize("placement", ["pre", "post"])
+@pytest.mark.parametrize("name", ["scaled", "RepBN", "UN", "DyT", "BHyT"])
+def test_other_normalisers(name: str, placement: str) -> None:
+    def function(m: Call, x: torch.Tensor) -> torch.Tensor:
+        x = x.sigmoid()  # numbers on the model's input would be a scaling of it
+        return x + attend(m, m.norm(x)) if placement == "pre" else m.norm(x + attend(m, x))
+
+    module = randomised(Call(function, norm=NORMALISERS[name](C), attention=parts()["attention"]))
+    program = FoldConstants()(to_program(module, (torch.randn(2, 5, C),))).program
+    (block,) = find_blocks(program)
+    expected = {"scaled": "LN", "UN": "UN" if placement == "pre" else None}.get(name, name)
+    assert block.form == ("no norm" if expected is None else f"{placement}-{expected}")
 
 
 @pytest.mark.parametrize(("first", "form"), [(True, "pre-LN"), (False, "post-LN")])
