@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,27 @@ PREDICATES = (
 )
 SENTENCES = [f"{subject} {predicate}" for subject in SUBJECTS for predicate in PREDICATES]
 """Fifty sentences of different lengths."""
+
+_SUBJECTS = (
+    *SUBJECTS,
+    *(
+        f"{article} {noun}"
+        for article in ("This", "Every", "An old")
+        for noun in ("teacher", "ship", "question", "song about summer", "mayor of the town")
+    ),
+)
+HELD_OUT = [f"{subject} {predicate}" for subject, predicate in product(_SUBJECTS, PREDICATES)]
+"""Two hundred sentences to measure on."""
+
+
+def prose(count: int) -> list[str]:
+    """Return at most ``count`` sentences to calibrate on: of Python's language reference, which Python carries."""
+    from pydoc_data.topics import topics
+
+    text = " ".join(re.sub(r"[*`]", "", topics[name]) for name in sorted(topics))
+    found = {" ".join(sentence.split()) for sentence in re.split(r"(?<=[.!?])\s+", text)}
+    plain = sorted(sentence for sentence in found if re.fullmatch(r"[A-Z][a-z]+( [A-Za-z,;'-]+){5,24}\.", sentence))
+    return plain[:: max(1, len(plain) // count)][:count]
 
 
 class SentenceEncoder(nn.Module):

@@ -1,0 +1,34 @@
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.passes.quantise_weights import QuantiseWeights
+from edgeopt.passes.widen_blocks import WidenBlocks
+from edgeopt.pipeline import Pipeline
+from edgeopt.quant.blocks import FORMATS
+from edgeopt.testing import to_program
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_not_a_bit_of_the_weights_changes(name):
+    torch.manual_seed(0)
+    x = torch.randn(5, 128)
+    program = to_program(nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 8)), [x])
+    stored, _ = Pipeline([QuantiseWeights(name)]).run(program)
+    widened, (record,) = Pipeline([WidenBlocks()]).run(stored)
+    assert len(record.applied) == 2 and "dequantize_blocks" not in widened.text()
+    assert {t.dtype for t in widened.constants.values() if t.dim() == 3 and t.shape[-1] > 1} == {torch.int8}
+    key = program.inputs[0].name
+    expected, got = (one.run({key: x.numpy()})["output"] for one in (stored, widened))
+    assert (expected == got).all()
+    _, (again,) = Pipeline([WidenBlocks()]).run(widened)
+    assert not again.changed
+
+
+def test_codes_computed_at_run_time_are_refused():
+    class Stored(nn.Module):
+        def forward(self, codes):
+            return torch.ops.edgeopt.dequantize_blocks(codes, torch.ones(2, 1), torch.tensor(1.0), "e2m1")
+
+    result = WidenBlocks()(to_program(Stored(), [torch.zeros(2, 8, dtype=torch.uint8)]))
+    assert [note.reason for note in result.notes] == ["its codes or scales are computed at run time"]
