@@ -32,7 +32,7 @@ class Plugin:
     """An operator of ours as plug-in.
 
     ``operator``: torch's schema name. ``node``: the ONNX node and the plug-in, which have one name. ``kernel``: the
-    ``.cuh`` and its launcher ``eo_<kernel>``. ``inputs`` in the node's order. ``form``: which of a kernel's forms it is.
+    ``.cuh`` and its launcher ``eo_<kernel>``. ``inputs`` in the node's order. ``form``: which of a kernel's forms.
     """
 
     operator: str

@@ -21,7 +21,7 @@ from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Arrays, Fallback, Session, Target, TargetOptions
 from edgeopt.targets.tensorrt import precision
 from edgeopt.targets.tensorrt.extremes import Extremes, observe
-from edgeopt.targets.tensorrt.graph import Variants, bound_masks, lower_opset, translate
+from edgeopt.targets.tensorrt.graph import Variants, lower_opset, translate
 from edgeopt.targets.tensorrt.half import to_half
 from edgeopt.targets.tensorrt.profiles import Profile, profiles
 from edgeopt.targets.tensorrt.stand_in import stand_in
@@ -75,9 +75,10 @@ class Model:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was observed of a program's variants."""
+    """A program's variants and what was observed of them."""
 
     fingerprint: str
+    variants: Variants
     bodies: Extremes
     plugins: Extremes
 
@@ -117,17 +118,20 @@ class TensorRtFamily(Target):
         if self.float_type(options) == "fp32" and options.precision != "fp8":
             return
         variants = translate(program)
-        bound_masks(variants.bodies)
-        plugins: Extremes = {}
-        if variants.plugins is not None:
-            bound_masks(variants.plugins)
-            plugins = observe(variants.plugins, samples, options.threads)
-        self._seen = _Seen(program.fingerprint(), observe(variants.bodies, samples, options.threads), plugins)
+        if self.float_type(options) == "fp16":
+            variants.bound_masks()
+        plugins = observe(variants.plugins, samples, options.threads) if variants.plugins is not None else {}
+        bodies = observe(variants.bodies, samples, options.threads)
+        self._seen = _Seen(program.fingerprint(), variants, bodies, plugins)
 
     def models(self, program: Program, options: TargetOptions) -> tuple[Model, Model | None]:
         """Return the model with bodies only, and the one with plug-in nodes where the program has such operators."""
-        variants = translate(program)
-        seen = self._seen if self._seen is not None and self._seen.fingerprint == program.fingerprint() else None
+        seen, self._seen = self._seen, None
+        if seen is None or seen.fingerprint != program.fingerprint():
+            seen = None
+            variants = translate(program)
+        else:
+            variants = seen.variants
         bodies = self._model(variants.bodies, variants, seen.bodies if seen else None, options)
         if variants.plugins is None:
             return bodies, None
@@ -156,15 +160,13 @@ class TensorRtFamily(Target):
         return options.precision if options.precision in ("fp32", "fp16") else options.beside
 
     def _model(self, model: ir.Model, variants: Variants, seen: Extremes | None, options: TargetOptions) -> Model:
-        notes = list(variants.notes)
+        notes: tuple[str, ...] = variants.notes
         kept: tuple[Fallback, ...] = ()
         refused = store_weights(model, options.precision, seen)
         if self.float_type(options) == "fp16":
-            masks = bound_masks(model)
-            notes += [
-                f"rescaled for FP16: constant {name} stands for minus infinity, -32768 now does" for name in masks
-            ]
-            notes += [] if seen else ["FP16's range was not checked: no values were observed"]
+            masks = variants.bound_masks()
+            notes += tuple(f"rescaled for FP16: constant {name} was minus infinity, now -32768" for name in masks)
+            notes += () if seen is not None else ("FP16's range was not checked: no values were observed",)
             kept = to_half(model, seen or {})
         opset = lower_opset(model)
-        return Model(model, opset, precision.layers(model), (*refused, *kept), tuple(notes))
+        return Model(model, opset, precision.layers(model), (*refused, *kept), notes)

@@ -7,7 +7,7 @@ each call remains in the file, for whoever has no plug-in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeopt import onnx
@@ -26,11 +26,21 @@ _FARTHEST = 2.0**15
 
 @dataclass(frozen=True)
 class Variants:
-    """A program's models. ``plugins`` is None where nothing in the program has a plug-in."""
+    """A program's models. ``plugins`` is None where nothing in the program has a plug-in.
+
+    ``bounded`` names the constants that stood for minus infinity, once they are bounded.
+    """
 
     bodies: ir.Model
     plugins: ir.Model | None
     notes: tuple[str, ...]
+    bounded: list[str] = field(default_factory=list)
+
+    def bound_masks(self) -> tuple[str, ...]:
+        """Replace constants that stand for minus infinity by ones that FP16 holds; return their names."""
+        for model in filter(None, (self.bodies, self.plugins)):
+            self.bounded.extend(name for name in _bound_masks(model) if name not in self.bounded)
+        return tuple(self.bounded)
 
 
 def translate(program: Program) -> Variants:
@@ -64,8 +74,7 @@ def used_plugins(model: ir.Model) -> tuple[Plugin, ...]:
     return tuple(plugin for plugin in PLUGINS if plugin.node in called)
 
 
-def bound_masks(model: ir.Model) -> list[str]:
-    """Replace constants that stand for minus infinity by ones that FP16 holds; return their names."""
+def _bound_masks(model: ir.Model) -> list[str]:
     import numpy as np
     import onnx_ir as ir
 
