@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.compare import compare
+from edgeopt.onnx import translate
+from edgeopt.ops.soft_attention import SOFT_ATTENTION, newton_inverse, soft_attention
+from edgeopt.registry import resolve
+from edgeopt.testing import to_program
+
+B, H, N, D, E, M = 2, 3, 16, 4, 5, 6
+
+
+def operands(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    return [torch.randn(B, H, *size, dtype=dtype) for size in ((N, D), (M, D), (N, E))]
+
+
+def gaussian(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (-(torch.cdist(a, b) ** 2) / 2).exp()
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_equals_its_definition(normalised: bool) -> None:
+    q, landmarks, v = operands()
+    near, kernel = gaussian(q, landmarks), gaussian(landmarks, landmarks)
+    inverse = torch.linalg.inv(kernel + 0.01 * torch.eye(M).double())
+    if normalised:
+        root = torch.diag_embed(kernel.sum(-1) ** -0.5)
+        inverse = root @ inverse @ root
+    torch.testing.assert_close(soft_attention(q, landmarks, v, 30, normalised), near @ inverse @ near.mT @ v)
+
+
+def test_landmarks_at_all_tokens_give_the_full_kernel() -> None:
+    q, _, v = operands()
+    far = 3 * q  # apart, so that the kernel is well conditioned
+    full = gaussian(far, far)
+    ridged = full @ torch.linalg.inv(full + 0.01 * torch.eye(N).double()) @ full
+    torch.testing.assert_close(soft_attention(far, far, v, 40), ridged @ v)
+
+
+def test_twenty_steps_invert_a_kernel_of_49_landmarks() -> None:
+    landmarks = 2 * torch.randn(4, 49, 32).double() / 32**0.25
+    kernel = gaussian(landmarks, landmarks)
+    product = newton_inverse(kernel, 20) @ (kernel + 0.01 * torch.eye(49).double())
+    assert (product - torch.eye(49).double()).abs().max() < 1e-2
+
+
+def test_operator_passes_torchs_own_checks() -> None:
+    torch.library.opcheck(SOFT_ATTENTION, (*[t.requires_grad_() for t in operands()], 5, True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({0: torch.ones(B, H, N, 3)}, "landmarks"), ({2: torch.ones(B, H, 3, E)}, "3 values")]
+)
+def test_shape_rule_refuses(change: dict, message: str) -> None:
+    given = [change.get(index, operand) for index, operand in enumerate(operands(torch.float32))]
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):
+        soft_attention(*given)
+
+
+class Both(nn.Module):
+    def forward(self, q: torch.Tensor, landmarks: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return soft_attention(q, landmarks, v), soft_attention(q, landmarks, v, 12, True)
+
+
+@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+def test_targets_agree(name: str, tmp_path) -> None:
+    target = resolve(name)
+    if not (probe := target.probe()).found:
+        pytest.skip(probe.install)
+    given = operands(torch.float32)
+    program = to_program(Both(), given)
+    options = target.Options(**target.device.options)
+    target.compile(program, tmp_path, options)
+    session = target.open(tmp_path, options)
+    sample = {spec.name: np.asarray(t) for spec, t in zip(program.inputs, given, strict=True)}
+    error = compare(program.run(sample), session.run(sample))
+    session.close()
+    assert error.relative <= 1e-4  # the inverse multiplies what rounding leaves
+
+
+def test_onnx_keeps_attention_as_a_function_for_native_kernels() -> None:
+    program = to_program(Both(), operands(torch.float32))
+    functions = translate(program).model.functions
+    assert {name for domain, name, _ in functions if domain == "edgeopt"} == {"SoftAttention"}
+    assert not translate(program, keep=()).model.functions
