@@ -56,14 +56,13 @@ Functions = Mapping[str, Callable[[], Callable]]
 """What operators are in ONNX, by schema name, as ``edgeopt.ops.register_onnx`` takes them."""
 
 
-def translate(
-    program: Program, keep: Collection[str] | None = None, functions: Functions | None = None
-) -> Translation:
+def translate(program: Program, keep: Collection[str] | None = None, functions: Functions | None = None) -> Translation:
     """Return the program in ONNX, inputs and outputs under the program's names.
 
     ``keep`` names the functions (``BinaryLinear``) that stay calls in the domain ``edgeopt``; all others are
-    inlined; None keeps all. ``functions`` take the place of the registered ones of the same operators. Where torch.onnx fails on the program as it stands, the program decomposed to core
-    ATen is tried, and a note says so. Raises Unsupported where operators have no translation, EdgeoptError
+    inlined; None keeps all. ``functions`` take the place of the registered ones of the same operators. Where
+    torch.onnx fails on the program as it stands, the program decomposed to core ATen is tried, and a note says so.
+    Raises Unsupported where operators have no translation, EdgeoptError
     where torch.onnx fails otherwise, ToolchainMissing without onnx.
     """
     _require_onnx()

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-from edgeopt.errors import Placement, Unsupported, UserError
+from edgeopt.errors import EdgeoptError, Placement, Unsupported, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
-from edgeopt.program import Program
+from edgeopt.program import Program, op_name
 from edgeopt.quant.scheme import CONCATENATIONS, NORMS, POOLS, PRODUCTS, SOFTMAXES, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
+from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
-from edgeopt.targets.openvino.session import COMPUTE, OpenVinoSession
+from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 
 _EXECUTED = {"fp32": ("fp32",), "bf16": ("bf16",), "int8": ("int8", "uint8")}
 
 FILES = ("model.xml", "model.bin")
+
+_HOW_TO_LOAD = f"programs of your own load {extension.NAME} by core.add_extension() before they read model.xml"
 
 
 _ONE_KERNEL = "OpenVINO computes attention in one kernel, which is faster in bf16 than two products of integers"
@@ -47,21 +52,34 @@ INT8 = (
 )
 
 
+@dataclass(frozen=True)
+class Built:
+    """A conversion, the library of the kernels it calls, and the nodes that would have one but for the compiler."""
+
+    conversion: Conversion
+    library: Path | None
+    fallbacks: tuple[Fallback, ...]
+
+
 class OpenVino(Target):
     """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
 
     name = "openvino"
     precisions = ("fp32", "bf16", "int8")
 
-    _converted: tuple[str, Conversion] | None = None
+    _converted: tuple[str, Built] | None = None
 
     @classmethod
     def probe(cls) -> Probe:
         """Look for OpenVINO and for what brings models to it."""
         try:
-            return Probe(True, {package: version(package) for package in ("openvino", "onnx", "onnxscript")})
+            versions = {package: version(package) for package in ("openvino", "onnx", "onnxscript")}
         except PackageNotFoundError:
             return Probe(False, install=INSTALL)
+        compiler = extension.compiler_version()
+        if compiler is None:
+            return Probe(True, versions, install=f"{extension.INSTALL} (for kernels of our own)")
+        return Probe(True, {**versions, "C++": compiler})
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, and for int8 the one that quantises."""
@@ -70,20 +88,27 @@ class OpenVino(Target):
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that OpenVINO converts neither from ONNX nor from torch directly."""
         self._converted = (program.fingerprint(), _convert(program))
-        return list(self._converted[1].unplaced)
+        return list(self._converted[1].conversion.unplaced)
 
     def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
-        """Write ``model.xml`` and ``model.bin``.
+        """Write ``model.xml`` and ``model.bin``, and beside them the library of our operators where they have some.
 
         Raises Unsupported where nodes cannot be converted.
         """
         self.check_options(options)
-        conversion = self._take(program)
+        built = self._take(program)
+        conversion = built.conversion
         if conversion.model is None:
             raise Unsupported(self.name, conversion.unplaced)
         save(conversion.model, program, folder / FILES[0])
         weights = (folder / FILES[1]).stat().st_size
-        return Artifact(FILES, program.inputs, program.outputs, {"weights": weights}, notes=conversion.notes)
+        files: tuple[str, ...] = FILES
+        notes = conversion.notes
+        if built.library is not None:
+            shutil.copyfile(built.library, folder / extension.NAME)
+            files, notes = (*FILES, extension.NAME), (*notes, _HOW_TO_LOAD)
+        memory = {"weights": weights}
+        return Artifact(files, program.inputs, program.outputs, memory, fallbacks=built.fallbacks, notes=notes)
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the model for the precision and threads asked for.
@@ -104,7 +129,7 @@ class OpenVino(Target):
                 (layer.median or 0.0) / total if total else None,
             )
             for layer in layers
-            if layer.type in COMPUTE and layer.precision not in _EXECUTED[options.precision]
+            if is_compute(layer.type) and layer.precision not in _EXECUTED[options.precision]
         )
 
     def check_options(self, options: TargetOptions) -> None:
@@ -116,13 +141,22 @@ class OpenVino(Target):
                 f"choose one of: {', '.join(p for p in self.precisions if p in cpu_precisions())}",
             )
 
-    def _take(self, program: Program) -> Conversion:
+    def _take(self, program: Program) -> Built:
         """Return the conversion that ``unsupported`` made of this program, or make one."""
         kept, self._converted = self._converted, None
         return kept[1] if kept is not None and kept[0] == program.fingerprint() else _convert(program)
 
 
-def _convert(program: Program) -> Conversion:
+def _convert(program: Program) -> Built:
+    wanted = native.find(program)
+    library: Path | None = None
+    fallbacks: tuple[Fallback, ...] = ()
+    if wanted:
+        try:
+            library = extension.load()
+        except EdgeoptError as error:
+            reason = f"computed by standard operators, not by a kernel of ours: {error.message}; {error.hint}"
+            fallbacks = tuple(Fallback(node.name, op_name(node), reason) for node in wanted)
     # The weights of what was converted stay mapped to memory after the folder is gone.
     with tempfile.TemporaryDirectory(prefix="edgeopt-", ignore_cleanup_errors=True) as scratch:
-        return convert(program, Path(scratch))
+        return Built(convert(program, Path(scratch), library), library, fallbacks)

@@ -10,6 +10,7 @@ from typing import Any
 from edgeopt import onnx
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.program import Program, op_name, to_numpy
+from edgeopt.targets.openvino import native
 from edgeopt.targets.openvino.sdk import openvino
 
 OUTPUTS = ["edgeopt", "outputs"]
@@ -28,9 +29,12 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
-def convert(program: Program, scratch: Path) -> Conversion:
-    """Convert a program; ``scratch`` is a folder for intermediate files."""
-    through_onnx = _convert_through_onnx(program, scratch)
+def convert(program: Program, scratch: Path, library: Path | None = None) -> Conversion:
+    """Convert a program; ``scratch`` is a folder for intermediate files.
+
+    With the ``library`` of our operators they become nodes that its kernels run, without it standard operators.
+    """
+    through_onnx = _convert_through_onnx(program, scratch, library)
     if through_onnx.model is not None:
         return through_onnx
     direct = _convert_directly(program)
@@ -46,10 +50,11 @@ def save(model: Any, program: Program, path: Path) -> None:
     openvino().save_model(model, path, compress_to_fp16=False)
 
 
-def _convert_through_onnx(program: Program, scratch: Path) -> Conversion:
+def _convert_through_onnx(program: Program, scratch: Path, library: Path | None) -> Conversion:
     path = scratch / "model.onnx"
     try:
-        translation = onnx.translate(program, keep=())
+        translation = onnx.translate(program, keep=(), functions=None if library is None else native.FUNCTIONS)
+        native.absorb_transposes(translation.model)
         onnx.save(translation.model, path)
     except Unsupported as error:
         return Conversion(None, error.placements)
@@ -58,6 +63,8 @@ def _convert_through_onnx(program: Program, scratch: Path) -> Conversion:
     except EdgeoptError as error:
         return Conversion(None, (Placement("the program", "torch.onnx", error.message),))
     frontend = openvino().frontend.FrontEndManager().load_by_framework("onnx")
+    if library is not None:
+        frontend.add_extension(str(library))
     # True: weights in a file of their own are mapped, not read.
     model = frontend.convert_partially(frontend.load(str(path), True))
     if unplaced := _left_over(model, program):

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.onnx import DOMAIN
 from edgeopt.target import Arrays, Layer, Session
+from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import OUTPUTS
 from edgeopt.targets.openvino.sdk import core, cpu_precisions
 
@@ -19,6 +21,12 @@ COMPUTE = frozenset(
     ["Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention", "RNNCell", "RNNSeq"]
 )
 """Layer types that multiply and accumulate: the ones a precision is asked for; the rest moves or rounds data."""
+
+
+def is_compute(layer_type: str) -> bool:
+    """Return whether layers of a type multiply: those of ``COMPUTE`` and kernels of ours."""
+    return layer_type in COMPUTE or layer_type.startswith(f"{DOMAIN}.")
+
 
 # What OpenVINO's transformations call the nodes they add.
 _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
@@ -59,7 +67,7 @@ class OpenVinoSession(Session):
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the executed layers of the runtime graph with their median time in ms over ``runs`` runs."""
         self.close()  # one copy of the weights at a time
-        compiled, _ = self._compile({"PERF_COUNT": True})
+        compiled, _, own = self._compile({"PERF_COUNT": True})
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = defaultdict(list)
         for _ in range(_PROFILE_WARMUP):
@@ -71,7 +79,7 @@ class OpenVinoSession(Session):
                     times[info.node_name].append(info.real_time.total_seconds() * 1e3)
         nodes = compiled.get_runtime_model().get_ordered_ops()
         return tuple(
-            _layer(node, times[node.get_friendly_name()]) for node in nodes if node.get_friendly_name() in times
+            _layer(node, times[node.get_friendly_name()], own) for node in nodes if node.get_friendly_name() in times
         )
 
     def close(self) -> None:
@@ -79,20 +87,29 @@ class OpenVinoSession(Session):
         self._request = None
 
     def _start(self) -> None:
-        compiled, self._outputs = self._compile({})
+        compiled, self._outputs, _ = self._compile({})
         self._request = compiled.create_infer_request()
 
-    def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str]]:
+    def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str], dict[str, str]]:
+        """Return the compiled model, its outputs in order, and the types of our operators by name."""
+        if f'version="{DOMAIN}"'.encode() in self._path.read_bytes():
+            # Built here from sources of ours: nothing from a bundle is run.
+            extension.load()
         model = core().read_model(self._path)
-        return core().compile_model(model, "CPU", {**self._settings, **extra}), json.loads(
-            model.get_rt_info(OUTPUTS).value
-        )
+        own = {
+            node.get_friendly_name(): f"{DOMAIN}.{node.get_type_name()}, {extension.instruction_set()}"
+            for node in model.get_ordered_ops()
+            if node.get_type_info().version_id == DOMAIN
+        }
+        outputs = json.loads(model.get_rt_info(OUTPUTS).value)
+        return core().compile_model(model, "CPU", {**self._settings, **extra}), outputs, own
 
 
-def _layer(node: Any, times: list[float]) -> Layer:
+def _layer(node: Any, times: list[float], own: dict[str, str]) -> Layer:
     facts = node.get_rt_info()
     origins = str(facts["originalLayersNames"].value).split(",")
     known = [part.removeprefix("node_") for part in origins if part and not _OWN_NAME.fullmatch(part)]
     name = ",".join(known) or node.get_friendly_name()
     precision = str(facts["runtimePrecision"].value)
-    return Layer(name, str(facts["layerType"].value), _PRECISION.get(precision, precision), statistics.median(times))
+    kind = next((own[part] for part in origins if part in own), str(facts["layerType"].value))
+    return Layer(name, kind, _PRECISION.get(precision, precision), statistics.median(times))

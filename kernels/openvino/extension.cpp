@@ -1,0 +1,16 @@
+/* What core.add_extension() finds in the library: every operator, and how the ONNX front end makes it. */
+#include "f32_linear_attention/operator.h"
+#include "openvino/core/extension.hpp"
+#include "openvino/core/op_extension.hpp"
+#include "openvino/frontend/onnx/extension/op.hpp"
+
+template <class Operator>
+std::shared_ptr<ov::Extension> from_onnx() {
+    const auto& type = Operator::get_type_info_static();
+    return std::make_shared<ov::frontend::onnx::OpExtension<Operator>>(type.name, type.version_id);
+}
+
+OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
+    std::make_shared<ov::OpExtension<edgeopt::LinearAttention>>(),
+    from_onnx<edgeopt::LinearAttention>(),
+}));

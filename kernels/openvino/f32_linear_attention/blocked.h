@@ -1,0 +1,222 @@
+/* Linear attention by blocks of tokens: features of a block in scratch, then products of small matrices. */
+#pragma once
+
+#include "../common/product.h"
+#include "kernel.h"
+
+namespace edgeopt {
+
+template <class V>
+struct Features {
+    using Vector = typename V::Vector;
+    using Row = Rows<V>;
+
+    /* phi of a block of tokens, [count, features]; z is scratch for learned projections. */
+    static void run(const Head& head, const Side& side, int64_t first, int64_t count, float* out, float* z) {
+        const float* x = side.tokens + first * side.stride;
+        const int64_t n = head.size, features = head.features, stride = side.stride;
+        if (head.map == FeatureMap::relu) {
+            each(count, x, stride, out, n, [](Vector v) { return V::max(v, V::set(0.0f)); });
+        } else if (head.map == FeatureMap::elu) {
+            /* elu(x) + 1 is e^x below zero and x + 1 above: the one plus what the other has beyond its value at 0. */
+            each(count, x, stride, out, n, [](Vector v) {
+                const Vector zero = V::set(0.0f);
+                return V::add(Row::exp(V::min(v, zero)), V::max(v, zero));
+            });
+        } else if (head.map == FeatureMap::taylor) {
+            for (int64_t token = 0; token < count; token++)
+                taylor(x + token * stride, out + token * features, n);
+        } else {
+            const int64_t mapped = head.mapped;
+            if (side.bias != nullptr)
+                for (int64_t token = 0; token < count; token++)
+                    Row::map(side.bias, z + token * mapped, mapped, [](Vector v) { return v; });
+            Product<V>::run(count, mapped, n, {x, stride, 1}, side.weight, mapped,
+                            {z, mapped, side.bias != nullptr});
+            for (int64_t token = 0; token < count; token++)
+                learned(head.map, z + token * mapped, out + token * features, mapped);
+        }
+    }
+
+private:
+    template <class F>
+    static void each(int64_t count, const float* x, int64_t stride, float* out, int64_t n, const F& f) {
+        for (int64_t token = 0; token < count; token++)
+            Row::map(x + token * stride, out + token * n, n, f);
+    }
+
+    static void scale(const float* x, float factor, float* y, int64_t n) {
+        const Vector f = V::set(factor);
+        Row::map(x, y, n, [f](Vector v) { return V::mul(v, f); });
+    }
+
+    static void taylor(const float* x, float* y, int64_t n) {
+        const float root = __builtin_sqrtf(static_cast<float>(n));
+        y[0] = 1.0f;
+        scale(x, 1.0f / __builtin_sqrtf(root), y + 1, n);
+        float* pairs = y + 1 + n;
+        for (int64_t i = 0; i + 1 < n; pairs += n - 1 - i, i++)
+            scale(x + i + 1, x[i] / root, pairs, n - 1 - i);
+        const Vector f = V::set(1.0f / __builtin_sqrtf(2.0f * static_cast<float>(n)));
+        Row::map(x, pairs, n, [f](Vector v) { return V::mul(V::mul(v, v), f); });
+    }
+
+    static void learned(FeatureMap map, const float* z, float* y, int64_t n) {
+        const bool joint = map == FeatureMap::hedgehog_joint_softmax;
+        const float factor = joint ? 2.0f : 1.0f;
+        scale(z, factor, y, n);
+        scale(z, -factor, y + n, n);
+        if (joint)
+            return softmax(y, 2 * n, 0.0f);
+        if (map == FeatureMap::hedgehog_split_softmax) {
+            softmax(y, n, 1e-12f);
+            softmax(y + n, n, 1e-12f);
+            return;
+        }
+        Row::map(y, y, 2 * n, [](Vector v) { return Row::exp(v); });
+    }
+
+    static void softmax(float* y, int64_t n, float least) {
+        const Vector most = V::set(Row::largest(y, n));
+        Row::map(y, y, n, [most](Vector v) { return Row::exp(V::sub(v, most)); });
+        const Vector factor = V::set(1.0f / Row::sum(y, n)), floor = V::set(least);
+        Row::map(y, y, n, [factor, floor](Vector v) { return V::max(V::mul(v, factor), floor); });
+    }
+};
+
+template <class V>
+struct Attention {
+    using Vector = typename V::Vector;
+    using Row = Rows<V>;
+    static constexpr int64_t block = tokens_at_once;
+
+    static void write(const Head& head, const Side& keys, const float* values, int64_t count, float* state,
+                      float* scratch) {
+        float* z = scratch + block * head.features;
+        for (int64_t first = 0; first < count; first += block) {
+            const int64_t here = count - first < block ? count - first : block;
+            Features<V>::run(head, keys, first, here, scratch, z);
+            add(head, scratch, values + first * head.value_stride, here, state);
+        }
+    }
+
+    static void read(const Head& head, const Side& queries, int64_t count, const float* state, float* out,
+                     float* scratch) {
+        const int64_t features = head.features, values = head.values;
+        const float* total = state + features * values;
+        float* z = scratch + block * features;
+        float factors[block];
+        for (int64_t first = 0; first < count; first += block) {
+            const int64_t here = count - first < block ? count - first : block;
+            Features<V>::run(head, queries, first, here, scratch, z);
+            float* rows = out + first * head.out_stride;
+            for (int64_t token = 0; token < here; token++)
+                factors[token] = 1.0f / (Row::dot(scratch + token * features, total, features) + head.epsilon);
+            Product<V>::run(here, values, features, {scratch, features, 1}, state, values,
+                            {rows, head.out_stride, false, factors});
+        }
+    }
+
+    /* Of each block: what the state holds, and the block's own product of queries and keys below the diagonal. */
+    static void causal(const Head& head, const Side& queries, const Side& keys, const float* values, int64_t count,
+                       float* state, float* out, float* scratch) {
+        const int64_t features = head.features, size = head.values;
+        float *q = scratch, *k = q + block * features, *kt = k + block * features, *weights = kt + block * features;
+        float* z = weights + block * block;
+        float factors[block];
+        for (int64_t first = 0; first < count; first += block) {
+            const int64_t here = count - first < block ? count - first : block;
+            Features<V>::run(head, queries, first, here, q, z);
+            Features<V>::run(head, keys, first, here, k, z);
+            for (int64_t token = 0; token < here; token++)
+                for (int64_t i = 0; i < features; i++)
+                    kt[i * here + token] = k[token * features + i];
+            Product<V>::run(here, here, features, {q, features, 1}, kt, here, {weights, here});
+            float* rows = out + first * head.out_stride;
+            const float* v = values + first * head.value_stride;
+            for (int64_t token = 0; token < here; token++)
+                for (int64_t later = token + 1; later < here; later++)
+                    weights[token * here + later] = 0.0f;
+            for (int64_t token = 0; token < here; token++) {
+                const float before = Row::dot(q + token * features, state + features * size, features);
+                factors[token] = 1.0f / (before + Row::sum(weights + token * here, here) + head.epsilon);
+            }
+            Product<V>::run(here, size, features, {q, features, 1}, state, size, {rows, head.out_stride, false, factors});
+            for (int64_t token = 0; token < here; token++)
+                scale(weights + token * here, factors[token], here);
+            Product<V>::run(here, size, here, {weights, here, 1}, v, head.value_stride, {rows, head.out_stride, true});
+            add(head, k, v, here, state);
+        }
+    }
+
+private:
+    static void add(const Head& head, const float* phi, const float* values, int64_t count, float* state) {
+        const int64_t features = head.features, size = head.values;
+        Product<V>::run(features, size, count, {phi, 1, features}, values, head.value_stride,
+                        {state, size, true});
+        Row::add(state + features * size, phi, features, count, features);
+    }
+
+    static void scale(float* row, float by, int64_t n) {
+        const Vector factor = V::set(by);
+        Row::map(row, row, n, [factor](Vector v) { return V::mul(v, factor); });
+    }
+};
+
+/* Of a few channels at a time the rows are copied between zeros, so that no tap looks at the border; a tile of
+ * neighbours keeps its sums in registers over all taps. */
+template <class V>
+struct Convolve {
+    using Vector = typename V::Vector;
+    static constexpr int tile = 8;
+
+    static void run(const Convolution& c, const float* image, int64_t first, int64_t last, float* out,
+                    float* scratch) {
+        const int64_t reach = c.kernel / 2, width = c.width + 2 * reach + tile;
+        for (int64_t channel = 0; channel < c.channels; channel += V::lanes) {
+            const int64_t lanes = c.channels - channel < V::lanes ? c.channels - channel : V::lanes;
+            for (int64_t y = first - reach; y < last + reach; y++)
+                copy(c, image + channel, y, lanes, width, scratch + (y - first + reach) * width * V::lanes);
+            for (int64_t y = first; y < last; y++)
+                for (int64_t x = 0; x < c.width; x += tile)
+                    neighbours(c, scratch + ((y - first) * width + x) * V::lanes, width, channel, lanes,
+                               c.width - x < tile ? c.width - x : tile,
+                               out + (y * c.width + x) * c.out_stride + channel);
+        }
+    }
+
+private:
+    static void copy(const Convolution& c, const float* image, int64_t y, int64_t lanes, int64_t width, float* row) {
+        const bool outside = y < 0 || y >= c.height;
+        for (int64_t i = 0; i < width; i++) {
+            const int64_t x = i - c.kernel / 2;
+            const bool zero = outside || x < 0 || x >= c.width;
+            V::store(row + i * V::lanes,
+                     zero ? V::set(0.0f) : V::load(image + (y * c.width + x) * c.image_stride, lanes));
+        }
+    }
+
+    static void neighbours(const Convolution& c, const float* rows, int64_t width, int64_t channel, int64_t lanes,
+                           int64_t count, float* out) {
+        Vector sums[tile];
+        EDGEOPT_UNROLL
+        for (int i = 0; i < tile; i++)
+            sums[i] = c.bias == nullptr ? V::set(0.0f) : V::load(c.bias + channel, lanes);
+        for (int64_t dy = 0; dy < c.kernel; dy++)
+            for (int64_t dx = 0; dx < c.kernel; dx++) {
+                const Vector weight = V::load(c.weight + (dy * c.kernel + dx) * c.channels + channel, lanes);
+                const float* from = rows + (dy * width + dx) * V::lanes;
+                EDGEOPT_UNROLL
+                for (int i = 0; i < tile; i++)
+                    sums[i] = V::fma(V::load(from + i * V::lanes), weight, sums[i]);
+            }
+        EDGEOPT_UNROLL
+        for (int i = 0; i < tile; i++) {
+            if (i >= count)
+                break;
+            V::store(out + i * c.out_stride, V::add(V::load(out + i * c.out_stride, lanes), sums[i]), lanes);
+        }
+    }
+};
+
+}  // namespace edgeopt

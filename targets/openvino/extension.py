@@ -1,0 +1,139 @@
+"""The library of our operators for OpenVINO: built from the C++ in ``kernels/openvino`` when first wanted, and kept.
+
+It is compiled against the installed wheel, whose headers and libraries it needs to the version, and found again by the
+content of all that it is made of. Files named after an instruction set are compiled for it, and chosen at run time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edgeopt import kernels
+from edgeopt.calib.cache import cache_folder
+from edgeopt.errors import EdgeoptError, ToolchainMissing
+from edgeopt.targets.openvino.sdk import core, openvino
+
+NAME = "libedgeopt_openvino.so"
+INSTALL = "apt-get install g++"
+SOURCES = kernels.ROOT / "openvino"
+
+_COMPILERS = ("g++", "clang++")
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-DOV_THREAD=OV_THREAD_TBB_ADAPTIVE", "-w")
+_INSTRUCTION_SETS = {
+    "avx2": ("-mavx2", "-mfma", "-mpopcnt"),
+    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mpopcnt"),
+}
+_LINKED = ("libopenvino.so*", "libopenvino_onnx_frontend.so*", "libtbb.so*")
+
+
+def compiler() -> str | None:
+    """Return the C++ compiler: ``$CXX`` where that is set, or the first that is installed."""
+    chosen = os.environ.get("CXX")
+    return next((tool for tool in ((chosen,) if chosen else _COMPILERS) if shutil.which(tool)), None)
+
+
+def compiler_version() -> str | None:
+    """Return the compiler's name and version in one line, None without one."""
+    tool = compiler()
+    return None if tool is None else _version(tool)
+
+
+def library() -> Path:
+    """Return the library, built where it is not there yet.
+
+    Raises ToolchainMissing without a compiler, EdgeoptError where it fails.
+    """
+    tool = compiler()
+    if tool is None:
+        raise ToolchainMissing("a C++ compiler", INSTALL)
+    place = cache_folder().with_name("kernels") / _digest(_version(tool)) / NAME
+    if not place.exists():
+        _build(tool, place)
+    return place
+
+
+def load() -> Path:
+    """Make OpenVINO know the operators; raise as ``library``."""
+    path = library()
+    _add(path)
+    return path
+
+
+@functools.cache
+def _add(path: Path) -> None:
+    core().add_extension(str(path))
+
+
+def instruction_set() -> str:
+    """Return the instruction set that the kernels use here: scalar, avx2 or avx512."""
+    function = ctypes.CDLL(str(library())).edgeopt_isa
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+def _build(tool: str, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=place.parent) as folder:
+        objects = {source: Path(folder) / f"{index}.o" for index, source in enumerate(_sources())}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda item: _compile(tool, *item), objects.items()))
+        whole = Path(folder) / NAME
+        _run(tool, "-shared", "-s", "-o", whole, *objects.values(), *_libraries())
+        whole.replace(place)
+
+
+def _compile(tool: str, source: Path, target: Path) -> None:
+    include = _installed() / "include"
+    flags = (*_FLAGS, *_INSTRUCTION_SETS.get(source.stem, ()))
+    _run(tool, *flags, "-isystem", include, "-c", source, "-o", target)
+
+
+def _sources() -> Iterator[Path]:
+    """Yield what is compiled: all but the files for another processor."""
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    yield from (path for path in sorted(SOURCES.rglob("*.cpp")) if is_x86 or path.stem not in _INSTRUCTION_SETS)
+
+
+def _libraries() -> Iterator[Path]:
+    for pattern in _LINKED:
+        found = sorted((_installed() / "libs").glob(pattern))
+        if not found:
+            raise EdgeoptError(f"the installed OpenVINO has no {pattern}", "install it from its wheel")
+        yield found[0]
+
+
+def _installed() -> Path:
+    return Path(openvino().__file__).parent
+
+
+@functools.cache
+def _version(tool: str) -> str:
+    return _run(tool, "--version").splitlines()[0]
+
+
+@functools.cache
+def _digest(compiler_line: str) -> str:
+    digest = hashlib.sha256(repr((compiler_line, openvino().__version__, platform.machine(), _FLAGS)).encode())
+    for path in sorted(p for p in SOURCES.rglob("*") if p.suffix in (".cpp", ".h")):
+        digest.update(f"\n{path.relative_to(SOURCES)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _run(tool: str, *arguments: str | Path) -> str:
+    done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = "\n  ".join(done.stderr.strip().splitlines()[:8])
+        raise EdgeoptError(
+            f"{tool} ended with status {done.returncode}:\n  {first}", "see the compiler's own message above"
+        )
+    return done.stdout
