@@ -94,8 +94,8 @@ def _onnx() -> Callable:
     def agent_attention(query, key, value, agents, grid, scale, agent_bias=None, query_bias=None):  # type: ignore[no-untyped-def]
         matrix = pooling(query.shape[2], agents, grid)
         pool = op.CastLike(_constant(matrix), query)
-        biases = [op.CastLike(0.0, query) if bias is None else bias for bias in (agent_bias, query_bias)]
-        return AgentAttention(query, key, value, pool, *biases, scale=scale)
+        first, second = (op.CastLike(0.0, query) if bias is None else bias for bias in (agent_bias, query_bias))
+        return AgentAttention(query, key, value, pool, first, second, scale=scale)
 
     return agent_attention
 
