@@ -25,10 +25,10 @@ _PRECISION = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": 
 
 
 class OnnxSession(Session):
-    """Runs a model on ONNX Runtime's CPU provider."""
+    """Runs a model, a file or its bytes, on ONNX Runtime's CPU provider."""
 
-    def __init__(self, path: Path, threads: int, optimization: str) -> None:
-        self._path, self._threads, self._optimization = path, threads, optimization
+    def __init__(self, model: Path | bytes, threads: int, optimization: str) -> None:
+        self._model, self._threads, self._optimization = model, threads, optimization
         self._session = self._load()
         self._outputs = onnx.output_names(self._session.get_modelmeta().custom_metadata_map)
 
@@ -62,7 +62,7 @@ class OnnxSession(Session):
         if profile_to is not None:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(profile_to / "profile")
-        return ort.InferenceSession(self._path, settings, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(self._model, settings, providers=["CPUExecutionProvider"])
 
 
 def _layers(events: list[dict[str, Any]]) -> tuple[Layer, ...]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,15 +25,12 @@ def observe(model: ir.Model, samples: Iterable[Arrays], threads: int) -> Extreme
     proto = ir.to_proto(model)
     names = [str(value.name) for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
     seen: Extremes = {}
-    with tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(_with_outputs(proto, names))
-        session = OnnxSession(path, threads, "none")
-        for sample in samples:
-            for name, array in {**session.run(sample), **sample}.items():
-                if array.dtype == np.float32:
-                    seen[name] = max(seen.get(name, 0.0), _largest(array))
-        session.close()
+    session = OnnxSession(_with_outputs(proto, names), threads, "none")
+    for sample in samples:
+        for name, array in {**session.run(sample), **sample}.items():
+            if array.dtype == np.float32:
+                seen[name] = max(seen.get(name, 0.0), _largest(array))
+    session.close()
     return seen
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from edgeopt import onnx
 from edgeopt.onnx_session import OnnxSession
 from edgeopt.target import Arrays, Layer, Session
+from edgeopt.targets.tensorrt.rounding import with_rounding
 
 if TYPE_CHECKING:
     import onnx as onnx_package
 
 
 class OrtStandIn(OnnxSession):
-    """ONNX Runtime's CPU provider: runs int8, int4 and FP8 pairs and FP16 as written."""
+    """ONNX Runtime's CPU provider: runs int8, int4 and FP8 pairs as written, and FP16 by ``rounding.py``."""
 
     stands_in = True
 
@@ -53,4 +54,6 @@ def stand_in(path: Path, threads: int) -> Session:
     kinds = {tensor.data_type for tensor in structure.graph.initializer}
     if onnx_package.TensorProto.FLOAT4E2M1 in kinds:
         return ReferenceStandIn(onnx_package.load(path))
+    if onnx_package.TensorProto.FLOAT16 in kinds:
+        return OrtStandIn(with_rounding(path), threads, "basic")
     return OrtStandIn(path, threads, "basic")

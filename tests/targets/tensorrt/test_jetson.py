@@ -1,0 +1,214 @@
+"""The jetson target: the contract, FP16's range, precisions as they stand in the graph, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import edgeopt
+from edgeopt.errors import Unsupported, UserError
+from edgeopt.onnx_session import OnnxSession
+from edgeopt.registry import resolve
+from edgeopt.report.run import Run
+from edgeopt.testing import TargetContract, to_program
+from tests.targets.tensorrt.models import LinearVit, Masked, Mlp, Overflowing
+
+IMAGE = {"x": torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))}
+ROWS = {"x": torch.randn(4, 64, generator=torch.Generator().manual_seed(1))}
+
+
+class TestJetson(TargetContract):
+    target = "jetson"
+    options = {"precision": "fp32"}
+
+    def test_layers_are_named_and_timed(self) -> None:
+        """What runs here stands in for the device: its layers are not the device's."""
+        session = self.open()
+        assert session.stands_in and session.layers(self.samples()[0], 3) == ()
+        session.close()
+
+
+def export(model: nn.Module, folder: Path, inputs: dict[str, torch.Tensor], target: str = "jetson", **more: Any) -> Run:
+    return edgeopt.export(model.eval(), target, folder, inputs=inputs, **more)
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def types(path: Path) -> dict[str, int]:
+    """Return the element type of every value of a model, as ONNX infers it."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    known = {value.name: value.type.tensor_type.elem_type for value in values}
+    return known | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+
+
+def test_a_device_means_orin_by_default() -> None:
+    assert resolve("jetson").device.name == "jetson-orin"
+    assert resolve("jetson-thor").device.facts["capability"] == "11.0"
+
+
+def test_fp16_is_what_the_graph_computes_in(tmp_path: Path) -> None:
+    run = export(Mlp(), tmp_path / "out", ROWS)
+    known, graph = types(tmp_path / "out" / "model.onnx"), onnx.load(tmp_path / "out" / "model.onnx").graph
+    layers = {layer["name"]: layer["precision"] for layer in manifest(tmp_path / "out")["deployment"]["layers"]}
+    half = onnx.TensorProto.FLOAT16
+    for node in graph.node:
+        if node.op_type != "Cast":
+            assert known[node.output[0]] == half and layers[node.name.removeprefix("node_")] == "fp16"
+    assert known["x"] == known["output"] == onnx.TensorProto.FLOAT
+    assert run.error is not None and 1e-5 < run.error.relative < 2e-3
+    assert run.latency is None and run.target.precision_executed is None
+    assert "in place of jetson-orin" in str(run.target.hardware)
+
+
+def test_what_leaves_fp16s_range_is_kept_in_fp32_and_named(tmp_path: Path) -> None:
+    run = export(Overflowing(), tmp_path / "out", ROWS)
+    reasons = {fallback.node: fallback.reason for fallback in run.fallbacks}
+    assert "FP16 ends at 65,504" in reasons["mul"] and "mean" in reasons
+    assert reasons["clamp_min"] == "kept in FP32: its constant 1e-12 is zero in FP16"
+    assert "linear" not in reasons and "linear_1" not in reasons
+    assert run.error is not None and run.error.relative < 2e-3
+    told = {one["node"] for one in manifest(tmp_path / "out")["deployment"]["kept_in_fp32"]}
+    assert told == set(reasons)
+
+
+def test_unchecked_the_same_model_overflows(tmp_path: Path) -> None:
+    target = resolve("jetson")
+    program = to_program(Overflowing(), (ROWS["x"],))
+    artifact = target.compile(program, tmp_path, target.Options())
+    assert "FP16's range was not checked: no values were observed" in artifact.notes
+    got = target.open(tmp_path, target.Options()).run({"x": ROWS["x"].numpy()})["output"]
+    expected = program.run({"x": ROWS["x"].numpy()})["output"]
+    assert not np.abs(got - expected).max() <= 0.1 * np.abs(expected).max()
+
+
+def test_masks_are_rescaled(tmp_path: Path) -> None:
+    run = export(Masked(), tmp_path / "out", {"scores": torch.randn(2, 4, 16)})
+    assert any("was minus infinity, now -32768" in note for note in run.notes)
+    assert not run.fallbacks
+    assert run.error is not None and run.error.relative < 2e-3
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8")
+    rng = np.random.default_rng(0)
+    np.savez(folder / "calib.npz", x=rng.standard_normal((16, 3, 8, 8), dtype=np.float32))
+    export(LinearVit(), folder / "out", IMAGE, precision="int8", calib=str(folder / "calib.npz"))
+    return folder / "out"
+
+
+def behind(producers: dict[str, onnx.NodeProto], name: str) -> str | None:
+    """Return the operator that makes a value, beyond what only moves it."""
+    while name in producers and producers[name].op_type in ("Transpose", "Reshape"):
+        name = producers[name].input[0]
+    return producers[name].op_type if name in producers else None
+
+
+def test_int8_is_explicit_symmetric_and_stated(quantised: Path) -> None:
+    model = onnx.load(quantised / "model.onnx")
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert pairs
+    for node in pairs:
+        assert constants[node.input[1]].dtype == np.float16
+        assert len(node.input) < 3 or not constants[node.input[2]].any()
+    deployment = manifest(quantised)["deployment"]
+    stated = {layer["name"]: layer["precision"] for layer in deployment["layers"]}
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Gemm", "Conv"):
+            read = [behind(producers, name) for name in node.input[:2]]
+            computes = read == ["DequantizeLinear"] * 2
+            assert (stated[node.name.removeprefix("node_")] == "int8") is computes
+    assert list(stated.values()).count("int8") >= 4
+    assert deployment["opset"] == next(o.version for o in model.opset_import if o.domain == "") == 19
+    needs = {"jetpack": "6.2", "tensorrt": "10.3", "cuda": "12.6", "compute_capability": "8.7"}
+    assert deployment["requires"] == needs
+
+
+def test_both_variants_agree(quantised: Path) -> None:
+    names = [domain.domain for domain in onnx.load(quantised / "model.onnx").opset_import]
+    assert "edgeopt" not in names
+    calls = [node for node in onnx.load(quantised / "model_plugins.onnx").graph.node if node.domain == "edgeopt"]
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in calls[0].attribute}
+    assert [call.op_type for call in calls] == ["LinearAttention"]
+    assert attributes["plugin_namespace"] == b"edgeopt" and attributes["plugin_version"] == b"1"
+    sample = {"x": IMAGE["x"].numpy()}
+    got = [OnnxSession(quantised / f"{name}.onnx", 1, "all").run(sample) for name in ("model", "model_plugins")]
+    np.testing.assert_allclose(got[0]["output"], got[1]["output"], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said", "hint"),
+    [
+        ("jetson-orin", {"precision": "fp4"}, "its compute capability is 8.7, fp4 starts at 10.0", "--precision int4"),
+        ("jetson-orin", {"precision": "fp8"}, "its compute capability is 8.7, fp8 starts at 8.9", "--precision int8"),
+        ("jetson-orin", {"jetpack": "5.1"}, "there is no JetPack '5.1'", "6.1"),
+        ("jetson-orin", {"jetpack": "7.1"}, "JetPack 7.1 does not run on 'jetson-orin'", "6.2"),
+        ("jetson-thor", {"jetpack": "6.2"}, "JetPack 6.2 does not run on 'jetson-thor'", "7.1"),
+        ("jetson-orin", {"precision": "fp7"}, "does not run precision 'fp7'", "fp16"),
+        ("jetson-orin", {"profile": "x:1x64"}, "'x:1x64' is no profile", "NAME:1x3x32x32"),
+        ("jetson-orin", {"beside": "bf16"}, "beside is 'bf16'", "fp16 or fp32"),
+    ],
+)
+def test_what_the_device_lacks_is_refused(
+    target: str, options: dict[str, Any], said: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as refused:
+        export(Mlp(), tmp_path / "out", ROWS, target, **options)
+    assert said in refused.value.message and hint in str(refused.value.hint)
+    assert not (tmp_path / "out").exists()
+
+
+@torch.library.custom_op("tests_tensorrt::cube", mutates_args=())
+def cube(x: torch.Tensor) -> torch.Tensor:
+    return x**3
+
+
+@cube.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Foreign(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cube(x)
+
+
+def test_an_operator_without_body_or_plugin_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported) as refused:
+        export(Foreign(), tmp_path / "out", ROWS)
+    (placement,) = refused.value.placements
+    assert placement.reason == "it has neither a body in standard operators nor a plug-in"
+    assert placement.op == "tests_tensorrt.cube"
+
+
+def dynamic(bound: int | None) -> Any:
+    batch = torch.export.Dim("batch", min=1, max=bound)
+    return torch.export.export(Mlp(), (torch.randn(2, 64),), dynamic_shapes=({0: batch},))
+
+
+def test_a_dynamic_size_without_bound_wants_a_profile(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        edgeopt.export(dynamic(None), "jetson", tmp_path / "out")
+    assert "input 'x' (s77x64) has a dynamic size without a bound" in refused.value.message.replace("s6x", "s77x")
+    assert "--profile x:" in str(refused.value.hint)
+    edgeopt.export(dynamic(None), "jetson", tmp_path / "out", profile="x:1x64:4x64:32x64")
+    (profile,) = manifest(tmp_path / "out")["deployment"]["profiles"]
+    assert profile == {"name": "x", "least": [1, 64], "usual": [4, 64], "largest": [32, 64]}
+
+
+def test_a_profile_has_to_fit(tmp_path: Path) -> None:
+    for wrong in ("x:1x64:4x64:2x64", "x:1x32:4x32:8x32", "y:1x64:4x64:8x64"):
+        with pytest.raises(UserError):
+            edgeopt.export(dynamic(8), "jetson", tmp_path / "out", profile=wrong)
