@@ -30,6 +30,7 @@ from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
 from .measure import library_sections
 from .network import LayerFacts, Network, Port
+from .plan import Plan
 from .schedule import Loop, each_step, schedule
 from .session import MicroSession
 
@@ -113,8 +114,7 @@ class TvmMicro(Target):
         graph, refused = self._take(program)
         if refused:
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
-        graph, calls = self._scheduled(graph, options)
-        plan = place(graph, calls)
+        graph, calls, plan = self._scheduled(graph, options)
         facts = describe(program, graph, calls, plan.arena_bytes)
         network = replace(facts, section=options.external_weights, streamed=options.stream_input)
         library = folder / LIBRARY
@@ -141,15 +141,22 @@ class TvmMicro(Target):
             tuple(map(_note, each_step(calls))),
         )
 
-    def _scheduled(self, graph: IntegerGraph, options: MicroOptions) -> tuple[IntegerGraph, list[Call | Loop]]:
-        """Fuse what has a kernel of its own, choose kernels, and put them into loops."""
-        graph = fuse_residuals(graph)
-        tiles = options.schedule == "tiles"
-        if tiles:
-            graph = fuse_attention(graph)
+    def _scheduled(self, graph: IntegerGraph, options: MicroOptions) -> tuple[IntegerGraph, list[Call | Loop], Plan]:
+        """Choose kernels, and of the schedules that are asked for the one with the smallest arena, plain ones first."""
+        plain = fuse_residuals(graph)
+        fused = plain if options.schedule == "layers" else fuse_attention(plain)
         flash = self.device.facts["flash"]["size"]
-        calls = choose_kernels(graph, self._core.isas, options.optimize, flash - CODE_RESERVE)
-        return graph, schedule(graph, calls, options.stream_input) if tiles else list(calls)
+        found: list[tuple[IntegerGraph, list[Call | Loop], Plan]] = []
+        for each in [plain] if len(fused.nodes) == len(plain.nodes) else [plain, fused]:
+            calls = choose_kernels(each, self._core.isas, options.optimize, flash - CODE_RESERVE)
+            looped: list[Call | Loop] = []
+            if options.schedule == "tiles":
+                looped = schedule(each, calls, options.stream_input)
+            if not options.stream_input:
+                found.append((each, list(calls), place(each, calls)))
+            if any(isinstance(call, Loop) for call in looped):
+                found.append((each, looped, place(each, looped)))
+        return min(found, key=lambda made: made[2].arena_bytes)
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Build the library for the device's emulator and run it there.

@@ -21,12 +21,14 @@ class Measurement:
     """One run: int8 outputs by name, samples along axis 0; what the first inference cost.
 
     ``ticks`` and ``layer_ticks`` are of the board's counter; the layers' are empty where they were not profiled.
+    ``arena_bytes`` are those up to the last one that was written.
     """
 
     outputs: Mapping[str, np.ndarray]
     ticks: int
     layer_ticks: tuple[int, ...]
     stack_bytes: int
+    arena_bytes: int
 
 
 class Firmware:
@@ -52,13 +54,13 @@ class Firmware:
         flat = [np.asarray(inputs[port.name], np.int8).reshape(count, -1) for port in self.network.inputs]
         (folder / "inputs.bin").write_bytes(np.concatenate(flat, axis=1).tobytes())
         emulate.run(self.board, self.elf, folder)
-        status, ticks, stack, guards, *layers = (int(v) for v in np.fromfile(folder / "report.bin", "<u8"))
+        status, ticks, stack, guards, arena, *layers = (int(v) for v in np.fromfile(folder / "report.bin", "<u8"))
         if status or not guards:
             raise EdgeoptError(
                 f"the network returned status {status}; arena guards {'intact' if guards else 'overwritten'}",
                 "this is a defect of the generated library: please report the model",
             )
-        return Measurement(self._outputs(folder, count), ticks, tuple(layers) if self.profile else (), stack)
+        return Measurement(self._outputs(folder, count), ticks, tuple(layers) if self.profile else (), stack, arena)
 
     def _outputs(self, folder: Path, count: int) -> dict[str, np.ndarray]:
         written = np.fromfile(folder / "outputs.bin", np.int8).reshape(count, -1)

@@ -51,6 +51,36 @@ def test_scratch_of_the_manual_is_that_of_the_planner(tmp_path: Path) -> None:
     assert [list(map(int, line.split())) for line in done.stdout.splitlines()] == expected
 
 
+PRODUCTS = """
+#include <stdio.h>
+#include "edgeopt_kernels.h"
+int main(void) {
+    unsigned v[3];
+    while (scanf("%u %u %u", v, v + 1, v + 2) == 3) {
+        const eo_matmul s = {.depth = v[0], .columns = v[1]}, m = {.depth = v[1], .columns = v[2]};
+        const eo_attention a = {s, m};
+        printf("%zu %zu %zu %zu %zu\\n", eo_s8_matmul__dsp_scratch(&s), eo_s8_matmul__mve_scratch(&s),
+               eo_s8_attention__scalar_scratch(&a), eo_s8_attention__dsp_scratch(&a), eo_s8_attention__mve_scratch(&a));
+    }
+}
+"""
+
+
+def test_scratch_of_products_is_that_of_the_planner(tmp_path: Path) -> None:
+    (tmp_path / "scratch.c").write_text(PRODUCTS)
+    include = f"-I{kernels.HEADER.parent}"
+    subprocess.run(["gcc", include, tmp_path / "scratch.c", "-o", tmp_path / "scratch"], check=True)
+    sizes = np.random.default_rng(0).integers(1, 300, (100, 3)).tolist()
+    expected = [
+        [overlap.matmul_scratch(isa, size, positions) for isa in ("dsp", "mve")]
+        + [overlap.attention_scratch(isa, size, positions, out) for isa in ("scalar", "dsp", "mve")]
+        for size, positions, out in sizes
+    ]
+    lines = "\n".join(" ".join(map(str, row)) for row in sizes)
+    done = subprocess.run([tmp_path / "scratch"], input=lines, capture_output=True, text=True, check=True)
+    assert [list(map(int, line.split())) for line in done.stdout.splitlines()] == expected
+
+
 def test_every_kernel_has_its_file_and_every_file_its_row() -> None:
     files = {path for path in kernels.ROOT.glob("s8_*/*.c")}
     assert {kernel.path for kernel in kernels.inventory()} == files

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from edgeopt.targets.tvm_micro.bind import choose_kernels, place
+from edgeopt.targets.tvm_micro.arena import place
+from edgeopt.targets.tvm_micro.bind import choose_kernels
 from edgeopt.targets.tvm_micro.integer_graph import IntegerGraph
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.toolchain import CORES

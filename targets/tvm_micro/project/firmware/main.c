@@ -1,14 +1,14 @@
 /* Runs the network on every sample of inputs.bin, one after another; writes outputs.bin and report.bin.
  *
- * report.bin, 64-bit words: status, ticks of the first inference, stack bytes, 1 if the arena's guards are intact, then
- * the ticks of each layer when built with NETWORK_PROFILE. */
+ * report.bin, 64-bit words: status, ticks of the first inference, stack bytes, 1 if the arena's guards are intact, bytes
+ * of the arena up to the last one written, then the ticks of each layer when built with NETWORK_PROFILE. */
 #include <string.h>
 
 #include "counter.h"
 #include "network.h"
 #include "semihosting.h"
 
-enum { GUARD_WORDS = 16, STATUS = 0, TICKS, STACK, GUARDS, LAYERS };
+enum { GUARD_WORDS = 16, STATUS = 0, TICKS, STACK, GUARDS, ARENA, LAYERS };
 #define GUARD_WORD 0xC0FFEE11U
 
 static uint32_t memory[2 * GUARD_WORDS + (NETWORK_ARENA_BYTES + 3) / 4];
@@ -43,6 +43,14 @@ static int read_rows(void *context, int8_t *to, uint32_t first, uint32_t count) 
 }
 #endif
 
+/* The arena is painted like its guards: up to the last word that is no paint. */
+static uint32_t arena_used(void) {
+    uint32_t words = (NETWORK_ARENA_BYTES + 3) / 4;
+    while (words > 0 && memory[GUARD_WORDS + words - 1] == GUARD_WORD)
+        words--;
+    return words * 4;
+}
+
 int main(void) {
     int8_t *const arena = (int8_t *)(memory + GUARD_WORDS);
     network_inputs in;
@@ -76,6 +84,7 @@ int main(void) {
     }
 end:
     report[STACK] = stack_used();
+    report[ARENA] = arena_used();
     report[GUARDS] = (uint64_t)guards_intact();
     semihosting_write(semihosting_open("report.bin", FILE_WRITE), report, sizeof report);
     return 0;
