@@ -18,8 +18,10 @@ from edgeopt.exported import save
 from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded
+from edgeopt.options import ExportOptions
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.remove_noops import RemoveNoops
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
 from edgeopt.program import Program
@@ -75,7 +77,8 @@ def _run_passes(
     """Run the passes, a recipe's among them; one that quantises is preceded by calibration and followed by what
     recovers accuracy."""
     request, ledger, on_pass = conditions.request, conditions.ledger, conditions.on_pass
-    passes, options = build_passes(request), request.options
+    options = request.options
+    passes = [_informed(step, original, options) for step in build_passes(request)]
     program, swapped = original, None
     before: tuple[PassRecord, ...] = ()
     if (recipe := options.swap.chosen()) is not None:
@@ -93,6 +96,13 @@ def _run_passes(
     before = (*before, *ready.records)
     stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before))
     return program, (*before, *records), swapped, stage
+
+
+def _informed(step: Pass, original: Program, options: ExportOptions) -> Pass:
+    """Return a pass with the calibration data that it can do without."""
+    if isinstance(step, QuantiseWeights) and options.quant.calib is not None:
+        return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust))
+    return step
 
 
 def _tidying(passes: list[Pass]) -> tuple[list[Pass], list[Pass]]:

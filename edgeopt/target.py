@@ -21,6 +21,7 @@ import numpy as np
 from edgeopt.errors import Placement, UserError
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec
+from edgeopt.quant.blocks import FORMATS
 
 Arrays = Mapping[str, np.ndarray]
 Unit = Literal["ms", "instructions"]
@@ -133,7 +134,12 @@ class Target(ABC):
     """Whether memory is planned ahead, so that dynamic dimensions take their least size."""
     has_plain_export: ClassVar[bool] = True
     """Whether the original compiles here without any pass, to measure against."""
-    golden_bounds: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "bf16": 3e-2, "int8": 5e-2}
+    golden_bounds: ClassVar[Mapping[str, float]] = {
+        "fp32": 1e-4,
+        "bf16": 3e-2,
+        "int8": 5e-2,
+        **dict.fromkeys(FORMATS, 5e-2),
+    }
     """Largest relative error, by precision, at which another machine's outputs still verify."""
 
     def __init__(self, device: Device) -> None:

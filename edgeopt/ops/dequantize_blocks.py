@@ -3,7 +3,8 @@
     y[o, k] = element(codes[o, k]) * scale[o, k / block] * factor
 
 ``codes`` (uint8, O x K/2) holds two elements a byte, the first in the low half; ``element`` names them (``e2m1``,
-``int4``, ...). ``scale`` (O x blocks) is of any float type, ``factor`` a float32 without dimensions.
+``int4``, ...). ``scale`` (O x blocks) is of a float type, or uint8 for powers of two (E8M0: 2^(scale - 127)).
+``factor`` is a float32 without dimensions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ ELEMENTS = {element.name: element for element in (E1M2, E2M1, E3M0, INT4)}
 def dequantize_blocks(codes: torch.Tensor, scale: torch.Tensor, factor: torch.Tensor, element: str) -> torch.Tensor:
     """Return the float32 matrix (O x K) that the codes stand for."""
     values = ELEMENTS[element].decode(unpack(codes)).unflatten(-1, (scale.shape[-1], -1))
-    return (values * (scale.float() * factor).unsqueeze(-1)).flatten(-2)
+    return (values * real_scale(scale, factor).unsqueeze(-1)).flatten(-2)
+
+
+def real_scale(scale: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Return the scales (float32) that stored ones stand for."""
+    return (scale.view(torch.float8_e8m0fnu) if scale.dtype is torch.uint8 else scale).float() * factor
 
 
 @dequantize_blocks.register_fake
@@ -37,30 +43,9 @@ def _shape(codes: torch.Tensor, scale: torch.Tensor, factor: torch.Tensor, eleme
 
 
 def _onnx() -> Callable:
-    from onnxscript import opset20 as op
+    from edgeopt.ops.dequantize_blocks_onnx import build
 
-    def dequantize_blocks(codes, scale, factor, element):  # type: ignore[no-untyped-def]
-        table = op.Constant(value_floats=ELEMENTS[element].table().tolist())
-        low = op.BitwiseAnd(codes, op.Constant(value=_uint8(15)))
-        high = op.BitShift(codes, op.Constant(value=_uint8(4)), direction="RIGHT")
-        last = op.Constant(value_ints=[-1])
-        pairs = op.Concat(op.Unsqueeze(low, last), op.Unsqueeze(high, last), axis=-1)
-        values = op.Gather(table, op.Cast(pairs, to=_INT64))
-        real = op.Mul(op.Cast(scale, to=_FLOAT), factor)
-        blocks = op.Reshape(values, op.Concat(op.Shape(scale), last, axis=0))
-        rows = op.Concat(op.Shape(codes, end=-1), last, axis=0)
-        return op.Reshape(op.Mul(blocks, op.Unsqueeze(real, last)), rows)
-
-    return dequantize_blocks
-
-
-_FLOAT, _INT64 = 1, 7
-
-
-def _uint8(value: int) -> object:
-    import onnx
-
-    return onnx.helper.make_tensor("value", onnx.TensorProto.UINT8, [], [value])
+    return build(ELEMENTS)
 
 
 DEQUANTIZE_BLOCKS = torch.ops.edgeopt.dequantize_blocks.default

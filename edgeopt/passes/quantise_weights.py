@@ -46,6 +46,10 @@ class QuantiseWeights:
             raise UserError(f"unknown format '{format}'", f"choose one of: {', '.join(FORMATS)}")
         self.format, self.data = FORMATS[format], data
 
+    def informed(self, data: CalibrationData) -> QuantiseWeights:
+        """Return this pass with data to compensate errors on."""
+        return QuantiseWeights(self.format.name, data)
+
     def __call__(self, program: Program) -> PassResult:
         """Store the weights of a copy of ``program``."""
         program = program.clone()
@@ -71,7 +75,9 @@ class QuantiseWeights:
         except UserError as error:
             return error.message
         old = arguments(node)["weight"]
-        parts = {"codes": stored.codes, "scale": stored.scale, "factor": stored.factor}
+        is_power = stored.scale.dtype is torch.float8_e8m0fnu
+        scale = stored.scale.view(torch.uint8) if is_power else stored.scale
+        parts = {"codes": stored.codes, "scale": scale, "factor": stored.factor}
         constants = [program.add_constant(f"{old.name}_{name}", tensor) for name, tensor in parts.items()]
         node.replace_input_with(old, program.insert(node, DEQUANTIZE_BLOCKS, *constants, stored.element.name))
         return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS, ELEMENTS
+from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS, ELEMENTS, real_scale
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.fp4 import unpack
@@ -51,7 +51,7 @@ def _widen(program: Program, node: fx.Node) -> str | None:
     multiple, stem = _MULTIPLES[given["element"]], given["codes"].name.removesuffix("_codes")
     integers = (ELEMENTS[given["element"]].decode(unpack(codes)) * multiple).to(torch.int8)
     blocks = program.add_constant(f"{stem}_int8", integers.unflatten(-1, (scale.shape[-1], -1)))
-    real = program.add_constant(f"{stem}_scale", (scale.float() * factor / multiple).unsqueeze(-1))
+    real = program.add_constant(f"{stem}_scale", (real_scale(scale, factor) / multiple).unsqueeze(-1))
     wide = program.insert(node, aten.to.dtype, blocks, torch.float32)
     product = program.insert(node, aten.mul.Tensor, wide, real)
     replace(node, program.insert(node, aten.reshape.default, product, list(integers.shape)))

@@ -25,6 +25,11 @@ class BlockFormat:
     block: int | None
     scale: torch.dtype
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the elements are floats."""
+        return self.element is not INT4
+
     def blocks(self, values: torch.Tensor) -> torch.Tensor:
         """Return values with the last axis split into blocks: (..., blocks, elements of one).
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from edgeopt import onnx
-from edgeopt.errors import Placement, UserError
+from edgeopt.errors import Placement, ToolchainMissing, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
+from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import EXACT
+from edgeopt.passes.widen_blocks import WidenBlocks
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
+from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.scheme import (
     CONCATENATIONS,
     NORMS,
@@ -45,12 +50,25 @@ SCHEME = Scheme(
 
 INT8 = (*EXACT, Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"))
 
+FOUR_BITS = ("native", "int8")
+
+
+def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
+    """Return the passes that store weights in four bits."""
+    stored = Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights")
+    wide = Step(WidenBlocks, "last: ONNX Runtime runs no FP4, but int8")
+    return (*EXACT, stored) if options.four_bits == "native" else (*EXACT, stored, wide)
+
 
 @dataclass(frozen=True)
 class OnnxOptions(TargetOptions):
-    """``optimization``: what ONNX Runtime may rewrite when it loads the model: none, basic, extended or all."""
+    """``optimization``: what ONNX Runtime may rewrite when it loads the model: none, basic, extended or all.
+    ``four_bits``: how weights in four bits are written: as ONNX's own types (``native``), or as grouped ``int8``, which
+    ONNX Runtime runs where it does not run FP4.
+    """
 
     optimization: str = "all"
+    four_bits: str = "native"
 
 
 class Onnx(Target):
@@ -58,7 +76,7 @@ class Onnx(Target):
 
     name = "onnx"
     Options = OnnxOptions
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "int8", *FORMATS)
 
     @classmethod
     def probe(cls) -> Probe:
@@ -69,7 +87,10 @@ class Onnx(Target):
             return Probe(False, install=onnx.INSTALL)
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, and for int8 the one that quantises."""
+        """Return the exact passes, and for int8 and four bits the one that quantises."""
+        assert isinstance(options, OnnxOptions)
+        if options.precision in FORMATS:
+            return _four_bits(options)
         return INT8 if options.precision == "int8" else EXACT
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
@@ -79,6 +100,7 @@ class Onnx(Target):
     def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
         translation = onnx.translate(program)
+        native(translation.model)
         files = onnx.save(translation.model, folder / FILE)
         weights = sum(tensor.nbytes for tensor in program.constants.values())
         return Artifact(files, program.inputs, program.outputs, {"weights": weights}, notes=translation.notes)
@@ -86,9 +108,11 @@ class Onnx(Target):
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load ``model.onnx`` into ONNX Runtime.
 
-        Raises ToolchainMissing without onnxruntime.
+        Raises ToolchainMissing without onnxruntime, and for FP4, which it does not run.
         """
         assert isinstance(options, OnnxOptions)
+        if options.four_bits == "native" and options.precision in FORMATS and FORMATS[options.precision].is_float:
+            raise ToolchainMissing("a kernel of ONNX Runtime for FP4", "export with --four-bits int8 to run it here")
         return OnnxSession(folder / FILE, options.threads, options.optimization)
 
     def check_options(self, options: TargetOptions) -> None:
@@ -97,3 +121,5 @@ class Onnx(Target):
         assert isinstance(options, OnnxOptions)
         if options.optimization not in OPTIMIZATION:
             raise UserError(f"optimization is '{options.optimization}'", f"choose one of: {', '.join(OPTIMIZATION)}")
+        if options.four_bits not in FOUR_BITS:
+            raise UserError(f"four-bits is '{options.four_bits}'", f"choose one of: {', '.join(FOUR_BITS)}")

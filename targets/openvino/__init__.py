@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import torch
 from edgeopt.errors import EdgeoptError, Placement, Unsupported, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import EXACT
+from edgeopt.passes.widen_blocks import WidenBlocks
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, op_name
+from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.scheme import CONCATENATIONS, NORMS, POOLS, PRODUCTS, SOFTMAXES, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
@@ -24,7 +28,8 @@ from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
 from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 
-_EXECUTED = {"fp32": ("fp32",), "bf16": ("bf16",), "int8": ("int8", "uint8")}
+_INTEGERS = ("int8", "uint8")
+_EXECUTED = {"fp32": ("fp32",), "bf16": ("bf16",), "int8": _INTEGERS, **dict.fromkeys(FORMATS, _INTEGERS)}
 
 FILES = ("model.xml", "model.bin")
 
@@ -52,6 +57,16 @@ INT8 = (
 )
 
 
+_WIDEST_GROUP = 32
+
+
+def group_size(precision: str) -> int:
+    """Return how many activations OpenVINO quantises together as it runs; 0 for precisions where it does not."""
+    if precision not in FORMATS:
+        return 0
+    return min(FORMATS[precision].block or _WIDEST_GROUP, _WIDEST_GROUP)
+
+
 @dataclass(frozen=True)
 class Built:
     """A conversion, the library of the kernels it calls, and the nodes that would have one but for the compiler."""
@@ -65,7 +80,7 @@ class OpenVino(Target):
     """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
 
     name = "openvino"
-    precisions = ("fp32", "bf16", "int8")
+    precisions = ("fp32", "bf16", "int8", *FORMATS)
 
     _converted: tuple[str, Built] | None = None
 
@@ -82,7 +97,13 @@ class OpenVino(Target):
         return Probe(True, {**versions, "C++": compiler})
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, and for int8 the one that quantises."""
+        """Return the exact passes, and for int8 and four bits those that quantise."""
+        if options.precision in FORMATS:
+            return (
+                *EXACT,
+                Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights"),
+                Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers"),
+            )
         return INT8 if options.precision == "int8" else EXACT
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
@@ -116,7 +137,7 @@ class OpenVino(Target):
         Raises UserError where this CPU does not have the precision.
         """
         self.check_options(options)
-        return OpenVinoSession(folder / FILES[0], options.precision, options.threads)
+        return OpenVinoSession(folder / FILES[0], options.precision, options.threads, group_size(options.precision))
 
     def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
         """Return the layers that compute in another precision than asked, with their share of the time."""
@@ -135,10 +156,12 @@ class OpenVino(Target):
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option is not legal or this CPU lacks the precision."""
         super().check_options(options)
-        if options.precision not in cpu_precisions():
+        able = cpu_precisions()
+        able = (*able, *FORMATS) if "int8" in able else able
+        if options.precision not in able:
             raise UserError(
                 f"this CPU does not compute in {options.precision}",
-                f"choose one of: {', '.join(p for p in self.precisions if p in cpu_precisions())}",
+                f"choose one of: {', '.join(p for p in self.precisions if p in able)}",
             )
 
     def _take(self, program: Program) -> Built:

@@ -46,12 +46,13 @@ _PROFILE_WARMUP = 5
 class OpenVinoSession(Session):
     """Runs a model with one stream, in the precision asked for."""
 
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    def __init__(self, path: Path, precision: str, threads: int, group_size: int = 0) -> None:
         self._path = path
         self._settings = {
             "INFERENCE_PRECISION_HINT": _hint(precision),
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": group_size,
         }
         self._request: Any = None
         self._start()

@@ -1,0 +1,67 @@
+"""Weights in four bits, from export to artifact."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+from torch import nn
+
+import edgeopt
+from edgeopt.compare import compare
+from edgeopt.errors import UserError
+from edgeopt.quant.blocks import FORMATS
+
+QUICK: dict[str, Any] = {"baseline": False, "max_seconds": 0.1}
+
+
+def case(folder: Path) -> tuple[nn.Module, torch.Tensor]:
+    """A network, an input, and ``calib.npz`` with more."""
+    torch.manual_seed(0)
+    x = torch.randn(40, 128) @ torch.randn(128, 128) / 10
+    np.savez(folder / "calib.npz", input=x.numpy())
+    return nn.Sequential(nn.Linear(128, 256), nn.GELU(), nn.Linear(256, 64)), x[:4]
+
+
+def sqnr(model: nn.Module, x: torch.Tensor, got: np.ndarray) -> float:
+    with torch.no_grad():
+        return compare({"output": model(x).numpy()}, {"output": got}).sqnr_db
+
+
+@pytest.mark.parametrize("precision", FORMATS)
+def test_onnx_holds_four_bits_that_the_reference_runs(precision: str, tmp_path: Path) -> None:
+    model, x = case(tmp_path)
+    run = edgeopt.export(model, "onnx", tmp_path / "out", inputs={"input": x}, precision=precision, **QUICK)
+    stored = onnx.load(tmp_path / "out" / "model.onnx")
+    kind = onnx.TensorProto.FLOAT4E2M1 if FORMATS[precision].is_float else onnx.TensorProto.INT4
+    assert sum(tensor.data_type == kind for tensor in stored.graph.initializer) == 2
+    assert stored.opset_import[0].version == 23
+    (got,) = ReferenceEvaluator(stored).run(None, {"input": x.numpy()})
+    assert sqnr(model, x, got) > 12
+    if FORMATS[precision].is_float:
+        assert run.not_run is not None and "--four-bits int8" in run.not_run
+    else:
+        assert run.not_run is None
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize("precision", FORMATS)
+def test_grouped_int8_runs_and_data_helps(precision: str, target: str, tmp_path: Path) -> None:
+    model, x = case(tmp_path)
+    own = {"four_bits": "int8"} if target == "onnx" else {}
+    errors = []
+    for given in ({}, {"calib": str(tmp_path / "calib.npz")}):
+        options = {**QUICK, **own, **given}
+        run = edgeopt.export(model, target, tmp_path / "out", inputs={"input": x}, precision=precision, **options)
+        assert run.not_run is None and run.error is not None
+        errors.append(run.error.sqnr_db)
+    assert errors[0] > 12 and errors[1] > errors[0] + 1
+
+
+def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
+    model, x = case(tmp_path)
+    with pytest.raises(UserError, match="four-bits is 'two'"):
+        edgeopt.export(model, "onnx", tmp_path / "out", inputs={"input": x}, precision="fp4", four_bits="two")
