@@ -22,7 +22,9 @@ from edgeopt.compare import Error, compare
 from edgeopt.errors import UserError
 from edgeopt.inputs import load_sample
 from edgeopt.registry import resolve
+from edgeopt.report.render import html
 from edgeopt.report.run import Run
+from edgeopt.report.sections import sections
 from edgeopt.target import Arrays, TargetOptions
 
 SCHEMA_VERSION = 1
@@ -97,6 +99,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
     return manifest
+
+
+def write_report(folder: Path, run: Run) -> None:
+    """Write a bundle's ``report.json`` and ``report.html``."""
+    (folder / REPORT).write_text(run.to_json(), "utf-8")
+    (folder / REPORT_HTML).write_text(html(sections(run)), "utf-8")
 
 
 def read_report(folder: Path) -> Run:

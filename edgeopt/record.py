@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeopt.blame import blamed
-from edgeopt.bundle import GOLDEN, REPORT, REPORT_HTML, file_entry, write_golden, write_manifest
+from edgeopt.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
 from edgeopt.evidence import Evidence, GateRecord, Outcome, Prepared, Request
 from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
@@ -20,9 +20,7 @@ from edgeopt.report import figures
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
 from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
-from edgeopt.report.render import html
 from edgeopt.report.run import Accuracy, ArtifactFiles, FallbackEntry, File, Limit, Model, PassEntry, Run, TargetUsed
-from edgeopt.report.sections import sections
 from edgeopt.report.swapped import SwapAttempt, SwappedLayer, Swaps, TunedStage
 from edgeopt.target import Artifact, Layer
 
@@ -49,8 +47,7 @@ def write_bundle(request: Request, evidence: Evidence, artifact: Artifact, outco
     run = _run(request, evidence, artifact, outcome, folder)
     if outcome.outputs is not None:
         write_golden(folder, evidence.samples[0], outcome.outputs)
-    (folder / REPORT).write_text(run.to_json(), "utf-8")
-    (folder / REPORT_HTML).write_text(html(sections(run)), "utf-8")
+    write_report(folder, run)
     _manifest(request, evidence, artifact, outcome, run, folder)
     return run
 
@@ -136,23 +133,12 @@ def _target(request: Request, outcome: Outcome) -> TargetUsed:
 
 def latency_of(timing: Timing, threads: int, layers: tuple[Layer, ...]) -> Latency:
     """Return the record's latency of what was measured."""
-    costs = np.array(timing.costs)
-    p90, p95, p99 = (float(value) for value in np.percentile(costs, (90, 95, 99)))
-    return Latency(
+    return Latency.of(
+        timing.costs,
         unit=timing.unit,
-        runs=len(costs),
         warmup=timing.warmup,
         threads=threads,
-        min=float(costs.min()),
-        mean=float(costs.mean()),
-        median=float(np.median(costs)),
-        p90=p90,
-        p95=p95,
-        p99=p99,
-        max=float(costs.max()),
-        cv=timing.cv,
         cpu_median=float(np.median(timing.cpu)) if timing.unit == "ms" else None,
-        samples=timing.costs,
         layers=_layer_times(layers),
     )
 

@@ -11,16 +11,34 @@ from edgeopt.cli.show import json_option, print_sections
 
 @click.command("report")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--import",
+    "measured",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Read what trtexec exported on the device into the report; repeatable, more files may follow.",
+)
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the HTML report to FILE.")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @json_option
-def command(folder: Path, html: Path | None, markdown: bool, as_json: bool) -> int:
+def command(
+    folder: Path, measured: tuple[Path, ...], more: tuple[Path, ...], html: Path | None, markdown: bool, as_json: bool
+) -> int:
     """Print the report of the bundle in FOLDER."""
-    from edgeopt.bundle import read_report
-    from edgeopt.report import render
+    from edgeopt.bundle import read_report, write_report
+    from edgeopt.errors import UserError
+    from edgeopt.report import render, trtexec
     from edgeopt.report.sections import sections
 
     run = read_report(folder)
+    if more and not measured:
+        raise UserError(f"'{more[0]}' is one argument too many", "to read measurements in, write --import before them")
+    if measured:
+        run = trtexec.merged(run, trtexec.read([*measured, *more]))
+        write_report(folder, run)
+        click.echo(f"read {len(measured) + len(more)} files into {folder}", err=True)
     if html is not None:
         html.write_text(render.html(sections(run)), "utf-8")
         click.echo(f"wrote {html}", err=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from edgeopt.report.form import Record
@@ -62,6 +63,25 @@ class Latency(Record):
     """Single costs in rising order, evenly thinned, least and largest kept."""
     layers: tuple[LayerTime, ...] = ()
     """Executed layers in order, profiled in runs of their own."""
+
+    @classmethod
+    def of(cls, costs: Sequence[float], **facts: Any) -> Latency:
+        """Return the statistics of single costs; ``facts`` are the fields that costs do not tell."""
+        values = np.array(costs)
+        p90, p95, p99 = (float(value) for value in np.percentile(values, (90, 95, 99)))
+        return cls(
+            runs=len(values),
+            min=float(values.min()),
+            mean=float(values.mean()),
+            median=float(np.median(values)),
+            p90=p90,
+            p95=p95,
+            p99=p99,
+            max=float(values.max()),
+            cv=float(values.std() / values.mean()) if values.mean() else 0.0,
+            samples=tuple(costs),
+            **facts,
+        )
 
     @field_validator("samples", mode="before")
     @classmethod

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import edgeopt
+from edgeopt.bundle import read_report, verify
+from edgeopt.cli import main
 from tests.targets.tensorrt.fake_device import FakeDevice
 from tests.targets.tensorrt.models import LinearVit, Mlp
 
@@ -72,7 +74,14 @@ def test_builds_measures_and_checks(
     assert told["tensorrt"] == tensorrt and told["cuda_graph"] is True and told["data_transfers"] is False
     check = json.loads((bundle / "measured" / "check.json").read_text())
     assert check["ok"] and check["relative"] == {"output": 0.0}
-    assert (bundle / "timing.cache").is_file() and (bundle / "measured" / "profile.json").is_file()
+    assert (bundle / "timing.cache").is_file()
+    files = sorted(map(str, (bundle / "measured").glob("*.json")))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(bundle), "--import", *files])
+    assert ended.value.code == 0
+    run = read_report(bundle)
+    assert run.latency is not None and run.latency.runs == 100 and len(run.latency.layers) == 3
+    assert run.versions["tensorrt"] == tensorrt and verify(bundle).ok
 
 
 def test_dynamic_inputs_have_a_profile(own: Bundles, tmp_path: Path) -> None:
