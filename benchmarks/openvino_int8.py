@@ -106,7 +106,7 @@ def main(models: tuple[str, ...], seconds: float, as_json: bool) -> None:
 def compare(case: Case, seconds: float) -> dict[str, Any]:
     """Return one model's medians in ms, edgeopt's beside NNCF's and OpenVINO's default without INT8."""
     with tempfile.TemporaryDirectory() as folder:
-        compiled = _compile({"edgeopt": _edgeopt(case, Path(folder)), **_nncf(case, Path(folder))})
+        compiled = compile_models({"edgeopt": _edgeopt(case, Path(folder)), **nncf_models(case, Path(folder))})
         medians = alternate(compiled, case.sample(0), seconds)
     best = min(median for name, median in medians.items() if name.startswith("nncf"))
     return {f"{name} ms": medians.get(name) for name in _WAYS} | {"ratio": best / medians["edgeopt"]}
@@ -142,7 +142,7 @@ def _edgeopt(case: Case, folder: Path) -> Path:
     return folder / "edgeopt" / "model.xml"
 
 
-def _nncf(case: Case, folder: Path) -> dict[str, Any]:
+def nncf_models(case: Case, folder: Path) -> dict[str, Any]:
     """Return the model in default precision, and quantised by NNCF from both ways into OpenVINO."""
     import nncf
     import openvino
@@ -161,7 +161,8 @@ def _nncf(case: Case, folder: Path) -> dict[str, Any]:
     return {"default": sources["onnx"], **found}
 
 
-def _compile(models: dict[str, Any]) -> dict[str, Any]:
+def compile_models(models: dict[str, Any]) -> dict[str, Any]:
+    """Return an inference request of each model, for one thread; those that do not compile are named and left out."""
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}

@@ -21,7 +21,7 @@ COMMANDS = {
     "report": "Print a bundle's report.",
     "targets": "List targets and devices: found, missing, the line that installs them.",
     "passes": "List passes, or a target's passes in order with reasons.",
-    "explain": "Print what a pass or a target does: its theorem.",
+    "explain": "Print what a pass, a recipe or a target does: its theorem.",
     "doctor": "Check this machine: versions, targets, tools.",
 }
 

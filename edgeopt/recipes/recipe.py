@@ -28,7 +28,7 @@ from edgeopt.tune.loop import TuneOptions
 
 _TEXTS = ("summary", "source", "cost", "text")
 _STAGES = ("blocks", "model")
-_LOOP = ("rate", "batch", "check_every", "patience", "seed")
+_LOOP = ("rate", "model_part", "old_part", "batch", "check_every", "patience", "seed")
 """The settings of TuneOptions that a recipe may give; its budget comes from ``budget``."""
 
 
@@ -163,12 +163,11 @@ def _tune(where: str, content: Any) -> dict[str, Any]:
 
 
 def _check_keys(place: str, given: Iterable[str], known: Iterable[str]) -> None:
-    for key in given:
-        if key not in set(known):
-            names = [name.replace("_", "-") for name in known]
-            raise UserError(
-                f"{place} has the unknown key '{key.replace('_', '-')}'", nearest(key, names) or "remove it"
-            )
+    names = [name.replace("_", "-") for name in known]
+    for key in (key.replace("_", "-") for key in given):
+        if key not in names:
+            remedy = nearest(key, names) if names else "it has no settings: remove the key"
+            raise UserError(f"{place} has the unknown key '{key}'", remedy)
 
 
 def _check_type(place: str, key: str, value: Any, kind: type) -> None:

@@ -18,6 +18,7 @@ from edgeopt.errors import UserError
 from edgeopt.report.form import OutputError, Record
 from edgeopt.report.latency import Baseline, Latency
 from edgeopt.report.quantised import Quantisation
+from edgeopt.report.swapped import Swaps
 
 if TYPE_CHECKING:
     from edgeopt.pipeline import PassRecord
@@ -194,6 +195,8 @@ class Run(Record):
     """Error of the artifact's outputs against the original's; null where it was not run."""
     accuracy: Accuracy | None = None
     """Accuracy on labelled samples, where labels were given."""
+    swaps: Swaps | None = None
+    """What a recipe swapped, where there was one."""
     quantisation: Quantisation | None = None
     """How it was quantised, where it was."""
     artifact: ArtifactFiles

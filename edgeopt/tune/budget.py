@@ -9,7 +9,7 @@ from edgeopt.errors import UserError
 from edgeopt.tune.loop import TuneOptions
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-_UNBOUNDED_STEPS, _UNBOUNDED_SECONDS = 10**9, 1e9
+UNBOUNDED_STEPS, UNBOUNDED_SECONDS = 10**9, 1e9
 
 
 def parse_budget(text: str, options: TuneOptions) -> TuneOptions:
@@ -23,9 +23,9 @@ def parse_budget(text: str, options: TuneOptions) -> TuneOptions:
             f"'{text}' is no budget of tuning", "write a duration (90s, 5min, 1h) or a number of steps (500)"
         )
     if found[3]:
-        steps, seconds = int(found[3]), _UNBOUNDED_SECONDS
+        steps, seconds = int(found[3]), UNBOUNDED_SECONDS
     else:
-        steps, seconds = _UNBOUNDED_STEPS, float(found[1]) * _UNITS[found[2]]
+        steps, seconds = UNBOUNDED_STEPS, float(found[1]) * _UNITS[found[2]]
     if not steps or not seconds:
         raise UserError(f"a budget of '{text}' tunes nothing", "give at least one step or second")
     return replace(options, steps=steps, seconds=seconds)

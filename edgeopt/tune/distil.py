@@ -2,7 +2,7 @@
 
     stage 1   min over the swaps' parameters of   mean over blocks of |y - y*|^2 / |y*|^2,   y* the original's output
               of the block and y the swap's on the original's inputs, all blocks in one pass of the original
-    stage 2   min over all parameters, and the old weights at a tenth of the rate, of the same over the outputs
+    stage 2   min over all parameters, and the old weights at a smaller rate, of the same over the outputs
 
 Stage 1 needs no backward pass through the model, and no block waits for another; it is what Zhang et al., LoLCATs,
 ICLR 2025, call attention transfer. Errors are measured on held-out samples.
@@ -29,10 +29,6 @@ from edgeopt.tune.swap import Swap
 aten = torch.ops.aten
 
 _NORMS = frozenset({aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default})
-_OLD_WEIGHTS = 0.1
-"""Rate of weights that the original has, as part of that of new ones: larger loses before it gains."""
-_WHOLE_MODEL = 0.2
-"""Rate of stage 2 as part of that of stage 1."""
 _BLOCKS_SHARE = 1 / 3
 """Part of the time that stage 1 takes where stage 2 follows."""
 _CHECKED = 16
@@ -135,7 +131,7 @@ class Distillation:
             self.training,
             lambda tuned, batch: _distance(self._answer(batch), with_constants(swapped, tuned).evaluate(batch)),
             lambda tuned: self._error(with_constants(swapped, tuned), self.checked),
-            replace(options, rate=options.rate * _WHOLE_MODEL),
+            replace(options, rate=options.rate * options.model_part),
             self.on_progress,
         )
 
@@ -151,7 +147,8 @@ class Distillation:
 
     def _loop(self, stage: str, swapped: Program, names: Iterable[str]) -> Loop:
         parameters = {name: swapped.constants[name] for name in sorted(names)}
-        return Loop(stage, parameters, {name: _OLD_WEIGHTS for name in parameters if name in self.original.constants})
+        old = self.options.old_part
+        return Loop(stage, parameters, {name: old for name in parameters if name in self.original.constants})
 
     def _error(self, swapped: Program, batches: Sequence[Values]) -> float:
         with torch.no_grad():

@@ -31,15 +31,18 @@ _WARM_UP = 10
 class TuneOptions:
     """``steps`` and ``seconds`` bound tuning, whichever ends first: steps each stage, seconds all of them together.
 
-    ``rate`` is Adam's for new parameters; it falls to 0 over the budget along a cosine. ``batch``: samples a step,
-    where the model takes any number. Every ``check_every`` steps the held-out error is measured, and tuning stops
-    after ``patience`` such checks in a row that found none lower. ``checkpoint`` names the files to continue from
-    and to keep, one a stage: its name with the stage's added.
+    ``rate`` is Adam's for new parameters in stage 1; it falls to 0 over the budget along a cosine. ``model_part``: the
+    rate of stage 2 as part of it; ``old_part``: that of weights which the original has, larger loses before it gains.
+    ``batch``: samples a step, where the model takes any number. Every ``check_every`` steps the held-out error is
+    measured, and tuning stops after ``patience`` such checks in a row that found none lower. ``checkpoint`` names the
+    files to continue from and to keep, one a stage: its name with the stage's added.
     """
 
     steps: int = 500
     seconds: float = 300.0
     rate: float = 1e-2
+    model_part: float = 0.2
+    old_part: float = 0.1
     batch: int = 16
     check_every: int = 20
     patience: int = 10
@@ -47,7 +50,7 @@ class TuneOptions:
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seconds", "rate", "batch", "check_every", "patience"):
+        for name in ("steps", "seconds", "rate", "model_part", "old_part", "batch", "check_every", "patience"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}", "it must be above 0")
 

@@ -58,7 +58,7 @@ def inputs_of(program: Program, node: fx.Node, known: Iterable[fx.Node]) -> tupl
         if current in seen or current.name in program.constants:
             continue
         seen.add(current)
-        is_size = not isinstance(current.meta["val"], torch.Tensor)
+        is_size = isinstance(current.meta["val"], int | torch.SymInt)
         if current in given or is_size or current.op == "placeholder":
             found[origin(current)] = None
         else:

@@ -90,7 +90,9 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
         foreign.run(ITEMS, lambda p, x: p["w"].sum(), lambda p: 0.0, TuneOptions(checkpoint=tmp_path / "tune"))
 
 
-@pytest.mark.parametrize("name", ["steps", "seconds", "rate", "batch", "check_every", "patience"])
+@pytest.mark.parametrize(
+    "name", ["steps", "seconds", "rate", "model_part", "old_part", "batch", "check_every", "patience"]
+)
 def test_options_must_be_positive(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} is 0"):
         TuneOptions(**{name: 0})

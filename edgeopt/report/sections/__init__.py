@@ -17,6 +17,7 @@ from edgeopt.report.sections.passes import passes
 from edgeopt.report.sections.quantisation import quantisation
 from edgeopt.report.sections.setting import setting
 from edgeopt.report.sections.summary import summary
+from edgeopt.report.sections.swaps import swaps
 from edgeopt.report.sections.warnings import warnings
 
 __all__ = ["comparison", "sections"]
@@ -26,6 +27,7 @@ SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     warnings,
     limits,
     passes,
+    swaps,
     quantisation,
     latency,
     layers,
