@@ -48,6 +48,11 @@ class Layer:
         return self.node.meta["val"].dim() - _SPATIAL_AXES[self.node.target] - 1  # type: ignore[index]
 
     @property
+    def weight_input_axis(self) -> int:
+        """Axis of the input's channels in the weight; of a group's where there are groups."""
+        return 0 if self.node.target in _TRANSPOSED else 1
+
+    @property
     def sums_all_taps(self) -> bool:
         """Whether each output sums all taps of the weight, so that a shift of the input is one of the output."""
         if self.node.target in _TRANSPOSED:

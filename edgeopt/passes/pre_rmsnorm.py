@@ -15,6 +15,10 @@ first); tokens are joined along channels, where each has a mean of its own and t
 patch merging of Swin). With ``centring`` a source of the first two kinds is centred by an operation of its own,
 where that frees more norms than it costs.
 
+With ``compress`` the last channel, minus the sum of the others, is not kept: the stream has d - 1 channels and the
+norms become CRMSNorms, x' / sqrt((sum(x'^2) + sum(x')^2) / d + eps), where their scale and shift are folded and layers
+alone read them. It saves one channel in d and leaves an odd number of them, which most kernels run slower.
+
 Source: Jiang et al., Pre-RMSNorm and Pre-CRMSNorm Transformers, NeurIPS 2023, section 3.
 """
 
@@ -23,6 +27,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from edgeopt.folding import compression
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, origin, redefine
 from edgeopt.rewrite import arguments, replace
@@ -41,8 +46,8 @@ class PreRmsnorm:
     name = "pre-rmsnorm"
     kind: Kind = "exact"
 
-    def __init__(self, centring: bool = False) -> None:
-        self.centring = centring
+    def __init__(self, centring: bool = False, compress: bool = False) -> None:
+        self.centring, self.compress = centring, compress
 
     def __call__(self, program: Program) -> PassResult:
         """Rewrite every legal stream of a copy of the program; refuse the others with all reasons."""
@@ -52,9 +57,12 @@ class PreRmsnorm:
         applied: list[Note] = []
         while (stream := self._last_legal(program)) is not None:
             applied += [Note(self.name, norm.root.name) for norm in stream.norms]
-            _centre(program, stream)
-            for norm in stream.norms:
-                _to_rms(program, norm)
+            reason = compression.refuses(program, stream) if self.compress else None
+            if self.compress and reason is None:
+                compression.compress(program, stream)
+            else:
+                refused += [Note("crmsnorm", norm.root.name, reason) for norm in stream.norms if reason]
+                _to_rms(program, stream)
             program.clean()
         return PassResult(program, bool(applied), (*applied, *refused))
 
@@ -119,7 +127,13 @@ def _readers(node: fx.Node, stream: Stream) -> set[fx.Node]:
     return {user for user in node.users if user in stream.axes or user in own}
 
 
-def _to_rms(program: Program, norm: Norm) -> None:
+def _to_rms(program: Program, stream: Stream) -> None:
+    _centre(program, stream)
+    for norm in stream.norms:
+        _replace_norm(program, norm)
+
+
+def _replace_norm(program: Program, norm: Norm) -> None:
     # Read it anew: a source may have been centred since the norm was found.
     x = arguments(norm.root)["input"] if norm.is_fused else norm.input
     new = program.insert(norm.root, aten.rms_norm.default, x, [norm.channels], norm.weight, norm.eps)

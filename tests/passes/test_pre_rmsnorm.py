@@ -210,6 +210,42 @@ def test_half_precision_is_refused() -> None:
     assert "bfloat16, which would round the product" in reasons(result)[0]
 
 
+# -- the stream in one channel less ----------------------------------------------------------------------
+
+
+def compress(function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE):
+    program = to_program(randomised(Call(function, **parts())).double(), (x,))
+    folded = Pipeline([FoldAffine()])(program).program
+    return assert_pass(PreRmsnorm(compress=True), folded, (x,), bound=1e-10, changes=True)
+
+
+def test_compressed_image_encoder() -> None:
+    def model(m: Call, image: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([m.token.expand(2, -1, -1), patches(m, image)], 1)[:, 1:] + m.position
+        return m.head(m.norm(branches(m, x))[:, 0].reshape(2, 1, C))
+
+    result = compress(model)
+    assert not reasons(result) and not {"layer_norm", "rms_norm"} & set(ops(result))
+    sums = [node for node in result.program.calls if node.target is torch.ops.aten.add.Tensor]
+    assert {node.meta["val"].shape[-1] for node in sums} <= {C - 1, 1}
+
+
+def test_compressed_text_encoder() -> None:
+    def model(m: Call, tokens: torch.Tensor) -> torch.Tensor:
+        x = (m.table(tokens) + m.position).unflatten(1, (2, 2)).roll(1, 1).flatten(1, 2)
+        return m.head(m.norm(branches(m, x)).mean(1))
+
+    result = compress(model, torch.tensor([[1, 2, 3, 4]]))
+    assert not reasons(result) and ops(result).count("rsqrt") == 3
+
+
+def test_what_cannot_be_compressed_keeps_its_channels() -> None:
+    result = convert(lambda m, i: m.norm(branches(m, patches(m, i))), compress=True)
+    assert "has a scale or shift" in reasons(result)[0] and ops(result).count("rms_norm") == 3
+    centred = convert(tied, torch.tensor([[1, 2, 3]]), compress=True, centring=True)
+    assert "is centred at run time" in reasons(centred)[0] and ops(centred).count("rms_norm") == 3
+
+
 # What becomes of the field's architectures after the other exact passes: norms replaced, a reason for each refusal.
 ARCHITECTURES = {
     "vit": (5, []),
@@ -246,3 +282,15 @@ def test_architectures_with_centring(name: str) -> None:
     program = Pipeline([step.build() for step in EXACT])(traced).program
     result = assert_pass(PreRmsnorm(centring=True), program, tiny.inputs(name, program), bound=1e-10)
     assert "layer_norm" not in ops(result) and ops(result).count("rms_norm") == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_architectures_compressed(dtype: torch.dtype, bound: float) -> None:
+    """PVTv2's last norm is pooled before the head; the norms of its embeddings keep scale and shift."""
+    program = tiny.program("pvt_v2", dtype=dtype)
+    program = Pipeline([step.build() for step in EXACT])(program).program
+    result = assert_pass(PreRmsnorm(compress=True), program, tiny.inputs("pvt_v2", program), bound=bound)
+    assert (ops(result).count("rsqrt"), ops(result).count("rms_norm")) == (1, 2)
+    kept = [note.reason for note in result.notes if note.rule == "crmsnorm"]
+    assert len(kept) == 2 and all("has a scale or shift" in reason for reason in kept)
