@@ -28,7 +28,7 @@ from .fuse import fuse_attention, fuse_residuals
 from .integer_graph import Generated, IntegerGraph
 from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
-from .measure import library_sections
+from .measure import footprint
 from .network import LayerFacts, Network, Port
 from .plan import Plan
 from .schedule import Loop, each_step, schedule
@@ -202,13 +202,15 @@ class TvmMicro(Target):
         return next(device for device in self.devices() if device.name == name)
 
     def _memory(self, network: Network, library: Path, options: MicroOptions) -> dict[str, int]:
-        """Bytes by kind: of the library alone, RAM with the stack that it is given; code only where a compiler is."""
-        ram = network.arena_bytes + STACK_BYTES
-        memory = {"weights": network.constant_bytes, "arena": network.arena_bytes, "ram": ram}
+        """Bytes by kind: of the library alone, RAM with its stack; code and stack only where a compiler is."""
+        arena = network.arena_bytes
+        memory = {"weights": network.constant_bytes, "arena": arena, "ram": arena + STACK_BYTES}
         try:
-            sections = library_sections(library, self.device.facts["core"])
+            taken = footprint(library, self.device.facts["core"])
         except ToolchainMissing:
             return memory
+        sections = taken.sections
+        memory |= {"stack": taken.stack_bytes, "ram": arena + taken.stack_bytes}
         flash = sections.text + sections.rodata + sections.data  # an external section is none of these
         inside = 0 if options.external_weights else network.constant_bytes
         external = {"external": network.constant_bytes} if options.external_weights else {}

@@ -22,7 +22,7 @@ STARTUP = ("startup.c", "counter.c", "semihosting.c")
 HOST = ("host.c",)
 QEMU = "qemu-system-arm"
 STACK_BYTES = 4096
-"""Stack of firmware that runs a network; what it really takes is measured."""
+"""Stack of firmware that runs a network; what it really takes is computed where a compiler is, and measured."""
 _SHIFT = 6
 
 

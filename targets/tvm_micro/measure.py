@@ -14,6 +14,7 @@ from edgeopt.target import Device
 
 from . import emulate, toolchain
 from .network import Network
+from .stack import deepest
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,19 @@ class Firmware:
         self._folder.cleanup()
 
 
-def library_sections(library: Path, core: str) -> toolchain.Sections:
-    """Bytes of the library's object files for ``core``."""
+@dataclass(frozen=True)
+class Footprint:
+    """What a library takes of a device beside its arena: its sections, and the stack at most."""
+
+    sections: toolchain.Sections
+    stack_bytes: int
+
+
+def footprint(library: Path, core: str) -> Footprint:
+    """Compile the library for ``core`` and read its object files and its call graph."""
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
         objects = toolchain.compile_objects(core, sorted(library.glob("*.c")), Path(name), [library])
         parts = [toolchain.sections(core, path) for path in objects]
-    return toolchain.Sections(*(sum(getattr(p, f) for p in parts) for f in ("text", "rodata", "data", "bss")))
+        depth = deepest((path.with_suffix(".ci").read_text() for path in objects), "network_run")
+    sections = (sum(getattr(p, f) for p in parts) for f in ("text", "rodata", "data", "bss"))
+    return Footprint(toolchain.Sections(*sections), depth)

@@ -87,11 +87,12 @@ def link(
 
 
 def compile_objects(core: str, sources: Sequence[Path], folder: Path, include: Sequence[Path] = ()) -> list[Path]:
-    """Compile each source into an object file in ``folder``."""
+    """Compile each source into an object file in ``folder``, its call graph beside it."""
     objects = []
     for source in sources:
         objects.append(folder / f"{source.stem}.o")
-        command(compiler(core), *_compile_flags(core, include), "-c", source, "-o", objects[-1])
+        flags = (*_compile_flags(core, include), "-fcallgraph-info=su")
+        command(compiler(core), *flags, "-c", source, "-o", objects[-1])
     return objects
 
 

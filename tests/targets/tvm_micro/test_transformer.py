@@ -171,6 +171,7 @@ def test_the_plan_is_the_measured_high_water_mark(schedule: str, tmp_path: Path)
     (tmp_path / "again").mkdir()
     memory = target.compile(program("vit"), tmp_path / "again", MicroOptions(schedule=schedule)).memory
     assert measured.arena_bytes == memory["arena"]
+    assert measured.stack_bytes <= memory["stack"]
 
 
 def test_an_input_that_no_convolution_reads_first_is_not_streamed(tmp_path: Path) -> None:

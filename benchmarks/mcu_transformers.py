@@ -1,0 +1,142 @@
+"""Vision transformers in INT8 on emulated Cortex-M: instructions and arenas of every schedule, with the same bytes.
+
+    python -m benchmarks.mcu_transformers [--accuracy] [digits_vit|vit_224 ...]
+
+Prints a Markdown table, in about five minutes. digits_vit is the sample, trained; vit_224 has MCUFormer's shape (images
+of 224x224, 196 patches, width 192, depth 12, 3 heads, MLP x4) and random weights, as int8 in the board's external
+memory. They run by layers, by tiles, and by tiles from a streamed input. ``--accuracy`` runs digits_vit in QEMU on all
+held-out digits.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from edgeopt.program import Program
+from edgeopt.registry import resolve
+from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions, emulate
+from edgeopt.targets.tvm_micro.measure import Firmware
+from samples import digits
+from samples.digits_vit import DigitsVit
+from tests.targets.tvm_micro.quantised import quantise
+
+BOARDS = {"M4": "mps2-an386", "M7": "mps2-an500", "M55": "mps3-an547"}
+SCHEDULES = {
+    "layers": MicroOptions(schedule="layers"),
+    "tiles": MicroOptions(),
+    "tiles, streamed": MicroOptions(stream_input=True),
+}
+EXTERNAL = {"optimize": "size", "external_weights": ".qspi"}
+COLUMNS = [
+    "model", "core", "schedule", "M instr.", "M MACs", "per MAC", "arena", "measured", "stack", "code", "constants",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A quantised model, the samples it runs, what is set for it, and the cores it runs on."""
+
+    program: Program
+    samples: np.ndarray
+    options: dict[str, str]
+    cores: tuple[str, ...]
+
+
+@cache
+def trained() -> tuple[DigitsVit, digits.Digits]:
+    """The sample's ViT and its digits."""
+    torch.manual_seed(0)
+    data, model = digits.load(), DigitsVit()
+    digits.train(model, data, epochs=30, learning_rate=2e-3)
+    return model, data
+
+
+def digits_vit() -> Subject:
+    """The trained ViT, calibrated on 200 digits."""
+    model, data = trained()
+    program = quantise(model, data.train_images[:200].numpy())
+    return Subject(program, data.test_images.numpy(), {}, tuple(BOARDS))
+
+
+def vit_224() -> Subject:
+    """MCUFormer's shape with random weights."""
+    torch.manual_seed(0)
+    model = DigitsVit(224, 16, 192, 3, 12, 4, 3, 1000)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.05)
+    samples = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
+    return Subject(quantise(model, samples), samples, EXTERNAL, ("M7",))
+
+
+MODELS = {"digits_vit": digits_vit, "vit_224": vit_224}
+
+
+def run(subject: Subject, core: str, options: MicroOptions, x: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Compile for a core and run on ``x``; return the int8 output and the cells from "M instr." on."""
+    target = resolve(f"tvm_micro:{BOARDS[core]}")
+    with tempfile.TemporaryDirectory() as name:
+        memory = target.compile(subject.program, Path(name), options).memory
+        firmware = Firmware(Path(name) / LIBRARY, target.device, target.device.facts["core"])
+    source, sink = firmware.network.inputs[0], firmware.network.outputs[0]
+    measured = firmware.run({source.name: source.to_int8(x)})
+    firmware.close()
+    count, macs = emulate.cost(target.device, measured.ticks), firmware.network.macs
+    cells = [f"{count / 1e6:.3f}", f"{macs / 1e6:.3f}", f"{count / macs:.2f}", f"{memory['arena']:,}",
+             f"{measured.arena_bytes:,}", f"{measured.stack_bytes:,}", f"{memory['code']:,}",
+             f"{memory['weights']:,}"]  # fmt: skip
+    return sink.to_real(measured.outputs[sink.name]), cells
+
+
+def rows(model: str, subject: Subject) -> Iterator[list[str]]:
+    """A row for each core and schedule. Raises click.ClickException where two schedules differ in a byte."""
+    for core in subject.cores:
+        outputs: list[np.ndarray] = []
+        for schedule, options in SCHEDULES.items():
+            chosen = MicroOptions(schedule=options.schedule, stream_input=options.stream_input, **subject.options)  # type: ignore[arg-type]
+            output, cells = run(subject, core, chosen, subject.samples[:1])
+            outputs.append(output)
+            yield [model, core, schedule, *cells]
+        if any((output != outputs[0]).any() for output in outputs):
+            raise click.ClickException(f"{model} on {core}: its schedules return different bytes")
+
+
+def accuracy() -> str:
+    """Top-1 of digits_vit on all held-out digits, in QEMU and in float."""
+    model, data = trained()
+    subject = digits_vit()
+    logits, _ = run(subject, "M4", MicroOptions(), subject.samples)
+    right = float(np.mean(logits.argmax(axis=1) == data.test_labels.numpy()))
+    in_float = digits.accuracy(model, data)
+    return f"digits_vit, {len(logits)} held-out digits: {right:.2%} in QEMU (M4), {in_float:.2%} in float"
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Print a row of the table."""
+    click.echo("| " + " | ".join(cells) + " |")
+
+
+@click.command()
+@click.argument("models", nargs=-1, type=click.Choice(list(MODELS)))
+@click.option("--accuracy", "with_accuracy", is_flag=True, help="Also digits_vit's accuracy on all held-out digits.")
+def main(models: tuple[str, ...], with_accuracy: bool) -> None:
+    """Print the table of models, cores and schedules."""
+    print_row(COLUMNS)
+    print_row(["---"] * len(COLUMNS))
+    for model in models or MODELS:
+        for row in rows(model, MODELS[model]()):
+            print_row(row)
+    if with_accuracy:
+        click.echo(f"\n{accuracy()}")
+
+
+if __name__ == "__main__":
+    main()
