@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from torch import nn
 
 from edgeopt.passes.fold_constants import FoldConstants
+from edgeopt.rewrite import arguments
+from edgeopt.structures.attention import find_attentions
 from edgeopt.testing import assert_pass
+from tests.models import transformers_tiny as tiny
 from tests.passes.builders import Call, ops, reasons
 
 H, N, D = 2, 6, 4
@@ -34,6 +38,25 @@ def relative_bias(m: Call, x: torch.Tensor) -> torch.Tensor:
     return attend(m, x, m.table[offset].permute(2, 0, 1))
 
 
+def buckets(m: Call, x: torch.Tensor) -> torch.Tensor:
+    """Raffel et al., T5, JMLR 2020: a table indexed by the offset, whose size is on a logarithmic scale from 4 on."""
+    position = torch.arange(x.shape[1])
+    offset = position - position[:, None]
+    far = 4 + (torch.log(offset.abs().float() / 4 + 1e-6) / math.log(8 / 4) * 4).long()
+    index = (offset > 0).long() * 8 + torch.where(offset.abs() < 4, offset.abs(), far.clamp(max=7))
+    return attend(m, x, m.table[index].permute(2, 0, 1).unsqueeze(0))
+
+
+def causal_alibi(m: Call, x: torch.Tensor) -> torch.Tensor:
+    """ALiBi as decoders write it: the causal mask and the slopes in one bias of the fused attention."""
+    q, k, v = m.project(x).unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).unbind(0)
+    position = torch.arange(x.shape[1])
+    slopes = 2.0 ** (-8 * (torch.arange(H) + 1) / H)
+    bias = slopes[:, None, None] * (position - position[:, None])
+    bias = bias.masked_fill(torch.ones(x.shape[1], x.shape[1]).triu(1).bool(), -torch.inf)
+    return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+
+
 def positional_softmax(m: Call, x: torch.Tensor) -> torch.Tensor:
     """d'Ascoli et al., ConViT, ICML 2021: a softmax of positions, mixed with that of the contents by a gate."""
     q, k, v = m.project(x).unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).unbind(0)
@@ -47,15 +70,32 @@ def positional_softmax(m: Call, x: torch.Tensor) -> torch.Tensor:
 
 def model(function: Callable[..., torch.Tensor]) -> Call:
     parts = {"project": nn.Linear(8, 3 * H * D), "position": nn.Linear(3, H)}
-    return Call(function, **parts, table=torch.randn(2 * N - 1, H), gate=torch.randn(H))
+    return Call(function, **parts, table=torch.randn(16, H), gate=torch.randn(H))
 
 
-@pytest.mark.parametrize("function", [alibi, relative_bias])
+@pytest.mark.parametrize("function", [alibi, relative_bias, buckets])
 def test_bias_is_a_constant(function: Callable[..., torch.Tensor]) -> None:
     result = assert_pass(FoldConstants(), model(function), (torch.randn(2, N, 8),), changes=True, bound=0.0)
     (total,) = (node for node in result.program.calls if node.target is torch.ops.aten.add.Tensor)
-    assert result.program.constant(total.args[1]).shape == (H, N, N)
-    assert not {"arange", "index.Tensor", "sub.Tensor", "pow.Scalar"} & set(ops(result))
+    assert result.program.constant(total.args[1]).shape[-3:] == (H, N, N)
+    assert not {"arange", "index.Tensor", "sub.Tensor", "pow.Scalar", "log", "where.self"} & set(ops(result))
+
+
+def test_bias_of_a_fused_attention_is_a_constant() -> None:
+    result = assert_pass(FoldConstants(), model(causal_alibi), (torch.randn(2, N, 8),), changes=True, bound=0.0)
+    (attention,) = (n for n in result.program.calls if "scaled_dot" in str(n.target))
+    assert result.program.constant(attention.args[3]).shape == (1, H, N, N)
+    assert not {"arange", "masked_fill.Scalar", "triu"} & set(ops(result))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["swin", "swin_padded"])
+def test_bias_and_shift_mask_of_swin_are_constants(name: str) -> None:
+    program = tiny.program(name)
+    result = assert_pass(FoldConstants(), program, tiny.inputs(name, program), changes=True, bound=0.0)
+    attentions = find_attentions(result.program)
+    masks = [arguments(attention.root)["attn_mask"] for attention in attentions]
+    assert len(masks) == 4 and all(result.program.constant(mask) is not None for mask in masks)
 
 
 def test_softmax_of_positions_is_a_constant() -> None:
