@@ -16,7 +16,7 @@ from edgeopt.errors import EdgeoptError, Placement, Unsupported, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.standard import EXACT
+from edgeopt.passes.standard import PACKED
 from edgeopt.passes.widen_blocks import WidenBlocks
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, op_name
@@ -52,7 +52,7 @@ SCHEME = Scheme(
 
 INT8 = (
     Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
-    *EXACT,
+    *PACKED,
     Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"),
 )
 
@@ -100,11 +100,11 @@ class OpenVino(Target):
         """Return the exact passes, and for int8 and four bits those that quantise."""
         if options.precision in FORMATS:
             return (
-                *EXACT,
+                *PACKED,
                 Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights"),
                 Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers"),
             )
-        return INT8 if options.precision == "int8" else EXACT
+        return INT8 if options.precision == "int8" else PACKED
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that OpenVINO converts neither from ONNX nor from torch directly."""

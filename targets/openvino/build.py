@@ -54,7 +54,7 @@ def _convert_through_onnx(program: Program, scratch: Path, library: Path | None)
     path = scratch / "model.onnx"
     try:
         translation = onnx.translate(program, keep=(), functions=None if library is None else native.FUNCTIONS)
-        native.absorb_transposes(translation.model)
+        native.fuse(translation.model)
         onnx.save(translation.model, path)
     except Unsupported as error:
         return Conversion(None, error.placements)

@@ -28,7 +28,15 @@ INSTALL = "apt-get install g++"
 SOURCES = kernels.ROOT / "openvino"
 
 _COMPILERS = ("g++", "clang++")
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-DOV_THREAD=OV_THREAD_TBB_ADAPTIVE", "-w")
+_FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-DOV_THREAD=OV_THREAD_TBB_ADAPTIVE",
+    "-w",
+)
 _INSTRUCTION_SETS = {
     "avx2": ("-mavx2", "-mfma", "-mpopcnt"),
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mpopcnt"),

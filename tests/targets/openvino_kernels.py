@@ -78,7 +78,7 @@ def _ir(kind: str, attributes: Mapping[str, Any], inputs: Sequence[torch.Tensor]
     edges = [(index, 0, last, index) for index in range(last)] + [(last, last, last + 1, 0)]
     return (
         f'<?xml version="1.0"?><net name="operator" version="11"><layers>{"".join(layers)}</layers><edges>'
-        + "".join('<edge from-layer="%d" from-port="%d" to-layer="%d" to-port="%d"/>' % edge for edge in edges)
+        + "".join(f'<edge from-layer="{a}" from-port="{b}" to-layer="{c}" to-port="{d}"/>' for a, b, c, d in edges)
         + "</edges></net>"
     )
 

@@ -23,6 +23,7 @@ struct Avx512 {
     static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
     static Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
     static Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+    static Vector div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
     static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
     static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
     static Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }

@@ -1,4 +1,4 @@
-/* Products of small matrices, a tile of accumulators in registers at a time, and functions of rows of floats.
+/* Products of small matrices, a tile of accumulators in registers at a time, and functions of rows and of vectors.
  *
  * Templates over the vector type, so that each instruction set has its own: nothing here may be shared between files
  * that are compiled for different processors. */
@@ -188,6 +188,19 @@ struct Rows {
         for (const float c : coefficients)
             p = V::fma(p, r, V::set(c));
         return V::mul(p, V::exp2(n));
+    }
+
+    /* x/2 (1 + erf(x / sqrt 2)), where erf is Abramowitz and Stegun's 7.1.26: within 1.5e-7. */
+    static Vector gelu(Vector x) {
+        const Vector one = V::set(1.0f), size = V::max(x, V::sub(V::set(0.0f), x));
+        const Vector z = V::mul(size, V::set(0.70710678f));
+        const Vector t = V::div(one, V::fma(z, V::set(0.3275911f), one));
+        Vector p = V::set(1.061405429f);
+        constexpr float coefficients[] = {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f, 0.0f};
+        for (const float c : coefficients)
+            p = V::fma(p, t, V::set(c));
+        const Vector erf = V::sub(one, V::mul(p, exp(V::sub(V::set(0.0f), V::mul(z, z)))));
+        return V::mul(V::set(0.5f), V::fma(size, erf, x));
     }
 };
 

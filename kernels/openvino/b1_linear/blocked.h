@@ -1,0 +1,133 @@
+/* A tile of counters in registers over all words, and what follows a layer done before anything is stored. */
+#pragma once
+
+#include "../common/product.h"
+#include "kernel.h"
+
+namespace edgeopt {
+
+/* W counts bits: words of 32 bits in lanes, beside W::Float, as many floats. */
+template <class W>
+struct Binary {
+    using V = typename W::Float;
+    using Vector = typename V::Vector;
+    using Words = typename W::Words;
+
+    static void pack(const float* x, const float* shift, int64_t rows, int64_t inputs, int64_t words, int32_t* bits) {
+        for (int64_t row = 0; row < rows; row++, x += inputs, bits += words) {
+            int64_t i = 0;
+            for (int64_t word = 0; word < words; word++) {
+                uint32_t packed = 0;
+                for (int64_t bit = 0; bit < 32 && i < inputs; bit += V::lanes, i += V::lanes) {
+                    const int64_t lanes = inputs - i < V::lanes ? inputs - i : V::lanes;
+                    const uint32_t found =
+                        lanes == V::lanes ? W::not_negative(V::add(V::load(x + i), V::load(shift + i)))
+                                          : W::not_negative(V::add(V::load(x + i, lanes), V::load(shift + i, lanes))) &
+                                                ((1u << lanes) - 1);
+                    packed |= found << bit;
+                }
+                bits[word] = static_cast<int32_t>(packed);
+            }
+        }
+    }
+
+    static void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* out, int32_t* out_bits) {
+        if (out_bits != nullptr && layer.outputs % 32 != 0) /* the rest of the last word is no panel's */
+            for (int64_t row = 0; row < rows; row++)
+                out_bits[(row + 1) * ((layer.outputs + 31) / 32) - 1] = 0;
+        constexpr int64_t width = W::columns * V::lanes;
+        for (int64_t n = 0; n < layer.outputs; n += width) {
+            const int64_t left = layer.outputs - n;
+            if (left > width - V::lanes)
+                panel<W::columns>(layer, bits, rows, n, out, out_bits);
+            else
+                for (int64_t one = n; one < layer.outputs; one += V::lanes)
+                    panel<1>(layer, bits, rows, one, out, out_bits);
+        }
+    }
+
+private:
+    template <int C>
+    static void panel(const BinaryLinear& layer, const int32_t* bits, int64_t rows, int64_t n, float* out,
+                      int32_t* out_bits) {
+        for (int64_t row = 0; row < rows; row += W::rows)
+            low<W::rows, C>(layer, bits + row * layer.words, rows - row, row, n, out, out_bits);
+    }
+
+    template <int R, int C>
+    static void low(const BinaryLinear& layer, const int32_t* bits, int64_t rows, int64_t row, int64_t n, float* out,
+                    int32_t* out_bits) {
+        if constexpr (R > 1) {
+            if (rows < R)
+                return low<R - 1, C>(layer, bits, rows, row, n, out, out_bits);
+        }
+        tile<R, C>(layer, bits, row, n, out, out_bits);
+    }
+
+    template <int R, int C>
+    static void tile(const BinaryLinear& layer, const int32_t* bits, int64_t row, int64_t n, float* out,
+                     int32_t* out_bits) {
+        const int32_t* weight[C];
+        Words total[R][C];
+        EDGEOPT_UNROLL
+        for (int j = 0; j < C; j++) {
+            const int64_t at = n + j * V::lanes;
+            weight[j] = layer.weight + at / panel_width * layer.words * panel_width + at % panel_width;
+            EDGEOPT_UNROLL
+            for (int i = 0; i < R; i++)
+                total[i][j] = W::zero();
+        }
+        for (int64_t first = 0; first < layer.words; first += W::chunk) {
+            const int64_t last = layer.words - first < W::chunk ? layer.words : first + W::chunk;
+            Words count[R][C];
+            EDGEOPT_UNROLL
+            for (int i = 0; i < R; i++)
+                EDGEOPT_UNROLL
+                for (int j = 0; j < C; j++)
+                    count[i][j] = W::zero();
+            for (int64_t k = first; k < last; k++) {
+                Words w[C];
+                EDGEOPT_UNROLL
+                for (int j = 0; j < C; j++)
+                    w[j] = W::load(weight[j] + k * panel_width);
+                EDGEOPT_UNROLL
+                for (int i = 0; i < R; i++) {
+                    const Words x = W::set(bits[i * layer.words + k]);
+                    EDGEOPT_UNROLL
+                    for (int j = 0; j < C; j++)
+                        count[i][j] = W::add_differing(count[i][j], x, w[j]);
+                }
+            }
+            EDGEOPT_UNROLL
+            for (int i = 0; i < R; i++)
+                EDGEOPT_UNROLL
+                for (int j = 0; j < C; j++)
+                    total[i][j] = W::add_counts(total[i][j], count[i][j]);
+        }
+        EDGEOPT_UNROLL
+        for (int i = 0; i < R; i++)
+            EDGEOPT_UNROLL
+            for (int j = 0; j < C; j++)
+                finish(layer, W::product(layer.inputs, total[i][j]), row + i, n + j * V::lanes, out, out_bits);
+    }
+
+    static void finish(const BinaryLinear& layer, Vector sum, int64_t row, int64_t n, float* out, int32_t* out_bits) {
+        const int64_t left = layer.outputs - n, lanes = left < V::lanes ? left : V::lanes;
+        Vector y = V::add(V::mul(sum, V::load(layer.scale + n, lanes)), V::load(layer.bias + n, lanes));
+        if (layer.activation == Activation::relu)
+            y = V::max(y, V::set(0.0f));
+        else if (layer.activation == Activation::gelu)
+            y = Rows<V>::gelu(y);
+        if (layer.residual != nullptr)
+            y = V::add(y, V::load(layer.residual + row * layer.outputs + n, lanes));
+        if (out != nullptr)
+            return V::store(out + row * layer.outputs + n, y, lanes);
+        const uint32_t found = W::not_negative(V::add(y, V::load(layer.next_shift + n, lanes)));
+        uint8_t* to = reinterpret_cast<uint8_t*>(out_bits + row * ((layer.outputs + 31) / 32)) + n / 8;
+        const uint32_t kept = found & ((1u << lanes) - 1);
+        for (int64_t byte = 0; byte < V::lanes / 8; byte++)
+            to[byte] = static_cast<uint8_t>(kept >> 8 * byte);
+    }
+};
+
+}  // namespace edgeopt

@@ -1,0 +1,31 @@
+/* The operator edgeopt.BinaryLinear of OpenVINO: edgeopt::binary_linear with what follows it. */
+#pragma once
+
+#include <string>
+
+#include "openvino/op/op.hpp"
+
+namespace edgeopt {
+
+/* Inputs are named by `roles`: x [.., inputs], or x_bits int32 [.., words] from a layer before; shift [inputs] beside x;
+ * weight int32 [panels, words, 16]; scale and bias [outputs]; residual [.., outputs], added after `activation` (none,
+ * relu or gelu); next_shift [outputs], with which the result is the bits of the layer that follows, int32 [.., words]. */
+class BinaryLinearOperator : public ov::op::Op {
+public:
+    OPENVINO_OP("BinaryLinear", "edgeopt");
+
+    BinaryLinearOperator() = default;
+
+    void validate_and_infer_types() override;
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
+    bool visit_attributes(ov::AttributeVisitor& visitor) override;
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
+    bool has_evaluate() const override { return true; }
+
+private:
+    std::string m_roles = "x,shift,weight,scale,bias";
+    std::string m_activation = "none";
+    int64_t m_inputs = 0, m_outputs = 0;
+};
+
+}  // namespace edgeopt

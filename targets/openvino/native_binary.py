@@ -1,0 +1,145 @@
+"""``edgeopt::binary_linear`` as one node that OpenVINO runs by a kernel of ours, and what it does in passing.
+
+Before anything is stored a layer applies the ReLU or GELU that alone reads it, adds a residual, and where another such
+layer is its only reader hands over the bits of the next signs in the place of floats.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.quant.binary import words
+from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_NAME = "BinaryLinear"
+_PANEL = 16
+_ROLES = ("x", "shift", "weight", "scale", "bias")
+
+
+def build() -> Callable:
+    """Return the function of ``edgeopt::binary_linear``'s arguments that emits its node."""
+    emit = emitter(_NAME, roles="STRING", activation="STRING", inputs="INT", outputs="INT")
+
+    def binary_linear_node(x, shift, weight, scale, bias):
+        sizes = {"inputs": x.shape[-1], "outputs": weight.shape[0]}
+        return emit(x, shift, _panels(weight), scale, bias, roles=",".join(_ROLES), activation="none", **sizes)
+
+    return binary_linear_node
+
+
+def _panels(weight: Any) -> Any:
+    """Return words [outputs, words] as [panels, words, 16], which OpenVINO does once as it compiles."""
+    from onnxscript import opset20 as op
+
+    outputs, count = weight.shape
+    fill = op.Constant(value_ints=[0, 0, -outputs % _PANEL, 0])
+    panels = op.Reshape(op.Pad(weight, fill), op.Constant(value_ints=[-1, _PANEL, count]))
+    return op.Transpose(panels, perm=[0, 2, 1])
+
+
+def absorb_followers(model: ir.Model) -> None:
+    """Fuse activations, residuals and the signs of layers that follow."""
+    for absorb in (_absorb_activation, _absorb_residual, _hand_over_bits):
+        for node in nodes(model, _NAME):
+            absorb(node)
+        drop_unused(model)
+
+
+def _absorb_activation(node: ir.Node) -> None:
+    import onnx_ir as ir
+
+    out = node.outputs[0]
+    reader = only_consumer(out)
+    if reader is not None and reader.op_type == "Relu":
+        kind, last = "relu", reader
+    else:
+        kind, last = "gelu", _gelu(out)
+    if last is not None and not last.outputs[0].is_graph_output():
+        node.attributes["activation"] = ir.AttrString("activation", kind)
+        _take_over(node, last)
+
+
+def _gelu(x: ir.Value) -> ir.Node | None:
+    """Return the last node of x * (0.5 * (erf(x / sqrt 2) + 1)), where x is read for that alone."""
+    readers = {use.node.op_type: use.node for use in x.uses()}
+    if x.is_graph_output() or len(x.uses()) != 2 or set(readers) != {"Div", "Mul"}:
+        return None
+    value = readers["Div"].outputs[0]
+    for kind, constant in (("Div", math.sqrt(2)), ("Erf", None), ("Add", 1.0), ("Mul", 0.5)):
+        if kind != "Div":
+            step = only_consumer(value)
+            if step is None or step.op_type != kind:
+                return None
+            value = step.outputs[0]
+        if constant is not None and not _has_constant(value.producer(), constant):
+            return None
+    return readers["Mul"] if only_consumer(value) is readers["Mul"] else None
+
+
+def _has_constant(node: ir.Node | None, expected: float) -> bool:
+    found = [
+        v.const_value.numpy() for v in (node.inputs if node else ()) if v is not None and v.const_value is not None
+    ]
+    return len(found) == 1 and found[0].size == 1 and math.isclose(found[0].item(), expected, rel_tol=1e-6)
+
+
+def _absorb_residual(node: ir.Node) -> None:
+    out = node.outputs[0]
+    add = only_consumer(out)
+    if add is None or add.op_type != "Add" or add.outputs[0].is_graph_output():
+        return
+    (other,) = [value for value in add.inputs if value is not out] or [None]
+    if other is None or other.const_value is not None or other.shape is None or other.shape != add.outputs[0].shape:
+        return
+    _add_operand(node, "residual", other)
+    # What is added may be computed after the layer.
+    graph = node.graph
+    graph.remove(node)
+    graph.insert_before(add, node)
+    _take_over(node, add)
+
+
+def _hand_over_bits(node: ir.Node) -> None:
+    import onnx_ir as ir
+
+    reader = only_consumer(node.outputs[0])
+    if reader is None or reader.op_type != _NAME or not _roles(reader)[:2] == ["x", "shift"]:
+        return
+    if reader.inputs[0] is not node.outputs[0]:
+        return  # it is the reader's residual
+    _add_operand(node, "next_shift", reader.inputs[1])
+    out = node.outputs[0]
+    out.dtype = ir.DataType.INT32
+    out.shape = ir.Shape([*out.shape[:-1], words(node.attributes["outputs"].as_int())])
+    _set(reader, [reader.inputs[0], *reader.inputs[2:]], ["x_bits", *_roles(reader)[2:]])
+
+
+def _take_over(node: ir.Node, last: ir.Node) -> None:
+    """Let ``node`` stand for all up to ``last``."""
+    import onnx_ir as ir
+
+    ir.convenience.replace_all_uses_with(last.outputs[0], node.outputs[0])
+
+
+def _roles(node: ir.Node) -> list[str]:
+    return node.attributes["roles"].as_string().split(",")
+
+
+def _add_operand(node: ir.Node, role: str, value: ir.Value) -> None:
+    _set(node, [*node.inputs, value], [*_roles(node), role])
+
+
+def _set(node: ir.Node, operands: list[Any], roles: list[str]) -> None:
+    import onnx_ir as ir
+
+    node.resize_inputs(len(operands))
+    for index, value in enumerate(operands):
+        node.replace_input_with(index, value)
+    node.attributes["roles"] = ir.AttrString("roles", ",".join(roles))

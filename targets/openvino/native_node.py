@@ -1,0 +1,47 @@
+"""Nodes of our domain in ONNX that have no body: the extension's front end takes them over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.onnx import DOMAIN
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def emitter(name: str, result: str = "float", **attributes: str) -> Callable[..., Any]:
+    """Return what emits a node of ``DOMAIN`` with any operands, one result and attributes of these types."""
+    from onnx.defs import OpSchema
+    from onnxscript.values import Op, Opset
+
+    variadic = {"param_option": OpSchema.FormalParameterOption.Variadic, "is_homogeneous": False}
+    schema = OpSchema(
+        name,
+        DOMAIN,
+        1,
+        inputs=[OpSchema.FormalParameter("operands", "Any", **variadic)],
+        outputs=[OpSchema.FormalParameter("out", "T")],
+        type_constraints=[("Any", ["tensor(float)", "tensor(int32)"], ""), ("T", [f"tensor({result})"], "")],
+        attributes=[OpSchema.Attribute(n, getattr(OpSchema.AttrType, kind)) for n, kind in attributes.items()],
+    )
+    return Op(Opset(DOMAIN, 1), name, schema)
+
+
+def nodes(model: ir.Model, name: str) -> Iterator[ir.Node]:
+    """Yield the nodes of one of our operators, as they are when this is called."""
+    yield from [node for node in model.graph.all_nodes() if (node.domain, node.op_type) == (DOMAIN, name)]
+
+
+def only_consumer(value: ir.Value) -> ir.Node | None:
+    """Return the one node that reads a value, None where there are more or it is an output."""
+    readers = value.uses()
+    return None if value.is_graph_output() or len(readers) != 1 else next(iter(readers)).node
+
+
+def drop_unused(model: ir.Model) -> None:
+    """Remove nodes whose results nobody reads."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    RemoveUnusedNodesPass()(model)

@@ -1,0 +1,133 @@
+"""The kernel of binary linears in OpenVINO against the operator's torch reference, at every instruction set."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgeopt.ops.binary_linear import binary_linear
+from edgeopt.quant.binary import pack, signs, unpack
+
+from . import openvino_kernels as openvino
+
+pytestmark = openvino.requires_compiler
+CASES = 40
+
+
+class Layer(nn.Module):
+    """A binary linear with random signs and factors."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.randn(inputs) * 0.3)
+        self.register_buffer("weight", pack(torch.randn(outputs, inputs)))
+        self.register_buffer("scale", torch.rand(outputs) * inputs**-0.5)
+        self.register_buffer("bias", torch.randn(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return binary_linear(x, self.shift, self.weight, self.scale, self.bias)
+
+
+class Block(nn.Module):
+    """Two layers with what may stand between and beside them."""
+
+    def __init__(self, activation: str, residual: bool) -> None:
+        super().__init__()
+        self.up, self.down = Layer(70, 100), Layer(100, 70)
+        self.activation, self.residual = activation, residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.up(x)
+        y = functional.gelu(y) if self.activation == "gelu" else y.relu() if self.activation == "relu" else y
+        y = self.down(y)
+        return (x.abs() + y if self.residual else y) * 1.5
+
+
+def panels(weight: torch.Tensor) -> torch.Tensor:
+    padded = functional.pad(weight, (0, 0, 0, -len(weight) % 16))
+    return padded.reshape(-1, 16, weight.shape[1]).mT.contiguous()
+
+
+def case(rng: random.Random) -> tuple[list[int], int, int]:
+    batch = rng.choice([[1], [7], [2, 5], [1, 50], [3, 1, 9]])
+    return batch, rng.choice([1, 31, 32, 33, 64, 100, 300, 1100]), rng.choice([1, 8, 15, 16, 17, 40, 52, 64, 130])
+
+
+def test_kernel_is_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    for _ in range(CASES):
+        batch, inputs, outputs = case(rng)
+        layer, x = Layer(inputs, outputs), torch.randn(*batch, inputs)
+        x[..., 0] = -layer.shift[0]  # zero counts as +1
+        tensors = {
+            "x": x,
+            "shift": layer.shift,
+            "weight": panels(layer.weight),
+            "scale": layer.scale,
+            "bias": layer.bias,
+        }
+        expected, activation = layer(x), rng.choice(["none", "relu"])
+        if activation == "relu":
+            expected = expected.relu()
+        if rng.random() < 0.5:
+            tensors["residual"] = torch.randn(*batch, outputs)
+            expected = expected + tensors["residual"]
+        attributes = {"roles": ",".join(tensors), "activation": activation, "inputs": inputs, "outputs": outputs}
+        run = openvino.operator("BinaryLinear", attributes, list(tensors.values()))
+        for level in openvino.levels(monkeypatch):
+            assert torch.equal(run(), expected), (level, batch, inputs, outputs)
+
+
+def test_bits_pass_between_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    for _ in range(CASES):
+        batch, inputs, outputs = case(rng)
+        layer, x, shift = Layer(inputs, outputs), torch.randn(*batch, inputs), torch.randn(outputs)
+        tensors = {
+            "x_bits": pack(x),
+            "weight": panels(layer.weight),
+            "scale": layer.scale,
+            "bias": layer.bias,
+            "next_shift": shift,
+        }
+        products = signs(x) @ unpack(layer.weight, inputs).mT
+        expected = pack(products * layer.scale + layer.bias + shift)
+        attributes = {"roles": ",".join(tensors), "activation": "none", "inputs": inputs, "outputs": outputs}
+        run = openvino.operator("BinaryLinear", attributes, list(tensors.values()), torch.int32)
+        for level in openvino.levels(monkeypatch):
+            assert torch.equal(run(), expected), (level, batch, inputs, outputs)
+
+
+def test_gelu_is_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = Layer(64, 1000), torch.randn(8, 64)
+    layer.scale.uniform_(0, 0.3)
+    tensors = {"x": x, "shift": layer.shift, "weight": panels(layer.weight), "scale": layer.scale, "bias": layer.bias}
+    attributes = {"roles": ",".join(tensors), "activation": "gelu", "inputs": 64, "outputs": 1000}
+    run = openvino.operator("BinaryLinear", attributes, list(tensors.values()))
+    for _ in openvino.levels(monkeypatch):
+        torch.testing.assert_close(run(), functional.gelu(layer(x)), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_what_follows_is_fused(activation: str, residual: bool) -> None:
+    block, x = Block(activation, residual), torch.randn(1, 9, 70)
+    run, types = openvino.module(block, [x])
+    assert "BinaryLinear" in types and not types & {"Relu", "Gelu", "Erf", "Add"}
+    torch.testing.assert_close(run(), block(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_value_that_is_read_twice_stays_float() -> None:
+    class Twice(Block):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.up(x)
+            return self.down(y.relu()) + y.sum(-1, keepdim=True)
+
+    block, x = Twice("relu", False), torch.randn(1, 9, 70)
+    run, types = openvino.module(block, [x])
+    assert "Relu" in types
+    torch.testing.assert_close(run(), block(x), rtol=1e-5, atol=1e-5)
