@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeopt.passes.fold_affine import FoldAffine
 from edgeopt.passes.fold_batch_norm import FoldBatchNorm
 from edgeopt.passes.fold_constants import FoldConstants
+from edgeopt.passes.pack_signs import PackSigns
 from edgeopt.passes.remove_noops import RemoveNoops
 from edgeopt.pipeline import Step
 
@@ -15,3 +16,9 @@ EXACT: tuple[Step, ...] = (
     Step(FoldAffine, "on the layers that remain"),
     Step(RemoveNoops, "again, for a fold leaves movements of data that undo each other"),
 )
+
+PACKED: tuple[Step, ...] = (
+    *EXACT,
+    Step(PackSigns, "last of the exact passes: the folds know weights of float numbers"),
+)
+"""For targets that run layers of packed signs."""

@@ -84,10 +84,10 @@ def binarize(
 def scaled_signs(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return the signs and scales [outputs] of a weight [outputs, ...] that is one magnitude a channel, else nothing.
 
-    Magnitudes are one to 1e-6 of each other, as sums and products in float32 leave them.
+    Magnitudes are one to 1e-5 of each other, as sums and products in float32 leave them.
     """
     rows = weight.abs().flatten(1).double()
     least, most = rows.aminmax(dim=1)
-    if not bool((least > 0).all()) or bool((most - least > 1e-6 * most).any()):
+    if not bool((least > 0).all()) or bool((most - least > 1e-5 * most).any()):
         return None
     return signs(weight), rows.mean(1).to(weight.dtype)

@@ -16,7 +16,7 @@ from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.standard import EXACT
+from edgeopt.passes.standard import PACKED
 from edgeopt.passes.widen_blocks import WidenBlocks
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
@@ -48,7 +48,7 @@ SCHEME = Scheme(
 )
 """What ONNX Runtime has integer operators for: it takes them by the pairs on all sides."""
 
-INT8 = (*EXACT, Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"))
+INT8 = (*PACKED, Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"))
 
 FOUR_BITS = ("native", "int8")
 
@@ -57,7 +57,7 @@ def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
     """Return the passes that store weights in four bits."""
     stored = Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights")
     wide = Step(WidenBlocks, "last: ONNX Runtime runs no FP4, but int8")
-    return (*EXACT, stored) if options.four_bits == "native" else (*EXACT, stored, wide)
+    return (*PACKED, stored) if options.four_bits == "native" else (*PACKED, stored, wide)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Onnx(Target):
         assert isinstance(options, OnnxOptions)
         if options.precision in FORMATS:
             return _four_bits(options)
-        return INT8 if options.precision == "int8" else EXACT
+        return INT8 if options.precision == "int8" else PACKED
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that ONNX has no translation of."""

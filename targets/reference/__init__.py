@@ -19,7 +19,7 @@ from torch import fx
 from edgeopt.errors import Placement
 from edgeopt.exported import save
 from edgeopt.load import load
-from edgeopt.passes.standard import EXACT
+from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, dtype_name, op_name
 from edgeopt.target import Arrays, Artifact, Layer, Probe, Session, Target, TargetOptions
@@ -40,7 +40,7 @@ class Reference(Target):
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes."""
-        return EXACT
+        return PACKED
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Whatever torch traced, torch runs."""

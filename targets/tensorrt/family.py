@@ -14,7 +14,7 @@ from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.standard import EXACT
+from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
@@ -101,10 +101,10 @@ class TensorRtFamily(Target):
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, and for int8 the one that quantises."""
         if options.precision != "int8":
-            return EXACT
+            return PACKED
         return (
             Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
-            *EXACT,
+            *PACKED,
             Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"),
         )
 

@@ -1,0 +1,141 @@
+"""Networks of signs, as they are written, become layers of packed signs that give the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgeopt.ledger import EXACT_BOUND, Ledger
+from edgeopt.passes.fold_constants import FoldConstants
+from edgeopt.passes.pack_signs import PackSigns
+from edgeopt.passes.standard import EXACT
+from edgeopt.pipeline import Pipeline
+from edgeopt.testing import assert_pass, to_program
+
+
+def binary(weight: torch.Tensor, per_channel: bool = True) -> torch.Tensor:
+    """Weights as BiPFT and XNOR-Net write them."""
+    dims = tuple(range(1, weight.dim())) if per_channel else None
+    return weight.abs().mean(dims, keepdim=per_channel) * torch.sign(weight - weight.mean())
+
+
+class Layer(nn.Module):
+    """A linear of signs in one of the ways to write the sign."""
+
+    def __init__(self, form: str, inputs: int = 40, per_channel: bool = True):
+        super().__init__()
+        self.form, self.per_channel = form, per_channel
+        self.weight = nn.Parameter(torch.randn(7, inputs))
+        self.bias = nn.Parameter(torch.randn(7))
+        self.move = nn.Parameter(torch.randn(inputs))
+        self.alpha = nn.Parameter(torch.tensor([0.7]))
+
+    def forward(self, x):
+        return functional.linear(getattr(self, self.form)(x), binary(self.weight, self.per_channel), self.bias)
+
+    def plain(self, x):
+        return torch.sign(x)
+
+    def bipft(self, x):
+        return self.alpha * torch.sign(x + self.move)
+
+    def straight_through(self, x):
+        clipped = x.clamp(-1, 1)
+        return (torch.sign(x) - clipped).detach() + clipped
+
+    def chosen(self, x):
+        return torch.where(x - 0.3 >= 0, 2.0, -1.0)
+
+    def below(self, x):
+        return torch.where(x <= 0.1, 1.0, 0.0)
+
+    def bits(self, x):
+        return (x > 0.2).float() * 0.5
+
+
+FORMS = ("plain", "bipft", "straight_through", "chosen", "below", "bits")
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+def test_linears_are_packed(form: str, per_channel: bool):
+    module = Layer(form, per_channel=per_channel)
+    x = torch.randn(3, 5, 40)
+    program = Pipeline(step.build() for step in EXACT)(to_program(module, (x,))).program
+    result = assert_pass(PackSigns(), program, [x], changes=True)
+    assert [(note.rule, note.reason) for note in result.notes] == [("pack-layer", None)]
+    assert sum(t.numel() * t.element_size() for t in result.program.constants.values()) < 7 * 40 * 4
+
+
+class Block(nn.Module):
+    """Residual block of a binary network: batch norm, sign, convolution of signs, batch norm."""
+
+    def __init__(self, padding: int = 1, groups: int = 1):
+        super().__init__()
+        self.first, self.last = nn.BatchNorm2d(40), nn.BatchNorm2d(40)
+        self.weight = nn.Parameter(torch.randn(40, 40 // groups, 3, 3))
+        self.padding, self.groups = padding, groups
+        for norm in (self.first, self.last):
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, x):
+        y = functional.conv2d(
+            torch.sign(self.first(x)), binary(self.weight), None, (2, 1), self.padding, groups=self.groups
+        )
+        return self.last(y)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_batch_norms_become_thresholds_and_scales(padding: int):
+    x = torch.randn(2, 40, 9, 8)
+    program = Pipeline(step.build() for step in EXACT)(to_program(Block(padding), (x,))).program
+    result = assert_pass(PackSigns(), program, [x], changes=True)
+    calls = [node.target.name() for node in result.program.calls]
+    assert calls == ["edgeopt::binary_conv2d"]
+
+
+def test_the_ledger_holds_it_to_its_word():
+    x = torch.randn(2, 40, 9, 8)
+    program = to_program(Block().eval(), (x,))
+    passes = [*(step.build() for step in EXACT), PackSigns()]
+    final, records = Pipeline(passes, Ledger(program, [{"x": x.numpy()}])).run(program)
+    assert [node.target.name() for node in final.calls] == ["edgeopt::binary_conv2d"]
+    assert records[-1].name == "pack-signs" and records[-1].error.relative < EXACT_BOUND
+
+
+class Rectified(Layer):
+    def forward(self, x):
+        return super().forward(functional.relu(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "reason"),
+    [
+        (Rectified("plain"), (3, 40), "never negative"),
+        (Block(groups=2).eval(), (2, 40, 9, 8), "2 groups"),
+    ],
+)
+def test_refuses(module: nn.Module, shape: tuple[int, ...], reason: str):
+    x = torch.randn(shape)
+    result = PackSigns()(FoldConstants()(to_program(module, (x,))).program)
+    assert not result.changed
+    assert [reason in note.reason for note in result.notes] == [True]
+
+
+def test_refuses_weights_of_several_magnitudes_and_leaves_other_layers_alone():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(40, 40), nn.Linear(40, 7)
+
+        def forward(self, x):
+            return self.second(torch.sign(self.first(x)))
+
+    result = PackSigns()(to_program(Mixed(), (torch.randn(2, 40),)))
+    assert not result.changed
+    assert [note.reason for note in result.notes] == ["the weights of a channel of linear_1 have several magnitudes"]
