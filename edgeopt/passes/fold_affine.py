@@ -4,19 +4,24 @@ Before => after, W a linear or convolution:
 
     W (gamma * norm(x) + beta) + b  =>  (W diag(gamma)) norm(x) + (b + W beta)       layer, group and RMS norm
     g * (W x + b) + c               =>  (diag(g) W) x + (g * b + c)                  LayerScale, x * c, x / c, x + c
-    W (g * x + c) + b               =>  (W diag(g)) x + (b + W c)                    input scaling
+    W (g * x + c) + b               =>  (W diag(g)) x + (b + W c)                    input scaling, UN, DyT, BHyT
+    W (BN(x) + alpha * x) + b       =>  (W diag(a + alpha)) x + (b + W s)            RepBN; PRepBN at lambda 0
+    W pad(g * x + c) + b            =>  (W diag(g)) pad(x + c / g) + b               zeros padded: the shift stays
     (c * q) K^T, q = W x + b        =>  ((c W) x + c b) K^T                          scaling of attention
 
-A norm that several layers read (query, key, value) goes into all of them or none. Between the map and the layer
-there may be operators that only move, select or average values, as long as the channel axis comes through whole;
-a common factor also passes through a matrix product.
+Sums and products in a row, and sums of two maps of one value, are taken together; a product with zeros, as PRepBN's
+LayerNorm at lambda 0, is left out. A norm that several layers read (query, key, value) goes into all of them or none.
+Between the map and the layer there may be operators that only move, select or average values, as long as the channel
+axis comes through whole; a common factor also passes through a matrix product.
 
 Not when: the constant varies along more than one axis; a weight is shared (a tied embedding would have to be
 copied) or computed at run time; a value between is also read elsewhere; an activation stands between; zeros are
-padded while the shift is not zero; the channels are not the same axis; the weight is 16 bits wide.
+padded after a norm with a shift, which the norm computes at no cost; a channel whose scale is zero has a shift and
+zeros are padded; PRepBN is in mid-schedule; the channels are not the same axis; the weight is 16 bits wide.
 
-Source: Jiang et al., Pre-RMSNorm and Pre-CRMSNorm Transformers, NeurIPS 2023, appendix on absorbing the norm's
-affine part; Touvron et al., Going deeper with Image Transformers, ICCV 2021, for LayerScale.
+Source: Guo et al., SLAB, ICML 2024, for RepBN; Yang et al., Unified Normalization, ACM MM 2022; Jiang et al.,
+Pre-RMSNorm and Pre-CRMSNorm Transformers, NeurIPS 2023, appendix on absorbing the norm's affine part; Touvron et al.,
+Going deeper with Image Transformers, ICCV 2021, for LayerScale.
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ Before => after, W a linear or convolution, transposed and grouped ones included
 
     batch_norm(W x + b)  =>  (diag(a) W) x + (a * b + s)
     W batch_norm(x) + b  =>  (W diag(a)) x + (b + W s)
+    W batch_norm(x) + b  =>  (W diag(a)) (x + s / a) + b           where W pads with zeros
 
 Not when: the statistics are of the batch; a weight is shared or computed at run time; the layer's result is also
 read elsewhere, or the norm's by anything but such layers; the channels are not the same axis; the layer after
-pads with zeros while s is not zero, since the border would lose the shift; the weight is 16 bits wide.
+pads with zeros and a channel has a shift but no scale; the norm is part of a sum (RepBN: fold-affine); the weight is
+16 bits wide.
 
 Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference, CVPR 2018, section 3.2.
