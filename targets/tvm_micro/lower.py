@@ -132,8 +132,11 @@ def _stored(state: Lowering, source: fx.Node, values: torch.Tensor, y: Tensor) -
 
 def _in_float(state: Lowering, operator: fx.Node, end: fx.Node, y: Tensor, refusal: str) -> Value:
     """What no kernel takes: as a table, or compiled by TVM; refused where neither goes."""
+    beside = ""
     try:
         region = collect(state.program, end, state.values.keys())
+        others = dict.fromkeys(op_name(node) for node in region.nodes if node not in (operator, end))
+        beside = f", nor for {', '.join(others)} beside it" if others else ""
         state.covered |= set(region.nodes)
         values = [state.operand(source) for source in region.sources]
         if region.is_table and values[0].shape == shape_of(end):
@@ -147,7 +150,7 @@ def _in_float(state: Lowering, operator: fx.Node, end: fx.Node, y: Tensor, refus
         inputs = tuple(x.name for x in sources)
         return state.add(Generated(end.name, inputs, y.name, module, code, y.shape), y, shape_of(end))
     except (Refused, ValueError, ToolchainMissing) as failure:
-        state.refused.append(Placement(operator.name, op_name(operator), f"{refusal}; {failure}"))
+        state.refused.append(Placement(operator.name, op_name(operator), f"{refusal}{beside}; {failure}"))
         return Value(y, shape_of(end))
 
 
