@@ -34,7 +34,7 @@ def build(elements: dict[str, Element]) -> Callable:
 
     def dequantize_blocks(codes, scale, factor, element):  # type: ignore[no-untyped-def]
         table = op.Constant(value_floats=elements[element].table().tolist())
-        real = op.Cast(scale, to=_FLOAT)
+        real: Any = op.Cast(scale, to=_FLOAT)
         if scale.dtype == _UINT8:
             real = op.Pow(op.Constant(value_float=2.0), op.Sub(real, op.Constant(value_float=127.0)))
         return function(codes, op.Mul(real, factor), table)

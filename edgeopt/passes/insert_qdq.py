@@ -12,6 +12,7 @@ Where the pairs stand:
   bytes instead of floats; below an activation function that the operator before it absorbs;
 * one pair for all readers of a value; the operands of a concatenation share the map of its result;
 * weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale;
+* by token, where the scheme wants it, on what linears read: its scales are found as the network runs;
 * where the scheme wants it, what a product of activations reads as its second operand has zero point 0, and
   constants are added as int8.
 
@@ -29,6 +30,7 @@ import torch
 from torch import fx
 
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
+from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, Range
 from edgeopt.quant.affine import (
@@ -86,6 +88,8 @@ def choose(program: Program, scheme: Scheme, keep: Collection[str] = ()) -> tupl
 def is_quantised(node: fx.Node, scheme: Scheme) -> bool:
     """Whether an operator already reads integers, possibly through moves."""
     for used in operands(node):
+        if used.target is ROUND_TOKENS:
+            return True
         while used.target in scheme.moves:
             used = moved_value(used)
         if used.target is DEQUANTIZE:
@@ -124,6 +128,8 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
         return reason
     if node.target in SUMS | POOLS and not scheme.integer_results and not _feeds_integers(tail(node, scheme), scheme):
         return "no product reads its result as integers"
+    if _by_token(node, scheme):
+        return None
     values = [used for used in operands(node) if program.constant(used) is None]
     missing = [used.name for used in values if _range(program, used) is None]
     return f"no range was calibrated for {', '.join(missing)}" if missing else None
@@ -149,6 +155,10 @@ def _feeds_integers(node: fx.Node, scheme: Scheme) -> bool:
     )
 
 
+def _by_token(node: fx.Node, scheme: Scheme) -> bool:
+    return scheme.per_token and node.target is aten.linear.default
+
+
 def _stored(values: torch.Tensor) -> Affine:
     """The map of a constant that is added to activations."""
     return for_activation(Range((float(values.min()),), (float(values.max()),)), torch.int8)
@@ -166,12 +176,16 @@ class _Placement:
     scheme: Scheme
     chosen: frozenset[fx.Node]
     pairs: dict[tuple[fx.Node, Range], fx.Node] = field(default_factory=dict)
+    tokens: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
     def place(self) -> None:
         nodes = [n for n in self.program.calls if n in self.chosen]
         if self.scheme.symmetric_products:
             self._centre([operands(node)[1] for node in nodes if node.target in PRODUCTS])
         for node in nodes:
+            if _by_token(node, self.scheme):
+                self._quantise_by_token(node)
+                continue
             for used in dict.fromkeys(operands(node)):
                 if node.target in SUMS and (values := self.program.constant(used)) is not None:
                     node.replace_input_with(used, self._constant(node, used, values, _stored(values)))
@@ -181,6 +195,16 @@ class _Placement:
                 self._quantise_constants(node)
             if self.scheme.integer_results:
                 self._quantise_result(node)
+
+    def _quantise_by_token(self, node: fx.Node) -> None:
+        found = arguments(node)
+        source, old = found["input"], found["weight"]
+        weight = self.program.constants[old.name]
+        if source not in self.tokens:
+            before = source.next if source.op == "call_function" else next(self.program.calls)
+            self.tokens[source] = self.program.insert(before, ROUND_TOKENS, source)
+        node.replace_input_with(source, self.tokens[source])
+        node.replace_input_with(old, self._constant(node, old, weight, for_weight(weight)))
 
     def _centre(self, operands: list[fx.Node]) -> None:
         """Let the ranges of values, and of what they are moved from, have their zero at integer 0."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from edgeopt.errors import UserError
+
 aten = torch.ops.aten
 Operator = Callable[..., object]
 
@@ -67,6 +69,7 @@ class Scheme:
     ``symmetric_products`` the second operand of a product of activations has zero point 0, as a weight has; with
     ``constant_sums`` a sum may add a constant of its shape, which is stored as integers. With ``symmetric`` every zero
     point is 0. ``in_float`` says of operators that other targets run on integers why this one does not.
+    With ``per_token`` linears find a scale for each token as they run, instead of a calibrated one for the tensor.
     """
 
     activation: torch.dtype
@@ -80,3 +83,14 @@ class Scheme:
     constant_sums: bool = False
     symmetric: bool = False
     in_float: Mapping[Operator, str] = field(default_factory=dict, hash=False)
+    per_token: bool = False
+
+
+ACTIVATIONS = ("tensor", "token")
+"""What shares a scale among the activations that linears read."""
+
+
+def check_activations(value: str) -> None:
+    """Raise UserError where a value is none of ``ACTIVATIONS``."""
+    if value not in ACTIVATIONS:
+        raise UserError(f"activations is '{value}'", f"choose one of: {', '.join(ACTIVATIONS)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +14,7 @@ from edgeopt import onnx
 from edgeopt.errors import Placement, ToolchainMissing, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
+from edgeopt.passes.fuse_token_linears import FuseTokenLinears
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
@@ -31,6 +32,7 @@ from edgeopt.quant.scheme import (
     SUMS,
     WEIGHTED,
     Scheme,
+    check_activations,
 )
 from edgeopt.target import Artifact, Probe, Session, Target, TargetOptions
 
@@ -48,8 +50,6 @@ SCHEME = Scheme(
 )
 """What ONNX Runtime has integer operators for: it takes them by the pairs on all sides."""
 
-INT8 = (*PACKED, Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"))
-
 FOUR_BITS = ("native", "int8")
 
 
@@ -64,11 +64,13 @@ def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
 class OnnxOptions(TargetOptions):
     """``optimization``: what ONNX Runtime may rewrite when it loads the model: none, basic, extended or all.
     ``four_bits``: how weights in four bits are written: as ONNX's own types (``native``), or as grouped ``int8``, which
-    ONNX Runtime runs where it does not run FP4.
+    ONNX Runtime runs where it does not run FP4. ``activations``: whether what linears read has one calibrated scale
+    for the ``tensor``, or one for each ``token``, found as the model runs.
     """
 
     optimization: str = "all"
     four_bits: str = "native"
+    activations: str = "tensor"
 
 
 class Onnx(Target):
@@ -91,7 +93,10 @@ class Onnx(Target):
         assert isinstance(options, OnnxOptions)
         if options.precision in FORMATS:
             return _four_bits(options)
-        return INT8 if options.precision == "int8" else PACKED
+        if options.precision != "int8":
+            return PACKED
+        scheme = replace(SCHEME, per_token=options.activations == "token")
+        return (*PACKED, Step(partial(InsertQdq, scheme), "last, on what is left to compute"))
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that ONNX has no translation of."""
@@ -99,7 +104,7 @@ class Onnx(Target):
 
     def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
-        translation = onnx.translate(program)
+        translation = onnx.translate(FuseTokenLinears()(program).program)
         native(translation.model)
         files = onnx.save(translation.model, folder / FILE)
         weights = sum(tensor.nbytes for tensor in program.constants.values())
@@ -123,3 +128,4 @@ class Onnx(Target):
             raise UserError(f"optimization is '{options.optimization}'", f"choose one of: {', '.join(OPTIMIZATION)}")
         if options.four_bits not in FOUR_BITS:
             raise UserError(f"four-bits is '{options.four_bits}'", f"choose one of: {', '.join(FOUR_BITS)}")
+        check_activations(options.activations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from edgeopt.errors import EdgeoptError, Placement, Unsupported, UserError
+from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
@@ -21,7 +22,18 @@ from edgeopt.passes.widen_blocks import WidenBlocks
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, op_name
 from edgeopt.quant.blocks import FORMATS
-from edgeopt.quant.scheme import CONCATENATIONS, NORMS, POOLS, PRODUCTS, SOFTMAXES, SUMS, WEIGHTED, Scheme
+from edgeopt.quant.scheme import (
+    CONCATENATIONS,
+    NORMS,
+    POOLS,
+    PRODUCTS,
+    SOFTMAXES,
+    SUMS,
+    WEIGHTED,
+    Scheme,
+    check_activations,
+)
+from edgeopt.rewrite import replace as replace_node
 from edgeopt.target import Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
@@ -50,21 +62,22 @@ SCHEME = Scheme(
 )
 """What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantises by itself."""
 
-INT8 = (
-    Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
-    *PACKED,
-    Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"),
-)
+_GROUP_OF_WEIGHTS, _GROUP_OF_TOKEN = 32, 64
 
 
-_WIDEST_GROUP = 32
+@dataclass(frozen=True)
+class OpenVinoOptions(TargetOptions):
+    """``activations``: whether what linears read has one calibrated scale for the ``tensor``, or scales found as the
+    model runs for each ``token``, here for 64 of its values at a time."""
+
+    activations: str = "tensor"
 
 
-def group_size(precision: str) -> int:
-    """Return how many activations OpenVINO quantises together as it runs; 0 for precisions where it does not."""
-    if precision not in FORMATS:
-        return 0
-    return min(FORMATS[precision].block or _WIDEST_GROUP, _WIDEST_GROUP)
+def group_size(options: OpenVinoOptions) -> int:
+    """Return how many activations OpenVINO quantises together as it runs; 0 where it does not."""
+    if options.precision in FORMATS:
+        return min(FORMATS[options.precision].block or _GROUP_OF_WEIGHTS, _GROUP_OF_WEIGHTS)
+    return _GROUP_OF_TOKEN if options.precision == "int8" and options.activations == "token" else 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ class OpenVino(Target):
     """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
 
     name = "openvino"
+    Options = OpenVinoOptions
     precisions = ("fp32", "bf16", "int8", *FORMATS)
 
     _converted: tuple[str, Built] | None = None
@@ -104,7 +118,15 @@ class OpenVino(Target):
                 Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights"),
                 Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers"),
             )
-        return INT8 if options.precision == "int8" else PACKED
+        if options.precision != "int8":
+            return PACKED
+        assert isinstance(options, OpenVinoOptions)
+        scheme = replace(SCHEME, per_token=options.activations == "token")
+        return (
+            Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
+            *PACKED,
+            Step(partial(InsertQdq, scheme), "last, on what is left to compute"),
+        )
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that OpenVINO converts neither from ONNX nor from torch directly."""
@@ -137,7 +159,8 @@ class OpenVino(Target):
         Raises UserError where this CPU does not have the precision.
         """
         self.check_options(options)
-        return OpenVinoSession(folder / FILES[0], options.precision, options.threads, group_size(options.precision))
+        assert isinstance(options, OpenVinoOptions)
+        return OpenVinoSession(folder / FILES[0], options.precision, options.threads, group_size(options))
 
     def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
         """Return the layers that compute in another precision than asked, with their share of the time."""
@@ -156,6 +179,8 @@ class OpenVino(Target):
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option is not legal or this CPU lacks the precision."""
         super().check_options(options)
+        assert isinstance(options, OpenVinoOptions)
+        check_activations(options.activations)
         able = cpu_precisions()
         able = (*able, *FORMATS) if "int8" in able else able
         if options.precision not in able:
@@ -171,6 +196,7 @@ class OpenVino(Target):
 
 
 def _convert(program: Program) -> Built:
+    program = _rounded_as_it_runs(program)
     wanted = native.find(program)
     library: Path | None = None
     fallbacks: tuple[Fallback, ...] = ()
@@ -183,3 +209,14 @@ def _convert(program: Program) -> Built:
     # The weights of what was converted stay mapped to memory after the folder is gone.
     with tempfile.TemporaryDirectory(prefix="edgeopt-", ignore_cleanup_errors=True) as scratch:
         return Built(convert(program, Path(scratch), library), library, fallbacks)
+
+
+def _rounded_as_it_runs(program: Program) -> Program:
+    """Return the program without the rounding of tokens: OpenVINO does it beside weights that are stored as int8."""
+    found = [node.name for node in program.calls if node.target is ROUND_TOKENS]
+    program = program.clone() if found else program
+    for name in found:
+        node = program.node(name)
+        assert node is not None
+        replace_node(node, node.args[0])
+    return program
