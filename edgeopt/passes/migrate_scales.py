@@ -8,9 +8,9 @@ s = a^p / w^(1 - p), with a the largest absolute value of the channel over the c
 that it meets, and p the strength. Of several strengths the one is taken whose layers, quantised, err least on
 samples held out: with the scales of those it has seen alone, full strength would look best and saturate on all others.
 
-Where x is made by a layer (a ReLU between them or not) that nothing else reads, 1/s goes into its weights; elsewhere
-(behind layer norms and GELUs, or where a residual connection also reads x) it stays a multiplication, which runtimes
-merge with the quantisation of x.
+Where x is made by a layer (a ReLU between them or not) or a layer norm, and nothing else reads it, 1/s goes into the
+weights there; elsewhere (behind GELUs, or where a residual connection also reads x) it stays a multiplication, which
+runtimes merge with the quantisation of x.
 
 Not when: x would have to be multiplied for a convolution; a reader's weight is shared or computed at run time; fewer
 than two samples were observed; no strength errs a tenth less than leaving x as it is.
@@ -39,11 +39,14 @@ from edgeopt.rewrite import arguments
 aten = torch.ops.aten
 
 _RULE = "migrate-scale"
-_STRENGTHS = torch.linspace(0, 1, 11).tolist()
+_STRENGTHS = torch.linspace(0, 0.7, 8).tolist()
+"""Not above 0.7: nearer to 1 every channel gets the same room, and one that reaches further on unseen data saturates."""
 _WORTHWHILE = 0.9
 _SAMPLES = 16
 _ROWS = 1024
 """Samples held out, and at most how many of their positions linears are tried on."""
+_REACH = 0.8
+"""Part of the range that strengths are tried with: unseen data reaches further than what was seen."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,11 @@ def _migrate(
     Layers are replaced by new ones on the way: ``rebuilt`` maps the original nodes to those that stand now.
     """
     layers = [_layer(program, node) for node in site.readers]
-    producer = _producer(program, site)
-    if producer is None and any(node.target is not aten.linear.default for node in site.readers):
+    producer, norm = _producer(program, site), _norm(program, site)
+    absorbed = producer is not None or norm is not None
+    if not absorbed and any(node.target is not aten.linear.default for node in site.readers):
         return "its convolution would need a multiplication of the whole image"
-    if producer is None and not may_multiply:
+    if not absorbed and not may_multiply:
         return "no layer before it can take the scale, and the target multiplies in integers only"
     half, values = seen.split()
     if not values:
@@ -118,7 +122,9 @@ def _migrate(
     if not errors[best] < _WORTHWHILE * trial.error(torch.ones_like(half.magnitudes)):
         return "no strength makes the layers err a tenth less"
     scale = _scale(layers, seen.all, best)
-    if producer is None:
+    if norm is not None:
+        _scale_norm(program, norm, 1 / scale)
+    elif producer is None:
         _multiply(program, site, 1 / scale)
     zero = torch.zeros(1, dtype=torch.float64)
     for node in site.readers:
@@ -159,7 +165,8 @@ class _Trial:
         Every position counts alike, by its error power over its power: what follows often normalises each one.
         """
         assert self.seen.low is not None and self.seen.high is not None
-        found = Range((float((self.seen.low / scale).min()),), (float((self.seen.high / scale).max()),))
+        low, high = (_REACH * float(end) for end in ((self.seen.low / scale).min(), (self.seen.high / scale).max()))
+        found = Range((low,), (high,))
         affine = for_activation(found, torch.uint8)
         shape = [-1 if dim == self.axis else 1 for dim in range(self.values[0].dim())]
         integers = [rounded_to(value / scale.float().view(shape), affine) for value in self.values]
@@ -208,6 +215,27 @@ def _producer(program: Program, site: _Site) -> Layer | None:
         return None
     layer = layer_of(program, source)
     return layer if isinstance(layer, Layer) and layer.output_axis == site.axis else None
+
+
+def _norm(program: Program, site: _Site) -> fx.Node | None:
+    """Return the layer norm with a weight that makes a value which nothing but the readers reads, or None."""
+    value = site.value
+    if value.target is not aten.layer_norm.default or len(value.users) != len(site.readers):
+        return None
+    found = arguments(value)
+    factors = [found["weight"], found["bias"]] if found["bias"] is not None else [found["weight"]]
+    is_plain = len(found["normalized_shape"]) == 1 and len(set(factors)) == len(factors)
+    return value if is_plain and all(program.constant(factor) is not None for factor in factors) else None
+
+
+def _scale_norm(program: Program, norm: fx.Node, factor: torch.Tensor) -> None:
+    """Scale the result of a layer norm by its weight and bias."""
+    found = arguments(norm)
+    for old in (found["weight"], found["bias"]):
+        if old is not None:
+            values = program.constants[old.name]
+            norm.replace_input_with(old, program.add_constant(old.name, (values.double() * factor).to(values.dtype)))
+    redefine(norm)
 
 
 def _multiply(program: Program, site: _Site, factor: torch.Tensor) -> None:

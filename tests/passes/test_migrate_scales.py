@@ -46,6 +46,29 @@ def test_behind_a_norm_one_multiplication_serves_all_layers():
     assert "aten.add.Tensor(%layer_norm," in result.program.text(), "the residual connection reads the value itself"
 
 
+class PreNorm(nn.Module):
+    """A layer norm that only linears read."""
+
+    def __init__(self, affine=True):
+        super().__init__()
+        self.norm, self.a, self.b = nn.LayerNorm(6, elementwise_affine=affine), nn.Linear(6, 6), nn.Linear(6, 6)
+        with torch.no_grad():
+            self.a.weight[:, 2] *= 50
+            self.b.weight[:, 2] *= 50
+
+    def forward(self, x):
+        y = self.norm(x)
+        return x + self.a(y) * torch.sigmoid(self.b(y))
+
+
+def test_a_norm_that_only_layers_read_takes_the_scale():
+    torch.manual_seed(0)
+    text = migrate(PreNorm(), torch.randn(8, 6)).program.text()
+    assert "migrated" not in text
+    text = migrate(PreNorm(affine=False), torch.randn(8, 6)).program.text()
+    assert text.count("_migrated)") == 1, "a norm without a weight has nothing to take it"
+
+
 def test_between_layers_the_scale_is_folded():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 4, 1))
