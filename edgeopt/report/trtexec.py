@@ -125,7 +125,7 @@ def _layers(found: Measured) -> tuple[LayerTime, ...]:
         LayerTime(
             name=row["name"],
             type=facts.get(row["name"], {}).get("LayerType", "unknown"),
-            precision=_precision(facts.get(row["name"], {})),
+            precision=layer_precision(facts.get(row["name"], {})),
             median=time,
             share=time / total if time is not None and total else None,
         )
@@ -133,7 +133,7 @@ def _layers(found: Measured) -> tuple[LayerTime, ...]:
     )
 
 
-def _precision(layer: Mapping[str, Any]) -> str | None:
+def layer_precision(layer: Mapping[str, Any]) -> str | None:
     """Return the type that a layer reads, which is what it computes in.
 
     TensorRT 10 says ``Format/Datatype: Row major Int8``, later ones say ``Datatype: Int8`` beside ``Format``.
