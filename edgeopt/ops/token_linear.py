@@ -10,6 +10,9 @@ has the scale 1. Source: Z. Yao et al., ZeroQuant: Efficient and Affordable Post
 Transformers, NeurIPS 2022, section 4.1.
 """
 
+# mypy: disable-error-code="arg-type, type-var"
+# What onnxscript declares of operands is narrower than what its functions take.
+
 from __future__ import annotations
 
 from collections.abc import Callable

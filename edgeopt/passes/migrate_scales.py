@@ -40,7 +40,7 @@ aten = torch.ops.aten
 
 _RULE = "migrate-scale"
 _STRENGTHS = torch.linspace(0, 0.7, 8).tolist()
-"""Not above 0.7: nearer to 1 every channel gets the same room, and one that reaches further on unseen data saturates."""
+"""Not above 0.7: nearer to 1 all channels get the same room, and one that reaches further on unseen data saturates."""
 _WORTHWHILE = 0.9
 _SAMPLES = 16
 _ROWS = 1024

@@ -218,5 +218,6 @@ def _rounded_as_it_runs(program: Program) -> Program:
     for name in found:
         node = program.node(name)
         assert node is not None
-        replace_node(node, node.args[0])
+        (source,) = node.all_input_nodes
+        replace_node(node, source)
     return program
