@@ -106,8 +106,9 @@ def _informed(step: Pass, original: Program, options: ExportOptions) -> Pass:
 
 
 def _tidying(passes: list[Pass]) -> tuple[list[Pass], list[Pass]]:
-    """Return the passes that only tidy up, which run before a recipe finds its structures, and the others."""
-    first: list[Pass] = [p for p in passes if isinstance(p, FoldConstants | RemoveNoops)]
+    """Return the passes that tidy up before a recipe looks for its structures, and the others."""
+    found = (next((p for p in passes if isinstance(p, kind)), None) for kind in (FoldConstants, RemoveNoops))
+    first: list[Pass] = [p for p in found if p is not None]
     return first, [p for p in passes if p not in first]
 
 

@@ -101,7 +101,12 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         not_run=outcome.not_run,
         fallbacks=tuple(FallbackEntry.model_validate(f) for f in fallbacks),
         limits=(*_limits(request, outcome, latency, sum(file.bytes for file in files)), *_capacity(artifact)),
-        warnings=(*outcome.warnings, *_latency_warnings(outcome), *_slower(request, outcome, latency, baseline)),
+        warnings=(
+            *_nothing_swapped(evidence),
+            *outcome.warnings,
+            *_latency_warnings(outcome),
+            *_slower(request, outcome, latency, baseline),
+        ),
         notes=artifact.notes,
         options=described(request.options, request.target_options),
         versions=_versions(request),
@@ -183,6 +188,13 @@ def _capacity(artifact: Artifact) -> tuple[Limit, ...]:
         Limit(name=f"device-{kind}", limit=most, value=artifact.memory[kind], ok=artifact.memory[kind] <= most)
         for kind, most in artifact.capacity.items()
     )
+
+
+def _nothing_swapped(evidence: Evidence) -> tuple[str, ...]:
+    one = evidence.swapped
+    if one is None or not one.recipe.is_trained or one.layers:
+        return ()
+    return (f"recipe {one.recipe.name} swapped nothing: the reasons are under passes; --force overrules that it pays",)
 
 
 def _swaps(evidence: Evidence) -> Swaps | None:

@@ -117,6 +117,15 @@ def test_exact_needs_no_data(folder: Path, tmp_path: Path) -> None:
     assert "pre-rmsnorm" in [entry.name for entry in run.passes] and run.swaps.layers == ()
 
 
+def test_what_does_not_pay_is_refused_with_the_figures(folder: Path, tmp_path: Path) -> None:
+    run = export(folder, tmp_path / "out", "linear", force=None)
+    assert run.swaps.layers == () and run.swaps.stages == ()
+    (entry,) = (entry for entry in run.passes if entry.name == "linear-attention")
+    assert len(entry.refused) == 2 and "at 36 tokens the softmax takes" in entry.refused[0].reason
+    assert any("recipe linear swapped nothing" in warning for warning in run.warnings)
+    assert run.error.relative < 1e-5
+
+
 def test_progress_tells_stage_error_and_time_left(folder: Path, tmp_path: Path) -> None:
     told: list[str] = []
     export(folder, tmp_path / "out", on_step=told.append, tune="20")

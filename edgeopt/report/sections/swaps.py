@@ -18,8 +18,9 @@ def swaps(run: Run) -> Section | None:
         f"Recipe {one.recipe['name']}: {stayed} of {len(one.layers)} swaps stayed. On {one.samples[1]} held-out "
         f"samples the outputs' relative error was {one.before:.3f} before tuning and is {one.after:.3f} after it."
     )
-    tables = tuple(table for table in (_passes(one), _stages(one), _attempts(one), _layers(one)) if table.rows)
-    return Section("swaps", "Swapped layers", lead, items=one.figures, tables=tables)
+    measured = Table((Column("Measured on the target", "prose"),), tuple((text,) for text in one.figures))
+    tables = (_passes(one), measured, _stages(one), _attempts(one), _layers(one))
+    return Section("swaps", "Swapped layers", lead, tables=tuple(table for table in tables if table.rows))
 
 
 def _passes(one: Swaps) -> Table:
