@@ -157,7 +157,9 @@ def _notes(found: Measured) -> tuple[str, ...]:
     device, notes = found.device, []
     clock = "GPU compute time" if _clock(found) == "computeMs" else "latency with data transfers"
     place = ", ".join(f"{name} {device[name]}" for name in ("device", "jetpack", "tensorrt") if name in device)
-    graph = {True: ", with a CUDA graph", False: ", without a CUDA graph"}.get(device.get("cuda_graph"), "")
+    graph = ""
+    if "cuda_graph" in device:
+        graph = ", with a CUDA graph" if device["cuda_graph"] else ", without a CUDA graph"
     notes.append(f"measured on {place or 'the device'} by trtexec: {clock}{graph}")
     if found.check:
         worst = max(found.check["relative"].values(), default=0.0)

@@ -156,7 +156,8 @@ class _Writer:
 
         name = self._unique(name)
         tensor = ir.tensor(np.asarray(array), name=name)
-        value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
+        shape = ir.Shape(tensor.shape)
+        value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
         self.model.graph.register_initializer(value)
         return value
 
