@@ -10,7 +10,7 @@ import hashlib
 import math
 from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 import torch
@@ -98,16 +98,35 @@ is an integer below 2^28, and float64 adds up 2^25 of them without rounding."""
 
 
 @dataclass
+class Rows:
+    """A few vectors along the last axis of each sample, evenly spaced."""
+
+    of_each: int
+    kept: list[torch.Tensor] = field(default_factory=list)
+
+    def add(self, value: torch.Tensor) -> None:
+        """Take in the value that one sample gave."""
+        rows = value.reshape(-1, value.shape[-1])
+        self.kept.append(rows[:: -(-len(rows) // self.of_each)].clone())
+
+    @property
+    def values(self) -> torch.Tensor:
+        """All that were kept (n x K)."""
+        return torch.cat(self.kept)
+
+
+@dataclass
 class Patches:
     """Mean and second moments of the vectors that a layer multiplies by its weight.
 
     A linear multiplies the last axis; a convolution the patches under its kernel, padding included. ``second`` has
     shape (groups, K, K) with K the weights of one output, ``mean`` (groups, K). ``step``: a power of two, of which
-    values are taken as multiples.
+    values are taken as multiples; ``largest``: the largest magnitude of the range.
     """
 
     layer: fx.Node
     step: float
+    largest: float = 0.0
     count: int = 0
     total: torch.Tensor | float = 0.0
     products: torch.Tensor | float = 0.0
@@ -116,7 +135,7 @@ class Patches:
     def within(cls, layer: fx.Node, found: Range) -> Patches:
         """Return empty moments of a layer whose input has this range."""
         largest = max(map(abs, (*found.low, *found.high))) or 1.0
-        return cls(layer, 2.0 ** (math.ceil(math.log2(largest)) - _BITS))
+        return cls(layer, 2.0 ** (math.ceil(math.log2(largest)) - _BITS), largest)
 
     def add(self, value: torch.Tensor) -> None:
         """Take in the input that one sample gave."""

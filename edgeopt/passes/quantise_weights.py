@@ -4,7 +4,8 @@ Before: ``y = linear(x, W, b)``.
 After:  ``y = linear(x, dequantize_blocks(codes, scale, factor), b)``, codes two a byte.
 
 With calibration data the rounding of each column is made good by the columns after it (GPTQ); without, each block's
-scale is searched for the least squared error of its weights. Activations stay as they are.
+scale is searched for the least squared error of its weights. Activations stay as they are, unless they are asked for:
+then they are rounded to the same format before each layer, for hardware that multiplies four bits by four.
 
 Not when: a layer's weight is computed at run time or shared, or its rows do not divide into blocks.
 
@@ -24,6 +25,7 @@ from edgeopt.calib.moments import Patches, observe_patches
 from edgeopt.errors import UserError
 from edgeopt.folding.layers import Layer, layer_of
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.blocks import FORMATS, BlockFormat, Blocks
@@ -36,19 +38,24 @@ _RULE = "store-in-four-bits"
 
 
 class QuantiseWeights:
-    """Store weights in ``format`` (see edgeopt.quant.blocks); ``data`` is what errors are compensated on."""
+    """Store weights in ``format`` (see edgeopt.quant.blocks); ``data`` is what errors are compensated on.
+
+    With ``activations`` what the layers read is rounded too, which takes data.
+    """
 
     name = "quantise-weights"
     kind: Kind = "calibrated"
 
-    def __init__(self, format: str = "nvfp4", data: CalibrationData | None = None) -> None:
+    def __init__(self, format: str = "nvfp4", data: CalibrationData | None = None, activations: bool = False) -> None:
         if format not in FORMATS:
             raise UserError(f"unknown format '{format}'", f"choose one of: {', '.join(FORMATS)}")
-        self.format, self.data = FORMATS[format], data
+        if activations and data is None:
+            raise UserError("activations in four bits need calibration data", "give samples")
+        self.format, self.data, self.activations = FORMATS[format], data, activations
 
     def informed(self, data: CalibrationData) -> QuantiseWeights:
         """Return this pass with data to compensate errors on."""
-        return QuantiseWeights(self.format.name, data)
+        return QuantiseWeights(self.format.name, data, self.activations)
 
     def __call__(self, program: Program) -> PassResult:
         """Store the weights of a copy of ``program``."""
@@ -56,6 +63,8 @@ class QuantiseWeights:
         linears = [n for n in program.calls if n.target is aten.linear.default and not _is_stored(n)]
         seen = self._observe(program, linears)
         notes = [Note(_RULE, node.name, self._store(program, node, seen)) for node in linears]
+        if self.activations:
+            self._round_inputs(program, [node for node in linears if _is_stored(node)], seen)
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
     def _observe(self, program: Program, linears: list[fx.Node]) -> Mapping[str, Patches]:
@@ -81,6 +90,14 @@ class QuantiseWeights:
         constants = [program.add_constant(f"{old.name}_{name}", tensor) for name, tensor in parts.items()]
         node.replace_input_with(old, program.insert(node, DEQUANTIZE_BLOCKS, *constants, stored.element.name))
         return None
+
+    def _round_inputs(self, program: Program, linears: list[fx.Node], seen: Mapping[str, Patches]) -> None:
+        for node in linears:
+            source = arguments(node)["input"]
+            largest = torch.tensor(seen[node.name].largest)
+            factor = program.add_constant(f"{node.name}_factor", self.format.factor(largest))
+            rounded = program.insert(node, ROUND_ACTIVATIONS, source, factor, self.format.name)
+            node.replace_input_with(source, rounded)
 
 
 def _rounded(weight: torch.Tensor, kind: BlockFormat, seen: Patches | None) -> Blocks:
