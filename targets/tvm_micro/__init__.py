@@ -24,7 +24,7 @@ from .bind import MODES, choose_kernels
 from .bind import Step as Call
 from .emit import print_library
 from .emulate import QEMU, STACK_BYTES
-from .fuse import fuse_attention, fuse_residuals
+from .fuse import fuse_attention, fuse_residuals, split_heads
 from .integer_graph import Generated, IntegerGraph
 from .integrate import FOLDER, check_kind, write_project
 from .lower import SCHEME, lower_program
@@ -143,11 +143,13 @@ class TvmMicro(Target):
 
     def _scheduled(self, graph: IntegerGraph, options: MicroOptions) -> tuple[IntegerGraph, list[Call | Loop], Plan]:
         """Choose kernels, and of the schedules that are asked for the one with the smallest arena, plain ones first."""
-        plain = fuse_residuals(graph)
-        fused = plain if options.schedule == "layers" else fuse_attention(plain)
+        graphs = [fuse_residuals(graph)]
+        for rewrite in (fuse_attention, split_heads) if options.schedule == "tiles" else ():
+            made = rewrite(graphs[-1])
+            graphs += [made] if len(made.nodes) != len(graphs[-1].nodes) else []
         flash = self.device.facts["flash"]["size"]
         found: list[tuple[IntegerGraph, list[Call | Loop], Plan]] = []
-        for each in [plain] if len(fused.nodes) == len(plain.nodes) else [plain, fused]:
+        for each in graphs:
             calls = choose_kernels(each, self._core.isas, options.optimize, flash - CODE_RESERVE)
             looped: list[Call | Loop] = []
             if options.schedule == "tiles":

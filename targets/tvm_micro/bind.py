@@ -149,7 +149,11 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             over = overlap.overread("matmul", isa, depth, depth)
             return Step(node, kernel, scratch_bytes=overlap.matmul_scratch(isa, depth, columns), overread=over)
         case Attention():
-            same = all(node.scores.a.steps[i] == node.mix.y.steps[i] for i in (0, 1)) and node.scores.a.offset == 0
+            same = (
+                not node.over
+                and all(node.scores.a.steps[i] == node.mix.y.steps[i] for i in (0, 1))
+                and node.scores.a.offset == 0
+            )
             scratch = overlap.attention_scratch(isa, *node.scores.b.sizes[1:], node.mix.b.sizes[2])
             return Step(
                 node, kernel, node.softmax.table.view(np.int32), scratch,

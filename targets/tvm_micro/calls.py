@@ -179,7 +179,8 @@ def _call(memory: Memory, index: int, step: Step, x: Tensor, y: Tensor) -> tuple
             table = f"static const eo_attention attention_{index} = {{{_matmul(node.scores)}, {_matmul(node.mix)}}};"
             starts = (node.scores.a, node.scores.b, node.mix.b)
             operands = [_plus(operand, strides.offset) for operand, strides in zip(at, starts, strict=False)]
-            return [table], [f"&attention_{index}", *operands, _half(index), at[-1], memory.scratch(step)]
+            y_at = f"(int8_t *){at[-1]} + {node.mix.y.offset}" if node.mix.y.offset else at[-1]
+            return [table], [f"&attention_{index}", *operands, _half(index), y_at, memory.scratch(step)]
         case Norm():
             table = f"static const eo_norm norm_{index} = {{{_norm(node, x.shape[2])}}};"
             factors = f"(const int32_t *)(const void *){words}"

@@ -161,16 +161,25 @@ class Softmax(Node):
 
 @dataclass(frozen=True, eq=False)
 class Attention(Node):
-    """Scores, softmax and mixture at once: inputs are queries, keys and values."""
+    """Scores, softmax and mixture at once: inputs are queries, keys and values.
+
+    One of a single head, ``over`` its queries, leaves the other heads' queries in the output as they are.
+    """
 
     scores: MatMul
     softmax: Softmax
     mix: MatMul
+    over: bool = False
 
     def run(self, *operands: np.ndarray) -> np.ndarray:
         """Attend."""
         q, k, v = operands
-        return self.mix.run(self.softmax.run(self.scores.run(q, k)), v)
+        mixed = self.mix.run(self.softmax.run(self.scores.run(q, k)), v)
+        if not self.over:
+            return mixed
+        y = q.copy()
+        self.mix.y.of(y)[...] = self.mix.y.of(mixed)
+        return y
 
 
 @dataclass(frozen=True, eq=False)

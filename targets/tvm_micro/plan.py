@@ -61,7 +61,7 @@ def plan(buffers: Sequence[Buffer], sharings: Sequence[Sharing]) -> Plan:
     # Where every output wants to lie in front of its input, the last one has to be placed first.
     from_end = sorted(buffers, key=lambda b: (-b.size, -b.first, b.name))
     pairs = {frozenset((s.source, s.target)): s for s in sharings}
-    floor = max((b.size + b.overread for b in buffers), default=0)
+    floor = _floor(buffers, sharings)
     best = min((_first_fit(order, pairs) for order in (by_size, from_end)), key=lambda p: p.arena_bytes)
     for _ in range(_SHUFFLES):
         if best.arena_bytes <= floor:
@@ -69,6 +69,19 @@ def plan(buffers: Sequence[Buffer], sharings: Sequence[Sharing]) -> Plan:
         keys = {b.name: b.size * rng.uniform(0.3, 1.0) for b in by_size}
         best = min(best, _first_fit(sorted(by_size, key=lambda b: -keys[b.name]), pairs), key=lambda p: p.arena_bytes)
     return best
+
+
+def _floor(buffers: Sequence[Buffer], sharings: Sequence[Sharing]) -> int:
+    """Bytes that no plan goes below: what lives at one time, all that may overlap counted as overlapping wholly."""
+    by_name = {b.name: b for b in buffers}
+    saved = {step: 0 for b in buffers for step in (b.first, b.last)}
+    for sharing in sharings:
+        source, target = by_name[sharing.source], by_name[sharing.target]
+        if source.last in saved:
+            saved[source.last] += min(source.size, target.size)
+    alone = max((b.size + b.overread for b in buffers), default=0)
+    together = (sum(b.size for b in buffers if b.first <= step <= b.last) - less for step, less in saved.items())
+    return max(alone, *together, 0)
 
 
 def _up(offset: int) -> int:

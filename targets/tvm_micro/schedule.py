@@ -21,7 +21,7 @@ from edgeopt.errors import UserError
 from edgeopt.kernels.reference import Window
 
 from .bind import Step
-from .integer_graph import Add, Conv2d, DepthwiseConv2d, IntegerGraph, Norm, Table, View
+from .integer_graph import Add, Attention, Conv2d, DepthwiseConv2d, IntegerGraph, Norm, Table, View
 from .plan import Buffer, Plan, Sharing, plan
 
 TILE = 2
@@ -84,9 +84,11 @@ def each_step(steps: Sequence[Step | Loop]) -> Iterator[Step]:
 
 
 def roots(graph: IntegerGraph) -> Root:
-    """What memory a tensor lies in: that of the tensor whose view it is, or which it is added to."""
+    """What memory a tensor lies in: that of the tensor whose view it is, to which it is added, or whose head it is."""
     alias = {n.output: n.inputs[1] for n in graph.nodes if isinstance(n, Conv2d) and n.residual}
-    alias |= {n.output: n.inputs[0] for n in graph.nodes if isinstance(n, View)}
+    alias |= {
+        n.output: n.inputs[0] for n in graph.nodes if isinstance(n, View) or (isinstance(n, Attention) and n.over)
+    }
 
     def root(name: str) -> str:
         return root(alias[name]) if name in alias else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from edgeopt.errors import UserError
 from edgeopt.program import Program
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
-from edgeopt.targets.tvm_micro.fuse import fuse_attention, fuse_residuals
-from edgeopt.targets.tvm_micro.integer_graph import Attention, Copy, IntegerGraph, MatMul, Node, Table
+from edgeopt.targets.tvm_micro.fuse import fuse_attention, fuse_residuals, split_heads
+from edgeopt.targets.tvm_micro.integer_graph import Attention, Copy, IntegerGraph, MatMul, Node, Norm, Table
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.measure import Firmware, Measurement
 from samples import digits_vit
@@ -137,13 +138,23 @@ def test_moves_cost_nothing_where_kernels_can_stride() -> None:
     assert len(nodes(graph("vit"), Table)) == 2  # one GELU a block
 
 
-def test_attention_is_one_node_and_computes_the_same() -> None:
+def test_attention_is_one_node_or_one_a_head_and_computes_the_same() -> None:
     lowered = graph("vit")
     fused = fuse_attention(fuse_residuals(lowered))
+    heads = split_heads(fused)
     assert len(nodes(fused, Attention)) == 2 and not nodes(fused, MatMul)
+    assert len(nodes(heads, Attention)) == 4 and len(nodes(heads, Norm)) == len(nodes(fused, Norm)) + 2
     x = np.random.default_rng(3).integers(-128, 128, (8, 8, 1)).astype(np.int8)
-    values = [g.run({g.inputs[0]: x})[g.outputs[0]] for g in (lowered, fused)]
-    np.testing.assert_array_equal(*values)
+    expected, *got = (g.run({g.inputs[0]: x})[g.outputs[0]] for g in (lowered, fused, heads))
+    for values in got:
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_keys_that_are_read_elsewhere_are_not_split() -> None:
+    fused = fuse_attention(fuse_residuals(graph("vit")))
+    (key, *_) = [node.inputs[1] for node in nodes(fused, Attention)]
+    shared = replace(fused, outputs=(*fused.outputs, key))
+    assert len(nodes(split_heads(shared), Attention)) == 3
 
 
 @pytest.mark.parametrize(("name", "device"), CASES)
@@ -153,7 +164,7 @@ def test_every_schedule_equals_the_integer_reference(name: str, device: str, tmp
     layers = run(name, device, tmp_path / "layers", x, schedule="layers")
     np.testing.assert_array_equal(output(tiles), expected(name, x))
     np.testing.assert_array_equal(output(layers), expected(name, x))
-    assert tiles.arena_bytes <= layers.arena_bytes
+    assert tiles.arena_bytes < layers.arena_bytes or name == "mixer"
 
 
 @pytest.mark.parametrize("device", ["host-c", pytest.param("cortex-m4", marks=requires_qemu)])
