@@ -1,4 +1,4 @@
-"""``edgeopt::linear_attention`` as one node that OpenVINO runs by a kernel of ours, and the transposes that it absorbs."""
+"""``edgeopt::linear_attention`` as one node that OpenVINO runs by a kernel of ours, with transposes beside it."""
 
 # mypy: disable-error-code="no-untyped-def"
 

@@ -16,12 +16,12 @@ def emitter(name: str, result: str = "float", **attributes: str) -> Callable[...
     from onnx.defs import OpSchema
     from onnxscript.values import Op, Opset
 
-    variadic = {"param_option": OpSchema.FormalParameterOption.Variadic, "is_homogeneous": False}
+    variadic = OpSchema.FormalParameterOption.Variadic
     schema = OpSchema(
         name,
         DOMAIN,
         1,
-        inputs=[OpSchema.FormalParameter("operands", "Any", **variadic)],
+        inputs=[OpSchema.FormalParameter("operands", "Any", param_option=variadic, is_homogeneous=False)],
         outputs=[OpSchema.FormalParameter("out", "T")],
         type_constraints=[("Any", ["tensor(float)", "tensor(int32)"], ""), ("T", [f"tensor({result})"], "")],
         attributes=[OpSchema.Attribute(n, getattr(OpSchema.AttrType, kind)) for n, kind in attributes.items()],
