@@ -1,0 +1,93 @@
+"""Layers become signs, start at their best fit, learn through them, and end as packed layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.compare import compare
+from edgeopt.passes.binarize import Binarize
+from edgeopt.passes.standard import EXACT, PACKED
+from edgeopt.pipeline import Pipeline
+from edgeopt.testing import to_program
+from edgeopt.tune.distil import Distillation, distil, with_constants
+from edgeopt.tune.loop import TuneOptions
+from edgeopt.tune.swap import KEPT
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 40, 3, padding=1), nn.Conv2d(40, 48, 3, stride=2, padding=1)
+        self.depthwise = nn.Conv2d(48, 48, 3, groups=48)
+        self.third, self.head = nn.Linear(48, 64), nn.Linear(64, 5)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3)
+
+    def forward(self, x):
+        y = self.second(self.first(x).relu()).relu()
+        return self.head(self.third(self.depthwise(y).relu().mean((2, 3))).relu())
+
+
+@pytest.fixture(scope="module")
+def program():
+    torch.manual_seed(0)
+    program = to_program(Net(), (torch.randn(1, 3, 10, 10),))
+    return Pipeline(step.build() for step in EXACT)(program).program
+
+
+@pytest.fixture(scope="module")
+def samples():
+    generator = torch.Generator().manual_seed(1)
+    return [{"x": torch.randn(1, 3, 10, 10, generator=generator).numpy()} for _ in range(24)]
+
+
+def test_inner_layers_are_swapped_and_the_others_say_why_not(program, samples):
+    pass_ = Binarize(samples)
+    notes = {note.node: note.reason for note in pass_(program).notes}
+    assert notes == {
+        "conv2d": "it is the first or the last layer, where signs lose most",
+        "conv2d_1": None,
+        "conv2d_2": "conv2d_2 has 48 groups",
+        "linear": None,
+        "linear_1": "it is the first or the last layer, where signs lose most",
+    }
+    assert [swap.original for swap in pass_.swaps] == ["conv2d_1", "linear"]
+    everything = Binarize(samples, ends=True)
+    everything(program)
+    assert len(everything.swaps) == 4
+
+
+def test_what_is_kept_returns(program, samples):
+    pass_ = Binarize(samples, keep=["linear"])
+    assert ("linear", KEPT) in [(note.node, note.reason) for note in pass_(program).notes]
+    assert [swap.original for swap in pass_.swaps] == ["conv2d_1"]
+
+
+def test_scale_and_shift_start_at_their_best(program, samples):
+    one = samples[:1]
+    pass_ = Binarize(one)
+    result = pass_(program)
+    assert ("linear", "its signs never vary on the samples") in [(note.node, note.reason) for note in result.notes]
+    (swap,) = pass_.swaps
+    distillation = Distillation(program, one, one, TuneOptions())
+    best = distillation.block_errors(result.program, pass_.swaps)[swap.original]
+    for name in swap.parameters[2:]:
+        for factor in (0.9, 1.1):
+            other = with_constants(result.program, {name: factor * result.program.constants[name]})
+            assert distillation.block_errors(other, pass_.swaps)[swap.original] > best
+
+
+def test_tuning_lowers_the_error_and_packing_keeps_it(program, samples):
+    pass_ = Binarize(samples)
+    swapped = pass_(program).program
+    options = TuneOptions(steps=40, rate=0.03, check_every=10)
+    tuned = distil(program, swapped, pass_.swaps, samples, options, whole=True)
+    assert tuned.outputs_after < 0.9 * tuned.outputs_before
+    packed = Pipeline(step.build() for step in PACKED)(tuned.program).program
+    names = [node.target.name() for node in packed.calls]
+    assert names.count("edgeopt::binary_conv2d") == names.count("edgeopt::binary_linear") == 1
+    assert "aten::sign" not in names
+    for sample in samples[:4]:
+        assert compare(tuned.program.run(sample), packed.run(sample)).relative < 1e-5
