@@ -42,6 +42,16 @@ LENGTHS = (256, 512)
 TEST_TEXTS = 48
 """Held-out texts of each length on which neighbours are looked for."""
 MIN_COSINE = 0.98
+HEDGEHOG = """
+[[passes]]
+name = "linear-attention"
+feature-map = "hedgehog-joint-softmax"
+
+[tune]
+rate = 0.01
+model = false
+"""
+"""Linear attention alone, and only its blocks tuned: what the recipe's window and second stage add."""
 
 
 @click.command()
@@ -196,12 +206,15 @@ def sentences(scratch: Path, tune: str | None, quick: bool) -> tuple[list[Row], 
         "all six swapped": _export(exported, scratch / "all", "linear", **options),
         f"limit: cosine {MIN_COSINE}": _export(exported, scratch / "held", "linear", min_cosine=MIN_COSINE, **options),
     }
+    (scratch / "hedgehog.toml").write_text(HEDGEHOG, "utf-8")
+    hedgehog = {**options, "checkpoint": None, "tune": tune or "10min"}
+    runs["Hedgehog, blocks alone"] = _export(exported, scratch / "hedgehog", str(scratch / "hedgehog.toml"), **hedgehog)
     edgeopt.export(exported, "openvino", scratch / "plain", baseline=False, max_seconds=0.1)
     rows = []
-    for (name, run), folder in zip(runs.items(), ("all", "held"), strict=True):
+    for (name, run), folder in zip(runs.items(), ("all", "held", "hedgehog"), strict=True):
         assert run.swaps is not None
         kept = sum(layer.kept for layer in run.swaps.layers)
-        facts = {"MiniLM, linear": name, "swapped": f"{len(run.swaps.layers) - kept} of {len(run.swaps.layers)}"}
+        facts = {"MiniLM": name, "swapped": f"{len(run.swaps.layers) - kept} of {len(run.swaps.layers)}"}
         blocks = {"block error": run.swaps.stages[0].after}
         for tokens_, texts in tests.items():
             rows.append({**facts, **blocks, "tokens": tokens_, **_compared(scratch, folder, texts)})

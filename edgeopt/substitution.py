@@ -121,6 +121,8 @@ class _Substitution:
             swapper.keep = kept
         program, _ = Pipeline(self.passes).run(self.original)
         swaps = [swap for p in self._swappers() for swap in p.swaps]
+        if not swaps:
+            return program, swaps
         # Weights that were tuned for a swap alone return with it.
         returned = {name for label in kept for name in self.swaps[label][1].parameters}
         shared = {name for swap in swaps for name in swap.parameters}
@@ -147,7 +149,9 @@ class _Substitution:
 
         def holds_without(kept: Collection[str]) -> bool:
             self.conditions.on_step(f"recipe: {len(kept)} of {len(order)} swaps given back")
-            program, swaps = self._without(kept, cast(Tuned, self.tuned).program)
+            # The weights of stage 2 made up for all swaps; without many of them stage 1 may be the better start.
+            starts = [self._without(kept, tuned) for tuned in (cast(Tuned, self.tuned).program, blocks)]
+            program, swaps = min(starts, key=lambda start: self.distillation.output_error(start[0]))
             if swaps and self.recipe.model:
                 outcome = self.distillation.tune_model(program, swaps, share, f"without-{len(kept)}")
                 self.stages.append(
