@@ -32,8 +32,8 @@ __device__ inline float from_e4m3(uint32_t byte) {
 __device__ inline float from_e8m0(uint32_t byte) { return exp2f(static_cast<float>(byte) - 127.f); }
 
 template <typename T>
-__global__ void fp4_linear(const T* x, const uint32_t* weight, const uint8_t* scales, const T* bias, T* out, int rows,
-                           int inputs, int outputs, int group, int scale_kind, float global) {
+__device__ void fp4_linear_rows_of(const T* x, const uint32_t* weight, const uint8_t* scales, const T* bias, T* out,
+                                   int rows, int inputs, int outputs, int group, int scale_kind, float global) {
     const int lane = threadIdx.x % kWarp, output = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
     const int first = blockIdx.y * kRows;
     if (output >= outputs) return;  // a whole warp leaves
@@ -59,6 +59,12 @@ __global__ void fp4_linear(const T* x, const uint32_t* weight, const uint8_t* sc
             store(out, static_cast<size_t>(first + r) * outputs + output, total + shift);
         }
     }
+}
+
+template <typename T>
+__global__ void fp4_linear(const T* x, const uint32_t* weight, const uint8_t* scales, const T* bias, T* out, int rows,
+                           int inputs, int outputs, int group, int scale_kind, float global) {
+    fp4_linear_rows_of(x, weight, scales, bias, out, rows, inputs, outputs, group, scale_kind, global);
 }
 
 template <typename T>

@@ -62,7 +62,7 @@ class Plugin:
 
 _ATTENTION = ("query", "key", "value")
 _EPSILON = (Attribute("epsilon", "float"),)
-_FP4 = (Attribute("global", "float"), Attribute("group", "int"), Attribute("scale_kind", "int"))
+_FP4 = (Attribute("factor", "float"), Attribute("group", "int"), Attribute("scale_kind", "int"))
 
 PLUGINS: tuple[Plugin, ...] = (
     Plugin("edgeopt::linear_attention", "LinearAttention", "linear_attention", _ATTENTION, _EPSILON),

@@ -9,7 +9,7 @@
 namespace edgeopt {
 
 template <typename T>
-__global__ void rms_norm(const T* x, const T* weight, T* out, int width, float epsilon) {
+__device__ void rms_norm_row(const T* x, const T* weight, T* out, int width, float epsilon) {
     __shared__ float partial[kThreads / kWarp];
     const size_t row = static_cast<size_t>(blockIdx.x) * width;
     float sum = 0.f;
@@ -27,6 +27,11 @@ __global__ void rms_norm(const T* x, const T* weight, T* out, int width, float e
         const float gain = weight == nullptr ? scale : scale * load(weight, i);
         store(out, row + i, load(x, row + i) * gain);
     }
+}
+
+template <typename T>
+__global__ void rms_norm(const T* x, const T* weight, T* out, int width, float epsilon) {
+    rms_norm_row(x, weight, out, width, epsilon);
 }
 
 template <typename T>

@@ -10,13 +10,13 @@ namespace edgeopt {
 class Fp4LinearPlugin : public Plugin<Fp4LinearPlugin> {
 public:
     struct Attributes {
-        float global;
+        float factor;
         int32_t group;
         int32_t scale_kind;
     };
     static constexpr int kFieldCount = 3;
     inline static trt::PluginField const kFields[3] = {
-        trt::PluginField("global", nullptr, trt::PluginFieldType::kFLOAT32, 1),
+        trt::PluginField("factor", nullptr, trt::PluginFieldType::kFLOAT32, 1),
         trt::PluginField("group", nullptr, trt::PluginFieldType::kINT32, 1),
         trt::PluginField("scale_kind", nullptr, trt::PluginFieldType::kINT32, 1)};
 
@@ -43,7 +43,7 @@ public:
         int const last = x.nbDims - 1;
         return eo_fp4_linear(inputs[0], inputs[1], inputs[2], inputs[3], outputs[0], volume(x, 0, last),
                              volume(x, last, x.nbDims), volume(in[1].dims, 0, 1), attributes_.group,
-                             attributes_.scale_kind, attributes_.global, type_code(in[0]), stream);
+                             attributes_.scale_kind, attributes_.factor, type_code(in[0]), stream);
     }
 
     Attributes attributes_;

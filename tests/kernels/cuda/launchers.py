@@ -33,6 +33,15 @@ def host_library(folder: Path) -> ctypes.CDLL:
     return load(library)
 
 
+@cache
+def gpu_library(folder: Path) -> ctypes.CDLL:
+    """Build the launchers for the GPU that is here."""
+    library = folder / "libedgeopt_gpu.so"
+    flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", "-arch=native"]
+    subprocess.run(["nvcc", *flags, ROOT / "launchers.cu", "-o", library], check=True)
+    return load(library)
+
+
 def load(library: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(library))
     for name in ("eo_linear_attention_workspace", "eo_binary_linear_workspace"):
