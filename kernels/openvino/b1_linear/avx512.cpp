@@ -8,7 +8,7 @@ struct Words512 {
     using Float = Avx512;
     using Words = __m512i;
     static constexpr int rows = 6, columns = 4;
-    static constexpr int64_t chunk = int64_t(1) << 40; /* counters of 32 bits never fill up */
+    static constexpr int64_t chunk = 0; /* counters of 32 bits never fill up */
 
     static Words zero() { return _mm512_setzero_si512(); }
     static Words load(const int32_t* p) { return _mm512_loadu_si512(p); }

@@ -67,53 +67,74 @@ private:
     template <int R, int C>
     static void tile(const BinaryLinear& layer, const int32_t* bits, int64_t row, int64_t n, float* out,
                      int32_t* out_bits) {
-        const int32_t* weight[C];
         Words total[R][C];
-        EDGEOPT_UNROLL
-        for (int j = 0; j < C; j++) {
-            const int64_t at = n + j * V::lanes;
-            weight[j] = layer.weight + at / panel_width * layer.words * panel_width + at % panel_width;
-            EDGEOPT_UNROLL
-            for (int i = 0; i < R; i++)
-                total[i][j] = W::zero();
-        }
-        for (int64_t first = 0; first < layer.words; first += W::chunk) {
-            const int64_t last = layer.words - first < W::chunk ? layer.words : first + W::chunk;
-            Words count[R][C];
-            EDGEOPT_UNROLL
-            for (int i = 0; i < R; i++)
+        clear(total);
+        if constexpr (W::chunk == 0) {
+            count(layer, bits, n, 0, layer.words, total);
+        } else {
+            for (int64_t first = 0; first < layer.words; first += W::chunk) {
+                Words part[R][C];
+                clear(part);
+                count(layer, bits, n, first, layer.words - first < W::chunk ? layer.words : first + W::chunk, part);
                 EDGEOPT_UNROLL
-                for (int j = 0; j < C; j++)
-                    count[i][j] = W::zero();
-            for (int64_t k = first; k < last; k++) {
-                Words w[C];
-                EDGEOPT_UNROLL
-                for (int j = 0; j < C; j++)
-                    w[j] = W::load(weight[j] + k * panel_width);
-                EDGEOPT_UNROLL
-                for (int i = 0; i < R; i++) {
-                    const Words x = W::set(bits[i * layer.words + k]);
+                for (int i = 0; i < R; i++)
                     EDGEOPT_UNROLL
                     for (int j = 0; j < C; j++)
-                        count[i][j] = W::add_differing(count[i][j], x, w[j]);
-                }
+                        total[i][j] = W::add_counts(total[i][j], part[i][j]);
             }
-            EDGEOPT_UNROLL
-            for (int i = 0; i < R; i++)
-                EDGEOPT_UNROLL
-                for (int j = 0; j < C; j++)
-                    total[i][j] = W::add_counts(total[i][j], count[i][j]);
         }
+        const bool is_plain = layer.activation == Activation::none && layer.residual == nullptr && out != nullptr;
+        EDGEOPT_UNROLL
+        for (int j = 0; j < C; j++) {
+            const int64_t at = n + j * V::lanes, left = layer.outputs - at, lanes = left < V::lanes ? left : V::lanes;
+            const Vector scale = V::load(layer.scale + at, lanes), bias = V::load(layer.bias + at, lanes);
+            EDGEOPT_UNROLL
+            for (int i = 0; i < R; i++) {
+                const Vector y = V::add(V::mul(W::product(layer.inputs, total[i][j]), scale), bias);
+                if (is_plain)
+                    V::store(out + (row + i) * layer.outputs + at, y, lanes);
+                else
+                    follow(layer, y, row + i, at, lanes, out, out_bits);
+            }
+        }
+    }
+
+    template <int R, int C>
+    static void clear(Words (&counts)[R][C]) {
         EDGEOPT_UNROLL
         for (int i = 0; i < R; i++)
             EDGEOPT_UNROLL
             for (int j = 0; j < C; j++)
-                finish(layer, W::product(layer.inputs, total[i][j]), row + i, n + j * V::lanes, out, out_bits);
+                counts[i][j] = W::zero();
     }
 
-    static void finish(const BinaryLinear& layer, Vector sum, int64_t row, int64_t n, float* out, int32_t* out_bits) {
-        const int64_t left = layer.outputs - n, lanes = left < V::lanes ? left : V::lanes;
-        Vector y = V::add(V::mul(sum, V::load(layer.scale + n, lanes)), V::load(layer.bias + n, lanes));
+    /* Add the bits that differ in words [first, last) of R rows and of the outputs from n on. */
+    template <int R, int C>
+    static void count(const BinaryLinear& layer, const int32_t* bits, int64_t n, int64_t first, int64_t last,
+                      Words (&counts)[R][C]) {
+        const int32_t* weight[C];
+        EDGEOPT_UNROLL
+        for (int j = 0; j < C; j++) {
+            const int64_t at = n + j * V::lanes;
+            weight[j] = layer.weight + at / panel_width * layer.words * panel_width + at % panel_width;
+        }
+        for (int64_t k = first; k < last; k++) {
+            Words w[C];
+            EDGEOPT_UNROLL
+            for (int j = 0; j < C; j++)
+                w[j] = W::load(weight[j] + k * panel_width);
+            EDGEOPT_UNROLL
+            for (int i = 0; i < R; i++) {
+                const Words x = W::set(bits[i * layer.words + k]);
+                EDGEOPT_UNROLL
+                for (int j = 0; j < C; j++)
+                    counts[i][j] = W::add_differing(counts[i][j], x, w[j]);
+            }
+        }
+    }
+
+    static void follow(const BinaryLinear& layer, Vector y, int64_t row, int64_t n, int64_t lanes, float* out,
+                       int32_t* out_bits) {
         if (layer.activation == Activation::relu)
             y = V::max(y, V::set(0.0f));
         else if (layer.activation == Activation::gelu)
