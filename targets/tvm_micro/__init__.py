@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -47,7 +47,12 @@ PREPARE = (
 )
 """What makes a program ready for calibration."""
 
-SCHEDULES = ("tiles", "layers")
+SCHEDULES: Mapping[str, tuple[Callable[[IntegerGraph], IntegerGraph], ...]] = {
+    "layers": (),
+    "tiles": (fuse_attention,),
+    "heads": (fuse_attention, split_heads),
+}
+"""What is rewritten for each schedule; all but the first also run tile by tile what goes position by position."""
 
 _IN_FLOAT = "no kernel: computed in float by code that TVM generated"
 
@@ -58,8 +63,9 @@ class MicroOptions(TargetOptions):
     as far as the flash goes, ``size`` not at all. ``project``: an example application for none, make, cmake, zephyr,
     platformio or esp-idf. ``external_weights``: the linker's section for weights that do not lie in the device's own
     flash, such as ``.qspi``; the linker script of the board says where that is. ``schedule``: ``tiles`` runs what goes
-    position by position a few positions at a time, and attention row by row, so that less exists at once; ``layers``
-    runs every layer as a whole. ``stream_input``: input 0 is read row by row through a function of the caller and
+    position by position a few positions at a time, and attention row by row, so that less exists at once; ``heads``
+    also makes keys and values for one head at a time, at the price of norms computed again; ``layers`` runs every layer
+    as a whole. ``stream_input``: input 0 is read row by row through a function of the caller and
     takes no room in the arena."""
 
     precision: str = "int8"
@@ -144,7 +150,7 @@ class TvmMicro(Target):
     def _scheduled(self, graph: IntegerGraph, options: MicroOptions) -> tuple[IntegerGraph, list[Call | Loop], Plan]:
         """Choose kernels, and of the schedules that are asked for the one with the smallest arena, plain ones first."""
         graphs = [fuse_residuals(graph)]
-        for rewrite in (fuse_attention, split_heads) if options.schedule == "tiles" else ():
+        for rewrite in SCHEDULES[options.schedule]:
             made = rewrite(graphs[-1])
             graphs += [made] if len(made.nodes) != len(graphs[-1].nodes) else []
         flash = self.device.facts["flash"]["size"]
@@ -152,7 +158,7 @@ class TvmMicro(Target):
         for each in graphs:
             calls = choose_kernels(each, self._core.isas, options.optimize, flash - CODE_RESERVE)
             looped: list[Call | Loop] = []
-            if options.schedule == "tiles":
+            if options.schedule != "layers":
                 looped = schedule(each, calls, options.stream_input)
             if not options.stream_input:
                 found.append((each, list(calls), place(each, calls)))
@@ -184,7 +190,7 @@ class TvmMicro(Target):
             raise UserError(f"external-weights is '{options.external_weights}'", "give a section's name, such as .qspi")
         if options.schedule not in SCHEDULES:
             raise UserError(f"schedule is '{options.schedule}'", f"choose one of: {', '.join(SCHEDULES)}")
-        if options.stream_input and options.schedule != "tiles":
+        if options.stream_input and options.schedule == "layers":
             raise UserError("stream-input with a schedule by layers", "leave out one of the two")
         check_kind(options.project, self.device)
 
