@@ -82,8 +82,7 @@ def _run_passes(
     program, swapped = original, None
     before: tuple[PassRecord, ...] = ()
     if (recipe := options.swap.chosen()) is not None:
-        first, passes = _tidying(passes)
-        program, before = Pipeline(first, ledger, on_pass).run(program)
+        program, before = Pipeline(_tidying(passes), ledger, on_pass).run(program)
         program, records, swapped = substituted(program, recipe, conditions)
         before = (*before, *records)
     place, scheme = _quantises(passes)
@@ -105,11 +104,10 @@ def _informed(step: Pass, original: Program, options: ExportOptions) -> Pass:
     return step
 
 
-def _tidying(passes: list[Pass]) -> tuple[list[Pass], list[Pass]]:
-    """Return the passes that tidy up before a recipe looks for its structures, and the others."""
+def _tidying(passes: list[Pass]) -> list[Pass]:
+    """Return the passes that tidy up before a recipe looks for its structures; they run again after it."""
     found = (next((p for p in passes if isinstance(p, kind)), None) for kind in (FoldConstants, RemoveNoops))
-    first: list[Pass] = [p for p in found if p is not None]
-    return first, [p for p in passes if p not in first]
+    return [p for p in found if p is not None]
 
 
 def _quantises(passes: list[Pass]) -> tuple[int, Scheme | None]:

@@ -2,7 +2,7 @@
 
 Before => after, for linears and convolutions in two dimensions:
 
-    W x + b  =>  scale * (sign(V) sign(x + move)) + shift
+    W x + b  =>  (scale * sign(V)) sign(x + move) + shift
 
 ``move`` has one number a channel of x, ``scale`` and ``shift`` one a channel of the output; V is tuned, its signs are
 kept. In the graph a sign is written sign(y) = (sign(y) - c) + c with the difference detached, c = clamp(y / window),
@@ -186,7 +186,7 @@ def _signed(layer: Layer, moves: dict[str, torch.Tensor], x: torch.Tensor) -> to
 
 
 def _along(values: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """Return one value a channel in the shape that broadcasts over the layer's input or output."""
+    """Return one value a channel in the shape that broadcasts over the layer's input."""
     return values.reshape(-1, *[1] * (layer.weight.dim() - 2))
 
 
@@ -199,8 +199,8 @@ def _swap(program: Program, layer: Layer, fit: Fit) -> Swap:
     values = {
         "move": _along(fit.move, layer),
         "latent": layer.weight / magnitude,
-        "scale": _along(fit.scale, layer),
-        "shift": _along(fit.shift, layer),
+        "scale": fit.scale.reshape(magnitude.shape),
+        "shift": fit.shift,
     }
     move, latent, scale, shift = (
         program.add_constant(f"{label}_{name}", value.to(dtype)) for name, value in values.items()
@@ -209,12 +209,10 @@ def _swap(program: Program, layer: Layer, fit: Fit) -> Swap:
     within = program.insert(
         node, aten.clamp.default, program.insert(node, aten.mul.Tensor, moved, 1 / fit.window), -1, 1
     )
-    weight = _straight_through(program, node, latent, latent)
+    weight = program.insert(node, aten.mul.Tensor, _straight_through(program, node, latent, latent), scale)
     operands = list(node.args)
-    operands[:3] = [_straight_through(program, node, moved, within), weight, None]
-    summed = program.insert(node, node.target, *operands)  # type: ignore[arg-type]
-    scaled = program.insert(node, aten.mul.Tensor, summed, scale)
-    new = program.insert(node, aten.add.Tensor, scaled, shift)
+    operands[:3] = [_straight_through(program, node, moved, within), weight, shift]
+    new = program.insert(node, node.target, *operands)  # type: ignore[arg-type]
     new.meta["origin"] = label
     swap = Swap(label, (origin(layer.input),), tuple(constant.name for constant in (move, latent, scale, shift)))
     replace(node, new)
