@@ -1,0 +1,42 @@
+"""A trained network becomes one of signs by the recipe, keeps its accuracy, and is packed in what is deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeopt
+from samples import digits, digits_cnn
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    digits_cnn.main(folder)
+    np.savez(folder / "tune.npz", images=digits.load().train_images.numpy())
+    return folder
+
+
+def test_digits_lose_at_most_two_points(trained: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    run = edgeopt.export(
+        trained / "model.pt2",
+        target="onnx",
+        output=tmp_path / "out",
+        recipe="binary",
+        tune="1200",
+        tune_data=str(trained / "tune.npz"),
+        data=str(trained / "eval.npz"),
+        max_seconds=0.5,
+    )
+    assert run.accuracy.exported >= run.accuracy.original - 0.02
+    assert [entry.applied for entry in run.passes if entry.name == "pack-signs"] == [2]
+    held = onnx.load(tmp_path / "out" / "model.onnx").graph.initializer
+    packed = {tuple(tensor.dims): len(tensor.raw_data) for tensor in held if tensor.data_type == onnx.TensorProto.INT32}
+    # One word for 32 channels: a float would take 32 times as much.
+    assert packed == {(32, 3, 3, 1): 32 * 9 * 4, (64, 3, 3, 1): 64 * 9 * 4}
+    assert run.fallbacks == ()
