@@ -21,17 +21,17 @@ VARIANTS = 4
 
 
 def build(patch: int = 2) -> DigitsVit:
-    """Return the untrained model; patches of 2x2 pixels make 196 tokens, those of one pixel 784."""
+    """Return the untrained model; patches of 2x2 pixels make 196 tokens, of 4x4 49, of one 784."""
     return DigitsVit(SIDE, patch, width=64, heads=2, depth=3)
 
 
-def main(folder: Path, epochs: int = 100) -> float:
+def main(folder: Path, epochs: int = 100, patch: int = 2) -> float:
     """Train, save into ``folder``, and return the accuracy on held-out digits.
 
     ``tune.npz`` beside the model holds moved training images without labels, to tune what takes its layers' place.
     """
     torch.manual_seed(0)
-    small, model = digits.load(), build()
+    small, model = digits.load(), build(patch)
     digits.train(model, small, epochs, learning_rate=1.5e-3, augment=partial(digits.moved, side=SIDE), batch=32)
     large = digits.enlarged(small, SIDE)
     digits.save(model, large, folder)

@@ -17,6 +17,7 @@ from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.structures.attention import find_attentions
 from edgeopt.testing import to_program
+from samples import digits_vit_196
 from samples.digits_vit import Block
 
 TOKENS, WIDTH = 36, 16
@@ -152,6 +153,26 @@ def test_what_cannot_be_done_is_said(folder: Path, tmp_path: Path, options: dict
         export(folder, tmp_path / "out", **options)
     assert message in error.value.message and error.value.hint
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_slab_on_a_trained_vision_transformer(tmp_path: Path) -> None:
+    reached = digits_vit_196.main(tmp_path, epochs=30, patch=4)
+    assert reached >= 0.97
+    given = {"recipe": "slab", "tune": "250", "tune_data": str(tmp_path / "tune.npz"), "force": True}
+    run = edgeopt.export(
+        str(tmp_path / "model.pt2"),
+        "reference",
+        tmp_path / "out",
+        data=str(tmp_path / "eval.npz"),
+        baseline=False,
+        max_seconds=0.05,
+        **given,
+    )
+    assert not {layer.type for layer in run.latency.layers} & {"aten.layer_norm", "aten.scaled_dot_product_attention"}
+    assert run.accuracy.exported >= run.accuracy.original - 0.015
+    assert run.accuracy.agreement >= 0.95
+    assert run.swaps.after <= 0.3
 
 
 def test_the_target_says_whether_it_pays() -> None:
