@@ -69,6 +69,7 @@ def main(ways: tuple[str, ...], sentences: int, as_json: bool) -> None:
         # Decoded once, not for each sentence.
         decoded, _ = Pipeline([FoldConstants()]).run(quantised)
         cosine = float((expected * embeddings(decoded, batches)).sum(1).mean())
+        click.echo(f"  {cosine:.4f} in {seconds:.0f} s", err=True)
         rows.append({"format": name, "cosine": f"{cosine:.4f}", "size": size(program, quantised), "seconds": seconds})
     show(rows, as_json)
 

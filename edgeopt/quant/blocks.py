@@ -12,7 +12,7 @@ import torch
 from edgeopt.errors import UserError
 from edgeopt.quant.fp4 import E2M1, INT4, Element, pack, unpack
 
-_CLIPS = torch.linspace(0.5, 1.2, 29).tolist()
+_CLIPS = (*torch.linspace(0.6, 1.2, 13).tolist(), 1.5)
 _LEAST = 2.0**-100
 
 

@@ -35,9 +35,10 @@ class Element:
     def encode(self, values: torch.Tensor) -> torch.Tensor:
         """Return the codes (uint8) nearest to ``values``; ties go to the even code, what is outside saturates."""
         middles = torch.tensor([(a + b) / 2 for a, b in zip(self.magnitudes, self.magnitudes[1:], strict=False)])
-        magnitude = values.abs().float().contiguous()
-        below, above = (torch.bucketize(magnitude, middles, right=right) for right in (False, True))
-        index = torch.where(below % 2 == 0, below, above)
+        # What lies on a boundary belongs below it; where the code below is odd, the boundary moves under the tie.
+        under = torch.nextafter(middles, torch.zeros(()))
+        odd = torch.arange(len(middles)) % 2 == 1
+        index = torch.bucketize(values.abs().float(), torch.where(odd, under, middles), out_int32=True)
         return (index + _SIGN * torch.signbit(values)).to(torch.uint8)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
