@@ -19,7 +19,7 @@ from tests.models import transformers_tiny as tiny
 from tests.models.normalisers import NORMALISERS
 from tests.passes.builders import Branches, ops, randomised
 
-KINDS = [(torch.float32, 1e-5, 0), (torch.float32, 1e-5, 1), (torch.float64, 1e-10, 2)]
+KINDS = [(torch.float32, 1e-5, 0), (torch.float64, 1e-10, 1)]
 C, N, H = 8, 6, 2
 
 ALL = [ExpandAttention, *(step.build for step in EXACT), PreRmsnorm, MergeLowRank, EqualiseLayers]
@@ -39,8 +39,9 @@ def test_architectures(name: str, dtype: torch.dtype, bound: float, seed: int) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "bound", "seed"), KINDS[1:])
-@pytest.mark.parametrize("normaliser", ["RepBN", "UN"])
+@pytest.mark.parametrize(
+    ("normaliser", "dtype", "bound", "seed"), [("RepBN", torch.float32, 1e-5, 0), ("UN", torch.float64, 1e-10, 1)]
+)
 @pytest.mark.parametrize("name", ["swin_padded", "pvt_v2"])
 def test_border_tokens_of_folded_norms(name: str, normaliser: str, dtype: torch.dtype, bound: float, seed: int) -> None:
     """Zeros are padded after a norm: around Swin's windows, and by PVTv2's patch embeddings."""

@@ -15,7 +15,7 @@ from tests.models.normalisers import AFFINE, NORMALISERS, UN, DyT, PRepBN, RepBN
 from tests.passes.builders import Call, ops, randomised, reasons
 
 C, H = 8, 2
-KINDS = [(torch.float32, 1e-5, 0), (torch.float32, 1e-5, 1), (torch.float64, 1e-10, 2)]
+KINDS = [(torch.float32, 1e-5, 0), (torch.float64, 1e-10, 1)]
 
 exact = Pipeline([step.build() for step in EXACT])
 
