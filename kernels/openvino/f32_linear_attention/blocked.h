@@ -172,50 +172,57 @@ struct Convolve {
 
     static void run(const Convolution& c, const float* image, int64_t first, int64_t last, float* out,
                     float* scratch) {
-        const int64_t reach = c.kernel / 2, width = c.width + 2 * reach + tile;
+        const int64_t reach = c.kernel / 2, width = c.width + 2 * reach;
         for (int64_t channel = 0; channel < c.channels; channel += V::lanes) {
             const int64_t lanes = c.channels - channel < V::lanes ? c.channels - channel : V::lanes;
             for (int64_t y = first - reach; y < last + reach; y++)
                 copy(c, image + channel, y, lanes, width, scratch + (y - first + reach) * width * V::lanes);
             for (int64_t y = first; y < last; y++)
                 for (int64_t x = 0; x < c.width; x += tile)
-                    neighbours(c, scratch + ((y - first) * width + x) * V::lanes, width, channel, lanes,
-                               c.width - x < tile ? c.width - x : tile,
-                               out + (y * c.width + x) * c.out_stride + channel);
+                    low<tile>(c.width - x, c, scratch + ((y - first) * width + x) * V::lanes, width, channel, lanes,
+                              out + (y * c.width + x) * c.out_stride + channel);
         }
     }
 
 private:
     static void copy(const Convolution& c, const float* image, int64_t y, int64_t lanes, int64_t width, float* row) {
         const bool outside = y < 0 || y >= c.height;
-        for (int64_t i = 0; i < width; i++) {
-            const int64_t x = i - c.kernel / 2;
-            const bool zero = outside || x < 0 || x >= c.width;
-            V::store(row + i * V::lanes,
-                     zero ? V::set(0.0f) : V::load(image + (y * c.width + x) * c.image_stride, lanes));
-        }
+        const int64_t reach = c.kernel / 2;
+        for (int64_t i = 0; i < width; i++)
+            if (outside || i < reach || i >= reach + c.width)
+                V::store(row + i * V::lanes, V::set(0.0f));
+        for (int64_t x = 0; x < c.width && !outside; x++)
+            V::store(row + (x + reach) * V::lanes, V::load(image + (y * c.width + x) * c.image_stride, lanes));
     }
 
+    template <int R>
+    static void low(int64_t left, const Convolution& c, const float* rows, int64_t width, int64_t channel,
+                    int64_t lanes, float* out) {
+        if constexpr (R > 1) {
+            if (left < R)
+                return low<R - 1>(left, c, rows, width, channel, lanes, out);
+        }
+        neighbours<R>(c, rows, width, channel, lanes, out);
+    }
+
+    template <int R>
     static void neighbours(const Convolution& c, const float* rows, int64_t width, int64_t channel, int64_t lanes,
-                           int64_t count, float* out) {
-        Vector sums[tile];
+                           float* out) {
+        Vector sums[R];
         EDGEOPT_UNROLL
-        for (int i = 0; i < tile; i++)
+        for (int i = 0; i < R; i++)
             sums[i] = c.bias == nullptr ? V::set(0.0f) : V::load(c.bias + channel, lanes);
         for (int64_t dy = 0; dy < c.kernel; dy++)
             for (int64_t dx = 0; dx < c.kernel; dx++) {
                 const Vector weight = V::load(c.weight + (dy * c.kernel + dx) * c.channels + channel, lanes);
                 const float* from = rows + (dy * width + dx) * V::lanes;
                 EDGEOPT_UNROLL
-                for (int i = 0; i < tile; i++)
+                for (int i = 0; i < R; i++)
                     sums[i] = V::fma(V::load(from + i * V::lanes), weight, sums[i]);
             }
         EDGEOPT_UNROLL
-        for (int i = 0; i < tile; i++) {
-            if (i >= count)
-                break;
+        for (int i = 0; i < R; i++)
             V::store(out + i * c.out_stride, V::add(V::load(out + i * c.out_stride, lanes), sums[i]), lanes);
-        }
     }
 };
 

@@ -54,7 +54,7 @@ struct LinearAttentionKernels {
     void (*causal)(const Head&, const Side& queries, const Side& keys, const float* values, int64_t count,
                    float* state, float* out, float* scratch);
     /* Add the convolution of rows [first, last) of the image to out; scratch has 16 (last - first + kernel)
-     * (width + kernel + 8) floats. */
+     * (width + kernel) floats. */
     void (*convolve)(const Convolution&, const float* image, int64_t first, int64_t last, float* out, float* scratch);
 };
 

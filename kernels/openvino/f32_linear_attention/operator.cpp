@@ -142,7 +142,7 @@ void convolve(const Call& c, const std::vector<int64_t>& grid) {
         const int64_t index = task / parts, first = task % parts * rows;
         kernels().convolve(convolution, c.value.at(index, before), first, std::min(first + rows, convolution.height),
                            c.out.at(index, before),
-                           scratch(16 * (rows + kernel) * (convolution.width + kernel + 8)));
+                           scratch(16 * (rows + kernel) * (convolution.width + kernel)));
     });
 }
 
