@@ -49,7 +49,7 @@ def linear_attention(
 ) -> torch.Tensor:
     """Return the attention's output; see the module."""
     learned = (query_weight, query_bias, key_weight, key_bias)
-    return _attend(query, key, value, feature_map, causal, *learned, depthwise, depthwise_bias, grid)
+    return attend(query, key, value, feature_map, causal, *learned, depthwise, depthwise_bias, grid)
 
 
 LINEAR_ATTENTION = torch.ops.edgeopt.linear_attention.default
@@ -92,7 +92,7 @@ def step(
     return out, tuple(after)
 
 
-def _attend(
+def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -159,7 +159,7 @@ def _shape(
     return torch.empty_like(query[..., :1].expand(*query.shape[:-1], value.shape[-1]), dtype=query.dtype).contiguous()
 
 
-register_gradients(linear_attention, _attend)
+register_gradients(linear_attention, attend)
 
 
 def _onnx() -> Callable:

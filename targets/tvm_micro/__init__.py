@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgeopt.errors import Placement, ToolchainMissing, Unsupported, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
+from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.split_projections import SplitProjections
 from edgeopt.passes.standard import EXACT
@@ -42,6 +43,7 @@ CODE_RESERVE = 24 * 1024
 
 PREPARE = (
     Step(ExpandAttention, "first: kernels have products and softmax, whose scale goes into the queries"),
+    Step(ExpandLinearAttention, "beside it, for the same reason"),
     Step(SplitProjections, "before the folds, which then see the queries' own layer"),
     *EXACT,
 )

@@ -38,6 +38,18 @@ def strides(places: torch.Tensor) -> Strides | None:
     return Strides(offset, tuple(places.shape), tuple(steps)) if torch.equal(expected, places) else None
 
 
+def refined(places: torch.Tensor) -> list[int]:
+    """The shape in which dimensions that were merged out of several are apart again, as far as steps tell."""
+    shape = []
+    for dim, size in enumerate(places.shape):
+        line = places.movedim(dim, -1).reshape(-1, size)[0]
+        steps = line.diff()
+        changes = (steps != steps[:1]).nonzero()
+        run = int(changes[0]) + 1 if len(changes) else size
+        shape += [size] if size % run else [size // run, run]
+    return shape
+
+
 def merged(source: Strides, target: Strides) -> tuple[Strides, Strides]:
     """The same pairs of places in as few dimensions as they go into, at least one."""
     dims: list[tuple[int, int, int]] = []

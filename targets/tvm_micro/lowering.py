@@ -15,7 +15,7 @@ from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.program import Program
 
 from .integer_graph import Copy, Node, Piece, View
-from .layout import canonical, in_order, merged, strides
+from .layout import canonical, in_order, merged, refined, strides
 from .tensor import Shape, Tensor
 
 COPY_DIMENSIONS = 4
@@ -108,6 +108,8 @@ class Lowering:
 
 def copied(source: torch.Tensor, target: torch.Tensor, constant: np.ndarray | None = None) -> Piece:
     """A copy from places to places."""
+    shape = refined(source)
+    source, target = source.reshape(shape), target.reshape(shape)
     order = sorted(range(target.dim()), key=lambda d: -_step(target, d))
     taken, put = strides(source.permute(order)), strides(target.permute(order))
     if taken is None or put is None:

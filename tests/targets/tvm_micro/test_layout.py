@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgeopt.targets.tvm_micro.integer_graph import Strides
-from edgeopt.targets.tvm_micro.layout import canonical, in_order, merged, strides
+from edgeopt.targets.tvm_micro.layout import canonical, in_order, merged, refined, strides
 
 
 def test_maps_lie_by_position_and_all_else_in_order() -> None:
@@ -27,6 +27,14 @@ def test_strides_address_what_was_moved(move: object) -> None:
 def test_values_that_are_not_evenly_apart_have_no_strides() -> None:
     assert strides(torch.tensor([0, 1, 3])) is None
     assert strides(in_order((2, 6)).reshape(3, 4)[:, :3].reshape(9)) is None
+
+
+def test_dimensions_that_were_merged_are_taken_apart() -> None:
+    heads = in_order((5, 4, 3)).permute(0, 2, 1)  # by position, channel, head
+    joined = heads.reshape(5, 12)
+    assert strides(joined) is None
+    assert refined(joined) == [1, 5, 3, 4]
+    assert strides(joined.reshape(refined(joined))) is not None
 
 
 def test_dimensions_that_follow_each_other_become_one() -> None:

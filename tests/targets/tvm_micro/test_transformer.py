@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from torch import nn
 
 import edgeopt
 from edgeopt.errors import UserError
+from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.program import Program
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
 from edgeopt.targets.tvm_micro.fuse import fuse_attention, fuse_residuals, split_heads
-from edgeopt.targets.tvm_micro.integer_graph import Attention, Copy, IntegerGraph, MatMul, Node, Norm, Table
+from edgeopt.targets.tvm_micro.integer_graph import Attention, Copy, Generated, IntegerGraph, MatMul, Node, Norm, Table
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.measure import Firmware, Measurement
 from samples import digits_vit
@@ -65,11 +67,28 @@ class Mixer(nn.Module):
         return self.head(tokens + mixed).mean(1)
 
 
+class Linear(digits_vit.Attention):
+    """Attention linear in the tokens: its normalisation is left to TVM, in float."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(linear_attention(query, key, value, "relu").transpose(1, 2).flatten(2))
+
+
+def with_linear_attention() -> nn.Module:
+    module = digits_vit.DigitsVit(width=24, heads=2, depth=1)
+    for block in module.blocks:
+        block.attention = Linear(24, 2)  # type: ignore[assignment]
+    return module
+
+
 MODELS = {
     "vit": lambda: digits_vit.DigitsVit(width=24, heads=2, depth=2),
     "class-token": WithClassToken,
     "mixer": Mixer,
+    "linear-attention": with_linear_attention,
 }
+IN_INTEGERS = ("vit", "class-token", "mixer")
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -121,7 +140,7 @@ def output(measured: Measurement) -> np.ndarray:
     return y
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", IN_INTEGERS)
 def test_integers_are_close_to_the_program(name: str) -> None:
     x = images(8, seed=1)
     sink = graph(name).tensors[graph(name).outputs[0]]
@@ -167,6 +186,20 @@ def test_every_schedule_equals_the_integer_reference(name: str, device: str, tmp
         np.testing.assert_array_equal(output(measured), expected(name, x))
     assert heads.arena_bytes < layers.arena_bytes or name == "mixer"
     assert tiles.arena_bytes <= layers.arena_bytes
+
+
+@pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
+def test_linear_attention_is_written_out_and_its_quotient_left_to_tvm(tmp_path: Path) -> None:
+    x = images(3, seed=2)
+    lowered = graph("linear-attention")
+    assert len(nodes(lowered, MatMul)) == 2 and nodes(lowered, Generated)
+    measured = run("linear-attention", "host-c", tmp_path / "out", x)
+    steps = output(measured).astype(int) - expected("linear-attention", x)
+    assert np.abs(steps).max() <= 1  # generated code rounds as floats do
+    real = [program("linear-attention").run({program("linear-attention").inputs[0].name: v[None]}) for v in x]
+    sink = lowered.tensors[lowered.outputs[0]]
+    got = (output(measured).reshape(3, -1) - float(sink.zero_point)) * sink.scale
+    np.testing.assert_allclose(got, np.concatenate([next(iter(v.values())) for v in real]), atol=3 * sink.scale)
 
 
 @pytest.mark.parametrize("device", ["host-c", pytest.param("cortex-m4", marks=requires_qemu)])
