@@ -2,8 +2,8 @@
 
     python -m benchmarks.engines [--json] [MODEL ...]
 
-Every model is exported to `rtx` in every precision that the device has, calibrated on 16 samples. "error" is of the
-outputs in ONNX Runtime against torch. Build times are of TensorRT-RTX alone, on this machine's CPU. Needs the extra
+Every model is exported to `rtx` in every precision, for a device that has it, calibrated on 16 samples, int8 without its
+recoveries. "error" is of the outputs in ONNX Runtime against torch. Build times are of TensorRT-RTX alone, on this machine's CPU. Needs the extra
 `rtx`; about four minutes.
 """
 
@@ -32,7 +32,7 @@ PRECISIONS = {
     "int8": ("rtx-30", "8.6"),
     "int4": ("rtx-30", "8.6"),
     "fp8": ("rtx-40", "8.9"),
-    "fp4": ("rtx-50", "12.0"),
+    "nvfp4": ("rtx-50", "12.0"),
 }
 SAMPLES = 16
 

@@ -98,7 +98,7 @@ def _fp4(library: ctypes.CDLL, inputs: int, outputs: int) -> tuple[str, dict[str
 def _binary(library: ctypes.CDLL, rows: int, inputs: int, outputs: int) -> tuple[str, dict[str, Call], int]:
     x, weight, out = _half(rows, inputs), _half(outputs, inputs), _half(rows, outputs)
     bits = torch.randint(-(2**31), 2**31, (outputs, inputs // 32), device="cuda", dtype=torch.int32)
-    scale, bias = (torch.rand(outputs, device="cuda") for _ in range(2))
+    scale, bias = (torch.rand(outputs, device="cuda", dtype=torch.float16) for _ in range(2))
     workspace = torch.empty(rows * inputs // 32, device="cuda", dtype=torch.int32)
     shift = torch.zeros(inputs, device="cuda", dtype=torch.float16)
     sizes = (rows, inputs, outputs)

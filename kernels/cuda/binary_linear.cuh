@@ -28,8 +28,8 @@ __global__ void pack_signs(const T* x, const T* shift, uint32_t* bits, int input
 
 // A warp computes one output for up to four rows, as in fp4_linear.
 template <typename T>
-__global__ void binary_linear(const uint32_t* bits, const uint32_t* weight, const float* scale, const float* bias,
-                              T* out, int rows, int inputs, int outputs, int words) {
+__global__ void binary_linear(const uint32_t* bits, const uint32_t* weight, const T* scale, const T* bias, T* out,
+                              int rows, int inputs, int outputs, int words) {
     constexpr int kRowsEach = 4;
     const int lane = threadIdx.x % kWarp, output = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
     const int first = blockIdx.y * kRowsEach;
@@ -45,22 +45,23 @@ __global__ void binary_linear(const uint32_t* bits, const uint32_t* weight, cons
         // Counts up to 2^24 are exact as floats.
         const float count = warp_sum(static_cast<float>(differing[r]));
         if (lane == 0 && first + r < rows) {
-            const float shift = bias == nullptr ? 0.f : bias[output];
-            store(out, static_cast<size_t>(first + r) * outputs + output, (inputs - 2.f * count) * scale[output] + shift);
+            const float shift = bias == nullptr ? 0.f : load(bias, output);
+            const float value = (inputs - 2.f * count) * load(scale, output) + shift;
+            store(out, static_cast<size_t>(first + r) * outputs + output, value);
         }
     }
 }
 
 template <typename T>
-int binary_linear_rows(const void* x, const void* shift, const void* weight, const float* scale, const float* bias,
+int binary_linear_rows(const void* x, const void* shift, const void* weight, const void* scale, const void* bias,
                        void* out, void* workspace, int rows, int inputs, int outputs, cudaStream_t stream) {
     const int words = (inputs + 31) / 32, total = rows * words, warps = kThreads / kWarp;
     uint32_t* bits = static_cast<uint32_t*>(workspace);
     EO_LAUNCH(pack_signs<T>, dim3((total + kThreads - 1) / kThreads), dim3(kThreads), 0, stream,
               static_cast<const T*>(x), static_cast<const T*>(shift), bits, inputs, words, total);
     const dim3 grid((outputs + warps - 1) / warps, (rows + 3) / 4);
-    EO_LAUNCH(binary_linear<T>, grid, dim3(kThreads), 0, stream, bits, static_cast<const uint32_t*>(weight), scale,
-              bias, static_cast<T*>(out), rows, inputs, outputs, words);
+    EO_LAUNCH(binary_linear<T>, grid, dim3(kThreads), 0, stream, bits, static_cast<const uint32_t*>(weight),
+              static_cast<const T*>(scale), static_cast<const T*>(bias), static_cast<T*>(out), rows, inputs, outputs, words);
     return last_error();
 }
 
@@ -71,8 +72,8 @@ extern "C" inline size_t eo_binary_linear_workspace(int rows, int inputs) {
     return static_cast<size_t>(rows) * ((inputs + 31) / 32) * sizeof(uint32_t);
 }
 
-extern "C" inline int eo_binary_linear(const void* x, const void* shift, const void* weight, const float* scale,
-                                       const float* bias, void* out, void* workspace, int rows, int inputs, int outputs,
+extern "C" inline int eo_binary_linear(const void* x, const void* shift, const void* weight, const void* scale,
+                                       const void* bias, void* out, void* workspace, int rows, int inputs, int outputs,
                                        int type, cudaStream_t stream) {
     return type == EO_HALF ? edgeopt::binary_linear_rows<__half>(x, shift, weight, scale, bias, out, workspace, rows,
                                                                  inputs, outputs, stream)

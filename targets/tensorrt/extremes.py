@@ -11,6 +11,7 @@ import numpy as np
 from edgeopt import onnx
 from edgeopt.onnx_session import OnnxSession
 from edgeopt.target import Arrays
+from edgeopt.targets.tensorrt.stand_in import dequantize_fp4
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -22,6 +23,8 @@ def observe(model: ir.Model, samples: Iterable[Arrays], threads: int) -> Extreme
     """Return the largest finite magnitude by value's name; values that are no floats are left out."""
     import onnx_ir as ir
 
+    model = model.clone()
+    dequantize_fp4(model)
     proto = ir.to_proto(model)
     names = [str(value.name) for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
     seen: Extremes = {}

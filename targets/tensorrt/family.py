@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,18 +15,18 @@ from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.target import Arrays, Fallback, Session, Target, TargetOptions
-from edgeopt.targets.tensorrt import precision
+from edgeopt.targets.tensorrt import fp8, precision
 from edgeopt.targets.tensorrt.extremes import Extremes, observe
 from edgeopt.targets.tensorrt.graph import Variants, lower_opset, translate
 from edgeopt.targets.tensorrt.half import to_half
 from edgeopt.targets.tensorrt.profiles import Profile, profiles
-from edgeopt.targets.tensorrt.stand_in import stand_in
-from edgeopt.targets.tensorrt.weights import store_weights
+from edgeopt.targets.tensorrt.stand_in import StandIn
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,6 +45,9 @@ SCHEME = Scheme(
 
 A pair above a padding would hide from it that the convolution below computes on integers.
 """
+
+FOUR_BITS = ("int4", "nvfp4")
+"""Formats of weights that TensorRT reads: see edgeopt.quant.blocks."""
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -87,8 +91,8 @@ class TensorRtFamily(Target):
     """ONNX in the precision asked for, range-checked on samples, compared in ONNX Runtime without a GPU."""
 
     Options = TensorRtOptions
-    precisions = ("fp32", "fp16", "int8", "int4", "fp8", "fp4")
-    golden_bounds: ClassVar = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2, "int4": 5e-2, "fp8": 5e-2, "fp4": 1e-1}
+    precisions = ("fp32", "fp16", "int8", *FOUR_BITS, "fp8")
+    golden_bounds: ClassVar = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2, "int4": 5e-2, "fp8": 5e-2, "nvfp4": 5e-2}
     has_plain_export = False
 
     _seen: _Seen | None = None
@@ -99,13 +103,18 @@ class TensorRtFamily(Target):
         return {package: version(package) for package in _PACKAGES}
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, and for int8 the one that quantises."""
+        """Return the exact passes, and for int8 and four bits the one that quantises."""
+        if options.precision in FOUR_BITS:
+            return (
+                *PACKED,
+                Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights"),
+            )
         if options.precision != "int8":
             return PACKED
         return (
             Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
             *PACKED,
-            Step(lambda: InsertQdq(SCHEME), "last, on what is left to compute"),
+            Step(partial(InsertQdq, SCHEME), "last, on what is left to compute"),
         )
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
@@ -144,7 +153,7 @@ class TensorRtFamily(Target):
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the model with bodies into what computes it here."""
-        return stand_in(folder / MODEL, options.threads)
+        return StandIn(folder / MODEL, options.threads)
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option's value is not legal here."""
@@ -162,7 +171,7 @@ class TensorRtFamily(Target):
     def _model(self, model: ir.Model, variants: Variants, seen: Extremes | None, options: TargetOptions) -> Model:
         notes: tuple[str, ...] = variants.notes
         kept: tuple[Fallback, ...] = ()
-        refused = store_weights(model, options.precision, seen)
+        refused = fp8.store(model, seen or {}) if options.precision == "fp8" else ()
         if self.float_type(options) == "fp16":
             masks = variants.bound_masks()
             notes += tuple(f"rescaled for FP16: constant {name} was minus infinity, now -32768" for name in masks)

@@ -10,12 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
 from edgeopt import onnx
 from edgeopt.kernels.cuda.inventory import PLUGINS, Plugin
 from edgeopt.program import Program
+from edgeopt.targets.tensorrt import four_bits
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+_IR_VERSION = 11
+"""The first that has FLOAT4E2M1."""
 
 _MASK = 1e30
 """Finite constants beyond this stand for minus infinity in masks."""
@@ -48,18 +54,16 @@ def translate(program: Program) -> Variants:
 
     Raises Unsupported where operators have no translation.
     """
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    bodies = onnx.translate(program, keep=())
-    names = {plugin.node for plugin in PLUGINS}
-    plugins = onnx.translate(program, keep=names).model if _has_own_operators(program) else None
+    functions = {four_bits.OPERATOR: four_bits.function}
+    bodies = onnx.translate(program, (four_bits.FUNCTION,), functions)
+    names = (four_bits.FUNCTION, *(plugin.node for plugin in PLUGINS))
+    plugins = onnx.translate(program, names, functions).model if _may_have_plugins(program) else None
+    for model in filter(None, (bodies.model, plugins)):
+        _finish(model)
     if plugins is not None and not plugin_calls(plugins):
         plugins = None
     if plugins is not None:
         _name_plugins(plugins)
-    for model in filter(None, (bodies.model, plugins)):
-        # Not every value has a type after torch.onnx, and what has none could not be converted.
-        ShapeInferencePass()(model)
     return Variants(bodies.model, plugins, bodies.notes)
 
 
@@ -96,7 +100,7 @@ def lower_opset(model: ir.Model) -> int:
     """State the lowest opset under which every operator means the same; return it."""
     import onnx as onnx_package
 
-    current = model.opset_imports[""]
+    current = _opset_of_types(model)
     nodes = [*model.graph.all_nodes(), *(n for f in model.functions.values() for n in f.all_nodes())]
     standard = {node.op_type for node in nodes if node.domain == ""}
     lowest = max(onnx_package.defs.get_schema(name, current, "").since_version for name in standard)
@@ -106,8 +110,30 @@ def lower_opset(model: ir.Model) -> int:
     return lowest
 
 
-def _has_own_operators(program: Program) -> bool:
-    return any(str(node.target).startswith(f"{onnx.DOMAIN}.") for node in program.calls)
+def _finish(model: ir.Model) -> None:
+    """Spell weights in four bits as types, and give every value a type: one that has none could not be converted."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    four_bits.write(model)
+    model.graph.opset_imports[""] = _opset_of_types(model)
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    ShapeInferencePass()(model)
+
+
+def _opset_of_types(model: ir.Model) -> int:
+    """Return the opset that has the element types of all constants."""
+    import onnx_ir as ir
+
+    kinds = {value.dtype for value in model.graph.initializers.values()}
+    newest = {ir.DataType.INT4: 21, ir.DataType.FLOAT4E2M1: 23}
+    return max(onnx.OPSET, *(newest.get(kind, 0) for kind in kinds))
+
+
+def _may_have_plugins(program: Program) -> bool:
+    operators = {plugin.operator for plugin in PLUGINS}
+    return any(
+        isinstance(n.target, torch._ops.OpOverload) and n.target._schema.name in operators for n in program.calls
+    )
 
 
 def _name_plugins(model: ir.Model) -> None:

@@ -1,5 +1,5 @@
 // A linear layer of signs as a plug-in: x [..., inputs], shift [inputs], weight [outputs, words] (int32 tensor), scale
-// and bias [outputs] in float32.
+// and bias [outputs].
 #pragma once
 
 #include "../binary_linear.cuh"
@@ -21,7 +21,6 @@ public:
         trt::PluginTensorDesc const& own = desc[at].desc;
         if (own.format != trt::TensorFormat::kLINEAR) return false;
         if (at == 2) return own.type == trt::DataType::kINT32;
-        if (at == 3 || at == 4) return own.type == trt::DataType::kFLOAT;
         return is_linear_float(own) && own.type == desc[0].desc.type;
     }
     int32_t getOutputShapes(trt::DimsExprs const* in, int32_t, trt::DimsExprs const*, int32_t, trt::DimsExprs* out,
@@ -39,9 +38,9 @@ public:
                     void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
         trt::Dims const& x = in[0].dims;
         int const last = x.nbDims - 1;
-        return eo_binary_linear(inputs[0], inputs[1], inputs[2], static_cast<float const*>(inputs[3]),
-                                static_cast<float const*>(inputs[4]), outputs[0], workspace, volume(x, 0, last),
-                                volume(x, last, x.nbDims), volume(in[2].dims, 0, 1), type_code(in[0]), stream);
+        return eo_binary_linear(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], outputs[0], workspace,
+                                volume(x, 0, last), volume(x, last, x.nbDims), volume(in[2].dims, 0, 1),
+                                type_code(in[0]), stream);
     }
 
     Attributes attributes_;

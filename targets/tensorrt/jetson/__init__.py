@@ -24,7 +24,7 @@ from edgeopt.targets.tensorrt.rtx.build import versions as rtx_versions
 
 DEFAULT = "jetson-orin"
 
-_CHECKED_FOR = {"fp8": "8.9", "fp4": "12.0"}
+_CHECKED_FOR = {"fp8": "8.9", "nvfp4": "12.0"}
 """Compute capabilities, among those that TensorRT-RTX builds for, that have a precision; 8.6 has the others."""
 
 

@@ -118,7 +118,7 @@ def test_binary_linear(library: ctypes.CDLL, seed: int) -> None:
     signs = rng.integers(0, 2, (outputs, inputs)).astype(np.uint8)
     packed = np.packbits(np.pad(signs, ((0, 0), (0, words * 32 - inputs))), axis=1, bitorder="little")
     x = torch.randn(rows, inputs, device="cuda", dtype=getattr(torch, dtype))
-    scale, bias = (torch.rand(outputs, device="cuda") for _ in range(2))
+    scale, bias = (torch.rand(outputs, device="cuda", dtype=x.dtype) for _ in range(2))
     workspace = torch.empty(library.eo_binary_linear_workspace(rows, inputs) // 4, device="cuda", dtype=torch.int32)
     out = torch.empty(rows, outputs, device="cuda", dtype=x.dtype)
     weight = torch.from_numpy(packed).cuda()

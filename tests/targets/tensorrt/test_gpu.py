@@ -92,5 +92,5 @@ def test_shapes_may_grow_and_shrink(tmp_path: Path) -> None:
 def test_the_gpu_decides_what_may_be_asked_for() -> None:
     target = resolve("tensorrt")
     target.check_options(target.Options(precision="fp8"))
-    with pytest.raises(UserError, match="'NVIDIA H200' has no fp4: its compute capability is 9"):
-        target.check_options(target.Options(precision="fp4"))
+    with pytest.raises(UserError, match="'NVIDIA H200' has no nvfp4: its compute capability is 9"):
+        target.check_options(target.Options(precision="nvfp4"))

@@ -15,6 +15,8 @@ from torch import nn
 import edgeopt
 from edgeopt.errors import Unsupported, UserError
 from edgeopt.onnx_session import OnnxSession
+from edgeopt.ops.binary_linear import binary_linear
+from edgeopt.quant.binary import pack
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.testing import TargetContract, to_program
@@ -148,10 +150,42 @@ def test_both_variants_agree(quantised: Path) -> None:
     np.testing.assert_allclose(got[0]["output"], got[1]["output"], rtol=0.02, atol=0.02)
 
 
+class Signs(nn.Module):
+    """A layer of packed signs between two linears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 64), nn.Linear(40, 8)
+        self.register_buffer("weight", pack(torch.randn(40, 64)))
+        self.register_buffer("scale", torch.rand(40))
+        self.register_buffer("shift", torch.randn(64) / 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(binary_linear(self.first(x), self.shift, self.weight, self.scale, self.scale))
+
+
+def test_a_binary_layer_is_a_body_and_a_plugin(tmp_path: Path) -> None:
+    run = export(Signs(), tmp_path / "out", ROWS)
+    assert run.error is not None and run.error.sqnr_db > 15  # FP16 turns a few signs next to zero
+    plugins = onnx.load(tmp_path / "out" / "model_plugins.onnx").graph
+    (call,) = [node for node in plugins.node if node.domain == "edgeopt"]
+    assert call.op_type == "BinaryLinear" and len(call.input) == 5
+    kinds = {t.name: t.data_type for t in plugins.initializer}
+    assert kinds[call.input[2]] == onnx.TensorProto.INT32
+    assert all(kinds[call.input[index]] == onnx.TensorProto.FLOAT16 for index in (1, 3, 4))
+    library = (tmp_path / "out" / "plugins" / "library.cu").read_text()
+    assert "BinaryLinearPlugin" in library and "LinearAttention" not in library
+
+
 @pytest.mark.parametrize(
     ("target", "options", "said", "hint"),
     [
-        ("jetson-orin", {"precision": "fp4"}, "its compute capability is 8.7, fp4 starts at 10.0", "--precision int4"),
+        (
+            "jetson-orin",
+            {"precision": "nvfp4"},
+            "its compute capability is 8.7, nvfp4 starts at 10.0",
+            "--precision int4",
+        ),
         ("jetson-orin", {"precision": "fp8"}, "its compute capability is 8.7, fp8 starts at 8.9", "--precision int8"),
         ("jetson-orin", {"jetpack": "5.1"}, "there is no JetPack '5.1'", "6.1"),
         ("jetson-orin", {"jetpack": "7.1"}, "JetPack 7.1 does not run on 'jetson-orin'", "6.2"),
