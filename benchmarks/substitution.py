@@ -195,10 +195,11 @@ def _alternate(
 def sentences(scratch: Path, tune: str | None, quick: bool) -> tuple[list[Row], Sequence[SwappedLayer]]:
     """Export MiniLM with recipe linear; return cosines, agreement of neighbours and latency at both lengths."""
     tests = _write_texts(scratch, 6 if quick else None)
-    ids = torch.ones(1, LENGTHS[0], dtype=torch.long)
-    length = torch.export.Dim("tokens", min=64, max=LENGTHS[-1])
-    shapes = [{1: length}] * 3
-    exported = torch.export.export(minilm.build(), (ids, ids, ids * 0), dynamic_shapes=tuple(shapes))
+    ones = torch.ones(1, LENGTHS[0], dtype=torch.long)
+    length = {1: torch.export.Dim("tokens", min=64, max=LENGTHS[-1])}
+    # Three tensors: one that is given twice would be traced as one input.
+    inputs = (ones, ones.clone(), 0 * ones)
+    exported = torch.export.export(minilm.build(), inputs, dynamic_shapes=(length, length, length))
     # The second export goes on from what the first one tuned: all of its own budget is the gate's.
     state = str(scratch / "state")
     options = {"tune_data": str(scratch / "texts"), "tune": tune, "checkpoint": state, "force": True, "baseline": False}
