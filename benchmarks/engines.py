@@ -2,9 +2,9 @@
 
     python -m benchmarks.engines [--json] [MODEL ...]
 
-Every model is exported to `rtx` in every precision, for a device that has it, calibrated on 16 samples, int8 without its
-recoveries. "error" is of the outputs in ONNX Runtime against torch. Build times are of TensorRT-RTX alone, on this machine's CPU. Needs the extra
-`rtx`; about four minutes.
+Every model is exported to `rtx` in every precision, for a device that has it, calibrated on 16 samples, int8 without
+its recoveries. "error" is of the outputs in ONNX Runtime against torch. Build times are of TensorRT-RTX alone, on this
+machine's CPU. Needs the extra `rtx`; about six minutes.
 """
 
 from __future__ import annotations

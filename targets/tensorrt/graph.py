@@ -124,7 +124,7 @@ def _opset_of_types(model: ir.Model) -> int:
     """Return the opset that has the element types of all constants."""
     import onnx_ir as ir
 
-    kinds = {value.dtype for value in model.graph.initializers.values()}
+    kinds = {value.dtype for value in model.graph.initializers.values() if value.dtype is not None}
     newest = {ir.DataType.INT4: 21, ir.DataType.FLOAT4E2M1: 23}
     return max(onnx.OPSET, *(newest.get(kind, 0) for kind in kinds))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
@@ -58,7 +59,7 @@ class Rtx(TensorRtFamily):
             program.outputs,
             {"engine": len(engine.plan)},
             fallbacks=model.kept,
-            notes=self._notes(model, options),
+            notes=(*self._notes(model, options), f"layers in the network: {_told(engine)}"),
             facts={
                 "compute_capabilities": list(self._capabilities(options)),
                 "opset": model.opset,
@@ -99,3 +100,9 @@ class Rtx(TensorRtFamily):
 
 def _network(engine: Engine) -> list[dict[str, str]]:
     return [vars(layer) for layer in engine.layers]
+
+
+def _told(engine: Engine) -> str:
+    """Return ``matrix_multiply fp16 (12), ...``, the most frequent first."""
+    counts = Counter(f"{layer.type} {layer.precision}" for layer in engine.layers)
+    return ", ".join(f"{kind} ({count})" for kind, count in counts.most_common())

@@ -59,6 +59,7 @@ def test_engines_of_every_precision(target: str, precision: str, tmp_path: Path)
     assert computed == {spelled.get(precision, precision)}
     assert facts["opset"] == {"fp16": 19, "int4": 21, "fp8": 19, "nvfp4": 23}[precision]
     assert {layer["type"] for layer in facts["network"]} >= {"matrix_multiply", "activation"}
+    assert any(note.startswith("layers in the network: ") and "matrix_multiply" in note for note in run.notes)
     assert (tmp_path / "out" / "model.engine").stat().st_size == run.artifact.memory["engine"]
 
 
