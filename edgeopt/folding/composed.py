@@ -27,14 +27,27 @@ FACTORS = (aten.mul.Tensor, aten.div.Tensor)
 _BATCH_TENSORS = ("running_mean", "running_var", "weight", "bias")
 
 
-def compose(program: Program, node: fx.Node) -> Affine | str:
-    """Return the map that a node, together with those before it, computes of one value; or why it computes none."""
+Known = dict[fx.Node, Affine | str]
+
+
+def compose(program: Program, node: fx.Node, known: Known | None = None) -> Affine | str:
+    """Return the map that a node, together with those before it, computes of one value; or why it computes none.
+
+    ``known`` are the answers for nodes that were asked before: of a sum, both operands lead to the same ones.
+    """
+    known = {} if known is None else known
+    if node not in known:
+        known[node] = _composed(program, node, known)
+    return known[node]
+
+
+def _composed(program: Program, node: fx.Node, known: Known) -> Affine | str:
     if node.target is aten.permute.default:
-        return _between_permutes(program, node)
+        return _between_permutes(program, node, known)
     if node.target in SUMS and len(variables(program, node)) == 2:
-        return _sum(program, node)
+        return _sum(program, node, known)
     own = batch_norm_map(program, node) if node.target is aten.batch_norm.default else _with_constant(program, node)
-    inner = own if isinstance(own, str) else compose(program, own.x)
+    inner = own if isinstance(own, str) else compose(program, own.x, known)
     if isinstance(own, str) or isinstance(inner, str):
         return own
     return _after(own, inner) or own
@@ -112,9 +125,9 @@ def _after(outer: Affine, inner: Affine) -> Affine | None:
     return Affine(outer.node, inner.x, scale, shift, axis, outer.interior | inner.interior | {inner.node})
 
 
-def _sum(program: Program, node: fx.Node) -> Affine | str:
+def _sum(program: Program, node: fx.Node, known: Known) -> Affine | str:
     """Return the map of a sum of two maps of the same value."""
-    left, right = (_map_or_identity(program, operand) for operand in node.args[:2])  # type: ignore[arg-type]
+    left, right = (_map_or_identity(program, operand, known) for operand in node.args[:2])  # type: ignore[arg-type]
     vanishing = [part for part in (left, right) if not part.scale.any()]
     x = right.x if left in vanishing else left.x
     if left.x is not right.x and not vanishing:
@@ -142,16 +155,16 @@ def _read_only_by(node: fx.Node, inside: frozenset[fx.Node], x: fx.Node) -> froz
     return frozenset(found)
 
 
-def _map_or_identity(program: Program, node: fx.Node) -> Affine:
-    found = compose(program, node)
+def _map_or_identity(program: Program, node: fx.Node, known: Known) -> Affine:
+    found = compose(program, node, known)
     one = torch.ones(1, dtype=torch.float64)
     return Affine(node, node, one, torch.zeros_like(one), None) if isinstance(found, str) else found
 
 
-def _between_permutes(program: Program, node: fx.Node) -> Affine | str:
+def _between_permutes(program: Program, node: fx.Node, known: Known) -> Affine | str:
     """Return the map of what is permuted after it: of x before a permute that this one undoes, or of x permuted
     alike by another node."""
-    inner = compose(program, node.args[0])  # type: ignore[arg-type]
+    inner = compose(program, node.args[0], known)  # type: ignore[arg-type]
     if isinstance(inner, str):
         return inner
     dims = _dims(node)

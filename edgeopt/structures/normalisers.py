@@ -115,7 +115,8 @@ def _form_of_map(program: Program, affine: Affine) -> str | None:
     reader = only_reader(affine.node)
     if made is not None and is_layer(made) and reader is not None and _is_sum_of_two(program, reader):
         return "LayerScale"
-    return "UN" if _only_layers_read(affine.node) else None
+    stands_on_sum = made is not None and _is_sum_of_two(program, made)
+    return "UN" if stands_on_sum or _only_layers_read(affine.node) else None
 
 
 def _batch_norms(affine: Affine) -> list[fx.Node]:

@@ -55,8 +55,7 @@ def test_other_normalisers(name: str, placement: str) -> None:
     module = randomised(Call(function, norm=NORMALISERS[name](C), attention=parts()["attention"]))
     program = FoldConstants()(to_program(module, (torch.randn(2, 5, C),))).program
     (block,) = find_blocks(program)
-    expected = {"scaled": "LN", "UN": "UN" if placement == "pre" else None}.get(name, name)
-    assert block.form == ("no norm" if expected is None else f"{placement}-{expected}")
+    assert block.form == f"{placement}-{'LN' if name == 'scaled' else name}"
 
 
 @pytest.mark.parametrize(("first", "form"), [(True, "pre-LN"), (False, "post-LN")])
