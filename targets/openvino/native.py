@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeopt.onnx import Functions
+from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.feature_maps import MAPS
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 FUNCTIONS: Functions = {
     "edgeopt::linear_attention": native_attention.build,
-    "edgeopt::binary_linear": native_binary.build,
+    "edgeopt::binary_linear": native_binary.linear,
+    "edgeopt::binary_conv2d": native_binary.conv2d,
 }
 """What the operators with kernels are in the ONNX that OpenVINO reads."""
 
@@ -30,7 +32,7 @@ def find(program: Program) -> list[fx.Node]:
     return [
         node
         for node in program.calls
-        if node.target is BINARY_LINEAR or (node.target is LINEAR_ATTENTION and node.args[3] in MAPS)
+        if node.target in (BINARY_LINEAR, BINARY_CONV2D) or (node.target is LINEAR_ATTENTION and node.args[3] in MAPS)
     ]
 
 

@@ -1,6 +1,6 @@
-"""``edgeopt::binary_linear`` as one node that OpenVINO runs by a kernel of ours, and what it does in passing.
+"""``edgeopt::binary_linear`` and ``binary_conv2d`` as nodes that OpenVINO runs by kernels of ours.
 
-Before anything is stored a layer applies the ReLU or GELU that alone reads it, adds a residual, and where another such
+Before anything is stored a linear applies the ReLU or GELU that alone reads it, adds a residual, and where another such
 layer is its only reader hands over the bits of the next signs in the place of floats.
 """
 
@@ -24,7 +24,7 @@ _PANEL = 16
 _ROLES = ("x", "shift", "weight", "scale", "bias")
 
 
-def build() -> Callable:
+def linear() -> Callable:
     """Return the function of ``edgeopt::binary_linear``'s arguments that emits its node."""
     emit = emitter(_NAME, roles="STRING", activation="STRING", inputs="INT", outputs="INT")
 
@@ -35,13 +35,26 @@ def build() -> Callable:
     return binary_linear_node
 
 
+def conv2d() -> Callable:
+    """Return the function of ``edgeopt::binary_conv2d``'s arguments that emits its node."""
+    emit = emitter("BinaryConv2d", outputs="INT", kernel="INTS", strides="INTS", padding="INTS", dilations="INTS")
+
+    def binary_conv2d_node(x, shift, weight, scale, bias, stride, padding, dilation):
+        outputs, *kernel, _ = weight.shape
+        window = {"strides": list(stride), "padding": list(padding), "dilations": list(dilation)}
+        return emit(x, shift, _panels(weight), scale, bias, outputs=outputs, kernel=kernel, **window)
+
+    return binary_conv2d_node
+
+
 def _panels(weight: Any) -> Any:
-    """Return words [outputs, words] as [panels, words, 16], which OpenVINO does once as it compiles."""
+    """Return words [outputs, ...] as [panels, words, 16], which OpenVINO does once as it compiles."""
     from onnxscript import opset20 as op
 
-    outputs, count = weight.shape
-    fill = op.Constant(value_ints=[0, 0, -outputs % _PANEL, 0])
-    panels = op.Reshape(op.Pad(weight, fill), op.Constant(value_ints=[-1, _PANEL, count]))
+    outputs, count = weight.shape[0], math.prod(weight.shape[1:])
+    flat = op.Reshape(weight, op.Constant(value_ints=[outputs, count]))
+    padded = op.Pad(flat, op.Constant(value_ints=[0, 0, -outputs % _PANEL, 0]))
+    panels = op.Reshape(padded, op.Constant(value_ints=[-1, _PANEL, count]))
     return op.Transpose(panels, perm=[0, 2, 1])
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.quant.binary import pack, signs, unpack
 
@@ -131,3 +132,39 @@ def test_a_value_that_is_read_twice_stays_float() -> None:
     run, types = openvino.module(block, [x])
     assert "Relu" in types
     torch.testing.assert_close(run(), block(x), rtol=1e-5, atol=1e-5)
+
+
+def test_convolution_is_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(2)
+    for _ in range(CASES):
+        channels, outputs = rng.choice([1, 3, 31, 32, 33, 64, 100]), rng.choice([1, 15, 16, 17, 40])
+        kernel, stride, padding, dilation = (
+            [rng.choice(of) for _ in "yx"] for of in ([1, 2, 3, 5], [1, 2], [0, 1, 3], [1, 2])
+        )
+        size = [rng.randint(d * (k - 1) + 1, 14) for k, d in zip(kernel, dilation, strict=True)]
+        x, shift = torch.randn(rng.choice([1, 2]), channels, *size), torch.randn(channels)
+        weight = pack(torch.randn(outputs, *kernel, channels))
+        scale, bias = torch.rand(outputs), torch.randn(outputs)
+        expected = binary_conv2d(x, shift, weight, scale, bias, stride, padding, dilation)
+        attributes = {"kernel": kernel, "strides": stride, "padding": padding, "dilations": dilation}
+        attributes = {name: ",".join(map(str, pair)) for name, pair in attributes.items()} | {"outputs": outputs}
+        run = openvino.operator("BinaryConv2d", attributes, [x, shift, panels(weight.flatten(1)), scale, bias])
+        for level in openvino.levels(monkeypatch):
+            assert torch.equal(run(), expected), (level, x.shape, weight.shape, attributes)
+
+
+def test_convolution_in_a_model() -> None:
+    class Convolution(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("shift", torch.randn(40))
+            self.register_buffer("weight", pack(torch.randn(20, 3, 3, 40)))
+            self.register_buffer("scale", torch.rand(20))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return binary_conv2d(x, self.shift, self.weight, self.scale, self.scale, [1, 2], [1, 1], [1, 1]).relu()
+
+    called, x = Convolution(), torch.randn(1, 40, 9, 8)
+    run, types = openvino.module(called, [x])
+    assert "BinaryConv2d" in types
+    assert torch.equal(run(), called(x))

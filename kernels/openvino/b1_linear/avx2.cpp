@@ -37,6 +37,6 @@ struct Words256 {
 
 }  // namespace
 
-const BinaryLinearKernels b1_linear__avx2{Binary<Words256>::pack, Binary<Words256>::run};
+const BinaryLinearKernels b1_linear__avx2{Binary<Words256>::pack, Binary<Words256>::pack_planes, Binary<Words256>::run};
 
 }  // namespace edgeopt

@@ -26,6 +26,6 @@ struct Words512 {
 
 }  // namespace
 
-const BinaryLinearKernels b1_linear__avx512{Binary<Words512>::pack, Binary<Words512>::run};
+const BinaryLinearKernels b1_linear__avx512{Binary<Words512>::pack, Binary<Words512>::pack_planes, Binary<Words512>::run};
 
 }  // namespace edgeopt

@@ -31,6 +31,18 @@ struct Binary {
         }
     }
 
+    /* The compiler makes vectors of the pixels. */
+    static void pack_planes(const float* x, const float* shift, int64_t planes, int64_t pixels, int32_t* bits) {
+        for (int64_t pixel = 0; pixel < pixels; pixel++)
+            bits[pixel] = 0;
+        for (int64_t plane = 0; plane < planes; plane++, x += pixels) {
+            const float by = shift[plane];
+            const uint32_t bit = 1u << plane;
+            for (int64_t pixel = 0; pixel < pixels; pixel++)
+                bits[pixel] |= static_cast<int32_t>(x[pixel] + by >= 0.0f ? bit : 0u);
+        }
+    }
+
     static void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* out, int32_t* out_bits) {
         if (out_bits != nullptr && layer.outputs % 32 != 0) /* the rest of the last word is no panel's */
             for (int64_t row = 0; row < rows; row++)

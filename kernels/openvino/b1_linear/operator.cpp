@@ -6,7 +6,7 @@
 
 #include "../common/memory.h"
 #include "../common/parallel.h"
-#include "kernel.h"
+#include "kernels.h"
 
 namespace edgeopt {
 namespace {
@@ -16,16 +16,6 @@ constexpr int64_t rows_a_task = 48;
 
 const std::map<std::string, Activation> activations{
     {"none", Activation::none}, {"relu", Activation::relu}, {"gelu", Activation::gelu}};
-
-const BinaryLinearKernels& kernels() {
-#if defined(__x86_64__)
-    if (isa() == Isa::avx512)
-        return b1_linear__avx512;
-    if (isa() == Isa::avx2)
-        return b1_linear__avx2;
-#endif
-    return b1_linear__scalar;
-}
 
 bool names(const std::string& list, const std::string& wanted) {
     return ("," + list + ",").find("," + wanted + ",") != std::string::npos;
@@ -85,7 +75,7 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
         const int32_t* bits;
         if (floats("x") != nullptr) {
             int32_t* packed = reinterpret_cast<int32_t*>(aligned(memory, rows_a_task * in_words));
-            kernels().pack(floats("x") + first * m_inputs, floats("shift"), here, m_inputs, in_words, packed);
+            b1_linear_kernels().pack(floats("x") + first * m_inputs, floats("shift"), here, m_inputs, in_words, packed);
             bits = packed;
         } else {
             bits = static_cast<const int32_t*>(found.at("x_bits")) + first * in_words;
@@ -94,9 +84,9 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
         if (floats("residual") != nullptr)
             part.residual = floats("residual") + first * m_outputs;
         if (layer.next_shift != nullptr)
-            kernels().run(part, bits, here, nullptr, static_cast<int32_t*>(outputs[0].data()) + first * out_words);
+            b1_linear_kernels().run(part, bits, here, nullptr, static_cast<int32_t*>(outputs[0].data()) + first * out_words);
         else
-            kernels().run(part, bits, here, static_cast<float*>(outputs[0].data()) + first * m_outputs, nullptr);
+            b1_linear_kernels().run(part, bits, here, static_cast<float*>(outputs[0].data()) + first * m_outputs, nullptr);
     });
     return true;
 }

@@ -16,6 +16,15 @@ void pack(const float* x, const float* shift, int64_t rows, int64_t inputs, int6
         }
 }
 
+void pack_planes(const float* x, const float* shift, int64_t planes, int64_t pixels, int32_t* bits) {
+    for (int64_t pixel = 0; pixel < pixels; pixel++) {
+        uint32_t packed = 0;
+        for (int64_t plane = 0; plane < planes; plane++)
+            packed |= static_cast<uint32_t>(x[plane * pixels + pixel] + shift[plane] >= 0.0f) << plane;
+        bits[pixel] = static_cast<int32_t>(packed);
+    }
+}
+
 float activate(Activation activation, float y) {
     if (activation == Activation::relu)
         return y > 0.0f ? y : 0.0f;
@@ -47,6 +56,6 @@ void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* ou
 
 }  // namespace
 
-const BinaryLinearKernels b1_linear__scalar{pack, run};
+const BinaryLinearKernels b1_linear__scalar{pack, pack_planes, run};
 
 }  // namespace edgeopt
