@@ -64,7 +64,7 @@ class QuantiseWeights:
         seen = self._observe(program, linears)
         notes = [Note(_RULE, node.name, self._store(program, node, seen)) for node in linears]
         if self.activations:
-            self._round_inputs(program, [node for node in linears if _is_stored(node)], seen)
+            self._round_inputs(program, [node for node in linears if _is_stored(node) and node.name in seen], seen)
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
     def _observe(self, program: Program, linears: list[fx.Node]) -> Mapping[str, Patches]:
