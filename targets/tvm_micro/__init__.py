@@ -131,7 +131,7 @@ class TvmMicro(Target):
         files = [f"{LIBRARY}/{name}" for name in printed]
         if options.project != "none":
             (folder / FOLDER).mkdir()
-            names = write_project(options.project, self.device, self._board, graph, plan.arena_bytes, folder / FOLDER)
+            names = write_project(options.project, self.device, self._board, graph, network, folder / FOLDER)
             files += [f"{FOLDER}/{name}" for name in names]
         memory = self._memory(network, library, options)
         capacity: dict[str, int] = {k: self.device.facts[k]["size"] for k in ("flash", "ram") if k in memory}
@@ -245,7 +245,7 @@ def _facts(graph: IntegerGraph, call: Call | Loop) -> LayerFacts:
     """A layer; a loop is one, with the kernels that it runs."""
     steps = list(each_step([call]))
     op = steps[0].node.op if len(steps) == 1 else "tiles"
-    kernels = " ".join(step.symbol for step in steps)
+    kernels = " ".join(dict.fromkeys(step.symbol for step in steps))
     macs, constants = (sum(v) for v in zip(*((graph.macs(s.node), s.constant_bytes) for s in steps), strict=True))
     return LayerFacts(steps[-1].node.name, op, kernels, macs, constants)
 

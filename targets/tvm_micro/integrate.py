@@ -18,6 +18,7 @@ from edgeopt.target import Device
 from . import emulate, toolchain
 from .emit import environment
 from .integer_graph import IntegerGraph
+from .network import Network
 
 KINDS = ("none", "make", "cmake", "zephyr", "platformio", "esp-idf")
 FOLDER = "project"
@@ -40,9 +41,9 @@ def check_kind(kind: str, device: Device) -> None:
 
 
 def write_project(
-    kind: str, device: Device, board: Device, graph: IntegerGraph, arena_bytes: int, folder: Path
+    kind: str, device: Device, board: Device, graph: IntegerGraph, network: Network, folder: Path
 ) -> list[str]:
-    """Write the project into ``folder``; return the names of its files, sorted."""
+    """Write the project of a printed ``network`` into ``folder``; return the names of its files, sorted."""
     core = device.facts["core"]
     values = {
         "kind": kind,
@@ -52,13 +53,13 @@ def write_project(
         "archiver": "ar" if core == "host" else "arm-none-eabi-ar",
         "machine": board.facts["qemu"]["machine"] if core != "host" else None,
         "platformio": device.facts.get("platformio"),
-        "arena_bytes": arena_bytes,
+        "arena_bytes": network.arena_bytes,
         **_golden(graph),
     }
     _render(kind, folder, values)
     _render("example", folder / _MAIN.get(kind, "."), values)
     if kind in _FREE:
-        _copy_services(core, board, folder)
+        _copy_services(core, board, folder, network.section)
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
@@ -81,10 +82,10 @@ def _render(kind: str, folder: Path, values: Mapping[str, object]) -> None:
         target.write_text(templates.get_template(name).render(values), "utf-8")
 
 
-def _copy_services(core: str, board: Device, folder: Path) -> None:
+def _copy_services(core: str, board: Device, folder: Path, section: str) -> None:
     """Startup and semihosting of the emulated board, or their stand-ins on the host."""
     services = emulate.HOST if core == "host" else emulate.STARTUP
     for name in (*services, "counter.h", "semihosting.h"):
         (folder / name).write_text((emulate.FIRMWARE / name).read_text(), "utf-8")
     if core != "host":
-        emulate.linker_script(board, folder, emulate.STACK_BYTES)
+        emulate.linker_script(board, folder, emulate.STACK_BYTES, section)

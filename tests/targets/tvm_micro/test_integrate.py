@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from .test_target import HAS_QEMU, small
 DEVICES = ("host-c", "stm32f746", "mps3-an547")
 
 
-def generated(kind: str, device: str, folder: Path) -> Path:
-    artifact = resolve(device).compile(small(), folder, MicroOptions(project=kind))
+def generated(kind: str, device: str, folder: Path, options: MicroOptions | None = None) -> Path:
+    chosen = replace(options or MicroOptions(), project=kind)
+    artifact = resolve(device).compile(small(), folder, chosen)
     left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert left == set(artifact.files)
     return folder / "project"
@@ -41,6 +43,14 @@ def output(*command: str | Path, cwd: Path) -> str:
 def test_make_builds_and_runs_the_golden_inputs(device: str, tmp_path: Path) -> None:
     requires(device, "make", "gcc")
     assert "golden outputs: equal" in output("make", "run", cwd=generated("make", device, tmp_path))
+
+
+def test_make_runs_a_streamed_input_and_external_weights(tmp_path: Path) -> None:
+    requires("mps2-an500", "make")
+    options = MicroOptions(stream_input=True, external_weights=".qspi")
+    project = generated("make", "mps2-an500", tmp_path, options)
+    assert ".qspi : { *(.qspi*) } > EXTERNAL" in (project / "firmware.ld").read_text()
+    assert "golden outputs: equal" in output("make", "run", cwd=project)
 
 
 @pytest.mark.parametrize("device", DEVICES)
