@@ -17,6 +17,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.program import Program
+from edgeopt.rewrite import arguments
 
 from .tensor import Tensor
 
@@ -116,6 +117,17 @@ class RegionModule(torch.nn.Module):
 
 
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+    if node.target is torch.ops.aten.group_norm.default:
+        return _group_norm(node, values)
     args: Any = map_arg(node.args, values.__getitem__)
     kwargs: Any = map_arg(node.kwargs, values.__getitem__)
     return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _group_norm(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+    """A group norm with scale and shift, which TVM cannot do without."""
+    found: Any = map_arg(arguments(node), values.__getitem__)
+    channels = node.meta["val"].shape[1]
+    scale = torch.ones(channels) if found["weight"] is None else found["weight"]
+    shift = torch.zeros(channels) if found["bias"] is None else found["bias"]
+    return torch.ops.aten.group_norm.default(found["input"], found["num_groups"], scale, shift, found["eps"])

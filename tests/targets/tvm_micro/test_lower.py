@@ -137,7 +137,7 @@ class Gate(nn.Module):
 
 
 LEFT_TO_TVM = {
-    "no kernel": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 2, 1)),
+    "no kernel": nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1)),
     "product": Gate(),
     "dilation": nn.Conv2d(3, 4, 3, dilation=2),
     "groups": nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU()),
