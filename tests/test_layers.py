@@ -61,7 +61,7 @@ LAYERS = (
 LISTS = ("passes.standard",)  # puts its siblings in order
 VENDORS = {
     "onnx": ("onnx", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
-    "onnxscript": ("onnx", "ops", "targets.openvino"),
+    "onnxscript": ("onnx", "ops", "targets.openvino", "targets.tensorrt"),
     "onnxruntime": ("onnx_session",),
     "openvino": ("targets.openvino",),
     "tensorrt": ("targets.tensorrt", "kernels.cuda"),

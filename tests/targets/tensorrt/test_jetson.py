@@ -19,6 +19,7 @@ from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.quant.binary import pack
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
+from edgeopt.targets.tensorrt.profiles import Profile
 from edgeopt.testing import TargetContract, to_program
 from tests.targets.tensorrt.models import LinearVit, Masked, Mlp, Overflowing
 
@@ -191,7 +192,6 @@ def test_a_binary_layer_is_a_body_and_a_plugin(tmp_path: Path) -> None:
         ("jetson-orin", {"jetpack": "7.1"}, "JetPack 7.1 does not run on 'jetson-orin'", "6.2"),
         ("jetson-thor", {"jetpack": "6.2"}, "JetPack 6.2 does not run on 'jetson-thor'", "7.1"),
         ("jetson-orin", {"precision": "fp7"}, "does not run precision 'fp7'", "fp16"),
-        ("jetson-orin", {"profile": "x:1x64"}, "'x:1x64' is no profile", "NAME:1x3x32x32"),
         ("jetson-orin", {"beside": "bf16"}, "beside is 'bf16'", "fp16 or fp32"),
     ],
 )
@@ -227,22 +227,23 @@ def test_an_operator_without_body_or_plugin_is_named(tmp_path: Path) -> None:
     assert placement.op == "tests_tensorrt.cube"
 
 
-def dynamic(bound: int | None) -> Any:
+def sizes(bound: int | None, stated: str = "") -> tuple[Profile, ...]:
     batch = torch.export.Dim("batch", min=1, max=bound)
-    return torch.export.export(Mlp(), (torch.randn(2, 64),), dynamic_shapes=({0: batch},))
+    program = to_program(Mlp(), (torch.randn(2, 64),), ({0: batch},))
+    target = resolve("jetson")
+    return target.profiles(program, target.Options(profile=stated))
 
 
-def test_a_dynamic_size_without_bound_wants_a_profile(tmp_path: Path) -> None:
+def test_a_dynamic_size_without_bound_wants_a_profile() -> None:
     with pytest.raises(UserError) as refused:
-        edgeopt.export(dynamic(None), "jetson", tmp_path / "out")
-    assert "input 'x' (s77x64) has a dynamic size without a bound" in refused.value.message.replace("s6x", "s77x")
+        sizes(None)
+    assert "input 'x'" in refused.value.message
+    assert "has a dynamic size without a bound" in refused.value.message
     assert "--profile x:" in str(refused.value.hint)
-    edgeopt.export(dynamic(None), "jetson", tmp_path / "out", profile="x:1x64:4x64:32x64")
-    (profile,) = manifest(tmp_path / "out")["deployment"]["profiles"]
-    assert profile == {"name": "x", "least": [1, 64], "usual": [4, 64], "largest": [32, 64]}
+    assert sizes(None, "x:1x64:4x64:32x64") == (Profile("x", (1, 64), (4, 64), (32, 64)),)
 
 
-def test_a_profile_has_to_fit(tmp_path: Path) -> None:
-    for wrong in ("x:1x64:4x64:2x64", "x:1x32:4x32:8x32", "y:1x64:4x64:8x64"):
-        with pytest.raises(UserError):
-            edgeopt.export(dynamic(8), "jetson", tmp_path / "out", profile=wrong)
+@pytest.mark.parametrize("wrong", ["x:1x64:4x64:2x64", "x:1x32:4x32:8x32", "y:1x64:4x64:8x64", "x:1x64"])
+def test_a_profile_has_to_fit(wrong: str) -> None:
+    with pytest.raises(UserError):
+        sizes(8, wrong)
