@@ -162,6 +162,7 @@ def tokens(scratch: Path, seconds: float) -> list[Row]:
     sessions: dict[str, Session] = {}
     for name, recipe in (("original", None), ("slab", "slab")):
         for precision in ("fp32", "bf16", "int8"):
+            click.echo(f"784 tokens: {name}, {precision}", err=True)
             sessions[f"{name}, {precision}"] = _session(exported, folder, recipe, precision)
     nncf = openvino_int8.compile_models(openvino_int8.nncf_models(case, folder))
     medians = _alternate(sessions, nncf, {"images": images[:1]}, seconds)
