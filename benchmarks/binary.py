@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 import edgeopt
+from benchmarks.alternate import medians
 from benchmarks.table import show
-from edgeopt.measure import MeasurePlan, measure
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.quant.binary import binarize, pack
 from edgeopt.registry import resolve
@@ -75,14 +75,9 @@ def _row(kind: str, build: Callable, shape: tuple[int, int, int], seconds: float
         linear = build(inputs, outputs, False)
         _compile(linear, x, plain)
         _quantise(linear, x, int8)
-        places = {"binary": (binary, "fp32"), "int8": (int8, "int8"), "bf16": (plain, "bf16"), "fp32": (plain, "fp32")}
-        target = resolve("cpu")
-        sessions = {
-            name: target.open(place, target.Options(precision=precision)) for name, (place, precision) in places.items()
-        }
-        sample = {name: {"input": x.numpy()} for name in sessions}
-        timings = measure(sessions, sample, MeasurePlan(min_seconds=seconds, max_seconds=seconds))
-    median = {name: float(np.median(timing.costs)) * 1e3 for name, timing in timings.items()}
+        places = {"binary": (binary, "f32"), "int8": (int8, "bf16"), "bf16": (plain, "bf16"), "fp32": (plain, "f32")}
+        models = {name: (place / "model.xml", precision) for name, (place, precision) in places.items()}
+        median = medians(models, {"input": x.numpy()}, seconds)
     return {
         "kind": kind,
         "shape": list(shape),

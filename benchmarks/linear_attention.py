@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.alternate import medians
 from benchmarks.table import show
 from edgeopt.compare import compare
-from edgeopt.measure import MeasurePlan, measure
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.program import Program
 from edgeopt.targets.openvino import extension
@@ -87,11 +86,10 @@ def _row(form: str, tokens: int, seconds: float) -> dict[str, Any]:
     softmax.kind = "softmax"
     programs = {"kernel": linear, "composed": linear, "softmax": to_program(softmax, inputs)}
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
-        sessions = {name: _open(programs[name], Path(folder) / name, name == "kernel") for name in _WAYS}
-        plan = MeasurePlan(min_seconds=seconds, max_seconds=seconds)
-        timings = measure(sessions, dict.fromkeys(sessions, sample), plan)
-        error = compare(linear.run(sample), sessions["kernel"].run(sample)).relative
-    median = {name: float(np.median(timing.costs)) * 1e3 for name, timing in timings.items()}
+        models = {name: (_convert(programs[name], Path(folder) / name, name == "kernel"), "f32") for name in _WAYS}
+        median = medians(models, sample, seconds)
+        session = OpenVinoSession(models["kernel"][0], "fp32", threads=1)
+        error = compare(linear.run(sample), session.run(sample)).relative
     return {
         "form": form,
         "tokens": tokens,
@@ -102,11 +100,11 @@ def _row(form: str, tokens: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def _open(program: Program, folder: Path, with_kernel: bool) -> OpenVinoSession:
+def _convert(program: Program, folder: Path, with_kernel: bool) -> Path:
     folder.mkdir()
     model = convert(program, folder, extension.load() if with_kernel else None).model
     save(model, program, folder / "model.xml")
-    return OpenVinoSession(folder / "model.xml", "fp32", threads=1)
+    return folder / "model.xml"
 
 
 if __name__ == "__main__":
