@@ -13,13 +13,16 @@ import torch
 
 from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
+from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
-from edgeopt.program import Program
+from edgeopt.program import Program, op_name
+from edgeopt.quant.fp4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
+from edgeopt.rewrite import arguments
 from edgeopt.target import Arrays, Fallback, Session, Target, TargetOptions
 from edgeopt.targets.tensorrt import fp8, precision
 from edgeopt.targets.tensorrt.extremes import Extremes, observe
@@ -118,9 +121,14 @@ class TensorRtFamily(Target):
         )
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
-        """Return the nodes that have neither a body in ONNX's operators nor a plug-in."""
+        """Return the nodes that have neither a body in ONNX nor a plug-in, and FP4 that the device lacks."""
         found = onnx.untranslatable(program)
-        return [replace(p, reason="it has neither a body in standard operators nor a plug-in") for p in found]
+        placements = [replace(p, reason="it has neither a body in standard operators nor a plug-in") for p in found]
+        stored = [n for n in program.calls if n.target is DEQUANTIZE_BLOCKS and arguments(n)["element"] == E2M1.name]
+        if stored and not self._has("nvfp4", options):
+            reason = f"its weight is in FP4, which '{self.device.name}' lacks: store it in int4"
+            placements += [Placement(node.name, op_name(node), reason) for node in stored]
+        return placements
 
     def observe(self, program: Program, samples: Iterable[Arrays], options: TargetOptions) -> None:
         """Find the largest magnitude of every value, which decides what may compute in FP16 and FP8."""
@@ -167,6 +175,13 @@ class TensorRtFamily(Target):
         """Return the arithmetic of what is not quantised."""
         assert isinstance(options, TensorRtOptions)
         return options.precision if options.precision in ("fp32", "fp16") else options.beside
+
+    def _has(self, precision: str, options: TargetOptions) -> bool:
+        try:
+            self.check_options(replace(options, precision=precision))
+        except UserError:
+            return False
+        return True
 
     def _model(self, model: ir.Model, variants: Variants, seen: Extremes | None, options: TargetOptions) -> Model:
         notes: tuple[str, ...] = variants.notes

@@ -16,6 +16,7 @@ import edgeopt
 from edgeopt.errors import Unsupported, UserError
 from edgeopt.onnx_session import OnnxSession
 from edgeopt.ops.binary_linear import binary_linear
+from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.quant.binary import pack
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
@@ -225,6 +226,15 @@ def test_an_operator_without_body_or_plugin_is_named(tmp_path: Path) -> None:
     (placement,) = refused.value.placements
     assert placement.reason == "it has neither a body in standard operators nor a plug-in"
     assert placement.op == "tests_tensorrt.cube"
+
+
+def test_weights_in_fp4_are_refused_where_the_device_lacks_them() -> None:
+    program = QuantiseWeights("nvfp4")(to_program(Mlp(), (ROWS["x"],))).program
+    orin, thor = resolve("jetson-orin"), resolve("jetson-thor")
+    found = orin.unsupported(program, orin.Options(**orin.device.options))
+    assert [p.op for p in found] == ["edgeopt.dequantize_blocks"] * 2
+    assert found[0].reason == "its weight is in FP4, which 'jetson-orin' lacks: store it in int4"
+    assert thor.unsupported(program, thor.Options(**thor.device.options)) == []
 
 
 def sizes(bound: int | None, stated: str = "") -> tuple[Profile, ...]:
