@@ -91,11 +91,12 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     const float *x = operand(0), *scale = operand(3), *bias = operand(4);
     float* out = static_cast<float*>(outputs[0].data());
 
+    const BinaryLinearKernels& kernels = b1_linear_kernels();
     /* Signs as [batch, words, pixels]. */
     std::vector<int32_t> bits(batch * w.words * w.in_pixels());
     parallel_for(batch * w.words, [&](int64_t task) {
         const int64_t first = task % w.words * 32, count = std::min<int64_t>(32, channels - first);
-        b1_linear_kernels().pack_planes(x + (task / w.words * channels + first) * w.in_pixels(), operand(1) + first,
+        kernels.pack_planes(x + (task / w.words * channels + first) * w.in_pixels(), operand(1) + first,
                                         count, w.in_pixels(), bits.data() + task * w.in_pixels());
     });
     const std::vector<float> clear = of_clear_taps(w, weight);
@@ -116,7 +117,7 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
                 for (int64_t word = 0; word < w.words; word++)
                     rows[i * layer.words + tap * w.words + word] = pixel < 0 ? 0 : from[word * w.in_pixels() + pixel];
             }
-        b1_linear_kernels().run(layer, rows, here, sums, nullptr);
+        kernels.run(layer, rows, here, sums, nullptr);
         for (int64_t i = 0; i < here; i++)
             for (int64_t tap = 0; tap < w.taps; tap++)
                 if (w.pixel(first + i, tap) < 0)

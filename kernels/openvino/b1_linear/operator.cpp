@@ -69,13 +69,14 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
     outputs[0].set_shape(shape);
     BinaryLinear layer{m_inputs, in_words, m_outputs, static_cast<const int32_t*>(found.at("weight")), floats("scale"),
                        floats("bias"), activations.at(m_activation), nullptr, floats("next_shift")};
+    const BinaryLinearKernels& kernels = b1_linear_kernels();
     parallel_for((rows + rows_a_task - 1) / rows_a_task, [&, layer](int64_t task) {
         const int64_t first = task * rows_a_task, here = std::min(rows_a_task, rows - first);
         static thread_local std::vector<float> memory;
         const int32_t* bits;
         if (floats("x") != nullptr) {
             int32_t* packed = reinterpret_cast<int32_t*>(aligned(memory, rows_a_task * in_words));
-            b1_linear_kernels().pack(floats("x") + first * m_inputs, floats("shift"), here, m_inputs, in_words, packed);
+            kernels.pack(floats("x") + first * m_inputs, floats("shift"), here, m_inputs, in_words, packed);
             bits = packed;
         } else {
             bits = static_cast<const int32_t*>(found.at("x_bits")) + first * in_words;
@@ -84,9 +85,9 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
         if (floats("residual") != nullptr)
             part.residual = floats("residual") + first * m_outputs;
         if (layer.next_shift != nullptr)
-            b1_linear_kernels().run(part, bits, here, nullptr, static_cast<int32_t*>(outputs[0].data()) + first * out_words);
+            kernels.run(part, bits, here, nullptr, static_cast<int32_t*>(outputs[0].data()) + first * out_words);
         else
-            b1_linear_kernels().run(part, bits, here, static_cast<float*>(outputs[0].data()) + first * m_outputs, nullptr);
+            kernels.run(part, bits, here, static_cast<float*>(outputs[0].data()) + first * m_outputs, nullptr);
     });
     return true;
 }

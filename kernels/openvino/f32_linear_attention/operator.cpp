@@ -70,6 +70,7 @@ struct Call {
     Heads query, key, value, out;
     std::map<std::string, const ov::Tensor*> others;
     Head head;
+    const LinearAttentionKernels& kernels;
 
     int64_t heads() const { return query.batch * query.heads; }
     int64_t state() const { return (head.features * (head.values + 1) + 15) / 16 * 16; }
@@ -96,7 +97,7 @@ void run_causal(const Call& c) {
     parallel_for(c.heads(), [&](int64_t index) {
         float* state = scratch(c.state() + c.scratch());
         std::fill_n(state, c.state(), 0.0f);
-        kernels().causal(c.head, c.side(c.query, "query", index, 0), c.side(c.key, "key", index, 0),
+        c.kernels.causal(c.head, c.side(c.query, "query", index, 0), c.side(c.key, "key", index, 0),
                          c.value.at(index, 0), c.key.tokens, state, c.out.at(index, 0), state + c.state());
     });
 }
@@ -110,7 +111,7 @@ void run_bidirectional(const Call& c) {
         const int64_t index = task / writes, first = task % writes * tokens_a_task;
         float* state = states + task * c.state();
         std::fill_n(state, c.state(), 0.0f);
-        kernels().write(c.head, c.side(c.key, "key", index, first), c.value.at(index, first),
+        c.kernels.write(c.head, c.side(c.key, "key", index, first), c.value.at(index, first),
                         std::min(tokens_a_task, c.key.tokens - first), state, scratch(c.scratch()));
     });
     for (int64_t index = 0; index < c.heads(); index++)
@@ -121,7 +122,7 @@ void run_bidirectional(const Call& c) {
         }
     parallel_for(c.heads() * reads, [&](int64_t task) {
         const int64_t index = task / reads, first = task % reads * tokens_a_task;
-        kernels().read(c.head, c.side(c.query, "query", index, first), std::min(tokens_a_task, c.query.tokens - first),
+        c.kernels.read(c.head, c.side(c.query, "query", index, first), std::min(tokens_a_task, c.query.tokens - first),
                        states + index * writes * c.state(), c.out.at(index, first), scratch(c.scratch()));
     });
 }
@@ -140,7 +141,7 @@ void convolve(const Call& c, const std::vector<int64_t>& grid) {
     const int64_t parts = (convolution.height + rows - 1) / rows;
     parallel_for(c.heads() * parts, [&](int64_t task) {
         const int64_t index = task / parts, first = task % parts * rows;
-        kernels().convolve(convolution, c.value.at(index, before), first, std::min(first + rows, convolution.height),
+        c.kernels.convolve(convolution, c.value.at(index, before), first, std::min(first + rows, convolution.height),
                            c.out.at(index, before),
                            scratch(16 * (rows + kernel) * (convolution.width + kernel)));
     });
@@ -184,7 +185,7 @@ bool LinearAttention::evaluate(ov::TensorVector& outputs, const ov::TensorVector
     if (first)
         std::swap(shape[1], shape[2]);
     outputs[0].set_shape(shape);
-    Call c{query, Heads(inputs[1], names(m_tokens_first, "key")), value, Heads(outputs[0], first), {}, {}};
+    Call c{query, Heads(inputs[1], names(m_tokens_first, "key")), value, Heads(outputs[0], first), {}, {}, kernels()};
     std::istringstream roles(m_roles);
     std::string role;
     for (const auto& tensor : inputs)
