@@ -7,6 +7,7 @@ Before => after, W a linear or convolution:
     W (g * x + c) + b               =>  (W diag(g)) x + (b + W c)                    input scaling, UN, DyT, BHyT
     W (BN(x) + alpha * x) + b       =>  (W diag(a + alpha)) x + (b + W s)            RepBN; PRepBN at lambda 0
     W pad(g * x + c) + b            =>  (W diag(g)) pad(x + c / g) + b               zeros padded: the shift stays
+    g * (gamma * norm(x) + beta) + c  =>  (g * gamma) * norm(x) + (g * beta + c)     where no layer can take g and c
     (c * q) K^T, q = W x + b        =>  ((c W) x + c b) K^T                          scaling of attention
 
 Sums and products in a row, and sums of two maps of one value, are taken together; a product with zeros, as PRepBN's
@@ -31,8 +32,9 @@ from torch import fx
 
 from edgeopt.folding.affine import Affine, Fold, fold_forward, into_readers, is_beside_layer
 from edgeopt.folding.composed import FACTORS, SUMS, compose, variables
+from edgeopt.folding.layers import describe
 from edgeopt.folding.rule import AffineRule
-from edgeopt.program import Program, origin, redefine
+from edgeopt.program import Program, dtype_name, origin, redefine
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 
 aten = torch.ops.aten
@@ -84,16 +86,64 @@ class ArithmeticIntoLayer(AffineRule):
         return compose(program, node)
 
 
+class ArithmeticIntoNorm(Rule):
+    """g * (gamma * norm(x) + beta) + c => (g * gamma) * norm(x) + (g * beta + c), where no layer can take g and c."""
+
+    allows_sharing = True
+
+    def pattern(self) -> Pattern:
+        """Draw arithmetic on a layer or RMS norm that nothing else reads."""
+        return op(*SUMS, *FACTORS, where=lambda program, node: _after_norm(program, node) is not None)
+
+    def check(self, program: Program, m: Match) -> str | None:
+        """Refuse a shift that an RMS norm has no place for, and constants along another axis."""
+        found = _after_norm(program, m.root)
+        assert found is not None
+        own = _norm_affine(program, found.x)
+        if isinstance(own, str):
+            return own
+        if (dtype := m.root.meta["val"].dtype) not in (torch.float32, torch.float64):
+            return f"{describe(found.x)} is {dtype_name(dtype)}, which would round the product"
+        if found.axis not in (None, own.axis):
+            return f"its constant varies along axis {found.axis}, the channels are axis {own.axis}"
+        return f"{describe(found.x)} has no shift" if found.shifts and found.x.target is aten.rms_norm.default else None
+
+    def rewrite(self, program: Program, m: Match) -> fx.Node:
+        """Insert the norm with the scale and shift of both."""
+        found = _after_norm(program, m.root)
+        own = None if found is None else _norm_affine(program, found.x)
+        assert isinstance(found, Affine) and isinstance(own, Affine)
+        given, like = arguments(found.x), m.root.meta["val"]
+        shape = given["normalized_shape"]
+        scale = (found.scale * own.scale).expand(shape).to(like.dtype).contiguous()
+        given["weight"] = program.add_constant(f"{found.x.name}_weight", scale)
+        if "bias" in given:
+            shift = (found.scale * own.shift + found.shift).expand(shape).to(like.dtype).contiguous()
+            given["bias"] = program.add_constant(f"{found.x.name}_bias", shift)
+        return program.insert(m.root, found.x.target, *given.values())  # type: ignore[arg-type]
+
+
 class FoldAffine(Rewrite):
     """Fold scales and shifts into neighbouring linears and convolutions."""
 
     name = "fold-affine"
-    rules = (NormIntoLayers(), ArithmeticIntoLayer())
+    rules = (NormIntoLayers(), ArithmeticIntoLayer(), ArithmeticIntoNorm())
 
 
 def _has_affine(program: Program, node: fx.Node) -> bool:
     given = arguments(node)
     return given["weight"] is not None or given.get("bias") is not None
+
+
+def _after_norm(program: Program, node: fx.Node) -> Affine | None:
+    """Return what a node, with the arithmetic before it, makes of a norm that it alone reads."""
+    found = compose(program, node)
+    if isinstance(found, str) or found.x.target not in (aten.layer_norm.default, aten.rms_norm.default):
+        return None
+    inside = found.interior | {node}
+    if not found.scale.any():  # the end of a blend: the sum it stands in leaves the norm out
+        return None
+    return found if all(inside.issuperset(part.users) for part in (found.x, *found.interior)) else None
 
 
 def _norm_affine(program: Program, norm: fx.Node) -> Affine | str:

@@ -127,6 +127,19 @@ def test_input_scale_and_shift_per_channel() -> None:
     assert ops(result) == ["conv2d"]
 
 
+@pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.LayerNorm(8, elementwise_affine=False), nn.RMSNorm(8)])
+def test_factor_into_norm_that_no_layer_reads(norm: nn.Module) -> None:
+    result = fold(lambda m, x: m.norm(x) * 0.5 / m.gamma, TOKENS, norm=norm, gamma=torch.rand(8))
+    assert len(ops(result)) == 1
+
+
+def test_shift_into_norm() -> None:
+    result = fold(lambda m, x: (m.norm(x) - m.gamma).relu(), TOKENS, norm=nn.LayerNorm(8), gamma=torch.rand(8))
+    assert ops(result) == ["layer_norm", "relu"]
+    result = fold(lambda m, x: m.norm(x) + 1, TOKENS, False, norm=nn.RMSNorm(8))
+    assert "rms_norm (aten.rms_norm) has no shift" in reasons(result)
+
+
 def test_attention_scaling() -> None:
     def function(m: Call, x: torch.Tensor) -> torch.Tensor:
         q, k, v = (layer(x).reshape(2, 6, 2, 4).transpose(1, 2) for layer in (m.q, m.k, m.v))
