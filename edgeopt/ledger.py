@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,21 @@ import torch
 from torch import fx
 
 from edgeopt.compare import Error, ErrorSum, compare
+from edgeopt.ops.binary_conv2d import BINARY_CONV2D
+from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.program import Program, origin, to_numpy
 
 EXACT_BOUND = 1e-5
 """Largest relative change of the outputs, in float32, that a pass labelled exact may cause."""
+
+aten = torch.ops.aten
+
+_DECISIONS = frozenset(
+    {
+        *(aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar),
+        *(BINARY_LINEAR, BINARY_CONV2D),
+    }
+)
 
 Sample = dict[str, np.ndarray]
 
@@ -37,6 +49,27 @@ class Ledger:
         self._last = outputs
         return _total(self.reference, outputs)
 
+    def stepwise(self, before: Program, after: Program) -> Error:
+        """Return the largest error of a node of ``after``, each computed from what ``before`` has at its inputs.
+
+        That is how programs are compared whose signs are decided by rounding where a value is next to zero: one sign
+        that turns moves the outputs however exact all nodes are.
+        """
+        errors = [Error(0.0, 0.0, float("inf"), 1.0)]
+        for sample in self.samples:
+            expected: dict[str, np.ndarray] = {}
+
+            def judge(node: fx.Node, value: Any, expected: dict[str, np.ndarray] = expected) -> torch.Tensor | None:
+                reference = expected.get(origin(node))
+                if reference is None or not isinstance(value, torch.Tensor) or tuple(value.shape) != reference.shape:
+                    return None
+                errors.append(compare({"": reference}, {"": to_numpy(value)}))
+                return torch.from_numpy(reference).to(value.dtype)
+
+            outputs = before.run(sample, _keeping(expected))
+            errors.append(compare(outputs, after.run(sample, judge)))
+        return max(errors, key=_size)
+
     def first_divergence(self, before: Program, after: Program) -> str:
         """Return the first node of ``after`` whose value leaves the bound, with its error.
 
@@ -46,10 +79,6 @@ class Ledger:
         expected: dict[str, np.ndarray] = {}
         found: list[str] = []
 
-        def keep(node: fx.Node, value: Any) -> None:
-            if isinstance(value, torch.Tensor):
-                expected[origin(node)] = to_numpy(value)
-
         def judge(node: fx.Node, value: Any) -> None:
             reference = expected.get(origin(node))
             if found or reference is None or tuple(value.shape) != reference.shape:
@@ -58,9 +87,29 @@ class Ledger:
             if not error.relative <= EXACT_BOUND:
                 found.append(f"{node.name} (relative error {error.relative:.2e})")
 
-        before.run(sample, keep)
+        before.run(sample, _keeping(expected))
         after.run(sample, judge)
         return found[0] if found else "the output (no common node diverges before it)"
+
+
+def decides(program: Program) -> bool:
+    """Return whether a program takes signs or compares with numbers: there, rounding may decide."""
+    return any(node.target in _DECISIONS for node in program.calls)
+
+
+def _keeping(values: dict[str, np.ndarray]) -> Callable[[fx.Node, Any], None]:
+    """Return the observer that keeps every tensor by its label."""
+
+    def keep(node: fx.Node, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            values[origin(node)] = to_numpy(value)
+
+    return keep
+
+
+def _size(error: Error) -> float:
+    # No number is larger than NaN, nor smaller.
+    return float("inf") if math.isnan(error.relative) else error.relative
 
 
 def _total(reference: Sequence[Sample], outputs: Sequence[Sample]) -> Error:

@@ -22,7 +22,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.errors import PassError
 
-Observer = Callable[[fx.Node, Any], None]
+Observer = Callable[[fx.Node, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ class Program:
     def evaluate(self, inputs: Mapping[str, torch.Tensor], observe: Observer | None = None) -> dict[str, torch.Tensor]:
         """Evaluate the graph in torch; inputs and outputs by name. Gradients flow where torch lets them.
 
-        ``observe(node, value)`` sees the value of every operator. Values are freed after their last use.
+        ``observe(node, value)`` sees the value of every operator; what it returns, if anything, takes its place. Values
+        are freed after their last use.
         """
         values: dict[fx.Node, Any] = {}
         readers = {node: len(node.users) for node in self.graph.nodes}
@@ -134,8 +135,8 @@ class Program:
                 values[node] = self.constants[node.name] if node.name in self.constants else inputs[node.name]
                 continue
             values[node] = _call(node, values)
-            if observe is not None:
-                observe(node, values[node])
+            if observe is not None and (other := observe(node, values[node])) is not None:
+                values[node] = other
             for used in node.all_input_nodes:
                 readers[used] -= 1
                 if readers[used] == 0:

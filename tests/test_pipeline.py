@@ -165,3 +165,37 @@ def test_divergence_skips_nodes_that_were_redefined() -> None:
     name = next(name for name in wrong.constants if "3_bias" in name)
     wrong.constants[name] = wrong.constants[name] + 1
     assert ledger.first_divergence(program, wrong).startswith("conv2d_1 ")
+
+
+class Signs(nn.Module):
+    """One value of many lies so near to zero that the rounding of a factor decides its sign."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor([3.0]))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.sign(x * self.factor - 1.0))
+
+
+def nudge(program: Program) -> None:
+    program.constants["factor"] = torch.nextafter(program.constants["factor"], torch.tensor([0.0]))
+
+
+def turn(program: Program) -> None:
+    program.constants["head_weight"] = program.constants["head_weight"].neg()
+
+
+def test_a_sign_that_rounding_decides_is_no_error_but_a_wrong_layer_after_it_is() -> None:
+    x = np.linspace(-1, 2, 8, dtype=np.float32)[None]
+    third = np.float32(1 / 3)
+    x[0, 3] = third if np.float32(3) * third >= 1 else np.nextafter(third, np.float32(1))
+    program = to_program(Signs(), (torch.from_numpy(x),))
+    ledger = Ledger(program, [{"x": x}])
+    _, (record,) = Pipeline([Edit(nudge)], ledger).run(program)
+    assert record.error.relative > 1e-2
+    with pytest.raises(PassError, match="first at node linear"):
+        Pipeline([Edit(turn)], Ledger(program, [{"x": x}])).run(program)
+    with pytest.raises(PassError, match="first at node linear"):
+        Pipeline([Edit(nudge), Edit(turn)], Ledger(program, [{"x": x}])).run(program)

@@ -173,7 +173,8 @@ def _observe(
         program.run(sample, keep)
         for layer in layers:
             axis = layer.output_axis if output else layer.input_axis
-            moments[layer.node.name].add(*pair(layer, values[layer.input], values[layer.node]), axis)
+            first, second = pair(layer, values[layer.input], values[layer.node])
+            moments[layer.node.name].add(first, second, axis)
     return {name: found.means() for name, found in moments.items()}
 
 
