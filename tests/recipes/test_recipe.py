@@ -11,7 +11,7 @@ PASSES = '[[passes]]\nname = "linear-attention"\n'
 
 
 def test_the_recipes_that_come_along() -> None:
-    assert recipe_names() == ("exact", "linear", "slab")
+    assert {"exact", "linear", "slab"} <= set(recipe_names())
     for name in recipe_names():
         recipe = load_recipe(name)
         assert recipe.summary and recipe.source and recipe.cost and recipe.text
