@@ -49,7 +49,7 @@ def test_summary_tells_the_verdict(run: Run) -> None:
     assert facts(run)["Limits"] == ("all hold", "4 stated", "good")
     missed = but(run, limits=(*run.limits, Limit(name="max-size", limit=1000, value=2000, ok=False)))
     assert facts(missed)["Limits"] == ("1 missed", "max-size", "bad")
-    assert told(missed)["limits"].tables[0].rows[-1] == ("max-size", "1000 B", "1.95 KiB", "✗ missed")
+    assert told(missed)["limits"].tables[0].rows[-1] == ("max-size", "1000 B", "1.95 KiB", "✗ missed by 1000 B")
     assert facts(but(run, limits=()))["Limits"] == ("none stated", "", "plain")
 
 

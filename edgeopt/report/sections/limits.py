@@ -19,12 +19,18 @@ def limits(run: Run) -> Section | None:
             limit.name,
             _limit_text(run, limit, limit.limit),
             _limit_text(run, limit, limit.value),
-            figures.verdict(limit.ok),
+            figures.verdict(limit.ok) + _missed_by(run, limit),
         )
         for limit in run.limits
     )
     lead = "All stated limits hold." if run.ok else "A stated limit is missed."
     return Section("limits", "Limits", lead, tables=(Table(columns, rows),), detail=run.ok)
+
+
+def _missed_by(run: Run, limit: Limit) -> str:
+    if limit.ok or limit.value is None:
+        return ""
+    return f" by {_limit_text(run, limit, abs(limit.value - limit.limit))}"
 
 
 def _limit_text(run: Run, limit: Limit, value: float | None) -> str:
