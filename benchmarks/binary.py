@@ -5,7 +5,7 @@
 Rows by inputs by outputs as M, K, N; one thread, batch 1, one inference each in turn in one process, so that only
 ratios count. Both take and give float32: the binary layer packs its signs and counts, the INT8 layer (edgeopt's, which
 is level with NNCF's) quantises its activations and multiplies; float32 and bf16 stand beside them. "MLP" is K -> N -> K
-with a GELU between, where signs pass from layer to layer as bits. Takes about 12 times the seconds.
+with a GELU between, where signs pass from layer to layer as bits. Takes about three minutes.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Three heads of 64 channels between two linear layers, as in DeiT-tiny: queries, 
 split into heads and joined again by transposes, which the kernel absorbs. "sla" is the ReLU map with its depthwise
 branch, "bare" the ReLU map on operands that have their heads first already, so that only multiplications count. One
 thread, float32, one inference each in turn in one process: only ratios count. "error" is the kernel's against torch,
-relative to the largest value. Takes about two minutes, with --all (the other maps) four.
+relative to the largest value. Takes about three minutes, with --all (the other maps) six.
 """
 
 from __future__ import annotations
