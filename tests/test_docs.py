@@ -45,7 +45,8 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     x = torch.randn(30, 1, 8, 8)
     torch.export.save(torch.export.export(model, (x[:1],)), tmp_path / "model.pt2")
     np.savez(tmp_path / "data.npz", input=x.numpy(), labels=model(x).argmax(1).numpy())
-    np.savez(tmp_path / "calib.npz", input=x[:20].numpy())
+    for name in ("calib", "samples"):
+        np.savez(tmp_path / f"{name}.npz", input=x[:20].numpy())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     commands = readme_commands()
