@@ -4,6 +4,7 @@
               of the block and y the swap's on the original's inputs, all blocks in one pass of the original
     stage 2   min over all parameters, and the old weights at a smaller rate, of the same over the outputs
 
+Where an output is a softmax, the values that it reads are compared: probabilities hide how far off they are.
 Stage 1 needs no backward pass through the model, and no block waits for another; it is what Zhang et al., LoLCATs,
 ICLR 2025, call attention transfer. Errors are measured on held-out samples.
 """
@@ -29,6 +30,7 @@ from edgeopt.tune.swap import Swap
 aten = torch.ops.aten
 
 _NORMS = frozenset({aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default})
+_SOFTMAXES = frozenset({aten.softmax.int, aten._softmax.default, aten.log_softmax.int})
 _BLOCKS_SHARE = 1 / 3
 """Part of the time that stage 1 takes where stage 2 follows."""
 _CHECKED = 16
@@ -82,6 +84,7 @@ class Distillation:
         on_progress: OnProgress = silent,
     ) -> None:
         self.original, self.options, self.on_progress = original, options, on_progress
+        self._scored = with_logits(original)
         self.training = joined(original, training, options.batch)
         self.held_out = joined(original, held_out, options.batch)
         self.checked = joined(original, held_out[:_CHECKED], options.batch)
@@ -127,10 +130,11 @@ class Distillation:
     ) -> Outcome:
         """Match the model's outputs to the original's."""
         names = {name for swap in swaps for name in swap.parameters} | _weights(swapped)
+        scored = with_logits(swapped)
         return self._loop(stage, swapped, names).run(
             self.training,
-            lambda tuned, batch: _distance(self._answer(batch), with_constants(swapped, tuned).evaluate(batch)),
-            lambda tuned: self._error(with_constants(swapped, tuned), self.checked),
+            lambda tuned, batch: _distance(self._answer(batch), with_constants(scored, tuned).evaluate(batch)),
+            lambda tuned: self._error(with_constants(scored, tuned), self.checked),
             replace(options, rate=options.rate * options.model_part),
             self.on_progress,
         )
@@ -143,22 +147,22 @@ class Distillation:
 
     def output_error(self, swapped: Program) -> float:
         """Return the held-out relative error of the model's outputs."""
-        return self._error(swapped, self.held_out)
+        return self._error(with_logits(swapped), self.held_out)
 
     def _loop(self, stage: str, swapped: Program, names: Iterable[str]) -> Loop:
         parameters = {name: swapped.constants[name] for name in sorted(names)}
         old = self.options.old_part
         return Loop(stage, parameters, {name: old for name in parameters if name in self.original.constants})
 
-    def _error(self, swapped: Program, batches: Sequence[Values]) -> float:
+    def _error(self, scored: Program, batches: Sequence[Values]) -> float:
         with torch.no_grad():
-            return math.sqrt(_mean(float(_distance(self._answer(b), swapped.evaluate(b))) for b in batches))
+            return math.sqrt(_mean(float(_distance(self._answer(b), scored.evaluate(b))) for b in batches))
 
     def _answer(self, batch: Values) -> Values:
         """Return the original's outputs, computed once."""
         if id(batch) not in self._answers:
             with torch.no_grad():
-                self._answers[id(batch)] = self.original.evaluate(batch)
+                self._answers[id(batch)] = self._scored.evaluate(batch)
         return self._answers[id(batch)]
 
 
@@ -203,6 +207,16 @@ class _Blocks:
 def with_constants(program: Program, constants: Parameters) -> Program:
     """Return the program over other values of some constants; the graph is shared."""
     return replace(program, constants={**program.constants, **constants})
+
+
+def with_logits(program: Program) -> Program:
+    """Return the program with what a softmax reads in the place of each output that a softmax makes."""
+    if not any(node.target in _SOFTMAXES for node in program.results):
+        return program
+    copy = program.clone()
+    results = [node.all_input_nodes[0] if node.target in _SOFTMAXES else node for node in copy.results]
+    copy.output_node.args = (tuple(results),)
+    return copy
 
 
 def _weights(program: Program) -> set[str]:

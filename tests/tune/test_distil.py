@@ -14,7 +14,7 @@ from edgeopt.program import Program
 from edgeopt.rewrite import replace
 from edgeopt.testing import to_program
 from edgeopt.tune.batches import Sample
-from edgeopt.tune.distil import distil
+from edgeopt.tune.distil import Distillation, distil, with_constants
 from edgeopt.tune.loop import TuneOptions
 from edgeopt.tune.swap import Swap
 
@@ -109,3 +109,18 @@ def test_one_sample_is_too_few(count: int) -> None:
     student, swap = swapped(program)
     with pytest.raises(UserError, match=f"{count} samples to tune on"):
         distil(program, student, [swap], samples(program, count))
+
+
+def test_probabilities_are_compared_by_what_their_softmax_reads() -> None:
+    layer = nn.Linear(4, 3)
+    program = to_program(nn.Sequential(layer, nn.Softmax(-1)), (torch.randn(2, 4),))
+    weight = "_0_weight"
+    other = with_constants(program, {weight: program.constants[weight] * 1.5})
+    data = samples(program, 4)
+    (name,) = data[0]
+    logits = [layer(torch.from_numpy(sample[name])) for sample in data]
+    moved = [x @ other.constants[weight].mT + layer.bias for x in (torch.from_numpy(s[name]) for s in data)]
+    expected = torch.stack([(m - y).square().mean() / y.square().mean() for m, y in zip(moved, logits, strict=True)])
+    found = Distillation(program, data, data, OPTIONS).output_error(other)
+    assert found == pytest.approx(expected.mean().sqrt().item(), rel=1e-5)
+    assert program.results[0].target is torch.ops.aten.softmax.int
