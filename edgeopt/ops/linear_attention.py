@@ -106,12 +106,13 @@ def attend(
     depthwise_bias: torch.Tensor | None,
     grid: Sequence[int] | None,
 ) -> torch.Tensor:
+    """Compute what the operator does in torch's own operators; arguments are the operator's."""
     form = "causal_" if causal else ""
     if feature_map in feature_maps.MAPS:
         q = map_features(feature_map, query, query_weight, query_bias)
         k = map_features(feature_map, key, key_weight, key_bias)
-        attend = getattr(linear_attention_forms, f"{form}normalised")
-        out = attend(q, k, value, epsilon(feature_map))
+        normalised = getattr(linear_attention_forms, f"{form}normalised")
+        out = normalised(q, k, value, epsilon(feature_map))
     else:
         out = getattr(linear_attention_forms, f"{form}{feature_map}")(query, key, value)
     return out if depthwise is None else out + _depthwise(value, depthwise, depthwise_bias, grid or ())
