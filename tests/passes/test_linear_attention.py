@@ -17,7 +17,7 @@ from edgeopt.tune.loop import TuneOptions
 from tests.passes.builders import ops, reasons
 
 WIDTH, HEADS, TOKENS = 16, 2, 64
-QUICK = TuneOptions(steps=60, check_every=10, rate=2e-2)
+QUICK = TuneOptions(steps=120, check_every=10, rate=2e-2)
 
 
 class Layer(nn.Module):
@@ -57,10 +57,10 @@ def run(program: Program, **options) -> PassResult:
     return Pipeline([LinearAttention(force=True, **options)])(program)
 
 
-def tuned(program: Program, whole: bool = False, **options) -> Tuned:
+def tuned(program: Program, whole: bool = False, count: int = 8, **options) -> Tuned:
     swap = LinearAttention(force=True, **options)
     result = Pipeline([swap])(program)
-    return distil(program, result.program, swap.swaps, samples(program), QUICK, whole=whole)
+    return distil(program, result.program, swap.swaps, samples(program, count), QUICK, whole=whole)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -74,7 +74,7 @@ def test_every_attention_is_swapped_and_can_be_tuned(fused: bool, causal: bool, 
     result = run(program, **options)
     assert ops(result).count(name) == 2
     assert not {"softmax.int", "scaled_dot_product_attention"} & set(ops(result))
-    found = tuned(program, **options)
+    found = tuned(program, count=48, **options)
     before, after = found.blocks_before, found.blocks_after
     assert len(after) == 2 and all(after[label] < most * before[label] for label in before)
     assert found.outputs_after < found.outputs_before
