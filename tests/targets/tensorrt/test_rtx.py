@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.targets.tensorrt.rtx.build import INSTALL, build, versions
-from edgeopt.testing import TargetContract
+from edgeopt.testing import TargetContract, to_program
 from tests.targets.tensorrt.models import LinearVit, Mlp
 
 requires_rtx = pytest.mark.skipif(not versions(), reason=f"TensorRT-RTX is not installed: {INSTALL}")
@@ -35,6 +36,15 @@ class TestRtx(TargetContract):
         session = self.open()
         assert session.stands_in and session.layers(self.samples()[0], 3) == ()
         session.close()
+
+    def test_the_files_are_reproducible(self) -> None:
+        """With one output they are; the places of several depend on where TensorRT-RTX's memory happens to lie."""
+        program = to_program(Mlp(), (ROWS["x"],))
+        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+            for folder in (first, second):
+                files = self._target.compile(program, Path(folder), self._options).files
+            for name in files:
+                assert (Path(first) / name).read_bytes() == (Path(second) / name).read_bytes(), name
 
 
 def export(folder: Path, target: str, model: torch.nn.Module | None = None, **options: Any) -> Run:
