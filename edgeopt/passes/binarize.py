@@ -30,7 +30,7 @@ from torch import fx
 from edgeopt.folding.layers import Layer, is_layer, layer_of
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, origin
-from edgeopt.quant.binary import signs
+from edgeopt.quant.binary import binarize, signs
 from edgeopt.rewrite import arguments, replace
 from edgeopt.tune.batches import Sample
 from edgeopt.tune.swap import Swap, kept
@@ -196,7 +196,7 @@ def _along(values: torch.Tensor, layer: Layer) -> torch.Tensor:
 
 def _swap(program: Program, layer: Layer, fit: Fit) -> Swap:
     node, label, dtype = layer.node, origin(layer.node), layer.weight.dtype
-    magnitude = layer.weight.abs().flatten(1).mean(1).reshape(-1, *[1] * (layer.weight.dim() - 1))
+    magnitude = binarize(layer.weight)[1].reshape(-1, *[1] * (layer.weight.dim() - 1))
     values = {
         "move": _along(fit.move, layer),
         "latent": layer.weight / magnitude,
