@@ -141,7 +141,8 @@ def _built(name: str) -> Pass:
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if needed:
         raise UserError(
-            f"pass '{name}' needs {' and '.join(needed)}", "it runs by itself with --precision int8 and --calib"
+            f"pass '{name}' needs {' and '.join(needed)}",
+            "it runs by itself where a precision asks for it (int8 with --calib), or is built from Python",
         )
     return cls()
 
