@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import fx
+from torch.fx.node import map_arg
 
 from edgeopt.inputs import Arrays
+from edgeopt.ops.macs import OWN
 from edgeopt.program import Program
+from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
 
@@ -19,7 +22,8 @@ Shape = Sequence[int]
 def count_macs(program: Program, sample: Arrays) -> dict[str, int]:
     """Return multiply-accumulates by node for one inference on ``sample``; nodes without any are left out.
 
-    Counted: convolutions, linears, matrix products and both products of attention. Elementwise work is not.
+    Counted: convolutions, linears, matrix products, both products of attention, and of our own operators what
+    ``edgeopt.ops.macs`` says; a product of signs counts as one. Elementwise work is not counted.
     """
     macs: dict[str, int] = {}
     shapes: dict[fx.Node, Shape] = {
@@ -33,6 +37,9 @@ def count_macs(program: Program, sample: Arrays) -> dict[str, int]:
         if node.target in _COUNTS:
             known = [shapes[a] for a in node.args if isinstance(a, fx.Node) and a in shapes]
             macs[node.name] = _COUNTS[node.target](shapes[node], known)
+        elif node.target in OWN:
+            given = map_arg(arguments(node), shapes.__getitem__)
+            macs[node.name] = OWN[node.target]({**given, "result": shapes[node]})
 
     program.run(sample, observe)
     return macs

@@ -60,6 +60,9 @@ def _linear_shape(
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
+TOKEN_LINEAR = torch.ops.edgeopt.token_linear.default
+
+
 def _onnx_round_tokens() -> Callable:
     def round_tokens(x):  # type: ignore[no-untyped-def]
         from onnxscript import opset20 as op
