@@ -112,9 +112,9 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
         return Step(node, None, scratch_bytes=node.code.scratch_bytes)
     y = graph.tensors[node.output].shape
     x = graph.tensors[node.inputs[0]].shape if node.inputs else y
-    have = {k.isa for k in kernels.inventory() if k.op == node.op}
+    have = {k.isa for k in kernels.inventory() if (k.dtype, k.op) == (node.dtype, node.op)}
     fitting = [isa for isa in (*isas, "scalar") if isa in have and _takes(node, isa, x)]
-    kernel = Kernel("s8", node.op, fitting[0])
+    kernel = Kernel(node.dtype, node.op, fitting[0])
     isa, source, target = kernel.isa, (*node.inputs, node.output)[0], node.output
     match node:
         case Conv2d():

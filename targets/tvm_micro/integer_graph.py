@@ -32,6 +32,11 @@ class Node(ABC):
     output: str
 
     @property
+    def dtype(self) -> str:
+        """The kernel's type of weights, as in ``kernels.inc``."""
+        return "s8"
+
+    @property
     def op(self) -> str:
         """The kernel's operator, as in ``kernels.inc``."""
         return KERNEL_OPS[type(self)]

@@ -21,46 +21,46 @@ static uint32_t arena[1 << 14], packed[1 << 15];
 typedef void generic_fn(void);
 #define AT(offset) ((void *)((uint8_t *)arena + (offset)))
 
-static void call_conv2d(generic_fn *f, const run_case *c) {
+static void call_s8_conv2d(generic_fn *f, const run_case *c) {
     ((eo_s8_conv2d_fn *)f)(&c->window, AT(c->x_at), packed, c->with_add ? &c->add : NULL, AT(c->y_at),
                            AT(c->scratch_at));
 }
-static void call_depthwise_conv2d(generic_fn *f, const run_case *c) {
+static void call_s8_depthwise_conv2d(generic_fn *f, const run_case *c) {
     ((eo_s8_depthwise_conv2d_fn *)f)(&c->window, AT(c->x_at), packed, AT(c->y_at), AT(c->scratch_at));
 }
-static void call_linear(generic_fn *f, const run_case *c) {
+static void call_s8_linear(generic_fn *f, const run_case *c) {
     ((eo_s8_linear_fn *)f)(&c->linear, AT(c->x_at), packed, AT(c->y_at));
 }
-static void call_add(generic_fn *f, const run_case *c) {
+static void call_s8_add(generic_fn *f, const run_case *c) {
     ((eo_s8_add_fn *)f)(&c->add, AT(c->x_at), AT(c->b_at), AT(c->y_at), c->n);
 }
-static void call_avg_pool2d(generic_fn *f, const run_case *c) {
+static void call_s8_avg_pool2d(generic_fn *f, const run_case *c) {
     ((eo_s8_avg_pool2d_fn *)f)(&c->window, AT(c->x_at), (const eo_requant *)(const void *)packed, AT(c->y_at));
 }
-static void call_max_pool2d(generic_fn *f, const run_case *c) {
+static void call_s8_max_pool2d(generic_fn *f, const run_case *c) {
     ((eo_s8_max_pool2d_fn *)f)(&c->window, AT(c->x_at), AT(c->y_at));
 }
-static void call_softmax(generic_fn *f, const run_case *c) {
+static void call_s8_softmax(generic_fn *f, const run_case *c) {
     ((eo_s8_softmax_fn *)f)(AT(c->x_at), (const uint16_t *)(const void *)packed, AT(c->y_at), c->rows, c->n);
 }
-static void call_table(generic_fn *f, const run_case *c) {
+static void call_s8_table(generic_fn *f, const run_case *c) {
     ((eo_s8_table_fn *)f)(AT(c->x_at), (const int8_t *)(const void *)packed, AT(c->y_at), c->n);
 }
-static void call_matmul(generic_fn *f, const run_case *c) {
+static void call_s8_matmul(generic_fn *f, const run_case *c) {
     ((eo_s8_matmul_fn *)f)(&c->attention.scores, AT(c->x_at), AT(c->b_at), AT(c->y_at), AT(c->scratch_at));
 }
-static void call_attention(generic_fn *f, const run_case *c) {
+static void call_s8_attention(generic_fn *f, const run_case *c) {
     ((eo_s8_attention_fn *)f)(&c->attention, AT(c->x_at), AT(c->b_at), AT(c->c_at),
                               (const uint16_t *)(const void *)packed, AT(c->y_at), AT(c->scratch_at));
 }
-static void call_norm(generic_fn *f, const run_case *c) {
+static void call_s8_norm(generic_fn *f, const run_case *c) {
     ((eo_s8_norm_fn *)f)(&c->norm, AT(c->x_at), (const int32_t *)packed, AT(c->y_at), c->rows);
 }
-static void call_copy(generic_fn *f, const run_case *c) {
+static void call_s8_copy(generic_fn *f, const run_case *c) {
     ((eo_s8_copy_fn *)f)(&c->copy, AT(c->x_at), AT(c->y_at));
 }
 
-#define EO_KERNEL(dtype, op, isa) {call_##op, (generic_fn *)eo_##dtype##_##op##__##isa},
+#define EO_KERNEL(dtype, op, isa) {call_##dtype##_##op, (generic_fn *)eo_##dtype##_##op##__##isa},
 static const struct {
     void (*call)(generic_fn *, const run_case *);
     generic_fn *kernel;

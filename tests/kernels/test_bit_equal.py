@@ -14,8 +14,8 @@ from . import bench, fuzz
 
 DEVICE_OF_ISA = {"scalar": "host-c", "dsp": "mps2-an386", "dsp16": "mps2-an386", "mve": "mps3-an547"}
 VARIANTS = {
-    "conv2d": (fuzz.conv2d, partial(fuzz.conv2d, residual=True), partial(fuzz.conv2d, in_place=True)),
-    "depthwise_conv2d": (fuzz.depthwise_conv2d, partial(fuzz.depthwise_conv2d, in_place=True)),
+    "s8_conv2d": (fuzz.conv2d, partial(fuzz.conv2d, residual=True), partial(fuzz.conv2d, in_place=True)),
+    "s8_depthwise_conv2d": (fuzz.depthwise_conv2d, partial(fuzz.depthwise_conv2d, in_place=True)),
 }
 CASES = 60
 
@@ -25,12 +25,13 @@ def _requires(device: str) -> None:
         pytest.skip("the cross compiler or QEMU is not installed")
 
 
-@pytest.mark.parametrize("kernel", kernels.inventory(), ids=lambda k: f"{k.op}-{k.isa}")
+@pytest.mark.parametrize("kernel", kernels.inventory(), ids=lambda k: f"{k.dtype}-{k.op}-{k.isa}")
 def test_kernel_equals_its_specification(kernel: kernels.Kernel) -> None:
     device = DEVICE_OF_ISA[kernel.isa]
     _requires(device)
     rng = np.random.default_rng(len(kernel.symbol))
-    makers = VARIANTS.get(kernel.op, (getattr(fuzz, kernel.op),))
+    operator = f"{kernel.dtype}_{kernel.op}"
+    makers = VARIANTS[operator] if operator in VARIANTS else (getattr(fuzz, kernel.op),)
     cases = [maker(rng, kernel.isa) for maker in makers for _ in range(CASES)]
     results = bench.run(device, [case for case, _ in cases])
     for (case, expected), result in zip(cases, results, strict=True):
