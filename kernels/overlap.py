@@ -40,6 +40,18 @@ def conv2d_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
     return _distance(window, x, y, step=2, before=not in_place)
 
 
+def coded_conv2d_scratch(isa: str, window: Window, x: Shape, y: Shape, residual: bool) -> int:
+    """Scratch bytes of ``eo_w4_conv2d__<isa>``."""
+    if isa == "dsp":
+        return 10 * patch_bytes(window, x[2]) + 8 + (4 * y[2] if residual else 0)
+    return 0
+
+
+def coded_conv2d_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
+    """Least x - y of ``eo_w4_conv2d__<isa>``: dsp writes only after four pixels were read."""
+    return _distance(window, x, y) if isa == "scalar" else _distance(window, x, y, step=4, before=True)
+
+
 def supports_depthwise(isa: str, window: Window, channels: int) -> bool:
     """Whether ``eo_s8_depthwise_conv2d__<isa>`` takes this shape."""
     if isa == "scalar":

@@ -10,13 +10,15 @@
  * four outputs, step_bytes long. Four steps are a round of the inner loop, and the first round starts inside it, so that
  * any number of steps runs in one loop.
  *
- * For the step: r0 x, r1 packed, r2-r5 accumulators, r6-r8 and r10-r12 lr free; r9 is the end of x.
- * Stack: 0 x, 4 entry, 8 out_zero, 12 y, 16 outputs left. */
-#define EO_FOUR_OUTPUTS(name, step, step_bytes, log2_inputs)                                                   \
+ * For the step: r0 x, r1 packed, r2-r5 accumulators, r6-r8 and r10-r12 lr free; r9 is the end of x. before runs ahead of
+ * the steps of each four outputs.
+ * Stack: 0 x, 4 entry, 8 out_zero, 12 y, 16 outputs left, 64 table. */
+#define EO_FOUR_OUTPUTS(name, before, step, step_bytes, log2_inputs)                                           \
     __attribute__((naked, noinline))                                                                           \
     static void name(const int8_t *x __attribute__((unused)), const void *packed __attribute__((unused)),      \
                      int8_t *y __attribute__((unused)), const int8_t *x_end __attribute__((unused)),           \
-                     int32_t out_zero __attribute__((unused)), int32_t outputs __attribute__((unused))) {      \
+                     int32_t out_zero __attribute__((unused)), int32_t outputs __attribute__((unused)),        \
+                     const void *table __attribute__((unused))) {                                              \
         __asm volatile(                                                                                        \
             "push {r4-r11, lr}          \n"                                                                    \
             "ldrd r4, r5, [sp, #36]     \n"                                                                    \
@@ -34,6 +36,7 @@
             "1:                         \n"                                                                    \
             "ldm r1!, {r2-r5}           \n"                                                                    \
             "ldr r0, [sp]               \n"                                                                    \
+            before                                                                                             \
             "ldr pc, [sp, #4]           \n"                                                                    \
             ".balign 4                  \n"                                                                    \
             "2:                         \n"                                                                    \

@@ -42,19 +42,22 @@ static inline void eo_copy_words(int8_t *to, const int8_t *from, int bytes) {
         memcpy(to, from, 4);
 }
 
-/* Widens the patches a and b, which may be the same one; column is a kernel's whole scratch. */
+/* Widens quads * 4 > 0 values of a and of b to a column; returns where the next ones belong. */
+typedef uint32_t *eo_widen_fn(const int8_t *a, const int8_t *b, uint32_t *column, int quads);
+
+/* Widens the patches a and b, which may be the same one. copies has room for two patches and 8 bytes. */
 static inline void eo_columns(const eo_window *g, const int8_t *x, const eo_patch *a, const eo_patch *b,
-                              uint32_t *column) {
+                              uint32_t *column, int8_t *copies, eo_widen_fn *widen) {
     const int row = g->kernel_w * g->in_c, quads = (int)(eo_patch_bytes(g) / 4);
     if (row % 4 == 0 && eo_patch_is_inside(g, a) && eo_patch_is_inside(g, b)) {
         const int8_t *from_a = x + a->at, *from_b = x + b->at;
         for (int ky = g->kernel_h; ky > 0; ky--, from_a += g->in_w * g->in_c, from_b += g->in_w * g->in_c)
-            column = eo_widen_pair(from_a, from_b, column, row / 4);
+            column = widen(from_a, from_b, column, row / 4);
     } else {
-        int8_t *const copy_a = (int8_t *)(column + 4 * quads), *const copy_b = copy_a + 4 * quads + 4;
-        eo_copy_patch(g, x, a, copy_a, eo_copy_words);
+        int8_t *const copy_b = copies + 4 * quads + 4;
+        eo_copy_patch(g, x, a, copies, eo_copy_words);
         eo_copy_patch(g, x, b, copy_b, eo_copy_words);
-        eo_widen_pair(copy_a, copy_b, column, quads);
+        widen(copies, copy_b, column, quads);
     }
 }
 
@@ -80,7 +83,7 @@ static inline void eo_conv2d_by_pairs(const eo_window *g, const int8_t *x, const
             b = a;
             if (both)
                 eo_next_patch(g, &b);
-            eo_columns(g, x, &a, &b, column);
+            eo_columns(g, x, &a, &b, column, (int8_t *)(column + eo_patch_bytes(g)), eo_widen_pair);
             a = b;
             eo_next_patch(g, &a);
         }

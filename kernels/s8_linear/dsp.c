@@ -18,10 +18,10 @@
     "sxtb16 r6, r6, ror #8              \n"\
     OUTPUT("r10", "r2") OUTPUT("r11", "r3") OUTPUT("r12", "r4") OUTPUT("lr", "r5")
 #define QUAD_BYTES "80" /* of code */
-EO_FOUR_OUTPUTS(all_outputs, QUAD, QUAD_BYTES, "2")
+EO_FOUR_OUTPUTS(all_outputs, "", QUAD, QUAD_BYTES, "2")
 /* clang-format on */
 
 void eo_s8_linear__dsp(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y) {
-    all_outputs(x, packed, y, x + (p->in_features + 3) / 4 * 4, p->out_zero, p->out_features);
+    all_outputs(x, packed, y, x + (p->in_features + 3) / 4 * 4, p->out_zero, p->out_features, NULL);
     eo_clamp_span(y, p->out_features, p->act_min, p->act_max);
 }

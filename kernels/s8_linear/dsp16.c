@@ -15,10 +15,10 @@
     "ldrd r6, r7, [r0], #8          \n" \
     QUAD("r6") QUAD("r6, ror #8") QUAD("r7") QUAD("r7, ror #8")
 #define EIGHT_BYTES "100" /* of code */
-EO_FOUR_OUTPUTS(all_outputs, EIGHT, EIGHT_BYTES, "3")
+EO_FOUR_OUTPUTS(all_outputs, "", EIGHT, EIGHT_BYTES, "3")
 /* clang-format on */
 
 void eo_s8_linear__dsp16(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y) {
-    all_outputs(x, packed, y, x + (p->in_features + 7) / 8 * 8, p->out_zero, p->out_features);
+    all_outputs(x, packed, y, x + (p->in_features + 7) / 8 * 8, p->out_zero, p->out_features, NULL);
     eo_clamp_span(y, p->out_features, p->act_min, p->act_max);
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeopt.kernels import Kernel, overlap, packing, reference
+from edgeopt.kernels import Kernel, overlap, packing, packing_codes, reference
 
 from . import bench
 
@@ -126,6 +126,58 @@ def linear(rng: np.random.Generator, isa: str) -> Expected:
     case = bench.Case(
         Kernel("s8", "linear", isa), x, y.size,
         packing.pack_linear(isa, p.weights, p.folded_bias(), p.multiplier),
+        linear=bench.Linear(ins, outs, p.clamp.zero, p.clamp.low, p.clamp.high),
+    )  # fmt: skip
+    return case, y
+
+
+NUMBERS = (
+    np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8),  # twice E2M1
+    np.array([*range(8), *range(-8, 0)], np.int8),  # INT4
+    np.array([0, 127, 1, 2, 5, 9, 23, 64, -3, -1, -127, -2, -7, -11, -50, -90], np.int8),
+)
+
+
+def coded_layer(rng: np.random.Generator, shape: tuple[int, ...], depth: int) -> tuple[Layer, np.ndarray]:
+    """A layer whose weights are sixteen numbers, and these."""
+    numbers = NUMBERS[rng.integers(len(NUMBERS))]
+    p = layer(rng, shape, depth)
+    largest = int(np.abs(numbers.astype(np.int64)).max())
+    multiplier = np.minimum(p.multiplier.astype(np.int64) * 127 // largest, 2**31 - 1)
+    return replace(p, weights=rng.choice(numbers, shape), multiplier=multiplier.astype(np.int32)), numbers
+
+
+def coded_conv2d(rng: np.random.Generator, isa: str, residual: bool = False, in_place: bool = False) -> Expected:
+    kernel = tuple(rng.choice([1, 1, 2, 3, 3, 5], 2).tolist())
+    win = window(rng, kernel, tuple(rng.integers(1, 4, 2).tolist()))
+    in_c, out_c = int(rng.choice([1, 2, 3, 4, 7, 8, 16, 20, 33])), int(rng.integers(1, 20))
+    p, numbers = coded_layer(rng, (out_c, *kernel, in_c), in_c * kernel[0] * kernel[1])
+    x = values(rng, *map_size(rng, win), in_c)
+    y = reference.conv2d(x, p.weights, p.bias, p.multiplier, win, p.in_zero, p.clamp)
+    case = bench.Case(
+        Kernel("w4", "conv2d", isa), x, y.size,
+        packing_codes.pack_conv2d(isa, p.weights, numbers, p.folded_bias(), p.multiplier),
+        table=packing_codes.pack_table(isa, numbers),
+        window=c_window(win, x, y, p.in_zero, p.clamp),
+        scratch_bytes=overlap.coded_conv2d_scratch(isa, win, x.shape, y.shape, residual),
+    )  # fmt: skip
+    if residual:
+        other, f = values(rng, *y.shape), factors(rng)
+        case, y = replace(case, y=other, add=c_add(f)), reference.add(y, other, f)
+    elif in_place:
+        case = replace(case, distance=overlap.coded_conv2d_distance(isa, win, x.shape, y.shape))
+    return case, y.reshape(-1)
+
+
+def coded_linear(rng: np.random.Generator, isa: str) -> Expected:
+    ins, outs = int(rng.integers(1, 200)), int(rng.integers(1, 40))
+    p, numbers = coded_layer(rng, (outs, ins), ins)
+    x = values(rng, ins)
+    y = reference.linear(x, p.weights, p.bias, p.multiplier, p.in_zero, p.clamp)
+    case = bench.Case(
+        Kernel("w4", "linear", isa), x, y.size,
+        packing_codes.pack_linear(isa, p.weights, numbers, p.folded_bias(), p.multiplier),
+        table=packing_codes.pack_table(isa, numbers),
         linear=bench.Linear(ins, outs, p.clamp.zero, p.clamp.low, p.clamp.high),
     )  # fmt: skip
     return case, y

@@ -7,7 +7,7 @@
 #include "semihosting.h"
 
 typedef struct {
-    uint32_t kernel, x_at, b_at, c_at, y_at, scratch_at, arena_bytes, packed_bytes, n, rows, with_add;
+    uint32_t kernel, x_at, b_at, c_at, y_at, scratch_at, arena_bytes, packed_bytes, table_bytes, n, rows, with_add;
     eo_window window;
     eo_add add;
     eo_linear linear;
@@ -16,7 +16,7 @@ typedef struct {
     eo_copy copy;
 } run_case;
 
-static uint32_t arena[1 << 14], packed[1 << 15];
+static uint32_t arena[1 << 14], packed[1 << 15], table[256];
 
 typedef void generic_fn(void);
 #define AT(offset) ((void *)((uint8_t *)arena + (offset)))
@@ -30,6 +30,13 @@ static void call_s8_depthwise_conv2d(generic_fn *f, const run_case *c) {
 }
 static void call_s8_linear(generic_fn *f, const run_case *c) {
     ((eo_s8_linear_fn *)f)(&c->linear, AT(c->x_at), packed, AT(c->y_at));
+}
+static void call_w4_conv2d(generic_fn *f, const run_case *c) {
+    ((eo_w4_conv2d_fn *)f)(&c->window, AT(c->x_at), packed, table, c->with_add ? &c->add : NULL, AT(c->y_at),
+                           AT(c->scratch_at));
+}
+static void call_w4_linear(generic_fn *f, const run_case *c) {
+    ((eo_w4_linear_fn *)f)(&c->linear, AT(c->x_at), packed, table, AT(c->y_at));
 }
 static void call_s8_add(generic_fn *f, const run_case *c) {
     ((eo_s8_add_fn *)f)(&c->add, AT(c->x_at), AT(c->b_at), AT(c->y_at), c->n);
@@ -72,9 +79,10 @@ int main(void) {
     const int cases = semihosting_open("cases.bin", FILE_READ), results = semihosting_open("results.bin", FILE_WRITE);
     run_case c;
     while (semihosting_read(cases, &c, sizeof c) == sizeof c) {
-        if (c.arena_bytes > sizeof arena || c.packed_bytes > sizeof packed)
+        if (c.arena_bytes > sizeof arena || c.packed_bytes > sizeof packed || c.table_bytes > sizeof table)
             return 2;
         semihosting_read(cases, packed, c.packed_bytes);
+        semihosting_read(cases, table, c.table_bytes);
         semihosting_read(cases, arena, c.arena_bytes);
         const uint64_t start = counter_ticks();
         kernels[c.kernel].call(kernels[c.kernel].kernel, &c);

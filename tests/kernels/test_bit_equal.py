@@ -14,6 +14,12 @@ from . import bench, fuzz
 
 DEVICE_OF_ISA = {"scalar": "host-c", "dsp": "mps2-an386", "dsp16": "mps2-an386", "mve": "mps3-an547"}
 VARIANTS = {
+    "w4_conv2d": (
+        fuzz.coded_conv2d,
+        partial(fuzz.coded_conv2d, residual=True),
+        partial(fuzz.coded_conv2d, in_place=True),
+    ),
+    "w4_linear": (fuzz.coded_linear,),
     "s8_conv2d": (fuzz.conv2d, partial(fuzz.conv2d, residual=True), partial(fuzz.conv2d, in_place=True)),
     "s8_depthwise_conv2d": (fuzz.depthwise_conv2d, partial(fuzz.depthwise_conv2d, in_place=True)),
 }

@@ -1,0 +1,71 @@
+"""Constant blocks of the kernels whose weights are codes of four bits: ``eo_w4_<op>__<isa>``.
+
+``numbers`` are the sixteen weights by code, the first of them 0; ``weights`` are int8 and each one of them. Bias and
+multiplier are those of ``packing``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .packing import Weights, Words, _pad, _rows
+
+
+def pack_table(isa: str, numbers: Weights) -> Words:
+    """What the kernels of an ISA look codes up in."""
+    if isa != "dsp":
+        return numbers.view("<i4")
+    pairs = np.stack([np.tile(numbers, 16), np.repeat(numbers, 16)], axis=1).astype("<i2")
+    return np.ascontiguousarray(pairs).view("<i4").reshape(-1)
+
+
+def pack_conv2d(isa: str, weights: Weights, numbers: Weights, bias: Words, multiplier: Words) -> Words:
+    """Block of ``eo_w4_conv2d__<isa>``; weights (out, kernel_h, kernel_w, in)."""
+    match isa:
+        case "scalar":
+            rows = _bytes(_codes(_rows(weights, 2), numbers))
+        case "dsp":
+            rows = _paired(_codes(_rows(weights, 4), numbers))
+        case _:
+            raise ValueError(f"no packing for w4_conv2d/{isa}")
+    factors = np.stack([bias, multiplier], axis=1).reshape(-1)
+    return np.concatenate([factors, _pad(rows.reshape(-1), 0, 4).view("<i4")])
+
+
+def pack_linear(isa: str, weights: Weights, numbers: Weights, bias: Words, multiplier: Words) -> Words:
+    """Block of ``eo_w4_linear__<isa>``; weights (out, in)."""
+    match isa:
+        case "scalar":
+            return pack_conv2d(isa, weights, numbers, bias, multiplier)
+        case "dsp":
+            codes = _paired(_codes(_rows(weights, 4), numbers)).reshape(len(weights), -1, 2)
+            four = _pad(codes, 0, 4).reshape(-1, 4, *codes.shape[1:])  # block, output, quad, pair
+            words = np.ascontiguousarray(four.transpose(0, 2, 3, 1)).view("<i4")  # a word: a pair of four outputs
+            ends = (_pad(values, 0, 4).reshape(-1, 4) for values in (bias, multiplier))
+            before, behind = ends
+            return np.concatenate([before, words.reshape(len(words), -1), behind], axis=1).reshape(-1)
+    raise ValueError(f"no packing for w4_linear/{isa}")
+
+
+def _codes(weights: Weights, numbers: Weights) -> np.ndarray:
+    """The code (uint8) of each weight.
+
+    Raises ValueError where a weight is none of the numbers.
+    """
+    found = np.full(256, -1)
+    found[numbers[::-1].astype(np.int64) + 128] = np.arange(15, -1, -1)
+    codes = found[weights.astype(np.int64) + 128]
+    if (codes < 0).any():
+        raise ValueError(f"{int((codes < 0).sum())} weights are not among {numbers.tolist()}")
+    return codes.astype(np.uint8)
+
+
+def _bytes(codes: np.ndarray) -> np.ndarray:
+    """Codes two a byte, the first in the low half."""
+    return codes[:, ::2] | codes[:, 1::2] << 4
+
+
+def _paired(codes: np.ndarray) -> np.ndarray:
+    """For each 4 codes of a row a byte of (k0,k2) and one of (k1,k3)."""
+    quads = codes.reshape(len(codes), -1, 4)
+    return (quads[..., :2] | quads[..., 2:] << 4).reshape(len(codes), -1)
