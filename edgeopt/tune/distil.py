@@ -12,7 +12,7 @@ ICLR 2025, call attention transfer. Errors are measured on held-out samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,10 +130,10 @@ class Distillation:
     ) -> Outcome:
         """Match the model's outputs to the original's."""
         names = {name for swap in swaps for name in swap.parameters} | _weights(swapped)
-        scored = with_logits(swapped)
-        return self._loop(stage, swapped, names).run(
+        scored, fading = with_logits(swapped), _Fading(swapped, swaps)
+        return self._loop(stage, swapped, names, fading).run(
             self.training,
-            lambda tuned, batch: _distance(self._answer(batch), with_constants(scored, tuned).evaluate(batch)),
+            lambda tuned, batch: _distance(self._answer(batch), fading.taught(scored, tuned).evaluate(batch)),
             lambda tuned: self._error(with_constants(scored, tuned), self.checked),
             replace(options, rate=options.rate * options.model_part),
             self.on_progress,
@@ -149,10 +149,12 @@ class Distillation:
         """Return the held-out relative error of the model's outputs."""
         return self._error(with_logits(swapped), self.held_out)
 
-    def _loop(self, stage: str, swapped: Program, names: Iterable[str]) -> Loop:
+    def _loop(
+        self, stage: str, swapped: Program, names: Iterable[str], schedule: Callable[[float], bool] = lambda spent: True
+    ) -> Loop:
         parameters = {name: swapped.constants[name] for name in sorted(names)}
         old = self.options.old_part
-        return Loop(stage, parameters, {name: old for name in parameters if name in self.original.constants})
+        return Loop(stage, parameters, {name: old for name in parameters if name in self.original.constants}, schedule)
 
     def _error(self, scored: Program, batches: Sequence[Values]) -> float:
         with torch.no_grad():
@@ -202,6 +204,24 @@ class _Blocks:
         known = {self.nodes[label]: values[label] for label in swap.inputs}
         known |= {self.nodes[name]: parameters[name] for name in swap.parameters if name in parameters}
         return _relative(evaluate(self.swapped, self.nodes[swap.original], known), values[swap.original])
+
+
+class _Fading:
+    """What fades out while the model is tuned: a schedule for its loop. Held-out samples are judged without it."""
+
+    def __init__(self, swapped: Program, swaps: Sequence[Swap]) -> None:
+        self.parts = dict(swap.fades for swap in swaps if swap.fades is not None)
+        self.constants = {name: torch.ones_like(swapped.constants[name]) for name in self.parts}
+
+    def __call__(self, spent: float) -> bool:
+        """Return whether all has faded."""
+        for name, part in self.parts.items():
+            self.constants[name].fill_(max(0.0, 1 - spent / part))
+        return not any(bool(constant) for constant in self.constants.values())
+
+    def taught(self, program: Program, tuned: Parameters) -> Program:
+        """Return the program as it is evaluated in training."""
+        return with_constants(program, {**tuned, **self.constants})
 
 
 def with_constants(program: Program, constants: Parameters) -> Program:

@@ -69,9 +69,16 @@ class Outcome:
 class Loop:
     """One stage: ``loss`` of a training item is minimised, ``error`` over the held-out ones decides."""
 
-    def __init__(self, stage: str, parameters: Mapping[str, torch.Tensor], slower: Mapping[str, float]) -> None:
-        """``slower`` gives by name the factor on the rate of parameters that need a smaller one."""
-        self.stage = stage
+    def __init__(
+        self,
+        stage: str,
+        parameters: Mapping[str, torch.Tensor],
+        slower: Mapping[str, float],
+        schedule: Callable[[float], bool] = lambda spent: True,
+    ) -> None:
+        """``slower`` gives by name the factor on the rate of parameters that need a smaller one. ``schedule`` is told
+        before each step which part of the budget is spent; while it returns False, no check counts as in vain."""
+        self.stage, self.schedule = stage, schedule
         self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters.items()}
         self.slower = dict(slower)
 
@@ -92,6 +99,7 @@ class Loop:
         while (ended := _ended(state, options)) is None:
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * group["part"] * _decayed(state, options)
+            patient = self.schedule(_spent(state, options))
             optimizer.zero_grad()
             loss(self.parameters, training[_pick(state.step, len(training), options.seed)]).backward()
             optimizer.step()
@@ -99,6 +107,7 @@ class Loop:
             state.seconds = time.monotonic() - start
             if state.step % options.check_every == 0 or _ended(state, options) is not None:
                 self._check(state, optimizer, error, options)
+                state.stalled *= patient
                 on_progress(self.stage, state.step, state.best_error, _seconds_left(state, options))
         return Outcome(state.before, state.best_error, state.best, state.step, ended)
 
@@ -175,8 +184,11 @@ def _ended(state: _State, options: TuneOptions) -> str | None:
 
 def _decayed(state: _State, options: TuneOptions) -> float:
     """Return the part of the rate that is left: a short rise, then half a cosine over what ends first."""
-    spent = max(state.step / options.steps, state.seconds / options.seconds)
-    return min(1.0, (state.step + 1) / _WARM_UP) * (1 + math.cos(math.pi * min(spent, 1.0))) / 2
+    return min(1.0, (state.step + 1) / _WARM_UP) * (1 + math.cos(math.pi * min(_spent(state, options), 1.0))) / 2
+
+
+def _spent(state: _State, options: TuneOptions) -> float:
+    return max(state.step / options.steps, state.seconds / options.seconds)
 
 
 def _seconds_left(state: _State, options: TuneOptions) -> float:

@@ -18,13 +18,15 @@ class Swap:
     """A value of the original, by its label (see ``edgeopt.program.origin``), that a swapped program computes anew.
 
     It is computed from the values labelled ``inputs`` with the constants ``parameters``, among them weights that the
-    original has too. ``is_fitted``: they are at their best on the original's values already.
+    original has too. ``is_fitted``: they are at their best on the original's values already. ``fades``: a constant
+    that is 0, and that stage 2 lets fall from 1 to 0 while the given part of its budget is spent.
     """
 
     original: str
     inputs: tuple[str, ...]
     parameters: tuple[str, ...]
     is_fitted: bool = False
+    fades: tuple[str, float] | None = None
 
 
 class Swapper(Protocol):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.errors import UserError
 from edgeopt.passes.fold_affine import FoldAffine
 from edgeopt.passes.replace_layernorm import ReplaceLayernorm
 from edgeopt.pipeline import Pipeline
@@ -89,6 +90,52 @@ def test_what_is_kept_stays() -> None:
     result = Pipeline([ReplaceLayernorm(samples(program), keep={"layer_norm_1"})])(program)
     assert ops(result).count("layer_norm") == 1
     assert [note.node for note in result.notes if note.reason is not None] == ["layer_norm_1"]
+
+
+def test_unified_normalization_divides_by_the_samples_mean_square() -> None:
+    program = program_of()
+    data = samples(program)
+    apart = Pipeline([ReplaceLayernorm(data)])(program).program
+    swapper = ReplaceLayernorm(data, form="un")
+    swapped = Pipeline([swapper])(program).program
+    inputs: list[torch.Tensor] = []
+    for sample in data:
+        program.run(sample, lambda n, v: inputs.append(v.reshape(-1, C)) if n.name == "linear" else None)
+    spread = (torch.cat(inputs).square().mean(0) + 1e-5).sqrt()
+    torch.testing.assert_close(swapped.constants["layer_norm_spread"], spread)
+    assert not any("spread" in name for swap in swapper.swaps for name in swap.parameters)
+    # Both forms start at the same function, and both fold away.
+    first = data[0]
+    np.testing.assert_allclose(*(next(iter(p.run(first).values())) for p in (apart, swapped)), rtol=1e-4, atol=1e-5)
+    folded = assert_pass(FoldAffine(), swapped, {k: torch.from_numpy(v) for k, v in first.items()})
+    assert "div.Tensor" not in ops(folded) and ops(folded).count("linear") == 6
+
+
+@pytest.mark.parametrize("form", ["repbn", "un"])
+def test_the_norm_fades_while_the_model_is_tuned(form: str) -> None:
+    program = program_of()
+    data = samples(program, 40)
+    swapper = ReplaceLayernorm(data, form=form, progressive=0.5)
+    swapped = Pipeline([swapper])(program).program
+    assert ops(swapped).count("layer_norm") == 3
+    plain = Pipeline([ReplaceLayernorm(data, form=form)])(program).program
+    np.testing.assert_allclose(*(next(iter(p.run(data[0]).values())) for p in (swapped, plain)), rtol=1e-5, atol=1e-6)
+    tuned = distil(program, swapped, swapper.swaps, data, TuneOptions(steps=120, check_every=5), whole=True)
+    assert tuned.outputs_after < 0.95 * tuned.outputs_before
+    # What is left behind is judged, and folds, without the norm.
+    faded = [name for name in tuned.program.constants if name.endswith("_lambda")]
+    assert len(faded) == 3 and not any(tuned.program.constants[name] for name in faded)
+    folded = assert_pass(FoldAffine(), tuned.program, {k: torch.from_numpy(v) for k, v in data[0].items()})
+    assert ops(folded) == ["linear", *["linear", "relu", "linear", "add.Tensor"] * 2, "mean.dim", "linear"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"form": "batch"}, "no form 'batch'"), ({"progressive": 1.5}, "a progressive part of 1.5")],
+)
+def test_what_is_no_form_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ReplaceLayernorm([], **options)
 
 
 def test_a_channel_that_never_varies_is_refused() -> None:

@@ -51,7 +51,7 @@ def test_what_manifests_keep() -> None:
         (f"{PASSES}feature-maps = 1", "unknown key 'feature-maps'", "feature-map"),
         (f"{PASSES}window = 1.5", "'window' of pass 'linear-attention' of recipe 'mine' is 1.5", "give a int"),
         (f'{PASSES}feature-map = "softmax"', "feature map 'softmax' is unknown", "hedgehog"),
-        ('[[passes]]\nname = "replace-layernorm"\nx = 1', "unknown key 'x'", "it has no settings"),
+        ('[[passes]]\nname = "remove-noops"\nx = 1', "unknown key 'x'", "it has no settings"),
         (f"{PASSES}[tune]\nbudget = 'soon'", "'soon' is no budget of tuning", "5min"),
         (f"{PASSES}[tune]\nbudget = '0s'", "a budget of '0s' tunes nothing", "one step"),
         (f"{PASSES}[tune]\nsteps = 3", "[tune] of recipe 'mine' has the unknown key 'steps'", "choose one of"),

@@ -69,6 +69,19 @@ def test_stops_where_nothing_improves() -> None:
     assert outcome.steps < 5000 and "3 checks without an improvement" in outcome.ended
 
 
+def test_a_schedule_is_told_what_is_spent_and_bears_with_what_is_worse() -> None:
+    told: list[float] = []
+
+    def schedule(spent: float) -> bool:
+        told.append(spent)
+        return spent >= 0.5
+
+    loop = Loop("model", {"w": torch.zeros(4)}, {}, schedule)
+    options = TuneOptions(steps=40, check_every=1, patience=3)
+    outcome = loop.run(ITEMS, lambda p, x: p["w"].sum(), lambda p: 1.0, options)
+    assert told == [step / 40 for step in range(23)] and outcome.steps == 23
+
+
 def test_stops_at_the_budget() -> None:
     outcome = fit(steps=10**9, seconds=1e-9)
     assert outcome.steps == 1 and outcome.ended == "after 0 s, 1 steps"
