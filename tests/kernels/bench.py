@@ -83,8 +83,8 @@ class _Case(ctypes.Structure):
         *(
             (name, ctypes.c_uint32)
             for name in (
-                "kernel", "x_at", "b_at", "c_at", "y_at", "scratch_at", "arena_bytes", "packed_bytes", "table_bytes", "n",
-                "rows", "with_add",
+                "kernel", "x_at", "b_at", "c_at", "y_at", "scratch_at", "arena_bytes", "packed_bytes", "table_bytes",
+                "n", "rows", "with_add",
             )
         ),
         ("window", Window), ("add", Add), ("linear", Linear), ("norm", Norm), ("scores", MatMul), ("mix", MatMul),
@@ -187,8 +187,8 @@ def run(device_name: str, cases: Sequence[Case]) -> list[Result]:
     blob = bytearray()
     for case in cases:
         header = _Case(
-            kernel=chosen.index(case.kernel), packed_bytes=case.packed.nbytes,
-            table_bytes=case.table.nbytes, n=case.n, rows=case.rows, with_add=case.add is not None, window=case.window, add=case.add or Add(), linear=case.linear,
+            kernel=chosen.index(case.kernel), packed_bytes=case.packed.nbytes, table_bytes=case.table.nbytes, n=case.n,
+            rows=case.rows, with_add=case.add is not None, window=case.window, add=case.add or Add(), linear=case.linear,
             norm=case.norm, scores=case.scores, mix=case.mix, copy=case.copy, **case.layout(),
         )  # fmt: skip
         blob += bytes(header) + case.packed.tobytes() + case.table.tobytes() + case.arena().tobytes()
