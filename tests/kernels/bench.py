@@ -188,8 +188,8 @@ def run(device_name: str, cases: Sequence[Case]) -> list[Result]:
     for case in cases:
         header = _Case(
             kernel=chosen.index(case.kernel), packed_bytes=case.packed.nbytes, table_bytes=case.table.nbytes, n=case.n,
-            rows=case.rows, with_add=case.add is not None, window=case.window, add=case.add or Add(), linear=case.linear,
-            norm=case.norm, scores=case.scores, mix=case.mix, copy=case.copy, **case.layout(),
+            rows=case.rows, with_add=case.add is not None, window=case.window, add=case.add or Add(),
+            linear=case.linear, norm=case.norm, scores=case.scores, mix=case.mix, copy=case.copy, **case.layout(),
         )  # fmt: skip
         blob += bytes(header) + case.packed.tobytes() + case.table.tobytes() + case.arena().tobytes()
     with tempfile.TemporaryDirectory() as folder:
