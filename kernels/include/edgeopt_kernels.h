@@ -223,6 +223,41 @@ typedef struct {
 typedef void eo_s8_copy_fn(const eo_copy *p, const int8_t *x, int8_t *y);
 eo_s8_copy_fn eo_s8_copy__scalar;
 
+/* Layers of signs, +1 and -1. A pixel's channels are the bits of so many words, the least first, set for +1; what fills
+ * up the last word is clear. Padding adds nothing to a sum.
+ *
+ * bits:  y = +1 where sum >= threshold, else -1
+ * bytes: y = clamp((((256 * sum + bias) * multiplier + 2^31) >> 32) + out_zero, act_min, act_max),
+ *        bias = round(256 * b / s_w), multiplier = round(2^24 * s_w / s_y) in [0, 2^31)
+ *
+ * g->in_zero is not used, nor are the output's fields for bits. kernel_h * kernel_w * in_c <= 32,767. */
+static inline size_t eo_words(size_t channels) {
+    return (channels + 31) / 32;
+}
+typedef void eo_b1_conv2d_fn(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y,
+                             void *scratch);
+eo_b1_conv2d_fn eo_b1_conv2d__scalar, eo_b1_conv2d__dsp, eo_b1_conv2d__mve;
+static inline size_t eo_b1_conv2d__scalar_scratch(const eo_window *g) {
+    (void)g;
+    return 0;
+}
+/* A patch up to a multiple of 3 words, and for each channel a level and two counts. */
+static inline size_t eo_b1_conv2d__dsp_scratch(const eo_window *g) {
+    return ((size_t)g->kernel_h * g->kernel_w * eo_words(g->in_c) + 2) / 3 * 12 + 8 * (size_t)g->out_c;
+}
+static inline size_t eo_b1_conv2d__mve_scratch(const eo_window *g) {
+    const size_t patch = (size_t)g->kernel_h * g->kernel_w * eo_words(g->in_c);
+    return (patch + 2) / 3 * 12 + ((8 * (size_t)g->out_c + 31) & ~(size_t)31);
+}
+
+/* Bits of int8 values: +1 where x >= threshold and the channel is not masked. y may be x from 4 channels on. */
+typedef void eo_b1_sign_fn(const int8_t *x, const void *packed, uint32_t *y, size_t pixels, size_t channels);
+eo_b1_sign_fn eo_b1_sign__scalar, eo_b1_sign__dsp, eo_b1_sign__mve;
+
+/* The largest of each window: +1 where any is; padding is ignored. in_c = out_c. */
+typedef void eo_b1_max_pool2d_fn(const eo_window *g, const uint32_t *x, uint32_t *y);
+eo_b1_max_pool2d_fn eo_b1_max_pool2d__scalar;
+
 /* Softmax over rows of n <= 65,536 values; output scale 1/256, zero point -128. exp_table[d] =
  * round(65535 * exp(-d * s_x)), d = 0..255. y may be x. */
 typedef void eo_s8_softmax_fn(const int8_t *x, const uint16_t *exp_table, int8_t *y, size_t rows, size_t n);

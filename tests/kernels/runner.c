@@ -66,6 +66,15 @@ static void call_s8_norm(generic_fn *f, const run_case *c) {
 static void call_s8_copy(generic_fn *f, const run_case *c) {
     ((eo_s8_copy_fn *)f)(&c->copy, AT(c->x_at), AT(c->y_at));
 }
+static void call_b1_conv2d(generic_fn *f, const run_case *c) {
+    ((eo_b1_conv2d_fn *)f)(&c->window, AT(c->x_at), packed, (int)c->n, AT(c->y_at), AT(c->scratch_at));
+}
+static void call_b1_sign(generic_fn *f, const run_case *c) {
+    ((eo_b1_sign_fn *)f)(AT(c->x_at), packed, AT(c->y_at), c->rows, c->n);
+}
+static void call_b1_max_pool2d(generic_fn *f, const run_case *c) {
+    ((eo_b1_max_pool2d_fn *)f)(&c->window, AT(c->x_at), AT(c->y_at));
+}
 
 #define EO_KERNEL(dtype, op, isa) {call_##dtype##_##op, (generic_fn *)eo_##dtype##_##op##__##isa},
 static const struct {

@@ -10,7 +10,7 @@ import pytest
 
 from edgeopt import kernels
 
-from . import bench, fuzz
+from . import bench, fuzz, fuzz_binary
 
 DEVICE_OF_ISA = {"scalar": "host-c", "dsp": "mps2-an386", "dsp16": "mps2-an386", "mve": "mps3-an547"}
 VARIANTS = {
@@ -20,6 +20,9 @@ VARIANTS = {
         partial(fuzz.coded_conv2d, in_place=True),
     ),
     "w4_linear": (fuzz.coded_linear,),
+    "b1_conv2d": (fuzz_binary.conv2d, partial(fuzz_binary.conv2d, as_bytes=True)),
+    "b1_sign": (fuzz_binary.sign,),
+    "b1_max_pool2d": (fuzz_binary.max_pool2d,),
     "s8_conv2d": (fuzz.conv2d, partial(fuzz.conv2d, residual=True), partial(fuzz.conv2d, in_place=True)),
     "s8_depthwise_conv2d": (fuzz.depthwise_conv2d, partial(fuzz.depthwise_conv2d, in_place=True)),
 }
