@@ -67,7 +67,7 @@ _FP4 = (Attribute("factor", "float"), Attribute("group", "int"), Attribute("scal
 PLUGINS: tuple[Plugin, ...] = (
     Plugin("edgeopt::linear_attention", "LinearAttention", "linear_attention", _ATTENTION, _EPSILON),
     Plugin("edgeopt::linear_attention", "CausalLinearAttention", "linear_attention", _ATTENTION, _EPSILON, form=1),
-    Plugin("aten::rms_norm", "RmsNorm", "rms_norm", ("x", "weight"), _EPSILON),
+    Plugin("edgeopt::rms_norm", "RmsNorm", "rms_norm", ("x", "weight"), _EPSILON),
     Plugin("edgeopt::fp4_linear", "Fp4Linear", "fp4_linear", ("x", "weight", "scales", "bias"), _FP4),
     Plugin("edgeopt::binary_linear", "BinaryLinear", "binary_linear", ("x", "shift", "weight", "scale", "bias")),
 )

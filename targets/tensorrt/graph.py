@@ -16,6 +16,7 @@ from edgeopt import onnx
 from edgeopt.kernels.cuda.inventory import PLUGINS, Plugin
 from edgeopt.program import Program
 from edgeopt.targets.tensorrt import four_bits
+from edgeopt.targets.tensorrt.plugins import with_plugin_operators
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,7 +58,8 @@ def translate(program: Program) -> Variants:
     functions = {four_bits.OPERATOR: four_bits.function}
     bodies = onnx.translate(program, (four_bits.FUNCTION,), functions)
     names = (four_bits.FUNCTION, *(plugin.node for plugin in PLUGINS))
-    plugins = onnx.translate(program, names, functions).model if _may_have_plugins(program) else None
+    fused = with_plugin_operators(program)
+    plugins = onnx.translate(fused, names, functions).model if _may_have_plugins(fused) else None
     for model in filter(None, (bodies.model, plugins)):
         _finish(model)
     if plugins is not None and not plugin_calls(plugins):

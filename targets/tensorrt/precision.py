@@ -21,6 +21,8 @@ _NAMES = {
     "FLOAT8E4M3FN": "fp8",
     "FLOAT4E2M1": "fp4",
 }
+_PLUGIN_WEIGHTS = {"Fp4Linear": "fp4", "BinaryLinear": "binary"}
+"""What plug-ins store their weights in."""
 
 
 def layers(model: ir.Model) -> list[dict[str, str]]:
@@ -35,8 +37,10 @@ def layers(model: ir.Model) -> list[dict[str, str]]:
 
 def precision_of(node: ir.Node) -> str:
     """Return the precision that a node computes in."""
-    stored = [_stored(value) for value in node.inputs[:2] if value is not None]
     own = _type(node.outputs[0])
+    if node.op_type in _PLUGIN_WEIGHTS:
+        return f"{own} with {_PLUGIN_WEIGHTS[node.op_type]} weights"
+    stored = [_stored(value) for value in node.inputs[:2] if value is not None]
     found = {name for name in stored if name is not None}
     if not found:
         return own

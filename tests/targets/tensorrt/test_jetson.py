@@ -179,6 +179,54 @@ def test_a_binary_layer_is_a_body_and_a_plugin(tmp_path: Path) -> None:
     assert "BinaryLinearPlugin" in library and "LinearAttention" not in library
 
 
+class Stack(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)
+
+
+def test_a_norm_is_a_body_and_a_plugin(tmp_path: Path) -> None:
+    model = Stack(nn.RMSNorm(64, eps=1e-5), nn.Linear(64, 64), nn.RMSNorm(64, elementwise_affine=False))
+    model[0].weight.data.uniform_(0.5, 2)
+    run = export(model, tmp_path / "out", {"x": 300 * ROWS["x"]})
+    assert run.error is not None and run.error.relative < 2e-3
+    graph = onnx.load(tmp_path / "out" / "model_plugins.onnx").graph
+    calls = [node for node in graph.node if node.domain == "edgeopt"]
+    assert [(call.op_type, len(call.input)) for call in calls] == [("RmsNorm", 2)] * 2
+    epsilons = [onnx.helper.get_attribute_value(a) for call in calls for a in call.attribute if a.name == "epsilon"]
+    assert epsilons == pytest.approx([1e-5, torch.finfo(torch.float32).eps])
+    known = types(tmp_path / "out" / "model_plugins.onnx")
+    # The kernel squares in float32: what a body keeps in FP32 is FP16 here.
+    assert [known[call.input[0]] for call in calls] == [onnx.TensorProto.FLOAT16] * 2
+    assert {layer["precision"] for layer in manifest(tmp_path / "out")["deployment"]["plugin_layers"]} == {"fp16"}
+    agree(tmp_path / "out", {"x": 300 * ROWS["x"].numpy()})
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_fp4_linear_is_a_body_and_a_plugin(tmp_path: Path, bias: bool) -> None:
+    model = Stack(nn.Linear(64, 40, bias=bias), nn.ReLU(), nn.Linear(40, 8))  # 40 do not divide into blocks
+    export(model, tmp_path / "out", ROWS, "jetson-thor", precision="nvfp4")
+    bodies = onnx.load(tmp_path / "out" / "model.onnx").graph
+    plugins = onnx.load(tmp_path / "out" / "model_plugins.onnx").graph
+    assert onnx.TensorProto.FLOAT4E2M1 in {tensor.data_type for tensor in bodies.initializer}
+    (call,) = [node for node in plugins.node if node.domain == "edgeopt"]
+    kinds = {t.name: (t.data_type, tuple(t.dims)) for t in plugins.initializer}
+    byte, half = onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16
+    expected = [(byte, (40, 32)), (byte, (40, 4)), (half, (40,))]
+    assert call.op_type == "Fp4Linear" and [kinds[name] for name in call.input[1:]] == expected
+    layers = {layer["op"]: layer["precision"] for layer in manifest(tmp_path / "out")["deployment"]["plugin_layers"]}
+    assert layers["Fp4Linear"] == "fp16 with fp4 weights"
+    assert (tmp_path / "out" / "plugins" / "plugins" / "fp4_linear_plugin.h").is_file()
+    agree(tmp_path / "out", {"x": ROWS["x"].numpy()}, "jetson-thor")
+
+
+def agree(folder: Path, sample: dict[str, np.ndarray], target: str = "jetson") -> None:
+    """Assert that both variants give the same, the plug-ins by the functions behind them."""
+    chosen = resolve(target)
+    bodies = chosen.open(folder, chosen.Options()).run(sample)["output"]
+    plugins = OnnxSession(folder / "model_plugins.onnx", 1, "all").run(sample)["output"]
+    np.testing.assert_allclose(plugins, bodies, rtol=0, atol=4e-3 * np.abs(bodies).max())
+
+
 @pytest.mark.parametrize(
     ("target", "options", "said", "hint"),
     [
