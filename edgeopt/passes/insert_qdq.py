@@ -11,7 +11,8 @@ Where the pairs stand:
 * on what integer operators read, as early as possible: above reshapes, permutes and max pools, which then move
   bytes instead of floats; below an activation function that the operator before it absorbs;
 * one pair for all readers of a value; the operands of a concatenation share the map of its result;
-* weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale;
+* weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale; where the
+  scheme has a codebook, weights are its sixteen integers;
 * by token, where the scheme wants it, on what linears read: its scales are found as the network runs;
 * where the scheme wants it, what a product of activations reads as its second operand has zero point 0, and
   constants are added as int8.
@@ -33,12 +34,13 @@ from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, Range
+from edgeopt.quant import codebook
 from edgeopt.quant.affine import (
     Affine,
+    fitting_bias,
     for_activation,
     for_bias,
     for_weight,
-    for_weight_with_bias,
     symmetric,
     to_integers,
 )
@@ -283,13 +285,14 @@ class _Placement:
         found = arguments(node)
         weight, bias = self.program.constants[found["weight"].name], found["bias"]
         input_scale = self._input_scale(found["input"])
-        if bias is None or not self.scheme.integer_bias:
-            affine = for_weight(weight)
-        else:
+        element = self.scheme.codebook_of(node)
+        affine = for_weight(weight) if element is None else codebook.for_weight(weight, element)
+        if bias is not None and self.scheme.integer_bias:
             values = self.program.constants[bias.name]
-            affine = for_weight_with_bias(weight, values, input_scale)
+            affine = fitting_bias(affine, values, input_scale)
             node.replace_input_with(bias, self._constant(node, bias, values, for_bias(input_scale, affine)))
-        node.replace_input_with(found["weight"], self._constant(node, found["weight"], weight, affine))
+        integers = to_integers(weight, affine) if element is None else codebook.to_integers(weight, affine, element)
+        node.replace_input_with(found["weight"], self._integers(node, found["weight"], integers, affine))
 
     def _input_scale(self, node: fx.Node) -> torch.Tensor:
         while node.target is not DEQUANTIZE:
@@ -299,8 +302,12 @@ class _Placement:
         return scale
 
     def _constant(self, node: fx.Node, old: fx.Node, values: torch.Tensor, affine: Affine) -> fx.Node:
-        """Return the dequantized end of a constant stored as integers."""
-        q = self.program.add_constant(f"{old.name}_q", to_integers(values, affine))
+        """Return the dequantized end of a constant stored as the integers nearest to it."""
+        return self._integers(node, old, to_integers(values, affine), affine)
+
+    def _integers(self, node: fx.Node, old: fx.Node, integers: torch.Tensor, affine: Affine) -> fx.Node:
+        """Return the dequantized end of a constant stored as ``integers``."""
+        q = self.program.add_constant(f"{old.name}_q", integers)
         scale = self.program.add_constant(f"{old.name}_scale", affine.scale)
         zero_point = self.program.add_constant(f"{old.name}_zero_point", affine.zero_point)
         return self.program.insert(node, DEQUANTIZE, q, scale, zero_point, affine.axis)

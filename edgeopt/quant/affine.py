@@ -63,14 +63,13 @@ def for_weight(weight: torch.Tensor, axis: int = 0) -> Affine:
     return Affine(scale, torch.zeros_like(scale, dtype=torch.int8), axis)
 
 
-def for_weight_with_bias(weight: torch.Tensor, bias: torch.Tensor, input_scale: torch.Tensor) -> Affine:
-    """Return ``for_weight``, coarser for channels whose bias would not fit int32 at the accumulator's scale.
+def fitting_bias(weight: Affine, bias: torch.Tensor, input_scale: torch.Tensor) -> Affine:
+    """Return the map of a weight, coarser for channels whose bias would not fit int32 at the accumulator's scale.
 
     Such a channel has next to no weight (batch normalisation switched it off), so that nothing is lost.
     """
-    affine = for_weight(weight)
     least = bias.abs() / (input_scale * _BIAS_LIMIT)
-    return Affine(torch.maximum(affine.scale, least), affine.zero_point, affine.axis)
+    return Affine(torch.maximum(weight.scale, least), weight.zero_point, weight.axis)
 
 
 def for_bias(input_scale: torch.Tensor, weight: Affine) -> Affine:

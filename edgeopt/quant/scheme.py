@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.quant.fp4 import Element
+from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
 Operator = Callable[..., object]
@@ -70,6 +73,7 @@ class Scheme:
     ``constant_sums`` a sum may add a constant of its shape, which is stored as integers. With ``symmetric`` every zero
     point is 0. ``in_float`` says of operators that other targets run on integers why this one does not.
     With ``per_token`` linears find a scale for each token as they run, instead of a calibrated one for the tensor.
+    With ``codebook`` weights are its sixteen integers, but for those of depthwise convolutions.
     """
 
     activation: torch.dtype
@@ -84,6 +88,14 @@ class Scheme:
     symmetric: bool = False
     in_float: Mapping[Operator, str] = field(default_factory=dict, hash=False)
     per_token: bool = False
+    codebook: Element | None = None
+
+    def codebook_of(self, node: fx.Node) -> Element | None:
+        """Return the integers that the weights of a layer are, or None for all of int8.
+
+        A depthwise filter has too few weights for a few numbers to average out.
+        """
+        return None if arguments(node).get("groups", 1) != 1 else self.codebook
 
 
 ACTIVATIONS = ("tensor", "token")

@@ -3,7 +3,7 @@ import torch
 
 from edgeopt.errors import PassError
 from edgeopt.program import Range
-from edgeopt.quant.affine import for_activation, for_bias, for_weight, for_weight_with_bias, symmetric, to_integers
+from edgeopt.quant.affine import fitting_bias, for_activation, for_bias, for_weight, symmetric, to_integers
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
@@ -33,7 +33,7 @@ def test_weights_are_symmetric_by_channel():
 def test_a_bias_fits_int32_even_where_weights_vanish():
     weight, bias = torch.tensor([[1e-20], [1.0]]), torch.tensor([100.0, 1.0])
     scale = torch.tensor(0.01)
-    affine = for_weight_with_bias(weight, bias, scale)
+    affine = fitting_bias(for_weight(weight), bias, scale)
     q = to_integers(bias, for_bias(scale, affine))
     assert q.dtype == torch.int32
     assert torch.allclose(q * scale * affine.scale, bias, rtol=1e-6)

@@ -1,0 +1,42 @@
+"""Weights that are one of sixteen integers: four bits a weight for whoever looks them up and multiplies integers.
+
+Twice the numbers of E2M1 are 0, 1, 2, 3, 4, 6, 8, 12 and their negatives: exact in int8, like INT4. Each output
+channel has one scale, searched for the least squared error of its weights, so that products of int8 and a
+multiplication at their end compute just what the four bits stand for.
+
+Sources: the formats' are named in edgeopt.quant.fp4; the search's in edgeopt.quant.blocks.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from edgeopt.quant.affine import Affine
+from edgeopt.quant.blocks import BlockFormat
+from edgeopt.quant.fp4 import E2M1, INT4, Element
+
+CODEBOOKS = {"fp4": Element("e2m1", tuple(2 * magnitude for magnitude in E2M1.magnitudes)), "int4": INT4}
+"""The integers by the name of the precision."""
+
+
+def for_weight(weight: torch.Tensor, element: Element) -> Affine:
+    """Return the map of each output channel (axis 0) of ``weight`` onto an element's integers."""
+    rows = weight.flatten(1)
+    if rows.shape[1] % 2:
+        rows = torch.nn.functional.pad(rows, (0, 1))
+    kind = BlockFormat(element.name, element, None, torch.float32)
+    scale = kind.search(kind.blocks(rows), torch.ones(()), torch.ones(())).flatten()
+    return Affine(scale, torch.zeros_like(scale, dtype=torch.int8))
+
+
+def to_integers(values: torch.Tensor, affine: Affine, element: Element) -> torch.Tensor:
+    """Return the integers (int8) of an element nearest to constant ``values``."""
+    scale = affine.scale.view(-1, *[1] * (values.dim() - 1))
+    return element.nearest(values / scale).to(torch.int8)
+
+
+def neighbours(integers: torch.Tensor, element: Element) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return for each integer of an element the next below and the next above it; at the ends itself."""
+    numbers = torch.tensor(sorted({*element.magnitudes, *(-m for m in element.magnitudes)}), dtype=integers.dtype)
+    at = torch.searchsorted(numbers, integers.contiguous())
+    return numbers[(at - 1).clamp_min(0)], numbers[(at + 1).clamp_max(len(numbers) - 1)]
