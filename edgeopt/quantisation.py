@@ -121,7 +121,7 @@ def quantised(
     asked = {_layer(ready.program, name) for name in options.keep_float}
     passes: list[Pass] = [InsertQdq(scheme, {*keep, *asked})]
     if ready.seen and AdaptRounding.name in options.recover:
-        passes.append(AdaptRounding(ready.program, ready.seen))
+        passes.append(AdaptRounding(ready.program, ready.seen, scheme))
     if ready.seen and CorrectBias.name in options.recover:
         passes.append(CorrectBias(ready.program, ready.seen))
     return Pipeline(passes, ledger, on_pass).run(ready.program)
