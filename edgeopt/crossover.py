@@ -12,10 +12,10 @@ from torch import nn
 from edgeopt.errors import EdgeoptError
 from edgeopt.exported import from_exported
 from edgeopt.measure import MeasurePlan, measure
-from edgeopt.passes.linear_attention import LinearAttention
 from edgeopt.program import Program
 from edgeopt.structures.attention import Attention
 from edgeopt.target import Session, Target, TargetOptions
+from edgeopt.tune.attention_swap import AttentionSwap
 
 _PLAN = MeasurePlan(min_runs=10, min_seconds=0.1, max_seconds=0.5)
 
@@ -31,17 +31,18 @@ class Crossover:
         self.figures: dict[tuple, str] = {}
         self._verdicts: dict[tuple, str | None] = {}
 
-    def __call__(self, attention: Attention, swap: LinearAttention) -> str | None:
+    def __call__(self, attention: Attention, swap: AttentionSwap) -> str | None:
         """Return the figures where the swap does not pay, else None."""
         shapes = tuple(tuple(node.meta["val"].shape[1:]) for node in (attention.query, attention.key, attention.value))
-        size = (*shapes, attention.key_is_transposed, attention.mask.causal, swap.feature_map, swap.window)
+        form = (swap.name, *swap.settings.values())
+        size = (*shapes, attention.key_is_transposed, attention.mask.causal, *form)
         if size not in self._verdicts:
             self._verdicts[size] = self._measure(size, attention, swap)
         return self._verdicts[size]
 
-    def _measure(self, size: tuple, attention: Attention, swap: LinearAttention) -> str | None:
+    def _measure(self, size: tuple, attention: Attention, swap: AttentionSwap) -> str | None:
         softmax = _alone(attention)
-        linear = LinearAttention(swap.feature_map, swap.window, force=True)(softmax).program
+        linear = type(swap)(**swap.settings, force=True)(softmax).program  # type: ignore[arg-type]
         try:
             costs = self._costs({"softmax": softmax, "linear": linear})
         except EdgeoptError:

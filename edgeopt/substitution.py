@@ -20,13 +20,13 @@ from edgeopt.crossover import Crossover
 from edgeopt.evidence import Labelled, OnStep, Request, SwappedLayer, SwapRecord, SwapVerdict, TunedStage
 from edgeopt.gate import fewest, holds
 from edgeopt.ledger import Ledger
-from edgeopt.passes.linear_attention import LinearAttention
 from edgeopt.pipeline import Kind, Pass, PassRecord, PassResult, Pipeline
 from edgeopt.program import Program
 from edgeopt.quantisation import OnPass
 from edgeopt.recipes.recipe import Recipe, RecipeStep
 from edgeopt.registry import pass_class
 from edgeopt.swapping import TuningSamples
+from edgeopt.tune.attention_swap import AttentionSwap
 from edgeopt.tune.distil import Distillation, Tuned, with_constants
 from edgeopt.tune.loop import TuneOptions
 from edgeopt.tune.swap import Swap, Swapper
@@ -101,7 +101,7 @@ class _Substitution:
         settings: dict[str, Any] = dict(step.settings)
         cls: Any = pass_class(step.name)
         if step.kind == "trained":
-            if issubclass(cls, LinearAttention):
+            if issubclass(cls, AttentionSwap):
                 force = self.recipe.force or self.conditions.request.options.swap.force
                 settings = {"force": force, "timer": self.crossover, **settings}
             else:

@@ -24,8 +24,7 @@ Guo et al., SLAB, ICML 2024, for the convolution.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 from torch import fx
@@ -34,35 +33,28 @@ from edgeopt.errors import UserError
 from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_map
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION
-from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program, origin
 from edgeopt.registry import nearest
-from edgeopt.rewrite import arguments, replace
-from edgeopt.structures.attention import Attention, find_attentions
+from edgeopt.rewrite import arguments
+from edgeopt.structures.attention import Attention
 from edgeopt.structures.masks import Mask
-from edgeopt.structures.walk import evaluate, layer_before
-from edgeopt.tune.swap import Swap, inputs_of, kept
+from edgeopt.structures.walk import evaluate
+from edgeopt.tune.attention_swap import AttentionSwap, Inserted, Timer, grid_of
 
 aten = torch.ops.aten
 
-Timer = Callable[[Attention, "LinearAttention"], str | None]
-"""Says with figures why the pass does not pay at an attention where it will run; None where it does."""
-
-_PAYS_FROM = 1.5
-"""How many multiplications of the softmax one of the linear form may take the place of at most."""
 _KERNEL = 5
 _BLOCKED = -1e4
 """Additive masks write this or less where a key does not count."""
 
 
-class LinearAttention:
-    """Swap every attention that may be swapped, but those labelled in ``keep``; ``timer`` measures what pays.
+class LinearAttention(AttentionSwap):
+    """Swap softmax attention for a kind of linear attention.
 
     ``window``: tokens of a block of the hybrid form; 0 for linear attention alone.
     """
 
     name = "linear-attention"
-    kind: Kind = "trained"
 
     def __init__(
         self,
@@ -76,75 +68,44 @@ class LinearAttention:
             raise UserError(f"feature map '{feature_map}' is unknown", nearest(feature_map, KINDS))
         if window < 0 or (window and feature_map not in MAPS):
             raise UserError(f"feature map '{feature_map}' with a window of {window}", f"choose of {sorted(MAPS)}, or 0")
+        super().__init__(force, keep, timer)
         self.feature_map, self.window = feature_map, window
-        self.force, self.keep, self.timer = force, keep, timer
-        self.swaps: tuple[Swap, ...] = ()
 
-    def __call__(self, program: Program) -> PassResult:
-        """Swap in a copy of ``program``; nothing is tuned yet."""
-        swapped = program.clone()
-        swaps, notes = [], []
-        for attention in find_attentions(swapped):
-            if origin(attention.root) in self.keep:
-                notes.append(kept(self.name, attention.root))
-                continue
-            reason = self._refuses(swapped, attention)
-            notes.append(Note(self.name, attention.root.name, reason))
-            if reason is None:
-                swaps.append(self._swap(swapped, attention))
-        self.swaps = tuple(swaps)
-        # What is tuned is evaluated in the swapped program, whose dead nodes must not be met.
-        swapped.clean()
-        return PassResult(swapped, bool(swaps), tuple(notes))
+    @property
+    def settings(self) -> dict[str, str | int | bool]:
+        """The feature map and the window."""
+        return {"feature_map": self.feature_map, "window": self.window}
 
-    def _refuses(self, program: Program, attention: Attention) -> str | None:
+    def refuses(self, program: Program, attention: Attention) -> str | None:
+        """Refuse masks that are more than causal or over keys."""
         mask = attention.mask
         if mask == Mask(padding=True):
-            if (reason := _refuses_padding(program, attention, self.feature_map)) is not None:
-                return reason
-        elif mask not in (Mask(), Mask(causal=True)):
+            return _refuses_padding(program, attention, self.feature_map)
+        if mask not in (Mask(), Mask(causal=True)):
             return f"its mask is more than causal or over keys: {mask}"
         if mask.causal and attention.tokens != attention.keys:
             return f"it is causal, with {attention.tokens} queries for {attention.keys} keys"
-        if attention.heads != attention.kv_heads:
-            return f"{attention.heads} query heads share {attention.kv_heads} of keys"
-        if attention.query.meta["val"].dim() != 4 or attention.windows > 1:
-            return f"its tokens are cut into {attention.windows} windows of {attention.tokens}, or heads are no axis"
-        return None if self.force else self._does_not_pay(attention)
+        return None
 
-    def _does_not_pay(self, attention: Attention) -> str | None:
-        """Return the figures where it would be slower: estimated first, and measured where the estimate says yes."""
-        sizes = (attention.tokens, attention.keys, attention.head_size, attention.root.meta["val"].shape[-1])
-        if not all(isinstance(size, int) for size in sizes):
-            return "its number of tokens is known at run time only: whether it pays cannot be told"
-        softmax, linear = _multiplications(*sizes, self.feature_map, self.window)  # type: ignore[arg-type]
-        if softmax < _PAYS_FROM * linear:
-            return (
-                f"at {attention.tokens} tokens the softmax takes {softmax} multiplications a head and the linear form "
-                f"{linear}: it would not pay"
-            )
-        return self.timer(attention, self) if self.timer is not None else None
+    def multiplications(self, tokens: int, keys: int, size: int, values: int) -> int:
+        """Return those of maps, sums and what is nearby."""
+        # A learned map returns both signs of what its matrix gives; the two kinds without a map keep their channels.
+        learned, kind = self.feature_map in LEARNED, self.feature_map
+        example = torch.zeros(1, size)
+        features = 2 * size if learned else size if kind not in MAPS else feature_map(kind, example).shape[-1]
+        near = tokens * min(3 * self.window, keys) * (size + values)
+        return (tokens + keys) * (learned * size * size + features * values) + near
 
-    def _swap(self, program: Program, attention: Attention) -> Swap:
-        """Insert the operator with its parameters, and let it take the attention's place."""
-        root, label = attention.root, origin(attention.root)
-        key, value = attention.key, attention.value
-        if attention.key_is_transposed:
-            key = program.insert(root, aten.permute.default, key, [0, 1, 3, 2])
-        counts = _counts(program, attention) if attention.mask.padding else None
-        if counts is not None:
-            value = _counted(program, root, value, counts)
+    def insert(self, program: Program, attention: Attention, key: fx.Node) -> Inserted:
+        """Insert the operator, over the keys that count."""
+        root, value = attention.root, attention.value
+        if not attention.mask.padding:
+            return self._operator(program, attention, key, value)
+        value = _counted(program, root, value, _counts(program, attention))
         new, added = self._operator(program, attention, key, value)
-        if counts is not None:
-            new = _quotient(program, root, new)
-        new.meta["origin"] = label
-        known, weights = _projections(program, attention)
-        replace(root, new)
-        return Swap(label, inputs_of(program, new, known), (*added, *weights))
+        return _quotient(program, root, new), added
 
-    def _operator(
-        self, program: Program, attention: Attention, key: fx.Node, value: fx.Node
-    ) -> tuple[fx.Node, tuple[str, ...]]:
+    def _operator(self, program: Program, attention: Attention, key: fx.Node, value: fx.Node) -> Inserted:
         """Insert the operator; return it with the names of the constants that it brings."""
         root, causal = attention.root, attention.mask.causal
         maps: list[fx.Node | None] = [None] * 4
@@ -162,28 +123,14 @@ class LinearAttention:
         return new, tuple(node.name for node in (*maps, extra) if node is not None)
 
     def _depthwise(self, program: Program, attention: Attention) -> tuple[fx.Node | None, list[int] | None]:
-        tokens, keys = attention.tokens, attention.keys
-        if self.feature_map != "relu" or attention.mask != Mask() or keys != tokens or not isinstance(tokens, int):
+        side = grid_of(attention.tokens)
+        if self.feature_map != "relu" or attention.mask != Mask() or side is None:
             return None, None
-        side = math.isqrt(tokens)
-        if tokens - side * side > 1:
+        if attention.keys != attention.tokens:
             return None, None
         like = attention.value.meta["val"]
         weight = torch.zeros(like.shape[-1], 1, _KERNEL, _KERNEL, dtype=like.dtype)
         return program.add_constant(f"{origin(attention.root)}_depthwise", weight), [side, side]
-
-
-def _projections(program: Program, attention: Attention) -> tuple[list[fx.Node], tuple[str, ...]]:
-    """Return the values that queries, keys and values are projected from, and the projections' weights."""
-    known, weights = [], []
-    for node in (attention.query, attention.key, attention.value):
-        if (layer := layer_before(node)) is None:
-            known.append(node)
-            continue
-        given = arguments(layer)
-        known.append(given["input"])
-        weights += [given[k].name for k in ("weight", "bias") if program.constant(given.get(k)) is not None]
-    return known, tuple(dict.fromkeys(weights))
 
 
 def _identity(program: Program, attention: Attention, side: str) -> fx.Node:
@@ -248,18 +195,3 @@ def _quotient(program: Program, root: fx.Node, sums: fx.Node) -> fx.Node:
     size = sums.meta["val"].shape[-1] - 1
     weighted = program.insert(root, aten.slice.Tensor, sums, 3, 0, size)
     return program.insert(root, aten.div.Tensor, weighted, program.insert(root, aten.slice.Tensor, sums, 3, size))
-
-
-# -- what it costs -------------------------------------------------------------------------------------
-
-
-def _multiplications(tokens: int, keys: int, size: int, values: int, kind: str, window: int) -> tuple[int, int]:
-    """Return those of the softmax and of the linear form for one head, its learned matrices included."""
-    example = torch.zeros(1, size)
-    # A learned map returns both signs of what its matrix gives; the two kinds without a map keep their channels.
-    features = (
-        2 * size if kind in LEARNED else size if kind in ("inline", "flow") else feature_map(kind, example).shape[-1]
-    )
-    mapping = size * size if kind in LEARNED else 0
-    near = tokens * min(3 * window, keys) * (size + values)
-    return tokens * keys * (size + values), (tokens + keys) * (mapping + features * values) + near
