@@ -17,12 +17,15 @@ from edgeopt.passes.split_projections import SplitProjections
 from edgeopt.passes.standard import EXACT
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
+from edgeopt.quant.blocks import FORMATS
+from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.target import Artifact, Device, Fallback, Probe, Session, Target, TargetOptions
 
 from . import toolchain
 from .arena import place
 from .bind import MODES, choose_kernels
 from .bind import Step as Call
+from .codes import in_codes
 from .emit import print_library
 from .emulate import QEMU, STACK_BYTES
 from .fuse import fuse_attention, fuse_residuals, split_heads
@@ -83,8 +86,8 @@ class TvmMicro(Target):
 
     name = "tvm_micro"
     Options = MicroOptions
-    precisions = ("int8",)
-    golden_bounds = {"int8": 0.0}
+    precisions = ("int8", *CODEBOOKS)
+    golden_bounds = dict.fromkeys(precisions, 0.0)
 
     _lowered: tuple[str, tuple[IntegerGraph, list[Placement]]] | None = None
     has_plain_export = False
@@ -106,7 +109,8 @@ class TvmMicro(Target):
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, attention in its parts before them, then quantisation."""
-        return (*PREPARE, Step(lambda: InsertQdq(SCHEME), "last: kernels take int8 and leave int8"))
+        scheme = replace(SCHEME, codebook=CODEBOOKS.get(options.precision))
+        return (*PREPARE, Step(lambda: InsertQdq(scheme), "last: kernels take int8 and leave int8"))
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return what no kernel takes, and what stayed in float."""
@@ -122,6 +126,8 @@ class TvmMicro(Target):
         graph, refused = self._take(program)
         if refused:
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
+        if options.precision in CODEBOOKS:
+            graph = in_codes(graph, CODEBOOKS[options.precision])
         graph, calls, plan = self._scheduled(graph, options)
         facts = describe(program, graph, calls, plan.arena_bytes)
         network = replace(facts, section=options.external_weights, streamed=options.stream_input)
@@ -184,6 +190,11 @@ class TvmMicro(Target):
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option's value is not legal here."""
+        if options.precision in FORMATS and options.precision not in self.precisions:
+            raise UserError(
+                f"precision '{options.precision}' has scales along a row: a kernel would rescale its sums inside it",
+                f"choose one with a scale a row: {', '.join(CODEBOOKS)}",
+            )
         super().check_options(options)
         assert isinstance(options, MicroOptions)
         if options.optimize not in MODES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeopt import kernels
-from edgeopt.kernels import Kernel, overlap, packing
+from edgeopt.kernels import Kernel, overlap, packing, packing_codes
 
 from .integer_graph import (
     Add,
@@ -34,7 +34,10 @@ MODES = ("speed", "balanced", "size")
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call: the node, its kernel (None: generated code), its constant block, and what it asks of memory."""
+    """One call: the node, its kernel (None: generated code), its constant block, and what it asks of memory.
+
+    ``table``: what the codes of its weights are looked up in, the same for all steps that have one.
+    """
 
     node: Node
     kernel: Kernel | None
@@ -42,6 +45,7 @@ class Step:
     scratch_bytes: int = 0
     overread: int = 0
     sharings: tuple[Sharing, ...] = ()
+    table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def symbol(self) -> str:
@@ -117,6 +121,8 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
     kernel = Kernel(node.dtype, node.op, fitting[0])
     isa, source, target = kernel.isa, (*node.inputs, node.output)[0], node.output
     match node:
+        case Conv2d() | Linear() if node.numbers is not None:
+            return _coded(graph, node, kernel)
         case Conv2d():
             shares = _shares(source, target, overlap.conv2d_distance(isa, node.window, x, y))
             row = node.window.kernel[1] * x[2]
@@ -171,6 +177,26 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             return Step(node, kernel, node.entries.view(np.int32), sharings=_shares(source, target, 0, exact=True))
     both = [s for name in node.inputs for s in _shares(name, target, 0, exact=True)] if node.op == "add" else []
     return Step(node, kernel, sharings=tuple(both))
+
+
+def _coded(graph: IntegerGraph, node: Conv2d | Linear, kernel: Kernel) -> Step:
+    """The call of a layer whose weights are codes."""
+    assert node.numbers is not None
+    isa, table = kernel.isa, packing_codes.pack_table(kernel.isa, node.numbers)
+    parameters = (isa, node.weights, node.numbers, node.folded_bias, node.multiplier)
+    if isinstance(node, Linear):
+        over = overlap.overread("linear", isa, node.weights.shape[1], node.weights.shape[1])
+        return Step(node, kernel, packing_codes.pack_linear(*parameters), overread=over, table=table)
+    x, y = (graph.tensors[name].shape for name in (node.inputs[0], node.output))
+    row = node.window.kernel[1] * x[2]
+    distance = overlap.coded_conv2d_distance(isa, node.window, x, y)
+    return Step(
+        node, kernel, packing_codes.pack_conv2d(*parameters),
+        overlap.coded_conv2d_scratch(isa, node.window, x, y, node.residual is not None),
+        overlap.overread("conv2d", isa, row * node.window.kernel[0], row),
+        () if node.residual else _shares(node.inputs[0], node.output, distance),
+        table,
+    )  # fmt: skip
 
 
 def _words(values: np.ndarray) -> np.ndarray:

@@ -100,11 +100,20 @@ def _weights(steps: Sequence[Step], section: str) -> tuple[str, str]:
     source = ['#include "network_weights.h"']
     for i, step in blocks.items():
         header.append(f"extern const uint32_t weights_{i}[{step.packed.size}]; /* {step.node.name} */")
-        where = f' __attribute__((section("{section}")))' if section else ""
-        source += ["", f"const uint32_t weights_{i}[{step.packed.size}]{where} = {{"]
-        words = [f"0x{word:08x}," for word in step.packed.view(np.uint32)]
-        source += [" ".join(words[k : k + _WORDS_A_LINE]) for k in range(0, len(words), _WORDS_A_LINE)] + ["};"]
+        source += _array(f"weights_{i}", step.packed, section)
+    table = next((step.table for step in steps if step.table.size), None)
+    if table is not None:
+        header.append(f"extern const uint32_t codes[{table.size}]; /* what weights in four bits are looked up in */")
+        source += _array("codes", table, "")
     return "\n".join([*header, "", "#endif", ""]), "\n".join([*source, ""])
+
+
+def _array(name: str, words: np.ndarray, section: str) -> list[str]:
+    """Lines of a constant array, in a section of the linker where one is named."""
+    where = f' __attribute__((section("{section}")))' if section else ""
+    texts = [f"0x{word:08x}," for word in words.view(np.uint32)]
+    lines = [" ".join(texts[k : k + _WORDS_A_LINE]) for k in range(0, len(texts), _WORDS_A_LINE)]
+    return ["", f"const uint32_t {name}[{words.size}]{where} = {{", *lines, "};"]
 
 
 def _kernels(steps: Sequence[Step]) -> dict[str, str]:

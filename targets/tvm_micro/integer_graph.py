@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,13 +48,22 @@ class Node(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Node):
-    """A layer with weights: bias and multiplier int32, one an output channel; bias without the zero-point term."""
+    """A layer with weights: bias and multiplier int32, one an output channel; bias without the zero-point term.
+
+    ``numbers``: the sixteen that its weights are, where these are stored as codes.
+    """
 
     weights: np.ndarray
     bias: np.ndarray
     multiplier: np.ndarray
     in_zero: int
     clamp: Clamp
+    numbers: np.ndarray | None = field(default=None, kw_only=True)
+
+    @property
+    def dtype(self) -> str:
+        """The kernel's type of weights: int8, or codes of four bits."""
+        return "s8" if self.numbers is None else "w4"
 
     @property
     def folded_bias(self) -> np.ndarray:

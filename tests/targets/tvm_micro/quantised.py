@@ -12,18 +12,19 @@ from torch import fx, nn
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, Range
+from edgeopt.quant.scheme import Scheme
 from edgeopt.targets.tvm_micro import PREPARE
 from edgeopt.targets.tvm_micro.lower import SCHEME
 from edgeopt.testing import to_program
 from tests.models import mlperf_tiny
 
 
-def quantise(module: nn.Module, samples: np.ndarray) -> Program:
+def quantise(module: nn.Module, samples: np.ndarray, scheme: Scheme = SCHEME) -> Program:
     """Quantise a module of one input over ``samples`` (along axis 0)."""
     program = to_program(module, (torch.from_numpy(samples[:1]),))
     program = Pipeline([step.build() for step in PREPARE])(program).program
     calibrate(program, [{program.inputs[0].name: x[None]} for x in samples])
-    return InsertQdq(SCHEME)(program).program
+    return InsertQdq(scheme)(program).program
 
 
 def calibrate(program: Program, samples: Sequence[dict[str, np.ndarray]]) -> None:

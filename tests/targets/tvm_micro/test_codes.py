@@ -1,0 +1,105 @@
+"""Weights in four bits: kernels of codes, their bytes, their flash, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeopt
+from edgeopt.errors import UserError
+from edgeopt.program import Program
+from edgeopt.quant.codebook import CODEBOOKS
+from edgeopt.registry import resolve
+from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
+from edgeopt.targets.tvm_micro.bind import choose_kernels
+from edgeopt.targets.tvm_micro.codes import in_codes
+from edgeopt.targets.tvm_micro.fuse import fuse_residuals
+from edgeopt.targets.tvm_micro.lower import SCHEME, lower_program
+from edgeopt.targets.tvm_micro.network import Network
+from edgeopt.targets.tvm_micro.toolchain import CORES
+from tests.models import mlperf_tiny
+from tests.models.mlperf_tiny import requires_shared
+
+from .quantised import quantise
+from .test_target import HAS_QEMU, Small, requires_qemu
+
+X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
+
+
+def small(precision: str) -> Program:
+    samples = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
+    return quantise(Small(), samples, replace(SCHEME, codebook=CODEBOOKS[precision]))
+
+
+@pytest.mark.parametrize("precision", CODEBOOKS)
+@pytest.mark.parametrize("device", ["host-c", "cortex-m0plus", "cortex-m4"])
+def test_library_equals_the_integer_reference(device: str, precision: str, tmp_path: Path) -> None:
+    if device != "host-c" and not HAS_QEMU:
+        pytest.skip("the cross compiler or QEMU is not installed")
+    program, target = small(precision), resolve(f"tvm_micro:{device}")
+    target.compile(program, tmp_path, MicroOptions(precision=precision))
+    network = Network.read(tmp_path / LIBRARY)
+    assert {layer.kernel.split("_")[1] for layer in network.layers if "conv2d" in layer.op} == {"w4", "s8"}
+    session = target.open(tmp_path, MicroOptions(precision=precision))
+    firmware = session._firmware  # type: ignore[attr-defined]
+    source, sink = firmware.network.inputs[0], firmware.network.outputs[0]
+    q = source.to_int8(X)
+    got = firmware.run({source.name: q}).outputs[sink.name]
+    session.close()
+    graph = fuse_residuals(lower_program(program)[0])
+    for sample, y in zip(q, got, strict=True):
+        np.testing.assert_array_equal(graph.run({graph.inputs[0]: sample})[graph.outputs[0]], y)
+
+
+@pytest.mark.parametrize("precision", CODEBOOKS)
+def test_weights_are_codes_but_for_those_of_depthwise_filters(precision: str) -> None:
+    graph = lower_program(small(precision))[0]
+    coded = in_codes(graph, CODEBOOKS[precision])
+    kinds = {node.op: node.dtype for node in coded.nodes}
+    assert kinds["conv2d"] == kinds["linear"] == "w4"
+    assert kinds["depthwise_conv2d"] == "s8"
+    depthwise = next(node for node in graph.nodes if node.op == "depthwise_conv2d")
+    assert np.abs(depthwise.weights.astype(int)).max() == 127
+
+
+def test_weights_of_int8_stay_so() -> None:
+    samples = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
+    graph = in_codes(lower_program(quantise(Small(), samples))[0], CODEBOOKS["int4"])
+    assert {node.dtype for node in graph.nodes} == {"s8"}
+
+
+@requires_shared
+@pytest.mark.parametrize("isas", [CORES["cortex-m4"].isas, ("scalar",)], ids=["dsp", "scalar"])
+def test_flash_of_weights_is_halved(isas: tuple[str, ...]) -> None:
+    x = mlperf_tiny.example_inputs("fc_autoencoder", 4)
+    program = quantise(mlperf_tiny.build("fc_autoencoder"), x, replace(SCHEME, codebook=CODEBOOKS["fp4"]))
+    graph = lower_program(program)[0]
+    of_bytes, of_codes = (
+        sum(step.packed.nbytes + step.table.nbytes * (i == 0) for i, step in enumerate(choose_kernels(g, isas, "size")))
+        for g in (graph, in_codes(graph, CODEBOOKS["fp4"]))
+    )
+    assert of_codes < 0.53 * of_bytes
+
+
+@requires_qemu
+def test_export_stores_four_bits(tmp_path: Path) -> None:
+    np.savez(tmp_path / "calib.npz", image=np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32))
+    run = edgeopt.export(
+        Small(), "cortex-m4", tmp_path / "out", inputs={"image": X[:1]}, precision="fp4", max_seconds=1.0,
+        calib=str(tmp_path / "calib.npz"), baseline=False, samples=1,
+    )  # fmt: skip
+    assert "eo_w4_conv2d__dsp" in {layer.type for layer in run.latency.layers}
+    adapted = next(record for record in run.passes if record.name == "adapt-rounding")
+    assert adapted.applied
+    network = (tmp_path / "out" / LIBRARY / "network_weights.h").read_text()
+    assert "extern const uint32_t codes[256];" in network
+
+
+@pytest.mark.parametrize("precision", ["mxfp4", "nvfp4"])
+def test_scales_along_a_row_are_refused_with_the_reason(precision: str) -> None:
+    with pytest.raises(UserError, match="scales along a row") as refused:
+        resolve("cortex-m4").check_options(MicroOptions(precision=precision))
+    assert "fp4, int4" in refused.value.hint
