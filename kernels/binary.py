@@ -116,7 +116,7 @@ def conv2d_scratch(isa: str, window: Window, in_channels: int, out_channels: int
     if isa == "scalar":
         return 0
     patch = -(-window.kernel[0] * window.kernel[1] * words(in_channels) // 3) * 12
-    return patch + 8 * (out_channels if isa == "dsp" else -(-out_channels // 4) * 4)
+    return patch + 10 * (out_channels if isa == "dsp" else -(-out_channels // 4) * 4)
 
 
 def max_pool2d(x: Bits, window: Window) -> Bits:

@@ -1,9 +1,9 @@
-/* Nine words of a column at a time: three full adders on triples, two more, and four sums of fields of two, four and
- * eight bits; what is over in triples comes first, one at a time. */
+/* Six triples of a column at a time: full adders leave six words of weights 1, 1, 2, 2, 4 and 8, whose bits are summed
+ * in fields of four and eight. What is over comes first: triples one by one, and three at a time. */
 #include "../common/sign_counts.h"
 
 /* clang-format off */
-/* s and c of the next triple: loads its differences into r s, r(s+1), r(s+2). */
+/* The next triple's sum, a its lower and b its upper bit. */
 #define TRIPLE(a, b, c, u, v, w)                    \
     "ldm r0!, {" a ", " b ", " c "}     \n"        \
     "ldm r1!, {" u ", " v ", " w "}     \n"        \
@@ -32,27 +32,50 @@
     "and " a ", " a ", #0x0f0f0f0f      \n"        \
     "add " a ", " a ", " t ", lsr #4    \n"
 
-/* r0 column, r1 filters, r12 count, lr where the loop ends. Stack: 0 column, 4 end of single triples, 8 column_end,
- * 12 counts, 16 end of counts. */
+/* Three triples as words of weight 1: r2, 2: r3 r8, 4: r4. */
+#define NINE                                        \
+    TRIPLE("r2", "r3", "r4", "r5", "r6", "r7")     \
+    TRIPLE("r4", "r5", "r6", "r7", "r8", "r9")     \
+    TRIPLE("r6", "r7", "r8", "r9", "r10", "r11")   \
+    ADD3("r2", "r4", "r6", "r8", "r9")             \
+    ADD3("r3", "r5", "r7", "r4", "r9")
+
+/* r0 column, r1 filters, r12 count and, negative in its upper half, rounds of the loop left. Stack: 0 column, 4 r12 at
+ * the start, 8 entry, 12 rounds of eighteen words, 16 counts, 20 counts_end, 24 what follows single triples. */
 __attribute__((naked, noinline))
 static void count_bits(const uint32_t *column __attribute__((unused)), const uint32_t *filters __attribute__((unused)),
-                       const uint32_t *single_end __attribute__((unused)),
-                       const uint32_t *column_end __attribute__((unused)), int16_t *counts __attribute__((unused)),
-                       int16_t *counts_end __attribute__((unused))) {
+                       int singles __attribute__((unused)), int nines __attribute__((unused)),
+                       uint32_t *counts __attribute__((unused)), uint32_t *counts_end __attribute__((unused))) {
     __asm volatile(
         "push {r4-r11, lr}          \n"
-        "ldrd r4, r5, [sp, #36]     \n"
-        "sub sp, #20                \n"
-        "strd r2, r3, [sp, #4]      \n"
-        "str r0, [sp]               \n"
-        "strd r4, r5, [sp, #12]     \n"
+        "ldrd r9, r10, [sp, #36]    \n"
+        "sub sp, #28                \n"
+        "rsb r7, r2, #0             \n"
+        "lsl r7, #16                \n"
+        "lsr r6, r3, #1             \n"
+        "rsb r6, r6, #0             \n"
+        "lsl r6, #16                \n"
+        "adr.w r4, 4f               \n"
+        "adr.w r5, 5f               \n"
+        "mov r8, r6                 \n"
+        "tst r3, #1                 \n"
+        "ittt ne                    \n"
+        "adrne.w r4, 3f             \n"
+        "movne r5, r4               \n"
+        "movne r8, #0               \n"
+        "cmp r2, #0                 \n"
+        "itt ne                     \n"
+        "adrne.w r5, 2f             \n"
+        "movne r8, r7               \n"
+        "orr r4, #1                 \n" /* Thumb */
+        "orr r5, #1                 \n"
+        "strd r0, r8, [sp]          \n"
+        "strd r5, r6, [sp, #8]      \n"
+        "strd r9, r10, [sp, #16]    \n"
+        "str r4, [sp, #24]          \n"
 
         "1:                         \n"
-        "ldr r0, [sp]               \n"
-        "ldr lr, [sp, #4]           \n"
-        "mov r12, #0                \n"
-        "cmp r0, lr                 \n"
-        "beq 3f                     \n"
+        "ldm sp, {r0, r12, pc}      \n"
         "2:                         \n"
         TRIPLE("r2", "r3", "r4", "r5", "r6", "r7")
         FOURS("r2", "r4") FOURS("r3", "r4")
@@ -60,18 +83,11 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         EIGHTS("r2", "r4")
         "mov r5, #0                 \n"
         "usada8 r12, r2, r5, r12    \n"
-        "cmp r0, lr                 \n"
-        "bne 2b                     \n"
+        "adds r12, #0x10000         \n"
+        "bmi 2b                     \n"
+        "ldr pc, [sp, #24]          \n"
         "3:                         \n"
-        "ldr lr, [sp, #8]           \n"
-        "cmp r0, lr                 \n"
-        "beq 5f                     \n"
-        "4:                         \n"
-        TRIPLE("r2", "r3", "r4", "r5", "r6", "r7")
-        TRIPLE("r4", "r5", "r6", "r7", "r8", "r9")
-        TRIPLE("r6", "r7", "r8", "r9", "r10", "r11")
-        ADD3("r2", "r4", "r6", "r8", "r9")           /* ones r2, twos r3 r5 r7 r8 */
-        ADD3("r3", "r5", "r7", "r4", "r9")           /* twos r3 r8, fours r4 */
+        NINE
         FOURS("r2", "r5") FOURS("r3", "r5") FOURS("r4", "r5") FOURS("r8", "r5")
         "add r2, r2, r3, lsl #1     \n"
         "add r8, r8, r4, lsl #1     \n"
@@ -79,21 +95,43 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "add r2, r2, r8, lsl #1     \n"
         "mov r5, #0                 \n"
         "usada8 r12, r2, r5, r12    \n"
-        "cmp r0, lr                 \n"
-        "bne 4b                     \n"
+        "4:                         \n"
+        "ldr r2, [sp, #12]          \n"
+        "adds r12, r2               \n"
+        "bpl 6f                     \n"
         "5:                         \n"
-        "ldrd r2, r3, [sp, #12]     \n"
-        "strh r12, [r2], #2         \n"
-        "str r2, [sp, #12]          \n"
+        NINE
+        TRIPLE("r5", "r6", "r7", "r9", "r10", "r11")
+        ADD3("r3", "r8", "r6", "r7", "r9")           /* 1: r2 r5, 2: r3, 4: r4 r7 */
+        TRIPLE("r6", "r8", "r9", "r10", "r11", "lr")
+        ADD3("r2", "r5", "r6", "r9", "r10")          /* 1: r2, 2: r3 r8 r9, 4: r4 r7 */
+        ADD3("r3", "r8", "r9", "r10", "r11")         /* 1: r2, 2: r3, 4: r4 r7 r10 */
+        ADD3("r4", "r7", "r10", "r5", "r6")          /* 1: r2, 2: r3, 4: r4, 8: r5 */
+        TRIPLE("r6", "r7", "r8", "r9", "r10", "r11") /* 1: r2 r6, 2: r3 r7, 4: r4, 8: r5 */
+        FOURS("r2", "r8") FOURS("r3", "r8") FOURS("r4", "r8") FOURS("r5", "r8") FOURS("r6", "r8") FOURS("r7", "r8")
+        "add r2, r2, r3, lsl #1     \n"
+        "add r6, r6, r7, lsl #1     \n"
+        "add r4, r4, r5, lsl #1     \n"
+        EIGHTS("r2", "r8") EIGHTS("r6", "r8") EIGHTS("r4", "r8")
+        "add r2, r2, r6             \n"
+        "add r2, r2, r4, lsl #2     \n"
+        "mov r8, #0                 \n"
+        "usada8 r12, r2, r8, r12    \n"
+        "adds r12, #0x10000         \n"
+        "bmi 5b                     \n"
+        "6:                         \n"
+        "ldrd r2, r3, [sp, #16]     \n"
+        "str r12, [r2], #4          \n"
+        "str r2, [sp, #16]          \n"
         "cmp r2, r3                 \n"
         "bne 1b                     \n"
-        "add sp, #20                \n"
+        "add sp, #28                \n"
         "pop {r4-r11, pc}           \n");
 }
 /* clang-format on */
 
-static void count(const uint32_t *column, int triples, const uint32_t *filters, int16_t *counts, int channels) {
-    count_bits(column, filters, column + triples % 3 * 3, column + triples * 3, counts, counts + channels);
+static void count(const uint32_t *column, int triples, const uint32_t *filters, uint32_t *counts, int channels) {
+    count_bits(column, filters, triples % 3, triples / 3, counts, counts + channels);
 }
 
 void eo_b1_conv2d__dsp(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y, void *scratch) {

@@ -1,10 +1,10 @@
 /* Convolutions of signs by counting: for each pixel a column of words, for each channel the bits that differ from it.
  *
- * Three words a, b, c of a patch and of a filter are kept as (a ^ b ^ c, a ^ b, a ^ c): of their differences s, p, q the
- * sum of the three bits is s + 2 (s ^ (p | q)), a full adder for two instructions.
+ * Three words a, b, c of a patch and of a filter are kept as (a ^ b ^ c, a ^ b, a ^ c): of their differences s, p, q
+ * the sum of the three bits is s + 2 (s ^ (p | q)), a full adder for two instructions.
  *
  * Packed: int32 level[channels], for bytes int32 multiplier[channels] (channels up to a multiple of the ISA's block),
- * and the filters in the ISA's order. A result is level - step * count, with step 2 for bits and 512 for bytes. Where
+ * and the filters in the ISA's order. A bit is level - 2 * count >= 0, what becomes a byte level - 512 * count. Where
  * taps lie outside the map their words are 0, and the level is corrected by what the filter has there: pixels are gone
  * through in rectangles that miss the same taps, so that this is done once for each. */
 #ifndef EDGEOPT_SIGN_COUNTS_H
@@ -16,7 +16,7 @@
 #include "edgeopt_kernels.h"
 
 /* How an ISA counts: for each of channels filters the bits that differ from a column of triples * 3 words. */
-typedef void eo_count_fn(const uint32_t *column, int triples, const uint32_t *filters, int16_t *counts, int channels);
+typedef void eo_count_fn(const uint32_t *column, int triples, const uint32_t *filters, uint32_t *counts, int channels);
 
 /* Outputs first to end of one direction, and how many taps they miss before and behind the map. */
 typedef struct {
@@ -27,9 +27,9 @@ typedef struct {
     const eo_window *g;
     const uint32_t *x, *filters;
     const int32_t *levels, *multipliers; /* multipliers: NULL for bits */
-    uint32_t *column;
-    int32_t *corrected;
-    int16_t *counts, *base; /* base: of a column of zeros */
+    uint32_t *column, *counts;
+    int32_t *corrected; /* for bits: the least count that gives -1 */
+    uint16_t *base;     /* counts of a column of zeros */
     eo_count_fn *count;
     int triples, words, channels;
 } eo_sign_conv2d;
@@ -97,34 +97,77 @@ static inline void eo_outside_taps(const eo_sign_conv2d *v, const eo_band *rows,
     eo_to_triples(v->column, v->triples);
 }
 
-static inline void eo_correct(const eo_sign_conv2d *v, const eo_band *rows, const eo_band *columns) {
-    memcpy(v->corrected, v->levels, sizeof *v->levels * (size_t)v->channels);
-    if (!(rows->before + rows->behind + columns->before + columns->behind))
+/* Of a column of zeros, where any output will need it. */
+static inline void eo_count_base(const eo_sign_conv2d *v) {
+    const eo_window *g = v->g;
+    const int below = (g->out_h - 1) * g->stride_h - g->pad_top + g->kernel_h > g->in_h;
+    const int right = (g->out_w - 1) * g->stride_w - g->pad_left + g->kernel_w > g->in_w;
+    if (!(g->pad_top || g->pad_left || below || right))
         return;
+    memset(v->column, 0, sizeof *v->column * (size_t)(3 * v->triples));
+    v->count(v->column, v->triples, v->filters, v->counts, v->channels);
+    for (int c = 0; c < v->channels; c++)
+        v->base[c] = (uint16_t)v->counts[c];
+}
+
+/* What taps outside the map would have to add to 2 * count, in counts. */
+static inline void eo_count_outside(const eo_sign_conv2d *v, const eo_band *rows, const eo_band *columns) {
+    if (!(rows->before + rows->behind + columns->before + columns->behind)) {
+        memset(v->counts, 0, sizeof *v->counts * (size_t)v->channels);
+        return;
+    }
     eo_outside_taps(v, rows, columns);
     v->count(v->column, v->triples, v->filters, v->counts, v->channels);
     for (int c = 0; c < v->channels; c++)
-        v->corrected[c] += (v->base[c] - v->counts[c]) * (v->multipliers ? 256 : 1);
+        v->counts[c] = v->base[c] - v->counts[c];
+}
+
+static inline void eo_correct(const eo_sign_conv2d *v, const eo_band *rows, const eo_band *columns) {
+    eo_count_outside(v, rows, columns);
+    for (int c = 0; c < v->channels; c++) {
+        const int32_t outside = (int32_t)v->counts[c], level = v->levels[c];
+        v->corrected[c] = v->multipliers ? level + 256 * outside : eo_max_i32((level + outside) >> 1, -1) + 1;
+    }
+}
+
+/* Bits of the next channels, at most 32, set where limit > count. */
+static inline uint32_t eo_below(const int32_t *limit, const uint32_t *count, int channels) {
+    uint32_t not_below = 0;
+    int left = channels;
+    /* clang-format off */
+    for (; left >= 4; left -= 4)
+        __asm("ldm %[limit]!, {r2-r5}           \n"
+              "ldm %[count]!, {r6, r8-r10}      \n"
+              "cmp r6, r2                       \n"
+              "rrx %[word], %[word]             \n"
+              "cmp r8, r3                       \n"
+              "rrx %[word], %[word]             \n"
+              "cmp r9, r4                       \n"
+              "rrx %[word], %[word]             \n"
+              "cmp r10, r5                      \n"
+              "rrx %[word], %[word]             \n"
+              : [limit] "+r"(limit), [count] "+r"(count), [word] "+r"(not_below)
+              :
+              : "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+    /* clang-format on */
+    for (; left > 0; left--)
+        not_below = not_below >> 1 | (uint32_t)((int32_t)*count++ >= *limit++) << 31;
+    return ~not_below >> (32 - channels);
 }
 
 static inline void eo_store_bits(const eo_sign_conv2d *v, uint32_t *y) {
-    const int32_t *level = v->corrected;
-    const int16_t *count = v->counts;
-    for (int left = v->channels; left > 0; left -= 32) {
-        const int bits = left < 32 ? left : 32;
-        uint32_t negative = 0;
-        for (int i = 0; i < bits; i++)
-            negative = negative >> 1 | ((uint32_t)(*level++ - 2 * *count++) & 0x80000000U);
-        *y++ = ~negative >> (32 - bits);
-    }
+    for (int c = 0; c < v->channels; c += 32)
+        *y++ = eo_below(v->corrected + c, v->counts + c, v->channels - c < 32 ? v->channels - c : 32);
 }
 
 static inline void eo_store_bytes(const eo_sign_conv2d *v, int8_t *y) {
-    const eo_window *g = v->g;
+    const int32_t zero = v->g->out_zero;
     for (int c = 0; c < v->channels; c++) {
-        const int32_t acc = v->corrected[c] - 512 * v->counts[c];
-        y[c] = eo_clamp(eo_mul_high(acc, v->multipliers[c]) + g->out_zero, g->act_min, g->act_max);
+        int32_t out = v->corrected[c] - 512 * (int32_t)v->counts[c];
+        __asm("smmlar %0, %0, %1, %2 \n ssat %0, #8, %0" : "+r"(out) : "r"(v->multipliers[c]), "r"(zero));
+        y[c] = (int8_t)out;
     }
+    eo_clamp_span(y, (size_t)v->channels, v->g->act_min, v->g->act_max);
 }
 
 static inline void eo_rectangle(const eo_sign_conv2d *v, const eo_band *rows, const eo_band *columns, void *y) {
@@ -149,13 +192,12 @@ static inline void eo_conv2d_by_counts(const eo_window *g, const uint32_t *x, co
     const int triples = (g->kernel_h * g->kernel_w * words + 2) / 3;
     const int32_t *levels = packed;
     uint32_t *const column = scratch;
-    int32_t *const corrected = (int32_t *)(column + 3 * triples);
-    int16_t *const counts = (int16_t *)(corrected + line);
+    uint32_t *const counts = column + 3 * triples;
+    int32_t *const corrected = (int32_t *)(counts + line);
     const eo_sign_conv2d v = {g, x, (const uint32_t *)packed + (bytes ? 2 : 1) * line, levels,
-                              bytes ? levels + line : NULL, column, corrected, counts, counts + line, count,
-                              triples, words, channels};
-    memset(column, 0, sizeof *column * (size_t)(3 * triples));
-    count(column, triples, v.filters, v.base, channels);
+                              bytes ? levels + line : NULL, column, counts, corrected, (uint16_t *)(corrected + line),
+                              count, triples, words, channels};
+    eo_count_base(&v);
     for (eo_band rows = {0, 0, 0, 0}; rows.end < g->out_h;) {
         rows = eo_next_band(rows.end, g->out_h, g->stride_h, g->pad_top, g->kernel_h, g->in_h);
         for (eo_band columns = {0, 0, 0, 0}; columns.end < g->out_w;) {
