@@ -1,15 +1,15 @@
-"""TensorRT-RTX: engines built ahead of time, without a GPU.
-
-No plug-in is ever registered in a process that loads it: its parser would end the process.
-"""
+"""TensorRT-RTX: engines built ahead of time, without a GPU, each in a process of its own (see ``worker.py``)."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from edgeopt.errors import EdgeoptError, ToolchainMissing
 from edgeopt.targets.tensorrt.profiles import Profile
@@ -17,7 +17,7 @@ from edgeopt.targets.tensorrt.profiles import Profile
 INSTALL = "pip install 'edgeopt[rtx]'"
 PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 
-_SHAPELESS = frozenset({"CONSTANT", "SHAPE"})
+_WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,14 @@ class NetworkLayer:
 
 @dataclass(frozen=True)
 class Engine:
-    """A serialised engine and the layers of its network. A GPU is needed to see what the layers were fused to."""
+    """A serialised engine, the layers of its network, and how long the build took.
+
+    A GPU is needed to see what the layers were fused to.
+    """
 
     plan: bytes
     layers: tuple[NetworkLayer, ...]
+    seconds: float
 
 
 def versions() -> dict[str, str]:
@@ -46,33 +50,35 @@ def versions() -> dict[str, str]:
 
 
 def build(path: Path, capabilities: Sequence[str], sizes: Sequence[Profile]) -> Engine:
-    """Build an engine that holds code for every compute capability, such as ``8.6``.
+    """Build an engine that holds code for every compute capability, such as ``8.6``; the same bytes each time.
 
     Raises ToolchainMissing without TensorRT-RTX, EdgeoptError with its words where it refuses the model.
     """
-    trt = _sdk()
-    logger = _collecting_logger(trt)
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(path)):
-        errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise EdgeoptError(f"TensorRT-RTX does not read the model: {errors}", "report the operator it names")
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = len(capabilities)
-    for index, capability in enumerate(capabilities):
-        chosen = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
-        config.set_compute_capability(chosen, index)
-    if sizes:
-        _add_profile(builder, config, sizes)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
+    if not versions():
+        raise ToolchainMissing("TensorRT-RTX", INSTALL)
+    request = {"model": path.name, "capabilities": list(capabilities), "profiles": [asdict(one) for one in sizes]}
+    done = subprocess.run(
+        [sys.executable, str(_WORKER), json.dumps(request)],
+        cwd=path.parent,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+    )
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise EdgeoptError(
+            f"TensorRT-RTX ended with status {done.returncode} as it built the model: {last}", "report the model"
+        )
+    line, _, plan = done.stdout.partition(b"\n")
+    told = json.loads(line)
+    if told.get("failed") == "parse":
+        raise EdgeoptError(f"TensorRT-RTX does not read the model: {told['why']}", "report the operator it names")
+    if told.get("failed") == "build":
         places = ", ".join(capabilities)
         raise EdgeoptError(
-            f"TensorRT-RTX refuses the model for compute capability {places}: {logger.last_error()}",
+            f"TensorRT-RTX refuses the model for compute capability {places}: {told['why']}",
             "choose another --precision",
         )
-    return Engine(bytes(plan), _layers(network))
+    return Engine(plan, tuple(NetworkLayer(**layer) for layer in told["layers"]), told["seconds"])
 
 
 def check(path: Path, capability: str, sizes: Sequence[Profile]) -> str:
@@ -87,49 +93,3 @@ def check(path: Path, capability: str, sizes: Sequence[Profile]) -> str:
         f"checked: TensorRT-RTX parses the model and builds it for compute capability {capability} "
         f"({len(engine.layers)} layers); that engine is not the device's and was not kept"
     )
-
-
-def _sdk() -> Any:
-    try:
-        import tensorrt_rtx_bindings
-    except ImportError as error:
-        raise ToolchainMissing("TensorRT-RTX", INSTALL) from error
-    return tensorrt_rtx_bindings
-
-
-def _collecting_logger(trt: Any) -> Any:
-    class Collecting(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(message)
-
-        def last_error(self) -> str:
-            return self.errors[-1] if self.errors else "it gives no reason"
-
-    return Collecting()
-
-
-def _add_profile(builder: Any, config: Any, sizes: Sequence[Profile]) -> None:
-    profile = builder.create_optimization_profile()
-    for one in sizes:
-        profile.set_shape(one.name, one.least, one.usual, one.largest)
-    config.add_optimization_profile(profile)
-
-
-def _layers(network: Any) -> tuple[NetworkLayer, ...]:
-    found = []
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        kind = str(layer.type).rpartition(".")[2]
-        if kind not in _SHAPELESS and layer.num_outputs:
-            found.append(NetworkLayer(layer.name, kind.lower(), _precision(layer.get_output(0).dtype)))
-    return tuple(found)
-
-
-def _precision(dtype: Any) -> str:
-    name = str(dtype).rpartition(".")[2]
-    return {"FLOAT": "fp32", "HALF": "fp16"}.get(name, name.lower())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.targets.tensorrt.rtx.build import INSTALL, build, versions
-from edgeopt.testing import TargetContract, to_program
+from edgeopt.testing import TargetContract
 from tests.targets.tensorrt.models import LinearVit, Mlp
 
 requires_rtx = pytest.mark.skipif(not versions(), reason=f"TensorRT-RTX is not installed: {INSTALL}")
@@ -36,15 +36,6 @@ class TestRtx(TargetContract):
         session = self.open()
         assert session.stands_in and session.layers(self.samples()[0], 3) == ()
         session.close()
-
-    def test_the_files_are_reproducible(self) -> None:
-        """With one output they are; the places of several depend on where TensorRT-RTX's memory happens to lie."""
-        program = to_program(Mlp(), (ROWS["x"],))
-        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-            for folder in (first, second):
-                files = self._target.compile(program, Path(folder), self._options).files
-            for name in files:
-                assert (Path(first) / name).read_bytes() == (Path(second) / name).read_bytes(), name
 
 
 def export(folder: Path, target: str, model: torch.nn.Module | None = None, **options: Any) -> Run:
@@ -122,6 +113,15 @@ def test_a_model_that_it_does_not_read_is_an_error(tmp_path: Path) -> None:
     opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("nowhere", 1)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "m.onnx")
     with pytest.raises(EdgeoptError, match="TensorRT-RTX does not read the model"):
+        build(tmp_path / "m.onnx", ["8.6"], ())
+
+
+@requires_rtx
+def test_a_build_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TensorRT-RTX does where a plug-in is registered."""
+    (tmp_path / "worker.py").write_text("import os, sys\nprint('terminate called', file=sys.stderr)\nos.abort()\n")
+    monkeypatch.setattr(sys.modules[build.__module__], "_WORKER", tmp_path / "worker.py")
+    with pytest.raises(EdgeoptError, match="ended with status -6 as it built the model: terminate called"):
         build(tmp_path / "m.onnx", ["8.6"], ())
 
 
