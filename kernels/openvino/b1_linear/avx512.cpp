@@ -7,7 +7,7 @@ namespace {
 struct Words512 {
     using Float = Avx512;
     using Words = __m512i;
-    static constexpr int rows = 6, columns = 4;
+    static constexpr int rows = 4, columns = 4;
     static constexpr int64_t chunk = 0; /* counters of 32 bits never fill up */
 
     static Words zero() { return _mm512_setzero_si512(); }

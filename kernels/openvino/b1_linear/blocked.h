@@ -1,6 +1,8 @@
 /* A tile of counters in registers over all words, and what follows a layer done before anything is stored. */
 #pragma once
 
+#include <cstring>
+
 #include "../common/product.h"
 #include "kernel.h"
 
@@ -14,20 +16,17 @@ struct Binary {
     using Words = typename W::Words;
 
     static void pack(const float* x, const float* shift, int64_t rows, int64_t inputs, int64_t words, int32_t* bits) {
+        const int64_t whole = inputs / V::lanes * V::lanes, rest = inputs - whole;
         for (int64_t row = 0; row < rows; row++, x += inputs, bits += words) {
-            int64_t i = 0;
-            for (int64_t word = 0; word < words; word++) {
-                uint32_t packed = 0;
-                for (int64_t bit = 0; bit < 32 && i < inputs; bit += V::lanes, i += V::lanes) {
-                    const int64_t lanes = inputs - i < V::lanes ? inputs - i : V::lanes;
-                    const uint32_t found =
-                        lanes == V::lanes ? W::not_negative(V::add(V::load(x + i), V::load(shift + i)))
-                                          : W::not_negative(V::add(V::load(x + i, lanes), V::load(shift + i, lanes))) &
-                                                ((1u << lanes) - 1);
-                    packed |= found << bit;
-                }
-                bits[word] = static_cast<int32_t>(packed);
-            }
+            uint8_t* to = reinterpret_cast<uint8_t*>(bits);
+            if (words * 32 != whole)
+                bits[words - 1] = 0;
+            for (int64_t i = 0; i < whole; i += V::lanes)
+                store(to + i / 8, W::not_negative(V::add(V::load(x + i), V::load(shift + i))));
+            if (rest > 0)
+                store(to + whole / 8,
+                      W::not_negative(V::add(V::load(x + whole, rest), V::load(shift + whole, rest))) &
+                          ((1u << rest) - 1));
         }
     }
 
@@ -79,6 +78,10 @@ private:
     template <int R, int C>
     static void tile(const BinaryLinear& layer, const int32_t* bits, int64_t row, int64_t n, float* out,
                      int32_t* out_bits) {
+        if (out != nullptr)
+            fetch<R, C>(out + row * layer.outputs + n, layer.outputs);
+        if (layer.residual != nullptr)
+            fetch<R, C>(layer.residual + row * layer.outputs + n, layer.outputs);
         Words total[R][C];
         clear(total);
         if constexpr (W::chunk == 0) {
@@ -109,6 +112,16 @@ private:
                     follow(layer, y, row + i, at, lanes, out, out_bits);
             }
         }
+    }
+
+    /* Ask for what the next panel reads and writes in these rows: they are too far apart for the processor to see. */
+    template <int R, int C>
+    static void fetch(const float* at, int64_t stride) {
+        EDGEOPT_UNROLL
+        for (int i = 0; i < R; i++)
+            EDGEOPT_UNROLL
+            for (int j = 0; j < C; j++)
+                __builtin_prefetch(at + i * stride + (C + j) * V::lanes);
     }
 
     template <int R, int C>
@@ -157,10 +170,10 @@ private:
             return V::store(out + row * layer.outputs + n, y, lanes);
         const uint32_t found = W::not_negative(V::add(y, V::load(layer.next_shift + n, lanes)));
         uint8_t* to = reinterpret_cast<uint8_t*>(out_bits + row * ((layer.outputs + 31) / 32)) + n / 8;
-        const uint32_t kept = found & ((1u << lanes) - 1);
-        for (int64_t byte = 0; byte < V::lanes / 8; byte++)
-            to[byte] = static_cast<uint8_t>(kept >> 8 * byte);
+        store(to, found & ((1u << lanes) - 1));
     }
+
+    static void store(uint8_t* to, uint32_t bits) { std::memcpy(to, &bits, V::lanes / 8); }
 };
 
 }  // namespace edgeopt

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "kernel.h"
 #include "openvino/op/op.hpp"
 
 namespace edgeopt {
@@ -26,6 +27,9 @@ private:
     std::string m_roles = "x,shift,weight,scale,bias";
     std::string m_activation = "none";
     int64_t m_inputs = 0, m_outputs = 0;
+    /* Found as types are inferred: what follows, and which input has which role, -1 where none. */
+    Activation m_follows = Activation::none;
+    int m_x, m_x_bits, m_shift, m_weight, m_scale, m_bias, m_residual, m_next_shift;
 };
 
 }  // namespace edgeopt

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "ahead.h"
+
 /* Before a loop over registers: what is not unrolled early is kept in memory. */
 #define EDGEOPT_UNROLL _Pragma("GCC unroll 16")
 
@@ -33,31 +35,45 @@ template <class V>
 struct Product {
     using Vector = typename V::Vector;
 
-    /* c [rows, columns] = a [rows, depth] b [depth, columns]. */
-    static void run(int64_t rows, int64_t columns, int64_t depth, Strided a, const float* b, int64_t ldb, Target c) {
+    /* c [rows, columns] = a [rows, depth] b [depth, columns]; meanwhile what is ahead comes to the second cache. */
+    static void run(int64_t rows, int64_t columns, int64_t depth, Strided a, const float* b, int64_t ldb, Target c,
+                    Ahead ahead = {}) {
         for (int64_t column = 0; column < columns; column += V::columns * V::lanes) {
             const int64_t left = columns - column;
             const int64_t vectors = (left + V::lanes - 1) / V::lanes;
             Target here = c;
             here.data += column;
             narrow<V::columns>(vectors < V::columns ? vectors : V::columns, rows, left, depth, a, b + column, ldb,
-                               here);
+                               here, ahead);
+            ahead = {};
         }
     }
 
 private:
     template <int C>
     static void narrow(int64_t vectors, int64_t rows, int64_t left, int64_t depth, Strided a, const float* b,
-                       int64_t ldb, Target c) {
+                       int64_t ldb, Target c, const Ahead& ahead) {
         if constexpr (C > 1) {
             if (vectors < C)
-                return narrow<C - 1>(vectors, rows, left, depth, a, b, ldb, c);
+                return narrow<C - 1>(vectors, rows, left, depth, a, b, ldb, c, ahead);
         }
         const int64_t rest = left - (C - 1) * V::lanes, last = rest < V::lanes ? rest : V::lanes;
         for (int64_t row = 0; row < rows; row += V::rows) {
+            const int64_t end = rows - row < V::rows ? rows : row + V::rows;
+            fetch(ahead.first, row, end, rows);
+            fetch(ahead.second, row, end, rows);
             const Strided here{a.data + row * a.row, a.row, a.step};
             low<V::rows, C>(rows - row, last, depth, here, b, ldb, c.below(row));
         }
+    }
+
+    /* A share with every tile, so that memory is never waited for. Heads that lie side by side have their rows too far
+     * apart for the processor to foresee them. Inlined, or the compiler takes it for a function without effect. */
+    __attribute__((always_inline)) static void fetch(const Coming& rows, int64_t first, int64_t last, int64_t whole) {
+        const float* end = rows.data + rows.count * last / whole * rows.stride;
+        for (const float* row = rows.data + rows.count * first / whole * rows.stride; row < end; row += rows.stride)
+            for (int64_t i = 0; i < rows.floats; i += 16)
+                __builtin_prefetch(row + i, 0, 2);
     }
 
     template <int R, int C>

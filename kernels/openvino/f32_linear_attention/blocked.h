@@ -88,42 +88,45 @@ template <class V>
 struct Attention {
     using Vector = typename V::Vector;
     using Row = Rows<V>;
-    static constexpr int64_t block = tokens_at_once;
-
     static void write(const Head& head, const Side& keys, const float* values, int64_t count, float* state,
-                      float* scratch) {
+                      float* scratch, const Ahead& after) {
+        const int64_t block = even(count);
         float* z = scratch + block * head.features;
         for (int64_t first = 0; first < count; first += block) {
-            const int64_t here = count - first < block ? count - first : block;
+            const int64_t next = first + block, here = next < count ? block : count - first;
             Features<V>::run(head, keys, first, here, scratch, z);
-            add(head, scratch, values + first * head.value_stride, here, state);
+            const Ahead ahead{coming(keys.tokens, keys.stride, next, count, block, head.size),
+                              coming(values, head.value_stride, next, count, block, head.values)};
+            add(head, scratch, values + first * head.value_stride, here, state, next < count ? ahead : after);
         }
     }
 
     static void read(const Head& head, const Side& queries, int64_t count, const float* state, float* out,
-                     float* scratch) {
-        const int64_t features = head.features, values = head.values;
+                     float* scratch, const Ahead& after) {
+        const int64_t features = head.features, values = head.values, block = even(count);
         const float* total = state + features * values;
         float* z = scratch + block * features;
-        float factors[block];
+        float factors[tokens_at_once];
         for (int64_t first = 0; first < count; first += block) {
-            const int64_t here = count - first < block ? count - first : block;
+            const int64_t next = first + block, here = next < count ? block : count - first;
             Features<V>::run(head, queries, first, here, scratch, z);
-            float* rows = out + first * head.out_stride;
             for (int64_t token = 0; token < here; token++)
                 factors[token] = 1.0f / (Row::dot(scratch + token * features, total, features) + head.epsilon);
+            const Ahead ahead{coming(queries.tokens, queries.stride, next, count, block, head.size),
+                              coming(out, head.out_stride, next, count, block, values)};
             Product<V>::run(here, values, features, {scratch, features, 1}, state, values,
-                            {rows, head.out_stride, false, factors});
+                            {out + first * head.out_stride, head.out_stride, false, factors},
+                            next < count ? ahead : after);
         }
     }
 
     /* Of each block: what the state holds, and the block's own product of queries and keys below the diagonal. */
     static void causal(const Head& head, const Side& queries, const Side& keys, const float* values, int64_t count,
                        float* state, float* out, float* scratch) {
-        const int64_t features = head.features, size = head.values;
+        const int64_t features = head.features, size = head.values, block = even(count);
         float *q = scratch, *k = q + block * features, *kt = k + block * features, *weights = kt + block * features;
         float* z = weights + block * block;
-        float factors[block];
+        float factors[tokens_at_once];
         for (int64_t first = 0; first < count; first += block) {
             const int64_t here = count - first < block ? count - first : block;
             Features<V>::run(head, queries, first, here, q, z);
@@ -150,10 +153,21 @@ struct Attention {
     }
 
 private:
-    static void add(const Head& head, const float* phi, const float* values, int64_t count, float* state) {
+    /* As many tokens at once as make blocks of about the same length. */
+    static int64_t even(int64_t count) {
+        const int64_t blocks = (count + tokens_at_once - 1) / tokens_at_once;
+        return (count + blocks - 1) / blocks;
+    }
+
+    static Coming coming(const float* rows, int64_t stride, int64_t next, int64_t count, int64_t block, int64_t size) {
+        return {rows + next * stride, stride, count - next < block ? count - next : block, size};
+    }
+
+    static void add(const Head& head, const float* phi, const float* values, int64_t count, float* state,
+                    const Ahead& ahead = {}) {
         const int64_t features = head.features, size = head.values;
         Product<V>::run(features, size, count, {phi, 1, features}, values, head.value_stride,
-                        {state, size, true});
+                        {state, size, true}, ahead);
         Row::add(state + features * size, phi, features, count, features);
     }
 

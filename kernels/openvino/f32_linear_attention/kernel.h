@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "../common/ahead.h"
 #include "../common/isa.h"
 
 namespace edgeopt {
@@ -46,10 +47,12 @@ struct Convolution {
 };
 
 struct LinearAttentionKernels {
-    /* Add keys and values to a state, which starts at zero. */
-    void (*write)(const Head&, const Side& keys, const float* values, int64_t count, float* state, float* scratch);
+    /* Add keys and values to a state, which starts at zero; `after` is what the next call reads or writes first. */
+    void (*write)(const Head&, const Side& keys, const float* values, int64_t count, float* state, float* scratch,
+                  const Ahead& after);
     /* Attend to all that a state holds. */
-    void (*read)(const Head&, const Side& queries, int64_t count, const float* state, float* out, float* scratch);
+    void (*read)(const Head&, const Side& queries, int64_t count, const float* state, float* out, float* scratch,
+                 const Ahead& after);
     /* Attend to what a state holds and to the tokens up to one's own, and add them; the state starts at zero. */
     void (*causal)(const Head&, const Side& queries, const Side& keys, const float* values, int64_t count,
                    float* state, float* out, float* scratch);

@@ -81,6 +81,13 @@ struct Call {
         return found == others.end() ? nullptr : static_cast<const float*>(found->second->data()) + offset;
     }
 
+    /* The first rows of a head, which may not exist. */
+    Coming coming(const Heads& rows, int64_t index) const {
+        if (index == heads())
+            return {};
+        return {rows.at(index, 0), rows.stride(), std::min(rows.tokens, tokens_at_once), rows.channels};
+    }
+
     Side side(const Heads& tokens, const std::string& role, int64_t index, int64_t first) const {
         const int64_t h = index % tokens.heads;
         return {tokens.at(index, first), tokens.stride(), other(role + "_weight", h * head.size * head.mapped),
@@ -102,7 +109,19 @@ void run_causal(const Call& c) {
     });
 }
 
-void run_bidirectional(const Call& c) {
+/* Few tokens: a head at once, whose state stays in the first cache. */
+void run_heads(const Call& c) {
+    parallel_for(c.heads(), [&](int64_t index) {
+        float* state = scratch(c.state() + c.scratch());
+        std::fill_n(state, c.state(), 0.0f);
+        c.kernels.write(c.head, c.side(c.key, "key", index, 0), c.value.at(index, 0), c.key.tokens, state,
+                        state + c.state(), {c.coming(c.query, index), c.coming(c.out, index)});
+        c.kernels.read(c.head, c.side(c.query, "query", index, 0), c.query.tokens, state, c.out.at(index, 0),
+                       state + c.state(), {c.coming(c.key, index + 1), c.coming(c.value, index + 1)});
+    });
+}
+
+void run_parts(const Call& c) {
     const int64_t writes = (c.key.tokens + tokens_a_task - 1) / tokens_a_task;
     const int64_t reads = (c.query.tokens + tokens_a_task - 1) / tokens_a_task;
     static thread_local std::vector<float> memory;
@@ -112,7 +131,7 @@ void run_bidirectional(const Call& c) {
         float* state = states + task * c.state();
         std::fill_n(state, c.state(), 0.0f);
         c.kernels.write(c.head, c.side(c.key, "key", index, first), c.value.at(index, first),
-                        std::min(tokens_a_task, c.key.tokens - first), state, scratch(c.scratch()));
+                        std::min(tokens_a_task, c.key.tokens - first), state, scratch(c.scratch()), {});
     });
     for (int64_t index = 0; index < c.heads(); index++)
         for (int64_t part = 1; part < writes; part++) {
@@ -123,17 +142,18 @@ void run_bidirectional(const Call& c) {
     parallel_for(c.heads() * reads, [&](int64_t task) {
         const int64_t index = task / reads, first = task % reads * tokens_a_task;
         c.kernels.read(c.head, c.side(c.query, "query", index, first), std::min(tokens_a_task, c.query.tokens - first),
-                       states + index * writes * c.state(), c.out.at(index, first), scratch(c.scratch()));
+                       states + index * writes * c.state(), c.out.at(index, first), scratch(c.scratch()), {});
     });
 }
 
 void convolve(const Call& c, const std::vector<int64_t>& grid) {
     const int64_t channels = c.value.channels, kernel = c.others.at("depthwise")->get_shape().back();
     const int64_t taps = kernel * kernel;
+    const float* weight = c.other("depthwise");
     std::vector<float> by_tap(taps * channels);
     for (int64_t channel = 0; channel < channels; channel++)
         for (int64_t tap = 0; tap < taps; tap++)
-            by_tap[tap * channels + channel] = c.other("depthwise")[channel * taps + tap];
+            by_tap[tap * channels + channel] = weight[channel * taps + tap];
     const Convolution convolution{grid[0], grid[1], channels, kernel, c.value.stride(), c.out.stride(), by_tap.data(),
                                   c.other("depthwise_bias")};
     const int64_t before = c.value.tokens - grid[0] * grid[1];
@@ -197,7 +217,10 @@ bool LinearAttention::evaluate(ov::TensorVector& outputs, const ov::TensorVector
     const int64_t mapped = learned ? c.others.at("query_weight")->get_shape().back() : size;
     const int64_t features = map == FeatureMap::taylor ? 1 + size + size * (size + 1) / 2 : learned ? 2 * mapped : size;
     c.head = {map, size, mapped, features, value.channels, value.stride(), c.out.stride(), m_epsilon};
-    m_causal ? run_causal(c) : run_bidirectional(c);
+    if (m_causal)
+        run_causal(c);
+    else
+        std::max(c.key.tokens, c.query.tokens) <= tokens_a_task ? run_heads(c) : run_parts(c);
     if (c.others.count("depthwise"))
         convolve(c, m_grid);
     return true;

@@ -86,14 +86,16 @@ void attend(const Head& head, const float* phi, const float* state, float* out) 
     }
 }
 
-void write(const Head& head, const Side& keys, const float* values, int64_t count, float* state, float* scratch) {
+void write(const Head& head, const Side& keys, const float* values, int64_t count, float* state, float* scratch,
+           const Ahead&) {
     for (int64_t token = 0; token < count; token++) {
         features(head, keys, token, scratch, scratch + head.features);
         add(head, scratch, values + token * head.value_stride, state);
     }
 }
 
-void read(const Head& head, const Side& queries, int64_t count, const float* state, float* out, float* scratch) {
+void read(const Head& head, const Side& queries, int64_t count, const float* state, float* out, float* scratch,
+          const Ahead&) {
     for (int64_t token = 0; token < count; token++) {
         features(head, queries, token, scratch, scratch + head.features);
         attend(head, scratch, state, out + token * head.out_stride);
