@@ -37,6 +37,21 @@ def _records(weights: Weights, bias: Words, multiplier: Words) -> Words:
     return np.concatenate([bias[:, None], multiplier[:, None], rows], axis=1).reshape(-1)
 
 
+def pack_shifts(weights: Weights, bias: Words, multiplier: Words) -> Words:
+    """Block of ``eo_p8_<op>__scalar``, from multipliers of 2^2 to 2^30: the bias takes the half of rounding.
+
+    Raises ValueError where one is no such power, or a sum may leave int32.
+    """
+    if (multiplier < 4).any() or (multiplier & (multiplier - 1)).any():
+        raise ValueError(f"multipliers are not powers of two from 4 on: {sorted({*multiplier.tolist()})}")
+    shift = (32 - np.log2(multiplier)).astype(np.int32)
+    rounded = bias.astype(np.int64) + (np.int64(1) << (shift.astype(np.int64) - 1))
+    largest = np.abs(rounded) + 128 * np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(1)
+    if (largest >= 2**31).any():
+        raise ValueError(f"sums of up to {largest.max()} leave int32")
+    return _records(weights, rounded.astype(np.int32), shift)
+
+
 def _blocks(weights: Words, bias: Words, multiplier: Words, channels: int) -> Words:
     """Blocks of ``channels`` outputs: their biases, their words interleaved step by step, their multipliers.
 

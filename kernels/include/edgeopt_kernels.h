@@ -119,6 +119,16 @@ static inline size_t eo_s8_depthwise_conv2d__mve_scratch(const eo_window *g) {
 typedef void eo_s8_linear_fn(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y);
 eo_s8_linear_fn eo_s8_linear__scalar, eo_s8_linear__dsp, eo_s8_linear__dsp16, eo_s8_linear__mve;
 
+/* Scales that are powers of two: the layers above, requantised without a multiplication, for cores that have none of 64
+ * bits. shift = 2..30 stands where the multiplier does, for one of 2^(32 - shift), 2^(shift - 1) is in the bias, and
+ *
+ *   y = clamp((acc >> shift) + out_zero, act_min, act_max)
+ *
+ * are the same bytes. Cores with SMMULR or VRMULH shift and round with it: they have no kernels of these. */
+eo_s8_conv2d_fn eo_p8_conv2d__scalar;
+eo_s8_depthwise_conv2d_fn eo_p8_depthwise_conv2d__scalar;
+eo_s8_linear_fn eo_p8_linear__scalar;
+
 /* Weights in four bits: the convolution and the fully connected layer above, whose weights are sixteen int8 numbers of
  * any kind, looked up by codes of four bits that lie two a byte. table holds, for scalar, the sixteen numbers by code; for
  * dsp 256 words, the pair of weights that each byte stands for as int16, that of its low half in the low half. A code of

@@ -1,18 +1,7 @@
 /* The specification. Packed: a record for each channel of {int32 bias, int32 multiplier,
  * int8 weights[kernel_h][kernel_w], zeros up to a multiple of 4}. */
 #include "../common/requant.h"
-#include "edgeopt_kernels.h"
-
-static int32_t window(const eo_window *g, const int8_t *x, int y0, int x0, const int8_t *w) {
-    int32_t acc = 0;
-    for (int ky = 0; ky < g->kernel_h; ky++)
-        for (int kx = 0; kx < g->kernel_w; kx++, w++) {
-            const int iy = y0 + ky, ix = x0 + kx;
-            const int inside = iy >= 0 && iy < g->in_h && ix >= 0 && ix < g->in_w;
-            acc += (inside ? x[((size_t)iy * g->in_w + (size_t)ix) * g->in_c] : g->in_zero) * *w;
-        }
-    return acc;
-}
+#include "../common/taps.h"
 
 void eo_s8_depthwise_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, int8_t *y,
                                     void *scratch) {
@@ -22,8 +11,8 @@ void eo_s8_depthwise_conv2d__scalar(const eo_window *g, const int8_t *x, const v
         for (int ox = 0; ox < g->out_w; ox++) {
             const int32_t *p = packed;
             for (int c = 0; c < g->out_c; c++, p += record) {
-                const int32_t acc = p[0] + window(g, x + c, oy * g->stride_h - g->pad_top,
-                                                  ox * g->stride_w - g->pad_left, (const int8_t *)(p + 2));
+                const int32_t acc = p[0] + eo_one_channel(g, x + c, oy * g->stride_h - g->pad_top,
+                                                          ox * g->stride_w - g->pad_left, (const int8_t *)(p + 2));
                 *y++ = eo_clamp(eo_mul_high(acc, p[1]) + g->out_zero, g->act_min, g->act_max);
             }
         }

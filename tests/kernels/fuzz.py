@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,18 @@ def layer(rng: np.random.Generator, shape: tuple[int, ...], depth: int) -> Layer
     )
 
 
+def in_powers(p: Layer) -> Layer:
+    """The layer with multipliers that are powers of two."""
+    return replace(p, multiplier=2 ** np.maximum(2, np.log2(p.multiplier).astype(np.int32)))
+
+
+def _packed(isa: str, p: Layer, shifts: bool, pack: Callable[..., np.ndarray]) -> tuple[str, np.ndarray]:
+    """Weights' type and constant block of a layer, requantised by shifts or multipliers."""
+    if shifts:
+        return "p8", packing.pack_shifts(p.weights, p.folded_bias(), p.multiplier)
+    return "s8", pack(isa, p.weights, p.folded_bias(), p.multiplier)
+
+
 def window(rng: np.random.Generator, kernel: tuple[int, int], stride: tuple[int, int]) -> reference.Window:
     pads = tuple(int(rng.integers(0, k)) for k in (*kernel, *kernel))
     return reference.Window(kernel, stride, pads)
@@ -77,16 +90,19 @@ def map_size(rng: np.random.Generator, win: reference.Window) -> tuple[int, int]
 Expected = tuple[bench.Case, np.ndarray]
 
 
-def conv2d(rng: np.random.Generator, isa: str, residual: bool = False, in_place: bool = False) -> Expected:
+def conv2d(
+    rng: np.random.Generator, isa: str, residual: bool = False, in_place: bool = False, shifts: bool = False
+) -> Expected:
     kernel = tuple(rng.choice([1, 1, 2, 3, 3, 5], 2).tolist())
     win = window(rng, kernel, tuple(rng.integers(1, 4, 2).tolist()))
     in_c, out_c = int(rng.choice([1, 2, 3, 4, 7, 8, 16, 20, 33])), int(rng.integers(1, 20))
     p = layer(rng, (out_c, *kernel, in_c), in_c * kernel[0] * kernel[1])
+    p = in_powers(p) if shifts else p
+    dtype, packed = _packed(isa, p, shifts, packing.pack_conv2d)
     x = values(rng, *map_size(rng, win), in_c)
     y = reference.conv2d(x, p.weights, p.bias, p.multiplier, win, p.in_zero, p.clamp)
     case = bench.Case(
-        Kernel("s8", "conv2d", isa), x, y.size,
-        packing.pack_conv2d(isa, p.weights, p.folded_bias(), p.multiplier),
+        Kernel(dtype, "conv2d", isa), x, y.size, packed,
         window=c_window(win, x, y, p.in_zero, p.clamp),
         scratch_bytes=overlap.conv2d_scratch(isa, win, x.shape, y.shape, residual),
     )  # fmt: skip
@@ -98,19 +114,20 @@ def conv2d(rng: np.random.Generator, isa: str, residual: bool = False, in_place:
     return case, y.reshape(-1)
 
 
-def depthwise_conv2d(rng: np.random.Generator, isa: str, in_place: bool = False) -> Expected:
+def depthwise_conv2d(rng: np.random.Generator, isa: str, in_place: bool = False, shifts: bool = False) -> Expected:
     kernel = (3, 3) if isa != "scalar" and rng.random() < 0.9 else tuple(rng.integers(1, 6, 2).tolist())
     stride = int(rng.integers(1, 3))
     win = window(rng, kernel, (stride, stride))
     channels = int(rng.choice([4, 8, 12, 20] if isa == "dsp" else [1, 3, 4, 8, 16, 20, 37]))
     p = layer(rng, (channels, *kernel), 9)
+    p = in_powers(p) if shifts else p
     x = values(rng, *map_size(rng, win), channels)
     y = reference.depthwise_conv2d(x, p.weights, p.bias, p.multiplier, win, p.in_zero, p.clamp)
     if not overlap.supports_depthwise(isa, win, channels):
-        return depthwise_conv2d(rng, isa, in_place)
+        return depthwise_conv2d(rng, isa, in_place, shifts)
+    dtype, packed = _packed(isa, p, shifts, packing.pack_depthwise_conv2d)
     case = bench.Case(
-        Kernel("s8", "depthwise_conv2d", isa), x, y.size,
-        packing.pack_depthwise_conv2d(isa, p.weights, p.folded_bias(), p.multiplier),
+        Kernel(dtype, "depthwise_conv2d", isa), x, y.size, packed,
         window=c_window(win, x, y, p.in_zero, p.clamp),
         scratch_bytes=overlap.depthwise_scratch(isa, win, x.shape, y.shape),
         distance=overlap.depthwise_distance(isa, win, x.shape, y.shape) if in_place else None,
@@ -118,14 +135,15 @@ def depthwise_conv2d(rng: np.random.Generator, isa: str, in_place: bool = False)
     return case, y.reshape(-1)
 
 
-def linear(rng: np.random.Generator, isa: str) -> Expected:
+def linear(rng: np.random.Generator, isa: str, shifts: bool = False) -> Expected:
     ins, outs = int(rng.integers(1, 200)), int(rng.integers(1, 40))
     p = layer(rng, (outs, ins), ins)
+    p = in_powers(p) if shifts else p
+    dtype, packed = _packed(isa, p, shifts, packing.pack_linear)
     x = values(rng, ins)
     y = reference.linear(x, p.weights, p.bias, p.multiplier, p.in_zero, p.clamp)
     case = bench.Case(
-        Kernel("s8", "linear", isa), x, y.size,
-        packing.pack_linear(isa, p.weights, p.folded_bias(), p.multiplier),
+        Kernel(dtype, "linear", isa), x, y.size, packed,
         linear=bench.Linear(ins, outs, p.clamp.zero, p.clamp.low, p.clamp.high),
     )  # fmt: skip
     return case, y
