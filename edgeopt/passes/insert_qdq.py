@@ -12,7 +12,7 @@ Where the pairs stand:
   bytes instead of floats; below an activation function that the operator before it absorbs;
 * one pair for all readers of a value; the operands of a concatenation share the map of its result;
 * weights are stored as int8, a scale for each output channel, biases as int32 at the accumulator's scale; where the
-  scheme has a codebook, weights are its sixteen integers;
+  scheme has a codebook, weights are its sixteen integers; where it shifts, all scales are powers of two;
 * by token, where the scheme wants it, on what linears read: its scales are found as the network runs;
 * where the scheme wants it, what a product of activations reads as its second operand has zero point 0, and
   constants are added as int8.
@@ -44,6 +44,7 @@ from edgeopt.quant.affine import (
     symmetric,
     to_integers,
 )
+from edgeopt.quant.block_shift import to_powers
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.rewrite import arguments
 
@@ -128,6 +129,8 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
             return "its weight or bias is computed at run time"
     if node.target in SUMS and (reason := _sum_refusal(program, node, scheme)):
         return reason
+    if node.target in PRODUCTS and any(program.constant(used) is not None for used in operands(node)):
+        return "it multiplies by a constant that is no layer's weight"
     if node.target in SUMS | POOLS and not scheme.integer_results and not _feeds_integers(tail(node, scheme), scheme):
         return "no product reads its result as integers"
     if _by_token(node, scheme):
@@ -161,11 +164,6 @@ def _by_token(node: fx.Node, scheme: Scheme) -> bool:
     return scheme.per_token and node.target is aten.linear.default
 
 
-def _stored(values: torch.Tensor) -> Affine:
-    """The map of a constant that is added to activations."""
-    return for_activation(Range((float(values.min()),), (float(values.max()),)), torch.int8)
-
-
 def _range(program: Program, node: fx.Node) -> Range | None:
     return _FIXED.get(node.target) or program.ranges.get(node.name)  # type: ignore[call-overload]
 
@@ -190,7 +188,7 @@ class _Placement:
                 continue
             for used in dict.fromkeys(operands(node)):
                 if node.target in SUMS and (values := self.program.constant(used)) is not None:
-                    node.replace_input_with(used, self._constant(node, used, values, _stored(values)))
+                    node.replace_input_with(used, self._constant(node, used, values, self._stored(values)))
                 else:
                     self._quantise_operand(node, used)
             if node.target in WEIGHTED:
@@ -270,11 +268,19 @@ class _Placement:
         """Return the dequantized end of the pair behind ``source`` for that range."""
         if (source, found) not in self.pairs:
             spread = symmetric(found, self.scheme.activation) if self.scheme.symmetric else found
-            affine = for_activation(spread, self.scheme.activation)
+            affine = self._for_activation(spread)
             scale = self.program.add_constant(f"{source.name}_scale", affine.scale)
             zero_point = self.program.add_constant(f"{source.name}_zero_point", affine.zero_point)
             self.pairs[source, found] = self._insert_pair(source, scale, zero_point)
         return self.pairs[source, found]
+
+    def _stored(self, values: torch.Tensor) -> Affine:
+        """The map of a constant that is added to activations."""
+        return self._for_activation(Range((float(values.min()),), (float(values.max()),)))
+
+    def _for_activation(self, found: Range) -> Affine:
+        affine = for_activation(found, self.scheme.activation)
+        return to_powers(affine) if self.scheme.shifts else affine
 
     def _insert_pair(self, source: fx.Node, scale: fx.Node, zero_point: fx.Node) -> fx.Node:
         before = source.next if source.op == "call_function" else next(self.program.calls)
@@ -285,11 +291,12 @@ class _Placement:
         found = arguments(node)
         weight, bias = self.program.constants[found["weight"].name], found["bias"]
         input_scale = self._input_scale(found["input"])
+        values = self.program.constants[bias.name] if bias is not None and self.scheme.integer_bias else None
         element = self.scheme.codebook_of(node)
         affine = for_weight(weight) if element is None else codebook.for_weight(weight, element)
-        if bias is not None and self.scheme.integer_bias:
-            values = self.program.constants[bias.name]
-            affine = fitting_bias(affine, values, input_scale)
+        affine = affine if values is None else fitting_bias(affine, values, input_scale)
+        affine = to_powers(affine) if self.scheme.shifts else affine
+        if values is not None:
             node.replace_input_with(bias, self._constant(node, bias, values, for_bias(input_scale, affine)))
         integers = to_integers(weight, affine) if element is None else codebook.to_integers(weight, affine, element)
         node.replace_input_with(found["weight"], self._integers(node, found["weight"], integers, affine))

@@ -37,6 +37,7 @@ from .network import LayerFacts, Network, Port
 from .plan import Plan
 from .schedule import Loop, each_step, schedule
 from .session import MicroSession
+from .shifts import by_shifts, check_requantisation
 
 LIBRARY = "network"
 """Folder of the C library in the bundle."""
@@ -71,7 +72,8 @@ class MicroOptions(TargetOptions):
     position by position a few positions at a time, and attention row by row, so that less exists at once; ``heads``
     also makes keys and values for one head at a time, at the price of norms computed again; ``layers`` runs every layer
     as a whole. ``stream_input``: input 0 is read row by row through a function of the caller and
-    takes no room in the arena."""
+    takes no room in the arena. ``requantisation``: by a ``multiplier`` for each channel, or by a ``shift``, all scales
+    powers of two."""
 
     precision: str = "int8"
     optimize: str = "speed"
@@ -79,6 +81,7 @@ class MicroOptions(TargetOptions):
     external_weights: str = ""
     schedule: str = "tiles"
     stream_input: bool = False
+    requantisation: str = "multiplier"
 
 
 class TvmMicro(Target):
@@ -109,7 +112,9 @@ class TvmMicro(Target):
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, attention in its parts before them, then quantisation."""
-        scheme = replace(SCHEME, codebook=CODEBOOKS.get(options.precision))
+        assert isinstance(options, MicroOptions)
+        shifts = options.requantisation == "shift"
+        scheme = replace(SCHEME, codebook=CODEBOOKS.get(options.precision), shifts=shifts)
         return (*PREPARE, Step(lambda: InsertQdq(scheme), "last: kernels take int8 and leave int8"))
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
@@ -128,6 +133,8 @@ class TvmMicro(Target):
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
         if options.precision in CODEBOOKS:
             graph = in_codes(graph, CODEBOOKS[options.precision])
+        if options.requantisation == "shift":
+            graph = by_shifts(graph, self._core.isas)
         graph, calls, plan = self._scheduled(graph, options)
         facts = describe(program, graph, calls, plan.arena_bytes)
         network = replace(facts, section=options.external_weights, streamed=options.stream_input)
@@ -203,6 +210,7 @@ class TvmMicro(Target):
             raise UserError(f"external-weights is '{options.external_weights}'", "give a section's name, such as .qspi")
         if options.schedule not in SCHEDULES:
             raise UserError(f"schedule is '{options.schedule}'", f"choose one of: {', '.join(SCHEDULES)}")
+        check_requantisation(options.requantisation, options.precision)
         if options.stream_input and options.schedule == "layers":
             raise UserError("stream-input with a schedule by layers", "leave out one of the two")
         check_kind(options.project, self.device)

@@ -127,7 +127,7 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
             shares = _shares(source, target, overlap.conv2d_distance(isa, node.window, x, y))
             row = node.window.kernel[1] * x[2]
             return Step(
-                node, kernel, packing.pack_conv2d(isa, node.weights, node.folded_bias, node.multiplier),
+                node, kernel, node.packed(isa, packing.pack_conv2d),
                 overlap.conv2d_scratch(isa, node.window, x, y, node.residual is not None),
                 overlap.overread("conv2d", isa, row * node.window.kernel[0], row),
                 () if node.residual else shares,
@@ -135,13 +135,13 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
         case DepthwiseConv2d():
             distance = overlap.depthwise_distance(isa, node.window, x, y)
             return Step(
-                node, kernel, packing.pack_depthwise_conv2d(isa, node.weights, node.folded_bias, node.multiplier),
+                node, kernel, node.packed(isa, packing.pack_depthwise_conv2d),
                 overlap.depthwise_scratch(isa, node.window, x, y),
                 overlap.overread("depthwise_conv2d", isa, x[2], x[2]),
                 _shares(source, target, distance, exact=isa != "scalar"),
             )  # fmt: skip
         case Linear():
-            packed = packing.pack_linear(isa, node.weights, node.folded_bias, node.multiplier)
+            packed = node.packed(isa, packing.pack_linear)
             n = node.weights.shape[1]
             return Step(node, kernel, packed, overread=overlap.overread("linear", isa, n, n))
         case AvgPool2d():

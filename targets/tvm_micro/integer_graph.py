@@ -7,13 +7,13 @@ reference that the C library equals bit by bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeopt.kernels import reference
+from edgeopt.kernels import packing, reference
 from edgeopt.kernels.reference import AddFactors, Clamp, NormFactors, Window
 
 from .tensor import Shape, Tensor
@@ -50,7 +50,8 @@ class Node(ABC):
 class Weighted(Node):
     """A layer with weights: bias and multiplier int32, one an output channel; bias without the zero-point term.
 
-    ``numbers``: the sixteen that its weights are, where these are stored as codes.
+    ``numbers``: the sixteen that its weights are, where these are stored as codes. ``shifts``: its multipliers are
+    powers of two, and its kernel shifts.
     """
 
     weights: np.ndarray
@@ -59,11 +60,19 @@ class Weighted(Node):
     in_zero: int
     clamp: Clamp
     numbers: np.ndarray | None = field(default=None, kw_only=True)
+    shifts: bool = field(default=False, kw_only=True)
 
     @property
     def dtype(self) -> str:
-        """The kernel's type of weights: int8, or codes of four bits."""
-        return "s8" if self.numbers is None else "w4"
+        """The kernel's type of weights: int8, int8 with scales that are powers of two, or codes of four bits."""
+        if self.numbers is not None:
+            return "w4"
+        return "p8" if self.shifts else "s8"
+
+    def packed(self, isa: str, pack: Callable[..., np.ndarray]) -> np.ndarray:
+        """The constant block, by ``pack`` where it is requantised by a multiplication."""
+        parameters = (self.weights, self.folded_bias, self.multiplier)
+        return packing.pack_shifts(*parameters) if self.shifts else pack(isa, *parameters)
 
     @property
     def folded_bias(self) -> np.ndarray:
