@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <map>
-#include <sstream>
+#include <string>
+#include <vector>
 
 #include "../common/memory.h"
 #include "../common/parallel.h"
@@ -33,12 +34,19 @@ const LinearAttentionKernels& kernels() {
     return f32_linear_attention__scalar;
 }
 
+/* The names of a list, between commas; streams would take longer than the attention of a few tokens. */
+std::vector<std::string> split(const std::string& list) {
+    std::vector<std::string> found;
+    for (size_t first = 0, end; first < list.size(); first = end + 1) {
+        end = std::min(list.find(',', first), list.size());
+        found.push_back(list.substr(first, end - first));
+    }
+    return found;
+}
+
 bool names(const std::string& list, const std::string& wanted) {
-    std::istringstream stream(list);
-    for (std::string name; std::getline(stream, name, ',');)
-        if (name == wanted)
-            return true;
-    return false;
+    const auto found = split(list);
+    return std::find(found.begin(), found.end(), wanted) != found.end();
 }
 
 /* A tensor of four dimensions, its heads before its tokens or after them. */
@@ -206,11 +214,9 @@ bool LinearAttention::evaluate(ov::TensorVector& outputs, const ov::TensorVector
         std::swap(shape[1], shape[2]);
     outputs[0].set_shape(shape);
     Call c{query, Heads(inputs[1], names(m_tokens_first, "key")), value, Heads(outputs[0], first), {}, {}, kernels()};
-    std::istringstream roles(m_roles);
-    std::string role;
-    for (const auto& tensor : inputs)
-        if (std::getline(roles, role, ','))
-            c.others[role] = &tensor;
+    const std::vector<std::string> roles = split(m_roles);
+    for (size_t i = 3; i < std::min(roles.size(), inputs.size()); i++)
+        c.others[roles[i]] = &inputs[i];
     const FeatureMap map = feature_maps.at(m_feature_map);
     const int64_t size = query.channels;
     const bool learned = c.others.count("query_weight");
