@@ -14,7 +14,7 @@ from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.split_projections import SplitProjections
-from edgeopt.passes.standard import EXACT
+from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
 from edgeopt.quant.blocks import FORMATS
@@ -49,7 +49,7 @@ PREPARE = (
     Step(ExpandAttention, "first: kernels have products and softmax, whose scale goes into the queries"),
     Step(ExpandLinearAttention, "beside it, for the same reason"),
     Step(SplitProjections, "before the folds, which then see the queries' own layer"),
-    *EXACT,
+    *PACKED,
 )
 """What makes a program ready for calibration."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeopt import kernels
-from edgeopt.kernels import Kernel, overlap, packing, packing_codes
+from edgeopt.kernels import Kernel, binary, overlap, packing, packing_codes
 
 from .integer_graph import (
     Add,
@@ -28,6 +28,7 @@ from .integer_graph import (
     View,
 )  # fmt: skip
 from .plan import Sharing
+from .signs import BinaryConv2d, Sign
 
 MODES = ("speed", "balanced", "size")
 
@@ -123,6 +124,14 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
     match node:
         case Conv2d() | Linear() if node.numbers is not None:
             return _coded(graph, node, kernel)
+        case BinaryConv2d():
+            outputs, *_, inputs = node.weights.shape
+            scratch = binary.conv2d_scratch(isa, node.window, inputs, outputs)
+            return Step(node, kernel, binary.pack_conv2d(isa, node.weights, node.end), scratch)
+        case Sign():
+            over = binary.sign_overread(isa, x[2])
+            shares = _shares(source, target, 0, exact=True) if x[2] >= 4 else ()
+            return Step(node, kernel, node.thresholds.pack(), overread=over, sharings=shares)
         case Conv2d():
             shares = _shares(source, target, overlap.conv2d_distance(isa, node.window, x, y))
             row = node.window.kernel[1] * x[2]

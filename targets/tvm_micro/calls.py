@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeopt.kernels.binary import Requant
+from edgeopt.kernels.reference import Clamp, Window
+
 from .bind import Step
 from .integer_graph import (
     Add,
@@ -24,6 +27,7 @@ from .integer_graph import (
 )  # fmt: skip
 from .plan import Plan
 from .schedule import Loop, each_step
+from .signs import BinaryConv2d, BinaryMaxPool2d, Sign
 from .tensor import Tensor
 
 
@@ -191,6 +195,18 @@ def _call(memory: Memory, index: int, step: Step, x: Tensor, y: Tensor) -> tuple
             return tables, [memory.window(index), at[0], f"&requant_{index}", at[-1]]
         case MaxPool2d():
             return [_window(index, node, x.shape, y.shape)], [memory.window(index), at[0], at[-1]]
+        case BinaryConv2d():
+            outputs, *_, inputs = node.weights.shape
+            ends = node.end.clamp if isinstance(node.end, Requant) else Clamp(0)
+            table = _window_of(index, node.window, (*x.shape[:2], inputs), (*y.shape[:2], outputs), ends)
+            flag = str(int(isinstance(node.end, Requant)))
+            return [table], [memory.window(index), at[0], words, flag, at[-1], memory.scratch(step)]
+        case BinaryMaxPool2d():
+            channels = 8 * x.shape[2]
+            table = _window_of(index, node.window, (*x.shape[:2], channels), (*y.shape[:2], channels), Clamp(0))
+            return [table], [memory.window(index), *at]
+        case Sign():
+            return [], [at[0], words, at[-1], memory.rows(x), str(x.shape[2])]
         case Softmax():
             return [], [at[0], _half(index), at[-1], memory.rows(y), str(y.shape[2])]
         case Generated():
@@ -254,11 +270,13 @@ def _copies(memory: Memory, index: int, step: Step) -> tuple[list[str], list[str
 def _window(
     index: int, node: Conv2d | DepthwiseConv2d | AvgPool2d | MaxPool2d, x: Sequence[int], y: Sequence[int]
 ) -> str:
-    w = node.window
     if isinstance(node, MaxPool2d):
-        ends = (0, 0, node.low, node.high)
-    else:
-        ends = (node.in_zero, node.clamp.zero, node.clamp.low, node.clamp.high)
+        return _window_of(index, node.window, x, y, Clamp(0, node.low, node.high))
+    return _window_of(index, node.window, x, y, node.clamp, node.in_zero)
+
+
+def _window_of(index: int, w: Window, x: Sequence[int], y: Sequence[int], clamp: Clamp, in_zero: int = 0) -> str:
+    ends = (in_zero, clamp.zero, clamp.low, clamp.high)
     fields = ", ".join(map(str, (*x, *y, *w.kernel, *w.stride, *w.padding[:2], *ends)))
     return f"static const eo_window window_{index} = {{{fields}}};"
 

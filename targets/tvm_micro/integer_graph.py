@@ -41,6 +41,11 @@ class Node(ABC):
         """The kernel's operator, as in ``kernels.inc``."""
         return KERNEL_OPS[type(self)]
 
+    @property
+    def products(self) -> int:
+        """Products a position of the output."""
+        return 0
+
     @abstractmethod
     def run(self, *operands: np.ndarray) -> np.ndarray:
         """The output for int8 operands (H, W, C)."""
@@ -73,6 +78,11 @@ class Weighted(Node):
         """The constant block, by ``pack`` where it is requantised by a multiplication."""
         parameters = (self.weights, self.folded_bias, self.multiplier)
         return packing.pack_shifts(*parameters) if self.shifts else pack(isa, *parameters)
+
+    @property
+    def products(self) -> int:
+        """Products a position of the output."""
+        return self.weights.size
 
     @property
     def folded_bias(self) -> np.ndarray:
@@ -342,10 +352,8 @@ class IntegerGraph:
             return self.macs(node.scores) + self.macs(node.mix)
         if isinstance(node, MatMul):
             return int(np.prod(node.a.sizes)) * node.b.sizes[2]
-        if not isinstance(node, Weighted):
-            return 0
         height, width, _ = self.tensors[node.output].shape
-        return node.weights.size * height * width
+        return node.products * height * width
 
     def users(self, tensor: str) -> list[int]:
         """Indices of the nodes that read a tensor."""

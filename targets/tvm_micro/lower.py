@@ -26,7 +26,7 @@ from edgeopt.quant.affine import Affine, to_integers
 from edgeopt.quant.scheme import CONCATENATIONS, MOVES, NORMS, PRODUCTS, RECTIFIERS, Scheme
 from edgeopt.rewrite import arguments
 
-from . import lower_maps, lower_tokens
+from . import lower_maps, lower_signs, lower_tokens
 from .generate import generate
 from .integer_graph import Copy, Generated, IntegerGraph, Node, Table
 from .layout import canonical, in_order
@@ -85,7 +85,7 @@ def _refuse_the_rest(state: Lowering) -> None:
     for node in state.program.calls:
         if node in state.covered or node.target in (QUANTIZE, DEQUANTIZE):
             continue
-        known = node.target in SCHEME.integer | SCHEME.moves | RECTIFIERS
+        known = node.target in SCHEME.integer | SCHEME.moves | RECTIFIERS | {*lower_signs.LAYERS}
         reason = "it is left in float: no range was calibrated for what it reads or returns" if known else "no kernel"
         state.refused.append(Placement(node.name, op_name(node), reason))
     for node in state.program.input_nodes:
@@ -135,6 +135,8 @@ def _in_float(state: Lowering, operator: fx.Node, end: fx.Node, y: Tensor, refus
     beside = ""
     try:
         region = collect(state.program, end, state.values.keys())
+        if any(node.target in lower_signs.LAYERS for node in region.nodes):
+            raise Refused("what TVM compiles has no layers of signs")
         others = dict.fromkeys(op_name(node) for node in region.nodes if node not in (operator, end))
         beside = f", nor for {', '.join(others)} beside it" if others else ""
         state.covered |= set(region.nodes)
@@ -172,6 +174,7 @@ _LOWERED: dict[Any, Callable[[Lowering, fx.Node, Tensor, Clamp], Value]] = {
     **dict.fromkeys(MOVES, lower_tokens.move),
     **dict.fromkeys(PRODUCTS, lower_tokens.matmul),
     **dict.fromkeys(NORMS, lower_tokens.norm),
+    **dict.fromkeys(lower_signs.LAYERS, lower_signs.layer),
     aten.conv2d.default: lower_maps.conv2d,
     aten.linear.default: lower_maps.linear,
     aten.add.Tensor: lower_maps.sum_,

@@ -15,21 +15,10 @@ from edgeopt.rewrite import arguments
 
 from .integer_graph import Add, AvgPool2d, Conv2d, DepthwiseConv2d, Linear, MaxPool2d, Node
 from .layout import canonical, in_order
-from .lowering import Lowering, Refused, Value, map_shape, same_map, shape_of
+from .lowering import Lowering, Refused, Value, map_shape, same_map, shape_of, window_of
 from .tensor import Tensor
 
 aten = torch.ops.aten
-
-
-def _window(
-    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-) -> Window:
-    """A window that the kernels' geometry holds."""
-    if max(*kernel, *stride) > 255:
-        raise Refused(f"a window of {kernel[0]}x{kernel[1]}, stride {stride[0]}x{stride[1]}: at most 255")
-    if any(pad >= size for pad, size in zip(padding, kernel * 2, strict=True)):
-        raise Refused(f"padding {padding} around a window of {kernel[0]}x{kernel[1]}: less than the window")
-    return Window(kernel, stride, padding)
 
 
 def _factors(count: int) -> tuple[int, int]:
@@ -62,7 +51,7 @@ def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     weights, bias, multiplier = _weighted(state, node, x, y)
     vertical, horizontal = found["padding"]
     padding = tuple(p + q for p, q in zip(value.padding, (vertical, horizontal) * 2, strict=True))
-    window = _window(weights.shape[2:], tuple(found["stride"]), padding)
+    window = window_of(weights.shape[2:], tuple(found["stride"]), padding)
     common = (node.name, (x.name,), y.name)
     if found["groups"] == 1:
         lowered: Node = Conv2d(*common, weights.transpose(0, 2, 3, 1), bias, multiplier, x.zero_point, clamp, window)
@@ -94,6 +83,8 @@ def sum_(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     """A sum of two activations, or of one and a stored constant."""
     found = arguments(node)
     operands = [found["self"], found["other"]]
+    if not all(isinstance(value, fx.Node) for value in operands):
+        raise Refused("it adds a number")
     constants = [
         value for value in operands if value.target is DEQUANTIZE and state.program.constant(value.args[0]) is not None
     ]
@@ -142,7 +133,7 @@ def mean(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
         raise Refused(f"a mean over {kernel[0] * kernel[1]} values: at most 32768")
     # 16 times the sum, so that the scale may exceed a half.
     multiplier = int(reference.multiplier(x.scale / y.scale / (16 * kernel[0] * kernel[1])))
-    pool = AvgPool2d(node.name, (x.name,), y.name, _window(kernel, stride), multiplier, x.zero_point, clamp)
+    pool = AvgPool2d(node.name, (x.name,), y.name, window_of(kernel, stride), multiplier, x.zero_point, clamp)
     return state.add(pool, y, shape_of(node))
 
 
@@ -153,7 +144,7 @@ def max_pool(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     if tuple(found["dilation"]) not in ((1,), (1, 1)) or found["ceil_mode"]:
         raise Refused("a max pool with dilation or ceil_mode")
     kernel, stride = tuple(found["kernel_size"]), tuple(found["stride"])
-    window = _window(kernel, stride or kernel, tuple(found["padding"]) * 2)
+    window = window_of(kernel, stride or kernel, tuple(found["padding"]) * 2)
     return state.add(MaxPool2d(node.name, (x.name,), y.name, window, clamp.low, clamp.high), y, shape_of(node))
 
 

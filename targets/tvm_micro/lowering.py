@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import Placement
+from edgeopt.kernels.reference import Window
 from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.program import Program
 
@@ -45,12 +46,16 @@ class Value:
 
 @dataclass
 class Lowering:
-    """A program on its way: ``values`` of its nodes, the integer ``nodes`` made so far, what was ``refused``."""
+    """A program on its way: ``values`` of its nodes, the integer ``nodes`` made so far, what was ``refused``.
+
+    ``signs``: packed signs, by the node and the shift that they are taken of.
+    """
 
     program: Program
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[fx.Node, Value] = field(default_factory=dict)
+    signs: dict[tuple[fx.Node, fx.Node], Tensor] = field(default_factory=dict)
     covered: set[fx.Node] = field(default_factory=set)
     refused: list[Placement] = field(default_factory=list)
 
@@ -146,3 +151,14 @@ def same_map(x: Tensor, y: Tensor) -> Tensor:
     if (x.scale, x.zero_point) != (y.scale, y.zero_point):
         raise Refused("it moves values from one scale to another")
     return x
+
+
+def window_of(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> Window:
+    """A window that the kernels' geometry holds."""
+    if max(*kernel, *stride) > 255:
+        raise Refused(f"a window of {kernel[0]}x{kernel[1]}, stride {stride[0]}x{stride[1]}: at most 255")
+    if any(pad >= size for pad, size in zip(padding, kernel * 2, strict=True)):
+        raise Refused(f"padding {padding} around a window of {kernel[0]}x{kernel[1]}: less than the window")
+    return Window(kernel, stride, padding)

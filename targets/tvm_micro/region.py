@@ -36,8 +36,16 @@ class Region:
     @property
     def is_table(self) -> bool:
         """Whether the result is a function of single values of one tensor."""
-        pointwise = all(n.target in _UNTAGGED or torch.Tag.pointwise in n.target.tags for n in self.nodes)
-        return pointwise and len(self.sources) == 1 and all(c.numel() == 1 for c in self.constants.values())
+        return (
+            all(map(is_pointwise, self.nodes))
+            and len(self.sources) == 1
+            and all(c.numel() == 1 for c in self.constants.values())
+        )
+
+
+def is_pointwise(node: fx.Node) -> bool:
+    """Whether an operator goes value by value."""
+    return node.target in _UNTAGGED or torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
 def collect(program: Program, end: fx.Node, quantised: Collection[fx.Node]) -> Region:
