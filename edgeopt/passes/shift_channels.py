@@ -1,0 +1,92 @@
+"""shift-channels: small channels of what linears read grow by powers of two, so that one scale suits all.
+
+Before => after, for the linears that read x, and d whole numbers from 0 to 3, one a channel:
+
+    W x + b  =>  (W 2^-d) (2^d x) + b
+
+No bit changes: a power of two multiplies without rounding. d is the number of octaves that the channel's largest
+magnitude over the data lies below the largest of all channels. 2^d goes into what makes x, where that is a layer or a
+norm that nothing else reads, also through the values of attention; elsewhere (behind GELUs, or where a residual
+connection also reads x) it stays a multiplication.
+
+Not when: a reader's weight is shared or computed at run time; all channels are alike.
+
+Source: S. Liu et al., LLM-FP4: 4-Bit Floating-Point Quantized Transformers, EMNLP 2023, section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+
+from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.moments import Channels
+from edgeopt.calib.observe import observe
+from edgeopt.folding.factors import Maker, divide_inputs, maker
+from edgeopt.folding.layers import Layer, layer_of
+from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.program import Program
+
+aten = torch.ops.aten
+
+_RULE, _FOLD = "shift-channels", "fold-shift"
+_MOST = 3
+
+
+class ShiftChannels:
+    """Shift the channels of what linears read, as they are over ``data``."""
+
+    name = "shift-channels"
+    kind: Kind = "exact"
+
+    def __init__(self, data: CalibrationData) -> None:
+        self.data = data
+
+    def __call__(self, program: Program) -> PassResult:
+        """Shift the channels of a copy of ``program``."""
+        if self.name in program.history:
+            return PassResult(program, False, (Note(_RULE, "the program", "its channels have been shifted before"),))
+        program = program.clone()
+        sites = {value: found for value in [*program.input_nodes, *program.calls] if (found := _linears(value))}
+        seen = {value.name: Channels(value.meta["val"].dim() - 1) for value in sites}
+        observe(program, self.data, seen)
+        notes = [note for value in sites for note in _shift(program, value, sites[value], seen[value.name])]
+        return PassResult(program, any(note.reason is None and note.rule == _RULE for note in notes), tuple(notes))
+
+
+def _linears(value: fx.Node) -> list[fx.Node]:
+    return [node for node in value.users if node.target is aten.linear.default and node.args[0] is value]
+
+
+def _shift(program: Program, value: fx.Node, linears: Sequence[fx.Node], seen: Channels) -> list[Note]:
+    found = [layer_of(program, node) for node in linears]
+    layers = [layer for layer in found if isinstance(layer, Layer)]
+    if reason := next((one for one in found if isinstance(one, str)), None):
+        return [Note(_RULE, value.name, reason)]
+    factor = torch.exp2(octaves(seen.magnitudes))
+    if bool((factor == 1).all()):
+        return [Note(_RULE, value.name, "its channels are alike")]
+    for layer in layers:
+        divide_inputs(program, layer, factor)
+    made = maker(program, value, linears, factor)
+    if isinstance(made, Maker):
+        made.take(program)
+        return [Note(_RULE, value.name), Note(_FOLD, value.name)]
+    _multiply(program, value, linears, factor)
+    return [Note(_RULE, value.name), Note(_FOLD, value.name, f"it is multiplied as the model runs: {made}")]
+
+
+def octaves(magnitudes: torch.Tensor) -> torch.Tensor:
+    """Return by how many powers of two channels of these largest magnitudes may grow; none by more than three."""
+    used = magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
+    return (used.max() / used).log2().round().clamp(0, _MOST)
+
+
+def _multiply(program: Program, value: fx.Node, linears: Sequence[fx.Node], factor: torch.Tensor) -> None:
+    first = min(linears, key=list(program.graph.nodes).index)
+    constant = program.add_constant(f"{value.name}_shift", factor)
+    product = program.insert(first, aten.mul.Tensor, value, constant)
+    for node in linears:
+        node.replace_input_with(value, product)
