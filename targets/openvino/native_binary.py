@@ -1,7 +1,8 @@
 """``edgeopt::binary_linear`` and ``binary_conv2d`` as nodes that OpenVINO runs by kernels of ours.
 
 Before anything is stored a linear applies the ReLU or GELU that alone reads it, adds a residual, and where another such
-layer is its only reader hands over the bits of the next signs in the place of floats.
+layer is its only reader hands over the bits of the next signs in the place of floats: an activation before them costs nothing,
+for it only moves what the layer's numbers are compared with.
 """
 
 # mypy: disable-error-code="no-untyped-def, arg-type"
@@ -13,6 +14,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from torch.nn import functional
+
 from edgeopt.quant.binary import words
 from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer
 
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
 _NAME = "BinaryLinear"
 _PANEL = 16
+_HALVINGS = 60
 _ROLES = ("x", "shift", "weight", "scale", "bias")
 
 
@@ -123,16 +129,61 @@ def _absorb_residual(node: ir.Node) -> None:
 def _hand_over_bits(node: ir.Node) -> None:
     import onnx_ir as ir
 
-    reader = only_consumer(node.outputs[0])
+    out = node.outputs[0]
+    reader = only_consumer(out)
     if reader is None or reader.op_type != _NAME or _roles(reader)[:2] != ["x", "shift"]:
         return
-    if reader.inputs[0] is not node.outputs[0]:
-        return  # it is the reader's residual
-    _add_operand(node, "next_shift", reader.inputs[1])
-    out = node.outputs[0]
+    x, shift = reader.inputs[:2]
+    if x is not out or shift.const_value is None:
+        return  # it is the reader's residual, or the shift is computed
+    activation = node.attributes["activation"].as_string()
+    if "residual" in _roles(node):
+        activation = "none"  # what the signs are taken of is not the activation
+    else:
+        node.attributes["activation"] = ir.AttrString("activation", "none")
+    for role, limit in thresholds(activation, shift.const_value.numpy()).items():
+        _add_operand(node, role, _constant(node, f"{shift.name}_{role}_of_{node.name}", limit))
     out.dtype = ir.DataType.INT32
     out.shape = ir.Shape([*out.shape[:-1], words(node.attributes["outputs"].as_int())])
     _set(reader, [reader.inputs[0], *reader.inputs[2:]], ["x_bits", *_roles(reader)[2:]])
+
+
+def thresholds(activation: str, shift: np.ndarray) -> dict[str, np.ndarray]:
+    """Return float32 ``high`` and for a GELU ``low`` with activation(y) + shift >= 0 where y >= high or y <= low.
+
+    A GELU falls from zero to its least value and rises from there; its float32 values below about -5 are zero again.
+    """
+    if activation != "gelu":
+        high = -shift
+        return {"high": np.where(high <= 0, -np.inf, high) if activation == "relu" else high}
+    y_least = np.full_like(shift, -0.7517916)
+    always = _is_set(y_least, shift)
+    high = _bisect(y_least, np.maximum(1, -2 * shift), shift)
+    far = np.full_like(shift, -100)
+    low = np.where(_is_set(far, shift), _bisect(y_least, far, shift), -np.inf)
+    return {"high": np.where(always, -np.inf, high).astype(shift.dtype), "low": low.astype(shift.dtype)}
+
+
+def _is_set(y: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    y_, shift_ = torch.from_numpy(y), torch.from_numpy(shift)
+    return (functional.gelu(y_) + shift_ >= 0).numpy()
+
+
+def _bisect(clear: np.ndarray, is_set: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the float32 nearest to ``clear``, where no bit is set, with a set bit; one is at ``is_set``."""
+    for _ in range(_HALVINGS):
+        middle = ((clear.astype(np.float64) + is_set) / 2).astype(shift.dtype)
+        found = _is_set(middle, shift)
+        clear, is_set = np.where(found, clear, middle), np.where(found, middle, is_set)
+    return is_set
+
+
+def _constant(node: ir.Node, name: str, array: np.ndarray) -> ir.Value:
+    import onnx_ir as ir
+
+    value = ir.val(name, const_value=ir.tensor(array, name=name))
+    node.graph.register_initializer(value)
+    return value
 
 
 def _take_over(node: ir.Node, last: ir.Node) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.quant.binary import pack, signs, unpack
+from edgeopt.targets.openvino.native_binary import thresholds
 
 from . import openvino_kernels as openvino
 
@@ -87,20 +88,40 @@ def test_bits_pass_between_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(1)
     for _ in range(CASES):
         batch, inputs, outputs = case(rng)
-        layer, x, shift = Layer(inputs, outputs), torch.randn(*batch, inputs), torch.randn(outputs)
+        layer, x, high = Layer(inputs, outputs), torch.randn(*batch, inputs), torch.randn(outputs)
         tensors = {
             "x_bits": pack(x),
             "weight": panels(layer.weight),
             "scale": layer.scale,
             "bias": layer.bias,
-            "next_shift": shift,
+            "high": high,
         }
-        products = signs(x) @ unpack(layer.weight, inputs).mT
-        expected = pack(products * layer.scale + layer.bias + shift)
+        y = signs(x) @ unpack(layer.weight, inputs).mT * layer.scale + layer.bias
+        is_set = y >= high
+        if rng.random() < 0.5:
+            tensors["low"] = torch.where(torch.rand(outputs) < 0.5, -torch.inf, high - 1)
+            is_set |= y <= tensors["low"]
+        expected = pack(is_set * 2.0 - 1)
         attributes = {"roles": ",".join(tensors), "activation": "none", "inputs": inputs, "outputs": outputs}
         run = openvino.operator("BinaryLinear", attributes, list(tensors.values()), torch.int32)
         for level in openvino.levels(monkeypatch):
             assert torch.equal(run(), expected), (level, batch, inputs, outputs)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_thresholds_are_where_the_sign_of_an_activation_changes(activation: str) -> None:
+    shift = torch.cat([torch.tensor([0.0, -0.0, 1e-6, -1e-6, 0.1699, 0.17, 0.2, -5]), torch.randn(40) * 0.3])
+    limits = {name: torch.from_numpy(limit) for name, limit in thresholds(activation, shift.numpy()).items()}
+    y = torch.linspace(-8, 8, 20001)[:, None]
+    function = {"none": lambda y: y, "relu": torch.relu, "gelu": functional.gelu}[activation]
+    found = y >= limits["high"]
+    near = (y - limits["high"]).abs() < 1e-6
+    if "low" in limits:
+        found |= y <= limits["low"]
+        # Far out a float32 GELU goes to zero in steps.
+        near |= (y - limits["low"]).abs() < 1e-2 * y.abs()
+    assert ((function(y) + shift >= 0) == found)[~near].all()
+    assert ("low" in limits) == (activation == "gelu") and near.float().mean() < 0.01
 
 
 def test_gelu_is_close(monkeypatch: pytest.MonkeyPatch) -> None:

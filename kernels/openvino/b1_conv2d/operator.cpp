@@ -102,7 +102,7 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     const std::vector<float> clear = of_clear_taps(w, weight);
     const std::vector<float> ones(m_outputs, 1.0f), zeros(m_outputs, 0.0f);
     const BinaryLinear layer{w.taps * channels, w.taps * w.words, m_outputs, weight, ones.data(), zeros.data(),
-                             Activation::none, nullptr, nullptr};
+                             Activation::none, nullptr, nullptr, nullptr};
     const int64_t parts = (w.out_pixels() + pixels_a_task - 1) / pixels_a_task;
     parallel_for(batch * parts, [&](int64_t task) {
         const int64_t image = task / parts, first = task % parts * pixels_a_task;

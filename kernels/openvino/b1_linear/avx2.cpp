@@ -30,8 +30,8 @@ struct Words256 {
         const __m256i all = _mm256_set1_epi32(static_cast<int>(inputs));
         return _mm256_cvtepi32_ps(_mm256_sub_epi32(all, _mm256_slli_epi32(differing, 1)));
     }
-    static uint32_t not_negative(__m256 x) {
-        return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GE_OQ)));
+    static uint32_t at_least(__m256 a, __m256 b) {
+        return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
     }
 };
 

@@ -21,7 +21,7 @@ struct Words512 {
         const __m512i all = _mm512_set1_epi32(static_cast<int>(inputs));
         return _mm512_cvtepi32_ps(_mm512_sub_epi32(all, _mm512_slli_epi32(differing, 1)));
     }
-    static uint32_t not_negative(__m512 x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ); }
+    static uint32_t at_least(__m512 a, __m512 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 };
 
 }  // namespace

@@ -16,16 +16,17 @@ struct Binary {
     using Words = typename W::Words;
 
     static void pack(const float* x, const float* shift, int64_t rows, int64_t inputs, int64_t words, int32_t* bits) {
+        const Vector zero = V::set(0.0f);
         const int64_t whole = inputs / V::lanes * V::lanes, rest = inputs - whole;
         for (int64_t row = 0; row < rows; row++, x += inputs, bits += words) {
             uint8_t* to = reinterpret_cast<uint8_t*>(bits);
             if (words * 32 != whole)
                 bits[words - 1] = 0;
             for (int64_t i = 0; i < whole; i += V::lanes)
-                store(to + i / 8, W::not_negative(V::add(V::load(x + i), V::load(shift + i))));
+                store(to + i / 8, W::at_least(V::add(V::load(x + i), V::load(shift + i)), zero));
             if (rest > 0)
                 store(to + whole / 8,
-                      W::not_negative(V::add(V::load(x + whole, rest), V::load(shift + whole, rest))) &
+                      W::at_least(V::add(V::load(x + whole, rest), V::load(shift + whole, rest)), zero) &
                           ((1u << rest) - 1));
         }
     }
@@ -168,7 +169,9 @@ private:
             y = V::add(y, V::load(layer.residual + row * layer.outputs + n, lanes));
         if (out != nullptr)
             return V::store(out + row * layer.outputs + n, y, lanes);
-        const uint32_t found = W::not_negative(V::add(y, V::load(layer.next_shift + n, lanes)));
+        uint32_t found = W::at_least(y, V::load(layer.high + n, lanes));
+        if (layer.low != nullptr)
+            found |= W::at_least(V::load(layer.low + n, lanes), y);
         uint8_t* to = reinterpret_cast<uint8_t*>(out_bits + row * ((layer.outputs + 31) / 32)) + n / 8;
         store(to, found & ((1u << lanes) - 1));
     }

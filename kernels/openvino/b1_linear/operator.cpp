@@ -27,12 +27,12 @@ void BinaryLinearOperator::validate_and_infer_types() {
     OPENVINO_ASSERT(activations.count(m_activation), "edgeopt.BinaryLinear: no activation ", m_activation);
     m_follows = activations.at(m_activation);
     const std::pair<int&, const char*> places[] = {
-        {m_x, "x"},         {m_x_bits, "x_bits"}, {m_shift, "shift"},       {m_weight, "weight"},
-        {m_scale, "scale"}, {m_bias, "bias"},     {m_residual, "residual"}, {m_next_shift, "next_shift"}};
+        {m_x, "x"},       {m_x_bits, "x_bits"},     {m_shift, "shift"}, {m_weight, "weight"}, {m_scale, "scale"},
+        {m_bias, "bias"}, {m_residual, "residual"}, {m_high, "high"},   {m_low, "low"}};
     for (const auto& [index, role] : places)
         index = place(m_roles, role);
     ov::PartialShape shape = get_input_partial_shape(0);
-    const bool bits = m_next_shift >= 0;
+    const bool bits = m_high >= 0;
     if (shape.rank().is_static())
         shape[shape.size() - 1] = bits ? words(m_outputs) : m_outputs;
     set_output_type(0, bits ? ov::element::i32 : ov::element::f32, shape);
@@ -60,14 +60,14 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
     ov::Shape shape = inputs[0].get_shape();
     const int64_t in_words = words(m_inputs), out_words = words(m_outputs);
     const int64_t rows = ov::shape_size(ov::Shape(shape.begin(), shape.end() - 1));
-    shape.back() = m_next_shift < 0 ? m_outputs : out_words;
+    shape.back() = m_high < 0 ? m_outputs : out_words;
     outputs[0].set_shape(shape);
     const BinaryLinear layer{m_inputs, in_words, m_outputs, static_cast<const int32_t*>(inputs[m_weight].data()),
-                             floats(m_scale), floats(m_bias), m_follows, floats(m_residual), floats(m_next_shift)};
+                             floats(m_scale), floats(m_bias), m_follows, floats(m_residual), floats(m_high), floats(m_low)};
     const float *x = floats(m_x), *shift = floats(m_shift);
     const int32_t* x_bits = m_x < 0 ? static_cast<const int32_t*>(inputs[m_x_bits].data()) : nullptr;
-    float* out = m_next_shift < 0 ? static_cast<float*>(outputs[0].data()) : nullptr;
-    int32_t* out_bits = m_next_shift < 0 ? nullptr : static_cast<int32_t*>(outputs[0].data());
+    float* out = m_high < 0 ? static_cast<float*>(outputs[0].data()) : nullptr;
+    int32_t* out_bits = m_high < 0 ? nullptr : static_cast<int32_t*>(outputs[0].data());
     const BinaryLinearKernels& kernels = b1_linear_kernels();
     parallel_for((rows + rows_a_task - 1) / rows_a_task, [&](int64_t task) {
         const int64_t first = task * rows_a_task, here = std::min(rows_a_task, rows - first);

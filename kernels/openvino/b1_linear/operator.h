@@ -10,7 +10,8 @@ namespace edgeopt {
 
 /* Inputs are named by `roles`: x [.., inputs], or x_bits int32 [.., words] from a layer before; shift [inputs] beside x;
  * weight int32 [panels, words, 16]; scale and bias [outputs]; residual [.., outputs], added after `activation` (none,
- * relu or gelu); next_shift [outputs], with which the result is the bits of the layer that follows, int32 [.., words]. */
+ * relu or gelu); high [outputs], with which the result is the bits of the layer that follows, int32 [.., words], and
+ * beside it low [outputs]. */
 class BinaryLinearOperator : public ov::op::Op {
 public:
     OPENVINO_OP("BinaryLinear", "edgeopt");
@@ -29,7 +30,7 @@ private:
     int64_t m_inputs = 0, m_outputs = 0;
     /* Found as types are inferred: what follows, and which input has which role, -1 where none. */
     Activation m_follows = Activation::none;
-    int m_x, m_x_bits, m_shift, m_weight, m_scale, m_bias, m_residual, m_next_shift;
+    int m_x, m_x_bits, m_shift, m_weight, m_scale, m_bias, m_residual, m_high, m_low;
 };
 
 }  // namespace edgeopt

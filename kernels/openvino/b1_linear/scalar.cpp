@@ -50,7 +50,8 @@ void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* ou
                 continue;
             }
             int32_t* word = out_bits + row * out_words + n / 32;
-            *word = (n % 32 == 0 ? 0 : *word) | (y + layer.next_shift[n] >= 0.0f ? int32_t(1u << (n % 32)) : 0);
+            const bool is_set = y >= layer.high[n] || (layer.low != nullptr && y <= layer.low[n]);
+            *word = (n % 32 == 0 ? 0 : *word) | (is_set ? int32_t(1u << (n % 32)) : 0);
         }
 }
 
