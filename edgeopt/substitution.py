@@ -27,8 +27,9 @@ from edgeopt.recipes.recipe import Recipe, RecipeStep
 from edgeopt.registry import pass_class
 from edgeopt.swapping import TuningSamples
 from edgeopt.tune.attention_swap import AttentionSwap
-from edgeopt.tune.distil import Distillation, Tuned, with_constants
+from edgeopt.tune.distil import Distillation, Tuned
 from edgeopt.tune.loop import TuneOptions
+from edgeopt.tune.model import with_constants
 from edgeopt.tune.swap import Swap, Swapper
 
 _FIT_SAMPLES = 256
@@ -87,7 +88,7 @@ class _Substitution:
         options = self.conditions.request.options.swap.tuning(self.recipe)
         has_gate = self.limits.on_answers and not self.conditions.request.options.strict
         first = replace(options, seconds=options.seconds * (1 - _GATE_SHARE)) if has_gate else options
-        self.distillation = Distillation(self.original, samples.training, samples.held_out, first, self._tell)
+        self.distillation = Distillation(self.original, samples.training, samples.deciding, first, self._tell)
         self.tuned = self.distillation.run(program, self._given(), self.recipe.blocks, self.recipe.model)
         self._note_stages()
         self.final = self.tuned.program

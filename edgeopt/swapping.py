@@ -13,6 +13,7 @@ from edgeopt.program import Program
 from edgeopt.recipes.recipe import Recipe, load_recipe
 from edgeopt.tune.batches import Sample, split
 from edgeopt.tune.budget import parse_budget
+from edgeopt.tune.labels import with_labels
 from edgeopt.tune.loop import TuneOptions
 
 _MOST_SAMPLES = 20_000
@@ -63,16 +64,20 @@ class SwapOptions:
 
 @dataclass(frozen=True)
 class TuningSamples:
-    """Samples to tune on, and those held out."""
+    """Samples to tune on, and those held out: to decide by, and as the model's inputs alone.
+
+    The first two have their labels where the recipe learns from them.
+    """
 
     training: Sequence[Sample]
+    deciding: Sequence[Sample]
     held_out: Sequence[Sample]
 
 
 def tuning_samples(options: SwapOptions, calib: str | None, program: Program, trust: bool) -> TuningSamples | None:
     """Return the samples for a recipe that is tuned, of the calibration data where no others are given; else None.
 
-    Raises UserError where there are none.
+    Raises UserError where there are none, or no labels that the recipe can learn from.
     """
     recipe = options.chosen()
     if recipe is None or not recipe.is_trained:
@@ -83,4 +88,10 @@ def tuning_samples(options: SwapOptions, calib: str | None, program: Program, tr
             f"recipe '{recipe.name}' is tuned on samples, and none are given",
             "give unlabelled ones with --tune-data: .npz, folder, or module:function",
         )
-    return TuningSamples(*split(islice(open_data(source, program.inputs, trust), _MOST_SAMPLES)))
+    data = open_data(source, program.inputs, trust)
+    samples = list(islice(data, _MOST_SAMPLES))
+    if recipe.tune.label_part:
+        samples = with_labels(program, samples, data.labels())
+    training, deciding = split(samples)
+    names = [spec.name for spec in program.inputs]
+    return TuningSamples(training, deciding, [{name: sample[name] for name in names} for sample in deciding])

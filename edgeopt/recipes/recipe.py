@@ -28,7 +28,10 @@ from edgeopt.tune.loop import TuneOptions
 
 _TEXTS = ("summary", "source", "cost", "text")
 _STAGES = ("blocks", "model")
-_LOOP = ("rate", "model_part", "old_part", "batch", "check_every", "patience", "seed")
+_LOOP = (
+    *("rate", "model_part", "old_part", "rank", "blocks_part", "label_part"),
+    *("batch", "check_every", "patience", "seed"),
+)
 """The settings of TuneOptions that a recipe may give; its budget comes from ``budget``."""
 
 

@@ -33,6 +33,9 @@ class TuneOptions:
 
     ``rate`` is Adam's for new parameters in stage 1; it falls to 0 over the budget along a cosine. ``model_part``: the
     rate of stage 2 as part of it; ``old_part``: that of weights which the original has, larger loses before it gains.
+    ``rank``: old weights are tuned in stage 2 by updates of that rank, at the rate of new parameters (see
+    edgeopt.tune.low_rank); 0 tunes them themselves. ``blocks_part`` and ``label_part``: weights, in the loss of
+    stage 2, of the blocks' squared relative errors and of the cross-entropy with labels, beside the outputs' error.
     ``batch``: samples a step, where the model takes any number. Every ``check_every`` steps the held-out error is
     measured, and tuning stops after ``patience`` such checks in a row that found none lower. ``checkpoint`` names the
     files to continue from and to keep, one a stage: its name with the stage's added.
@@ -43,6 +46,9 @@ class TuneOptions:
     rate: float = 1e-2
     model_part: float = 0.2
     old_part: float = 0.1
+    rank: int = 0
+    blocks_part: float = 0.0
+    label_part: float = 0.0
     batch: int = 16
     check_every: int = 20
     patience: int = 10
@@ -53,6 +59,9 @@ class TuneOptions:
         for name in ("steps", "seconds", "rate", "model_part", "old_part", "batch", "check_every", "patience"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}", "it must be above 0")
+        for name in ("rank", "blocks_part", "label_part"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}", "it must be 0, which leaves it out, or above")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from edgeopt.program import Program
 from edgeopt.rewrite import replace
 from edgeopt.testing import to_program
 from edgeopt.tune.batches import Sample
-from edgeopt.tune.distil import Distillation, distil, with_constants
+from edgeopt.tune.distil import Distillation, distil
 from edgeopt.tune.loop import TuneOptions
+from edgeopt.tune.model import with_constants
 from edgeopt.tune.swap import Swap
 
 OPTIONS = TuneOptions(steps=300, rate=5e-2)
