@@ -44,12 +44,12 @@ def coded_conv2d_scratch(isa: str, window: Window, x: Shape, y: Shape, residual:
     """Scratch bytes of ``eo_w4_conv2d__<isa>``."""
     if isa == "dsp":
         return 10 * patch_bytes(window, x[2]) + 8 + (4 * y[2] if residual else 0)
-    return 0
+    return conv2d_scratch(isa, window, x, y, residual)
 
 
 def coded_conv2d_distance(isa: str, window: Window, x: Shape, y: Shape) -> int:
     """Least x - y of ``eo_w4_conv2d__<isa>``: dsp writes only after four pixels were read."""
-    return _distance(window, x, y) if isa == "scalar" else _distance(window, x, y, step=4, before=True)
+    return _distance(window, x, y, step=4, before=True) if isa == "dsp" else conv2d_distance(isa, window, x, y)
 
 
 def supports_depthwise(isa: str, window: Window, channels: int) -> bool:

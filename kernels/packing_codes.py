@@ -26,6 +26,8 @@ def pack_conv2d(isa: str, weights: Weights, numbers: Weights, bias: Words, multi
             rows = _bytes(_codes(_rows(weights, 2), numbers))
         case "dsp":
             rows = _paired(_codes(_rows(weights, 4), numbers))
+        case "mve":
+            return _vectors(weights, numbers, bias, multiplier, channels=4)
         case _:
             raise ValueError(f"no packing for w4_conv2d/{isa}")
     factors = np.stack([bias, multiplier], axis=1).reshape(-1)
@@ -40,11 +42,24 @@ def pack_linear(isa: str, weights: Weights, numbers: Weights, bias: Words, multi
         case "dsp":
             codes = _paired(_codes(_rows(weights, 4), numbers)).reshape(len(weights), -1, 2)
             four = _pad(codes, 0, 4).reshape(-1, 4, *codes.shape[1:])  # block, output, quad, pair
-            words = np.ascontiguousarray(four.transpose(0, 2, 3, 1)).view("<i4")  # a word: a pair of four outputs
-            ends = (_pad(values, 0, 4).reshape(-1, 4) for values in (bias, multiplier))
-            before, behind = ends
-            return np.concatenate([before, words.reshape(len(words), -1), behind], axis=1).reshape(-1)
+            return _between(four.transpose(0, 2, 3, 1), bias, multiplier, channels=4)
+        case "mve":
+            return _vectors(weights, numbers, bias, multiplier, channels=8)
     raise ValueError(f"no packing for w4_linear/{isa}")
+
+
+def _vectors(weights: Weights, numbers: Weights, bias: Words, multiplier: Words, channels: int) -> Words:
+    """Blocks of ``channels`` outputs: for each 16 values of their rows and each two of them a vector."""
+    codes = _codes(_pad(_rows(weights, 16), 0, channels), numbers)
+    pairs = codes.reshape(-1, channels // 2, 2, codes.shape[1] // 16, 16)  # block, two outputs, output, step, value
+    return _between((pairs[:, :, 0] | pairs[:, :, 1] << 4).swapaxes(1, 2), bias, multiplier, channels)
+
+
+def _between(blocks: np.ndarray, bias: Words, multiplier: Words, channels: int) -> Words:
+    """Blocks of bytes (first axis), each between the biases and the multipliers of its ``channels`` outputs."""
+    words = np.ascontiguousarray(blocks).reshape(len(blocks), -1).view("<i4")
+    before, behind = (_pad(values, 0, channels).reshape(-1, channels) for values in (bias, multiplier))
+    return np.concatenate([before, words, behind], axis=1).reshape(-1)
 
 
 def _codes(weights: Weights, numbers: Weights) -> np.ndarray:

@@ -130,12 +130,12 @@ eo_s8_depthwise_conv2d_fn eo_p8_depthwise_conv2d__scalar;
 eo_s8_linear_fn eo_p8_linear__scalar;
 
 /* Weights in four bits: the convolution and the fully connected layer above, whose weights are sixteen int8 numbers of
- * any kind, looked up by codes of four bits that lie two a byte. table holds, for scalar, the sixteen numbers by code; for
- * dsp 256 words, the pair of weights that each byte stands for as int16, that of its low half in the low half. A code of
+ * any kind, looked up by codes of four bits that lie two a byte. table holds, for scalar and mve, the sixteen numbers by
+ * code; for dsp 256 words, the pair of weights that each byte stands for as int16, that of its low half in the low half. A code of
  * zero fills what is padded, so that entry 0 is 0. */
 typedef void eo_w4_conv2d_fn(const eo_window *g, const int8_t *x, const void *packed, const void *table,
                              const eo_add *add, int8_t *y, void *scratch);
-eo_w4_conv2d_fn eo_w4_conv2d__scalar, eo_w4_conv2d__dsp;
+eo_w4_conv2d_fn eo_w4_conv2d__scalar, eo_w4_conv2d__dsp, eo_w4_conv2d__mve;
 static inline size_t eo_w4_conv2d__scalar_scratch(const eo_window *g, int residual) {
     (void)g, (void)residual;
     return 0;
@@ -144,8 +144,11 @@ static inline size_t eo_w4_conv2d__scalar_scratch(const eo_window *g, int residu
 static inline size_t eo_w4_conv2d__dsp_scratch(const eo_window *g, int residual) {
     return 10 * eo_patch_bytes(g) + 8 + (residual ? 4 * (size_t)g->out_c : 0);
 }
+static inline size_t eo_w4_conv2d__mve_scratch(const eo_window *g, int residual) {
+    return eo_s8_conv2d__mve_scratch(g, residual);
+}
 typedef void eo_w4_linear_fn(const eo_linear *p, const int8_t *x, const void *packed, const void *table, int8_t *y);
-eo_w4_linear_fn eo_w4_linear__scalar, eo_w4_linear__dsp;
+eo_w4_linear_fn eo_w4_linear__scalar, eo_w4_linear__dsp, eo_w4_linear__mve;
 
 /* Elementwise sum of n values; y may be a or b. */
 typedef void eo_s8_add_fn(const eo_add *p, const int8_t *a, const int8_t *b, int8_t *y, size_t n);

@@ -4,8 +4,7 @@
  *   int32 bias[4]; for each 16 patch values: int8[16] of channels 0..3; int32 multiplier[4].
  * A patch is filled with zero weights up to a multiple of 16 values; what lies behind it in memory is multiplied by
  * them, so that the pixels of a pointwise convolution are read in place. */
-#include "../common/patch.h"
-#include "../common/requant.h"
+#include "../common/pixels_mve.h"
 
 /* clang-format off */
 #define CHANNEL(acc0, acc1)         \
@@ -18,20 +17,13 @@
     CHANNEL("r0", "r8") CHANNEL("r2", "r10") CHANNEL("r4", "r12") CHANNEL("r6", "lr")
 #define SIXTEEN_BYTES "56" /* of code */
 
-/* What all pixels share; the order is that of the stack frame. */
-typedef struct {
-    const void *packed;
-    const int8_t *x_end; /* of pixel 0: x0 + patch bytes, up to a multiple of 16 */
-    int32_t out_zero, channels, low, high;
-} eo_block;
-
 /* All output channels of two pixels. r0 r2 r4 r6 accumulate pixel 0, r8 r10 r12 lr pixel 1; r1 x0, r3 x1, r5 packed,
  * r7 x_end, r9 out_zero, r11 channels left; q6 low, q7 high.
  * Stack: 0 x0, 4 x1, 8 y0, 12 y1, 16 entry (the first round starts inside the loop). */
 __attribute__((naked, noinline))
 static void two_pixels(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attribute__((unused)),
                        int8_t *y0 __attribute__((unused)), int8_t *y1 __attribute__((unused)),
-                       const eo_block *block __attribute__((unused))) {
+                       const eo_two_pixels_block *block __attribute__((unused))) {
     __asm volatile(
         "push {r4-r11, lr}          \n"
         "ldr r4, [sp, #36]          \n"
@@ -91,43 +83,7 @@ static void two_pixels(const int8_t *x0 __attribute__((unused)), const int8_t *x
 }
 /* clang-format on */
 
-static inline void copy_vectors(int8_t *to, const int8_t *from, int bytes) {
-    __asm volatile(
-        "wlstp.8 lr, %[n], 2f        \n"
-        "1:                          \n"
-        "vldrb.8 q0, [%[from]], #16  \n"
-        "vstrb.8 q0, [%[to]], #16    \n"
-        "letp lr, 1b                 \n"
-        "2:                          \n"
-        : [to] "+l"(to), [from] "+l"(from)
-        : [n] "r"(bytes)
-        : "lr", "q0", "memory");
-}
-
 void eo_s8_conv2d__mve(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
                        void *scratch) {
-    const int bytes = (g->kernel_h * g->kernel_w * g->in_c + 15) / 16 * 16;
-    int8_t *const copies = scratch, *const line = copies + 2 * bytes;
-    eo_block block = {packed, NULL, g->out_zero, g->out_c, g->act_min, g->act_max};
-    eo_patch p = eo_first_patch(g);
-    const int pointwise = eo_is_pointwise(g);
-    for (int left = g->out_h * g->out_w; left > 0; left -= 2) {
-        const int both = left > 1; /* an odd last pixel is computed twice */
-        int8_t *const out = add ? line : y;
-        const int8_t *patch[2];
-        if (pointwise) {
-            patch[0] = x;
-            patch[1] = x + g->in_c;
-            x += 2 * g->in_c;
-        } else
-            for (int i = 0; i <= both; i++, eo_next_patch(g, &p)) {
-                eo_copy_patch(g, x, &p, copies + i * bytes, copy_vectors);
-                patch[i] = copies + i * bytes;
-            }
-        block.x_end = patch[0] + bytes;
-        two_pixels(patch[0], patch[both], out, out + both * g->out_c, &block);
-        if (add)
-            eo_s8_add__mve(add, line, y, y, (size_t)(1 + both) * g->out_c);
-        y += (1 + both) * g->out_c;
-    }
+    eo_conv2d_by_pixels_mve(g, x, packed, NULL, add, y, scratch, two_pixels);
 }

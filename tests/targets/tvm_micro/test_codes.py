@@ -35,7 +35,7 @@ def small(precision: str) -> Program:
 
 
 @pytest.mark.parametrize("precision", CODEBOOKS)
-@pytest.mark.parametrize("device", ["host-c", "cortex-m0plus", "cortex-m4"])
+@pytest.mark.parametrize("device", ["host-c", "cortex-m0plus", "cortex-m4", "cortex-m55"])
 def test_library_equals_the_integer_reference(device: str, precision: str, tmp_path: Path) -> None:
     if device != "host-c" and not HAS_QEMU:
         pytest.skip("the cross compiler or QEMU is not installed")

@@ -1,0 +1,81 @@
+/* Eight outputs at a time: a vector of codes holds 16 weights of two outputs, each gathered from the table.
+ *
+ * Packed: for each 8 outputs (the last block is filled with zeros)
+ *   int32 bias[8]; for each 16 inputs and each two outputs 16 bytes, the codes of the first in the low halves;
+ *   int32 multiplier[8]. in_features is filled with codes of zero up to a multiple of 16. */
+#include "edgeopt_kernels.h"
+
+/* clang-format off */
+#define TWO_OUTPUTS(acc0, acc1)         \
+    "vldrb.8 q1, [r3], #16          \n" \
+    "vand q2, q1, q5                \n" \
+    "vshr.u8 q1, q1, #4             \n" \
+    "vldrb.u8 q3, [r9, q2]          \n" \
+    "vldrb.u8 q4, [r9, q1]          \n" \
+    "vmladava.s8 " acc0 ", q0, q3   \n" \
+    "vmladava.s8 " acc1 ", q0, q4   \n"
+#define SIXTEEN                         \
+    "vldrb.8 q0, [r1], #16          \n" \
+    TWO_OUTPUTS("r0", "r2") TWO_OUTPUTS("r4", "r6") TWO_OUTPUTS("r8", "r10") TWO_OUTPUTS("r12", "lr")
+#define REQUANT_STORE               \
+    "vadd.i32 q0, q0, r1        \n" \
+    "vmax.s32 q0, q0, q6        \n" \
+    "vmin.s32 q0, q0, q7        \n" \
+    "vctp.32 r11                \n" \
+    "vpst                       \n" \
+    "vstrbt.32 q0, [r7], #4     \n" \
+    "subs r11, #4               \n"
+
+/* r0 r2 .. r12 lr accumulate; r1 x, then out_zero; r3 packed, r5 end of x, r7 y, r9 table, r11 outputs left; q5 low
+ * halves, q6 low, q7 high. Stack: 0 x, 4 out_zero. */
+__attribute__((naked, noinline))
+static void all_outputs(const int8_t *x __attribute__((unused)), const void *packed __attribute__((unused)),
+                        int8_t *y __attribute__((unused)), const int8_t *x_end __attribute__((unused)),
+                        int32_t out_zero __attribute__((unused)), int32_t outputs __attribute__((unused)),
+                        int32_t low __attribute__((unused)), int32_t high __attribute__((unused)),
+                        const void *table __attribute__((unused))) {
+    __asm volatile(
+        "push {r4-r11, lr}          \n"
+        "ldrd r8, r11, [sp, #36]    \n"
+        "ldrd r4, r6, [sp, #44]     \n"
+        "ldr r9, [sp, #52]          \n"
+        "vpush {d8-d15}             \n"
+        "vmov.i8 q5, #15            \n"
+        "vdup.32 q6, r4             \n"
+        "vdup.32 q7, r6             \n"
+        "mov r5, r3                 \n"
+        "mov r7, r2                 \n"
+        "mov r3, r1                 \n"
+        "push {r0, r8}              \n"
+
+        "1:                         \n"
+        "ldr r1, [sp]               \n"
+        "ldm r3!, {r0, r2, r4, r6, r8, r10, r12, lr} \n"
+        "2:                         \n"
+        SIXTEEN
+        "cmp r1, r5                 \n"
+        "bne 2b                     \n"
+        "ldr r1, [sp, #4]           \n"
+        "vldrw.32 q2, [r3], #16     \n"
+        "vldrw.32 q3, [r3], #16     \n"
+        "vmov q0[2], q0[0], r0, r4  \n"
+        "vmov q0[3], q0[1], r2, r6  \n"
+        "vmov q1[2], q1[0], r8, r12 \n"
+        "vmov q1[3], q1[1], r10, lr \n"
+        "vrmulh.s32 q0, q0, q2      \n"
+        REQUANT_STORE
+        "ble 3f                     \n"
+        "vrmulh.s32 q0, q1, q3      \n"
+        REQUANT_STORE
+        "bgt 1b                     \n"
+        "3:                         \n"
+        "add sp, #8                 \n"
+        "vpop {d8-d15}              \n"
+        "pop {r4-r11, pc}           \n");
+}
+/* clang-format on */
+
+void eo_w4_linear__mve(const eo_linear *p, const int8_t *x, const void *packed, const void *table, int8_t *y) {
+    all_outputs(x, packed, y, x + (p->in_features + 15) / 16 * 16, p->out_zero, p->out_features, p->act_min,
+                p->act_max, table);
+}
