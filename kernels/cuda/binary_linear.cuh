@@ -12,43 +12,71 @@
 
 namespace edgeopt {
 
+constexpr int kRowsEach = 4;
+constexpr int kOutputsEach = 64;
+
+// Packs the signs of inputs `first` to `first + 32` of a row.
+template <typename T>
+__device__ uint32_t sign_word(const T* x, const T* shift, size_t row, int first, int inputs) {
+    uint32_t word = 0;
+    for (int i = 0; i < 32 && first + i < inputs; ++i) {
+        const float value = load(x, row * inputs + first + i) + (shift == nullptr ? 0.f : load(shift, first + i));
+        word |= (value >= 0.f ? 1u : 0u) << i;
+    }
+    return word;
+}
+
 template <typename T>
 __global__ void pack_signs(const T* x, const T* shift, uint32_t* bits, int inputs, int words, int total) {
     const int index = blockIdx.x * kThreads + threadIdx.x;
     if (index >= total) return;
-    const int first = index % words * 32;
-    const size_t row = static_cast<size_t>(index / words) * inputs;
-    uint32_t word = 0;
-    for (int i = 0; i < 32 && first + i < inputs; ++i) {
-        const float value = load(x, row + first + i) + (shift == nullptr ? 0.f : load(shift, first + i));
-        word |= (value >= 0.f ? 1u : 0u) << i;
-    }
-    bits[index] = word;
+    bits[index] = sign_word(x, shift, index / words, index % words * 32, inputs);
 }
 
-// A warp computes one output for up to four rows, as in fp4_linear.
+// A warp computes one output of `count` rows, at most kRowsEach, whose bits lie one after another.
 template <typename T>
-__global__ void binary_linear(const uint32_t* bits, const uint32_t* weight, const T* scale, const T* bias, T* out,
-                              int rows, int inputs, int outputs, int words) {
-    constexpr int kRowsEach = 4;
-    const int lane = threadIdx.x % kWarp, output = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
-    const int first = blockIdx.y * kRowsEach;
-    if (output >= outputs) return;  // a whole warp leaves
+__device__ void binary_output(const uint32_t* bits, const uint32_t* weight, const T* scale, const T* bias, T* out,
+                              size_t row, int count, int output, int inputs, int outputs, int words) {
+    const int lane = threadIdx.x % kWarp;
     int differing[kRowsEach] = {};
     for (int word = lane; word < words; word += kWarp) {
         const uint32_t own = weight[static_cast<size_t>(output) * words + word];
-        for (int r = 0; r < kRowsEach; ++r) {
-            if (first + r < rows) differing[r] += __popc(own ^ bits[static_cast<size_t>(first + r) * words + word]);
+        for (int r = 0; r < count; ++r) differing[r] += __popc(own ^ bits[r * words + word]);
+    }
+    for (int r = 0; r < count; ++r) {
+        // Counts up to 2^24 are exact as floats.
+        const float sum = warp_sum(static_cast<float>(differing[r]));
+        if (lane == 0) {
+            const float shift = bias == nullptr ? 0.f : load(bias, output);
+            store(out, (row + r) * outputs + output, (inputs - 2.f * sum) * load(scale, output) + shift);
         }
     }
-    for (int r = 0; r < kRowsEach; ++r) {
-        // Counts up to 2^24 are exact as floats.
-        const float count = warp_sum(static_cast<float>(differing[r]));
-        if (lane == 0 && first + r < rows) {
-            const float shift = bias == nullptr ? 0.f : load(bias, output);
-            const float value = (inputs - 2.f * count) * load(scale, output) + shift;
-            store(out, static_cast<size_t>(first + r) * outputs + output, value);
-        }
+}
+
+template <typename T>
+__global__ void binary_linear(const uint32_t* bits, const uint32_t* weight, const T* scale, const T* bias, T* out,
+                              int rows, int inputs, int outputs, int words) {
+    const int output = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+    const int row = blockIdx.y * kRowsEach, count = min(kRowsEach, rows - row);
+    if (output >= outputs) return;  // a whole warp leaves
+    binary_output(bits + static_cast<size_t>(row) * words, weight, scale, bias, out, row, count, output, inputs,
+                  outputs, words);
+}
+
+// The layer in one launch and without a workspace, for plug-ins that have neither: a block packs kRowsEach rows into
+// shared memory and computes kOutputsEach outputs of them, so that every row is packed outputs / kOutputsEach times.
+template <typename T>
+__device__ void binary_linear_by_block(const T* x, const T* shift, const uint32_t* weight, const T* scale,
+                                       const T* bias, T* out, int rows, int inputs, int outputs) {
+    EO_SHARED(uint32_t, bits);
+    const int words = (inputs + 31) / 32, row = blockIdx.y * kRowsEach, count = min(kRowsEach, rows - row);
+    for (int i = threadIdx.x; i < count * words; i += kThreads) {
+        bits[i] = sign_word(x, shift, row + i / words, i % words * 32, inputs);
+    }
+    __syncthreads();
+    const int end = min(outputs, static_cast<int>(blockIdx.x + 1) * kOutputsEach);
+    for (int output = blockIdx.x * kOutputsEach + threadIdx.x / kWarp; output < end; output += kThreads / kWarp) {
+        binary_output(bits, weight, scale, bias, out, row, count, output, inputs, outputs, words);
     }
 }
 
@@ -59,7 +87,7 @@ int binary_linear_rows(const void* x, const void* shift, const void* weight, con
     uint32_t* bits = static_cast<uint32_t*>(workspace);
     EO_LAUNCH(pack_signs<T>, dim3((total + kThreads - 1) / kThreads), dim3(kThreads), 0, stream,
               static_cast<const T*>(x), static_cast<const T*>(shift), bits, inputs, words, total);
-    const dim3 grid((outputs + warps - 1) / warps, (rows + 3) / 4);
+    const dim3 grid((outputs + warps - 1) / warps, (rows + kRowsEach - 1) / kRowsEach);
     EO_LAUNCH(binary_linear<T>, grid, dim3(kThreads), 0, stream, bits, static_cast<const uint32_t*>(weight),
               static_cast<const T*>(scale), static_cast<const T*>(bias), static_cast<T*>(out), rows, inputs, outputs, words);
     return last_error();

@@ -95,10 +95,44 @@ __global__ void scan_states(float* states, AttentionShape p) {
     if (!p.causal) *element = before;
 }
 
+// Products of a tile's queries and keys, zero above the diagonal.
+__device__ inline void score_tile(const float* phi_q, const float* phi_k, int f, float* scores) {
+    for (int i = threadIdx.x; i < kTile * kTile; i += kThreads) {
+        const int t = i / kTile, j = i % kTile;
+        float dot = 0.f;
+        for (int c = 0; j <= t && c < f; ++c) dot += phi_q[t * f + c] * phi_k[j * f + c];
+        scores[i] = dot;
+    }
+    __syncthreads();
+}
+
+// Attends with a tile of `count` queries and, where causal, with the tile's own keys. `below` is scratch of a tile's
+// tokens; `columns` of the values' p.e are written to rows of `out` that are `stride` apart.
+template <typename T>
+__device__ void attend_tile(const float* phi_q, const float* state, const float* scores, const float* v, float* below,
+                            const AttentionShape& p, int count, int columns, T* out, int stride) {
+    const int f = p.f(), width = p.e + 1;
+    for (int t = threadIdx.x; t < kTile; t += kThreads) {
+        float sum = 0.f;
+        for (int c = 0; c < f; ++c) sum += phi_q[t * f + c] * state[c * width + p.e];
+        for (int j = 0; p.causal && j <= t; ++j) sum += scores[t * kTile + j];
+        below[t] = sum + p.epsilon;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < count * columns; i += kThreads) {
+        const int t = i / columns, column = i % columns;
+        float sum = 0.f;
+        for (int c = 0; c < f; ++c) sum += phi_q[t * f + c] * state[c * width + column];
+        for (int j = 0; p.causal && j <= t; ++j) sum += scores[t * kTile + j] * v[j * p.e + column];
+        store(out, static_cast<size_t>(t) * stride + column, sum / below[t]);
+    }
+    __syncthreads();
+}
+
 template <typename T>
 __global__ void attend(const T* query, const T* key, const T* value, const float* states, T* out, AttentionShape p) {
     EO_SHARED(float, shared);
-    const int f = p.f(), width = p.e + 1;
+    const int f = p.f();
     float* raw = shared;
     float* phi_q = raw + kTile * p.wide();
     float* state = phi_q + kTile * f;
@@ -115,29 +149,9 @@ __global__ void attend(const T* query, const T* key, const T* value, const float
         if (p.causal) {
             load_features(key + row * p.d, count, p, raw, phi_k);
             load_rows(value + row * p.e, count, p.e, raw);
-            for (int i = threadIdx.x; i < kTile * kTile; i += kThreads) {
-                const int t = i / kTile, j = i % kTile;
-                float dot = 0.f;
-                for (int c = 0; j <= t && c < f; ++c) dot += phi_q[t * f + c] * phi_k[j * f + c];
-                scores[i] = dot;
-            }
-            __syncthreads();
+            score_tile(phi_q, phi_k, f, scores);
         }
-        for (int t = threadIdx.x; t < kTile; t += kThreads) {
-            float sum = 0.f;
-            for (int c = 0; c < f; ++c) sum += phi_q[t * f + c] * state[c * width + p.e];
-            for (int j = 0; p.causal && j <= t; ++j) sum += scores[t * kTile + j];
-            below[t] = sum + p.epsilon;
-        }
-        __syncthreads();
-        for (int i = threadIdx.x; i < count * p.e; i += kThreads) {
-            const int t = i / p.e, column = i % p.e;
-            float sum = 0.f;
-            for (int c = 0; c < f; ++c) sum += phi_q[t * f + c] * state[c * width + column];
-            for (int j = 0; p.causal && j <= t; ++j) sum += scores[t * kTile + j] * raw[j * p.e + column];
-            store(out, row * p.e + i, sum / below[t]);
-        }
-        __syncthreads();
+        attend_tile(phi_q, state, scores, raw, below, p, count, p.e, out + row * p.e, p.e);
         if (p.causal) add_tile(phi_k, raw, p, state);
     }
 }

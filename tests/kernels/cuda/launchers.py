@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,16 @@ requires_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is
 @cache
 def host_library(folder: Path) -> ctypes.CDLL:
     """Build the launchers for the host."""
-    library = folder / "libedgeopt_host.so"
-    source = ROOT / "launchers.cu"
+    return load(host_build(ROOT / "launchers.cu", folder))
+
+
+def host_build(source: Path, folder: Path, constants: Mapping[str, object] | None = None) -> ctypes.CDLL:
+    """Build a source for the host, every thread a fibre."""
+    library = folder / f"lib{source.stem}.so"
     flags = ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-include", HERE / "host.h"]
-    subprocess.run(["g++", "-x", "c++", *flags, source, "-o", library], check=True)
-    return load(library)
+    flags += [f"-D{name}={value}" for name, value in (constants or {}).items()]
+    subprocess.run(["g++", "-x", "c++", "-I", ROOT, *flags, source, "-o", library], check=True)
+    return ctypes.CDLL(str(library))
 
 
 @cache
@@ -39,11 +45,10 @@ def gpu_library(folder: Path) -> ctypes.CDLL:
     library = folder / "libedgeopt_gpu.so"
     flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", "-arch=native"]
     subprocess.run(["nvcc", *flags, ROOT / "launchers.cu", "-o", library], check=True)
-    return load(library)
+    return load(ctypes.CDLL(str(library)))
 
 
-def load(library: Path) -> ctypes.CDLL:
-    loaded = ctypes.CDLL(str(library))
+def load(loaded: ctypes.CDLL) -> ctypes.CDLL:
     for name in ("eo_linear_attention_workspace", "eo_binary_linear_workspace"):
         getattr(loaded, name).restype = ctypes.c_size_t
     return loaded
