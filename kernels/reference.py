@@ -32,7 +32,7 @@ class Window:
             (width + left + right - self.kernel[1]) // self.stride[1] + 1,
         )
 
-    def patches(self, x: Int8, fill: int) -> Int8:
+    def patches(self, x: NDArray, fill: int) -> NDArray:
         """(H, W, C) -> (out H, out W, kernel H, kernel W, C)."""
         top, left, bottom, right = self.padding
         padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)

@@ -264,9 +264,11 @@ def _facts(graph: IntegerGraph, call: Call | Loop) -> LayerFacts:
     """A layer; a loop is one, with the kernels that it runs."""
     steps = list(each_step([call]))
     op = steps[0].node.op if len(steps) == 1 else "tiles"
-    kernels = " ".join(dict.fromkeys(step.symbol for step in steps))
+    kernels, precisions = (
+        " ".join(dict.fromkeys(names)) for names in ([s.symbol for s in steps], [s.precision for s in steps])
+    )
     macs, constants = (sum(v) for v in zip(*((graph.macs(s.node), s.constant_bytes) for s in steps), strict=True))
-    return LayerFacts(steps[-1].node.name, op, kernels, macs, constants)
+    return LayerFacts(steps[-1].node.name, op, kernels, macs, constants, precisions)
 
 
 def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:
@@ -275,4 +277,4 @@ def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:
 
 
 def _note(call: Call) -> str:
-    return f"{call.node.name}: {call.symbol}, {call.constant_bytes} bytes of constants"
+    return f"{call.node.name}: {call.symbol}, {call.precision}, {call.constant_bytes} bytes of constants"

@@ -30,6 +30,9 @@ from .integer_graph import (
 from .plan import Sharing
 from .signs import BinaryConv2d, Sign
 
+PRECISIONS = {"s8": "int8", "p8": "int8", "w4": "w4a8", "b1": "binary"}
+"""What kernels compute in, by their type of weights."""
+
 MODES = ("speed", "balanced", "size")
 
 
@@ -57,6 +60,11 @@ class Step:
     def isa(self) -> str:
         """The instruction set of the kernel; generated code is plain C."""
         return self.kernel.isa if self.kernel else "scalar"
+
+    @property
+    def precision(self) -> str:
+        """What the layer computes in."""
+        return PRECISIONS[self.kernel.dtype] if self.kernel else "fp32"
 
     @property
     def constant_bytes(self) -> int:

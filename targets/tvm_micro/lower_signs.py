@@ -185,7 +185,7 @@ def _turns(state: Lowering, way: _Way, values: torch.Tensor) -> tuple[np.ndarray
         raise Refused("a sign on its way turns more than once: it is no comparison with one number")
     falls = (changes < 0).any(axis=0)
     first = np.where(falls, positive.sum(axis=0), (~positive).sum(axis=0))
-    return falls, first
+    return np.asarray(falls), first
 
 
 def _evaluated(state: Lowering, node: fx.Node, values: torch.Tensor) -> torch.Tensor:

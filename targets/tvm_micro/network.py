@@ -43,13 +43,14 @@ class Port:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer: its kernel, its multiply-accumulates, its constants in flash."""
+    """A layer: its kernel, its multiply-accumulates, its constants in flash, what it computes in."""
 
     name: str
     op: str
     kernel: str
     macs: int
     constant_bytes: int
+    precision: str = "int8"
 
 
 @dataclass(frozen=True)

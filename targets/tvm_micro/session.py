@@ -45,7 +45,7 @@ class MicroSession(Session):
             Layer(
                 layer.name,
                 layer.kernel,
-                "fp32" if layer.op == "generated" else "int8",
+                layer.precision,
                 emulate.cost(self._board, ticks),
             )
             for layer, ticks in zip(firmware.network.layers, medians, strict=True)
