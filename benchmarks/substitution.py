@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,8 +78,9 @@ def main(
         if "tokens" in (parts or PARTS):
             show(tokens(scratch, 2.0 if quick else 20.0), as_json)
         if "minilm" in (parts or PARTS):
-            rows, swapped["MiniLM: linear"] = sentences(scratch, budget, quick)
+            rows, blocks, swapped["MiniLM: linear"] = sentences(scratch, budget, quick)
             show(rows, as_json)
+            show(blocks, as_json)
     if output is not None:
         draw(swapped, output / "substitution.png")
 
@@ -193,34 +195,58 @@ def _alternate(
 # -- sentences -----------------------------------------------------------------------------------------
 
 
-def sentences(scratch: Path, tune: str | None, quick: bool) -> tuple[list[Row], Sequence[SwappedLayer]]:
-    """Export MiniLM with recipe linear; return cosines, agreement of neighbours and latency at both lengths."""
+def sentences(scratch: Path, tune: str | None, quick: bool) -> tuple[list[Row], list[Row], Sequence[SwappedLayer]]:
+    """Export MiniLM with recipe linear; return cosines, agreement of neighbours and latency at both lengths, and the
+    blocks' errors on the original's inputs."""
     tests = _write_texts(scratch, 6 if quick else None)
     ones = torch.ones(1, LENGTHS[0], dtype=torch.long)
     length = {1: torch.export.Dim("tokens", min=64, max=LENGTHS[-1])}
     # Three tensors: one that is given twice would be traced as one input.
     inputs = (ones, ones.clone(), 0 * ones)
     exported = torch.export.export(minilm.build(), inputs, dynamic_shapes=(length, length, length))
-    # The second export goes on from what the first one tuned: all of its own budget is the gate's.
-    state = str(scratch / "state")
-    options = {"tune_data": str(scratch / "texts"), "tune": tune, "checkpoint": state, "force": True, "baseline": False}
-    runs = {
-        "all six swapped": _export(exported, scratch / "all", "linear", **options),
-        f"limit: cosine {MIN_COSINE}": _export(exported, scratch / "held", "linear", min_cosine=MIN_COSINE, **options),
-    }
     (scratch / "hedgehog.toml").write_text(HEDGEHOG, "utf-8")
-    hedgehog = {**options, "checkpoint": None, "tune": tune or "10min"}
-    runs["Hedgehog, blocks alone"] = _export(exported, scratch / "hedgehog", str(scratch / "hedgehog.toml"), **hedgehog)
+    # The second export goes on from what the first one tuned: all of its own budget is the gate's.
+    options = {"tune_data": str(scratch / "texts"), "tune": tune, "force": True, "baseline": False}
+    linear = {**options, "recipe": "linear", "checkpoint": str(scratch / "state")}
+    hedgehog = {**options, "recipe": str(scratch / "hedgehog.toml"), "tune": tune or "10min"}
+    cases = {
+        "all six swapped": ("all", linear),
+        f"limit: cosine {MIN_COSINE}": ("held", {**linear, "min_cosine": MIN_COSINE}),
+        "Hedgehog, blocks alone": ("hedgehog", hedgehog),
+    }
     edgeopt.export(exported, "openvino", scratch / "plain", baseline=False, max_seconds=0.1)
-    rows = []
-    for (name, run), folder in zip(runs.items(), ("all", "held", "hedgehog"), strict=True):
+    rows, found = [], {}
+    for name, (folder, given) in cases.items():
+        spent = time.process_time()
+        run = _export(exported, scratch / folder, **given)
+        spent = time.process_time() - spent
         assert run.swaps is not None
-        kept = sum(layer.kept for layer in run.swaps.layers)
-        facts = {"MiniLM": name, "swapped": f"{len(run.swaps.layers) - kept} of {len(run.swaps.layers)}"}
-        blocks = {"block error": run.swaps.stages[0].after}
-        for tokens_, texts in tests.items():
-            rows.append({**facts, **blocks, "tokens": tokens_, **_compared(scratch, folder, texts)})
-    return rows, runs["all six swapped"].swaps.layers  # type: ignore[union-attr]
+        found[folder] = layers = run.swaps.layers
+        stages = run.swaps.stages
+        facts = {
+            "MiniLM": name,
+            "swapped": f"{sum(not layer.kept for layer in layers)} of {len(layers)}",
+            "steps": " + ".join(str(stage.steps) for stage in stages),
+            "CPU min": spent / 60,
+            "block error": stages[0].after,
+        }
+        rows += [{**facts, "tokens": count, **_compared(scratch, folder, texts)} for count, texts in tests.items()]
+        for row in rows[-len(tests) :]:
+            click.echo(row, err=True)
+    return rows, _layers(found["all"], found["hedgehog"]), found["all"]
+
+
+def _layers(hybrid: Sequence[SwappedLayer], hedgehog: Sequence[SwappedLayer]) -> list[Row]:
+    return [
+        {
+            "MiniLM": _short(one),
+            "hybrid, untuned": one.before,
+            "hybrid, both stages": one.after,
+            "Hedgehog, untuned": other.before,
+            "Hedgehog, blocks alone": other.after,
+        }
+        for one, other in zip(hybrid, hedgehog, strict=True)
+    ]
 
 
 def _write_texts(scratch: Path, most: int | None) -> dict[int, list[Arrays]]:
