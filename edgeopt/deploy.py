@@ -30,6 +30,7 @@ from edgeopt.program import Program
 from edgeopt.record import evidence_of, write_bundle
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
+from edgeopt.search.search import searched
 from edgeopt.target import Artifact, Layer, Session
 
 PROFILED_RUNS = 10
@@ -64,7 +65,7 @@ def export(
 
 def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
     with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
-        built = _build(model, request, output, folder, Path(scratch), on_step)
+        built, request = _build(model, request, output, folder, Path(scratch), on_step)
         outcome = _try(folder, built.plain, built.evidence, request, on_step)
         _check_fallbacks(built.artifact, outcome, request)
         on_step("writing the bundle")
@@ -82,18 +83,23 @@ class _Built:
     evidence: Evidence
 
 
-def _build(model: Any, request: Request, output: Path, folder: Path, scratch: Path, on_step: OnStep) -> _Built:
-    target, target_options = request.target, request.target_options
+def _build(
+    model: Any, request: Request, output: Path, folder: Path, scratch: Path, on_step: OnStep
+) -> tuple[_Built, Request]:
+    """Compile the program, and the plain export; return the request as a search of formats left it."""
+    target = request.target
     on_step("loading the model")
     loaded = load_for(target, model, request.options.load)
-    prepared = gated(prepare(loaded, request, output, on_step), request, on_step)
+    prepared, request = searched(prepare(loaded, request, output, on_step), request, on_step)
+    prepared = gated(prepared, request, on_step)
+    target_options = request.target_options
     if placements := target.unsupported(prepared.program, target_options):
         raise Unsupported(target.name, placements, "choose another target, or replace these operators")
     target.observe(prepared.program, _seen(prepared, request), target_options)
     on_step(f"compiling for {target.name}")
     artifact = target.compile(prepared.program, folder, target_options)
     plain, warnings = _compile_plain(loaded.program, request, scratch, on_step)
-    return _Built(artifact, plain, warnings, evidence_of(loaded, prepared))
+    return _Built(artifact, plain, warnings, evidence_of(loaded, prepared)), request
 
 
 def _seen(prepared: Prepared, request: Request) -> Iterable[Sample]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.measure import Timing
 from edgeopt.options import ExportOptions
-from edgeopt.pipeline import PassRecord
+from edgeopt.pipeline import Pass, PassRecord
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import Calibrated, OnPass
@@ -82,7 +82,8 @@ class GateRecord:
 class QuantisedStage:
     """How a program was quantised, so that it can be quantised again with other layers kept in float.
 
-    ``first_record``: index of the first record that a repetition replaces.
+    ``first_record``: index of the first record that a repetition replaces. ``finishing``: passes that follow where
+    formats are mixed.
     """
 
     ready: Calibrated
@@ -91,6 +92,48 @@ class QuantisedStage:
     on_pass: OnPass
     first_record: int
     gate: GateRecord | None = None
+    finishing: tuple[Pass, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A mixture of formats that was compiled, run and measured.
+
+    ``counts``: layers by format; ``float_precision``: that of what is in float, where there is a choice. ``latency`` is
+    in the session's unit; ``speedup`` over the exact mixture, which was measured in turn with it.
+    """
+
+    counts: Mapping[str, int]
+    float_precision: str
+    error: Error
+    accuracy: float | None
+    bytes: int
+    latency: float
+    speedup: float
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """The format of a layer, and by format the noise of the outputs with it alone in it and its cost."""
+
+    layer: str
+    op: str
+    format: str
+    noise: Mapping[str, float]
+    cost: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """What precision ``auto`` tried, in order: which trials are on the Pareto front of error, speed and size, which
+    hold all limits, and which was chosen (its index). ``reused``: measurements that were known from before."""
+
+    trials: tuple[Trial, ...]
+    on_front: tuple[bool, ...]
+    ok: tuple[bool, ...]
+    chosen: int
+    layers: tuple[LayerChoice, ...]
+    reused: int
 
 
 @dataclass(frozen=True)
@@ -155,7 +198,7 @@ class Prepared:
     """A program ready to compile, its passes' records, and the original's answers to compare with.
 
     ``macs``: multiply-accumulates of the original on the first sample. ``stage``: how it was quantised, if it was.
-    ``swapped``: what a recipe did, if there was one.
+    ``swapped``: what a recipe did, if there was one. ``searched``: what precision ``auto`` tried.
     """
 
     program: Program
@@ -166,6 +209,7 @@ class Prepared:
     labelled: Labelled | None = None
     stage: QuantisedStage | None = None
     swapped: SwapRecord | None = None
+    searched: SearchRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +226,7 @@ class Evidence:
     labelled: Labelled | None
     gate: GateRecord | None
     swapped: SwapRecord | None = None
+    searched: SearchRecord | None = None
 
 
 @dataclass(frozen=True)

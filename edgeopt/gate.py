@@ -6,14 +6,11 @@ with that layer alone quantised.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from edgeopt.accuracy import classes
 from edgeopt.compare import Error, ErrorSum
 from edgeopt.evidence import GateRecord, Labelled, OnStep, Prepared, Request, Sensitivity, Verdict
 from edgeopt.ledger import Sample
@@ -22,7 +19,7 @@ from edgeopt.passes.insert_qdq import InsertQdq, choose
 from edgeopt.program import Program, op_name
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import quantised
-from edgeopt.target import Session
+from edgeopt.trial import answers, opened
 
 _TIMED_RUNS = 15
 
@@ -32,10 +29,10 @@ Judge = Callable[[Collection[str]], Verdict]
 def gated(prepared: Prepared, request: Request, on_step: OnStep) -> Prepared:
     """Return the program with as few layers in float as the limits on error and accuracy ask for.
 
-    Under ``--strict``, or without such a limit, it is returned as it is.
+    Under ``--strict``, without such a limit, or where a search chose the formats, it is returned as it is.
     """
     stage, limits = prepared.stage, request.options.limits
-    if stage is None or request.options.strict or not limits.on_answers:
+    if stage is None or prepared.searched is not None or request.options.strict or not limits.on_answers:
         return prepared
 
     def judge(kept: Collection[str]) -> Verdict:
@@ -103,30 +100,11 @@ def fewest(order: Sequence[str], holds: Callable[[Collection[str]], bool]) -> tu
 
 def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) -> Verdict:
     """Compile and run a candidate, and hold what it shows against the limits."""
-    with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
-        folder = Path(name)
-        artifact = request.target.compile(program, folder, request.target_options)
-        size = sum((folder / file).stat().st_size for file in artifact.files)
-        session = request.target.open(folder, request.target_options)
-        try:
-            error, accuracy = _error(session, prepared), _accuracy(session, prepared)
-            cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
-        finally:
-            session.close()
+    with opened(program, request) as (session, size):
+        error, accuracy = answers(session, prepared)
+        cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
     ok = holds(error, accuracy, prepared.labelled, request.options.limits)
     return Verdict(kept, ok, error.relative, accuracy, size, cost)
-
-
-def _error(session: Session, prepared: Prepared) -> Error:
-    total = ErrorSum()
-    for sample, expected in zip(prepared.samples, prepared.reference, strict=True):
-        total.add(expected, session.run(sample))
-    return total.result()
-
-
-def _accuracy(session: Session, prepared: Prepared) -> float | None:
-    labelled = prepared.labelled
-    return None if labelled is None else float(np.mean(classes(labelled.data, session.run) == labelled.labels))
 
 
 def holds(error: Error, accuracy: float | None, labelled: Labelled | None, limits: Limits) -> bool:

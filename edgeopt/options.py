@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,10 @@ from edgeopt.program import to_numpy
 from edgeopt.quantisation import QuantOptions
 from edgeopt.registry import nearest
 from edgeopt.swapping import SwapOptions
-from edgeopt.target import Target, TargetOptions
+from edgeopt.target import AUTO, Target, TargetOptions
+
+_NOT_UNLESS_NAMED = ("fp4", "mxfp4")
+"""Formats that others of the same size surpass in accuracy."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,36 @@ class Limits:
         stated = (self.min_accuracy, self.max_drop, self.max_error, self.min_cosine)
         return any(limit is not None for limit in stated)
 
+    @property
+    def stated(self) -> bool:
+        """Whether there is any limit."""
+        return self.on_answers or self.max_latency is not None or self.max_size is not None
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What precision ``auto`` chooses among. ``format``: formats, all the target mixes where none are named.
+    ``sign_steps``: steps of tuning layers of signs before they are judged.
+    """
+
+    format: tuple[str, ...] = ()
+    sign_steps: int = 200
+
+    def chosen(self, mixes: Sequence[str]) -> tuple[str, ...]:
+        """Return the formats among those that a target mixes, in its order.
+
+        Raises UserError where one is not among them, or fewer than two are left.
+        """
+        for name in self.format:
+            if name not in mixes:
+                raise UserError(f"the target does not mix format '{name}' with others", nearest(name, mixes))
+        chosen = tuple(
+            name for name in mixes if name in self.format or (not self.format and name not in _NOT_UNLESS_NAMED)
+        )
+        if len(chosen) < 2:
+            raise UserError(f"there is nothing to choose among {', '.join(chosen)}", f"of: {', '.join(mixes)}")
+        return chosen
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -46,7 +79,7 @@ class ExportOptions:
     measure the plain export. ``strict``: any fallback is an error. ``samples``: verification inputs, drawn with
     ``seed``. ``add_passes`` run after the target's, ``skip_passes`` do not run. ``dump``: folder for the
     program's text after each pass. ``quant``: how to quantise, where the precision is int8. ``swap``: the recipe,
-    and how what it swaps is tuned.
+    and how what it swaps is tuned. ``search``: what precision ``auto`` chooses among.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -60,6 +93,7 @@ class ExportOptions:
     dump: str | None = None
     quant: QuantOptions = field(default_factory=QuantOptions)
     swap: SwapOptions = field(default_factory=SwapOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
     limits: Limits = field(default_factory=Limits)
     measure: MeasurePlan = field(default_factory=MeasurePlan)
 
@@ -72,6 +106,7 @@ _PARTS = {
     "load": LoadOptions,
     "quant": QuantOptions,
     "swap": SwapOptions,
+    "search": SearchOptions,
     "limits": Limits,
     "measure": MeasurePlan,
 }
@@ -112,7 +147,22 @@ def split_options(
         chosen.setdefault(part, dataclasses.replace(getattr(options, part), **values))
     target_options = target.Options(**for_target)
     target.check_options(target_options)
-    return dataclasses.replace(options, **chosen), target_options
+    final = dataclasses.replace(options, **chosen)
+    _check_search(target, final, target_options)
+    return final, target_options
+
+
+def _check_search(target: Target, options: ExportOptions, target_options: TargetOptions) -> None:
+    """Raise UserError where formats are to be chosen under no limit, or are named but not to be chosen."""
+    if target_options.precision == AUTO:
+        options.search.chosen(target.mixes)
+        if not options.limits.stated:
+            raise UserError(
+                "precision 'auto' has no limit to choose under",
+                "state one: --max-drop, --min-accuracy, --max-error, --min-cosine, --max-size or --max-latency",
+            )
+    elif options.search.format:
+        raise UserError(f"--format is given with precision '{target_options.precision}'", "ask for --precision auto")
 
 
 def _each(value: Any) -> tuple[Any, ...]:
@@ -122,7 +172,7 @@ def _each(value: Any) -> tuple[Any, ...]:
 def described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:
     """Return the options that differ from their defaults as JSON values, by flag; arrays are left out."""
     values: dict[str, Any] = {}
-    for part in (options, options.load, options.quant, options.swap, options.limits, options.measure):
+    for part in (options, options.load, options.quant, options.swap, options.search, options.limits, options.measure):
         values |= _changed(part)
     return {**values, **dataclasses.asdict(target_options)}
 

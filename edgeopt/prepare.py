@@ -30,6 +30,7 @@ from edgeopt.quantisation import calibrated, quantised
 from edgeopt.registry import pass_class
 from edgeopt.substitution import Conditions, substituted
 from edgeopt.swapping import TuningSamples, tuning_samples
+from edgeopt.target import AUTO
 from edgeopt.threads import fitting_threads, torch_threads
 
 
@@ -91,6 +92,10 @@ def _run_passes(
     if scheme is None:
         return program, before, swapped, None
     ready = calibrated(program, scheme, options.quant, options.load.trust, ledger, on_pass)
+    if request.target_options.precision == AUTO:
+        before, finishing = (*before, *ready.records), tuple(passes[place + 1 :])
+        stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before), finishing=finishing)
+        return ready.program, before, swapped, stage
     program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
     before = (*before, *ready.records)
     stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before))

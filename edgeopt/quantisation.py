@@ -92,7 +92,7 @@ def calibrated(
     """
     if options.calib is None and options.ranges is None:
         raise UserError(
-            "precision 'int8' needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
+            "quantising needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
         )
     data = open_data(options.calib, program.inputs, trust) if options.calib else None
     if options.ranges is not None:
@@ -118,13 +118,20 @@ def quantised(
     on_pass: OnPass | None = None,
 ) -> tuple[Program, tuple[PassRecord, ...]]:
     """Quantise all layers but those in ``keep`` and in the options, and run the recoveries that come after."""
-    asked = {_layer(ready.program, name) for name in options.keep_float}
-    passes: list[Pass] = [InsertQdq(scheme, {*keep, *asked})]
+    passes: list[Pass] = [InsertQdq(scheme, {*keep, *keeps_float(ready.program, options)})]
     if ready.seen and AdaptRounding.name in options.recover:
         passes.append(AdaptRounding(ready.program, ready.seen, scheme))
     if ready.seen and CorrectBias.name in options.recover:
         passes.append(CorrectBias(ready.program, ready.seen))
     return Pipeline(passes, ledger, on_pass).run(ready.program)
+
+
+def keeps_float(program: Program, options: QuantOptions) -> set[str]:
+    """Return the names of the layers that the options keep in float.
+
+    Raises UserError where there is no such layer.
+    """
+    return {_layer(program, name) for name in options.keep_float}
 
 
 def _seen(program: Program, data: CalibrationData | None, options: QuantOptions) -> dict[str, Patches]:

@@ -26,6 +26,11 @@ from edgeopt.quant.blocks import FORMATS
 Arrays = Mapping[str, np.ndarray]
 Unit = Literal["ms", "instructions"]
 
+AUTO = "auto"
+"""The precision that stands for a choice layer by layer."""
+FLOATS = ("fp32", "bf16")
+"""Formats of what stays in float: of a whole program, not of a layer."""
+
 
 @dataclass(frozen=True)
 class TargetOptions:
@@ -130,6 +135,9 @@ class Target(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[TargetOptions]] = TargetOptions
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    mixes: ClassVar[tuple[str, ...]] = ()
+    """Formats that layers of one program may have, for precision ``auto``: the most exact first. Where what stays in
+    float may be in more than one of them, the options have a field ``float_precision``."""
     needs_fixed_shapes: ClassVar[bool] = False
     """Whether memory is planned ahead, so that dynamic dimensions take their least size."""
     has_plain_export: ClassVar[bool] = True
@@ -138,6 +146,7 @@ class Target(ABC):
         "fp32": 1e-4,
         "bf16": 3e-2,
         "int8": 5e-2,
+        AUTO: 5e-2,
         **dict.fromkeys(FORMATS, 5e-2),
     }
     """Largest relative error, by precision, at which another machine's outputs still verify."""

@@ -71,7 +71,19 @@ class Bars:
     bars: tuple[tuple[str, float, str], ...]
 
 
-Plot = ErrorSteps | Distribution | Bars
+@dataclass(frozen=True)
+class Front:
+    """Points of speed-up and relative error (logarithmic); a line joins those that none beats in both.
+
+    ``points``: speed-up, error, name, whether it was chosen, and whether it holds all limits.
+    """
+
+    title: str
+    alt: str
+    points: tuple[tuple[float, float, str, bool, bool], ...]
+
+
+Plot = ErrorSteps | Distribution | Bars | Front
 
 
 @dataclass(frozen=True)

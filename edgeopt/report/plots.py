@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
 from edgeopt.report import figures
-from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Plot, printable
+from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Front, Plot, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,10 +145,30 @@ def _draw_bars(plot: Bars, axes: Axes) -> None:
     axes.set_axis_off()
 
 
+def _draw_front(plot: Front, axes: Axes) -> None:
+    shown = [point for point in plot.points if 0 < point[1] < math.inf]
+    axes.set_yscale("log")
+    line = [point for point in sorted(shown) if not any(o[0] >= point[0] and o[1] < point[1] for o in shown)]
+    axes.plot([point[0] for point in line], [point[1] for point in line], color=GRID, linewidth=1.5, zorder=1)
+    for speedup, error, name, is_chosen, is_ok in shown:
+        colour = FIRST if is_ok else MUTED
+        axes.plot(speedup, error, "o", markersize=11 if is_chosen else 6, color=colour, alpha=1 if is_ok else 0.5)
+        if is_chosen:
+            axes.annotate(_short(name), (speedup, error), (0, 12), textcoords="offset points", ha="center", color=INK)
+    axes.margins(0.2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
+    axes.set_xlabel("speed-up over the most exact mixture; pale: a limit is missed")
+    axes.set_ylabel("relative error")
+    axes.minorticks_off()
+    axes.tick_params(length=0)
+    axes.grid(axis="both")
+
+
 _DRAW: dict[type, Callable[[Any, Axes], None]] = {
     ErrorSteps: _draw_error_steps,
     Distribution: _draw_distribution,
     Bars: _draw_bars,
+    Front: _draw_front,
 }
 
 

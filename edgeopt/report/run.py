@@ -18,6 +18,7 @@ from edgeopt.errors import UserError
 from edgeopt.report.form import OutputError, Record
 from edgeopt.report.latency import Baseline, Latency
 from edgeopt.report.quantised import Quantisation
+from edgeopt.report.searched import Search
 from edgeopt.report.swapped import Swaps
 
 if TYPE_CHECKING:
@@ -199,6 +200,8 @@ class Run(Record):
     """What a recipe swapped, where there was one."""
     quantisation: Quantisation | None = None
     """How it was quantised, where it was."""
+    search: Search | None = None
+    """How precision auto chose a format for each layer, where it was asked for."""
     artifact: ArtifactFiles
     """What was compiled."""
     latency: Latency | None = None

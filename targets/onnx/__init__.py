@@ -34,7 +34,7 @@ from edgeopt.quant.scheme import (
     Scheme,
     check_activations,
 )
-from edgeopt.target import Artifact, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, Artifact, Probe, Session, Target, TargetOptions
 
 FILE = "model.onnx"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -78,7 +78,8 @@ class Onnx(Target):
 
     name = "onnx"
     Options = OnnxOptions
-    precisions = ("fp32", "int8", *FORMATS)
+    precisions = ("fp32", "int8", *FORMATS, AUTO)
+    mixes = ("fp32", "int8", "int4", "binary")
 
     @classmethod
     def probe(cls) -> Probe:
@@ -93,9 +94,12 @@ class Onnx(Target):
         assert isinstance(options, OnnxOptions)
         if options.precision in FORMATS:
             return _four_bits(options)
-        if options.precision != "int8":
+        if options.precision not in ("int8", AUTO):
             return PACKED
         scheme = replace(SCHEME, per_token=options.activations == "token")
+        if options.precision == AUTO:
+            # Four bits need opset 21, where ONNX Runtime (1.31) fails on activations in int8: it turns them to uint8.
+            scheme = replace(scheme, activation=torch.uint8)
         return (*PACKED, Step(partial(InsertQdq, scheme), "last, on what is left to compute"))
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:

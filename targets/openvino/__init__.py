@@ -34,14 +34,20 @@ from edgeopt.quant.scheme import (
     check_activations,
 )
 from edgeopt.rewrite import replace as replace_node
-from edgeopt.target import Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
 from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 
 _INTEGERS = ("int8", "uint8")
-_EXECUTED = {"fp32": ("fp32",), "bf16": ("bf16",), "int8": _INTEGERS, **dict.fromkeys(FORMATS, _INTEGERS)}
+_EXECUTED = {
+    "fp32": ("fp32",),
+    "bf16": ("bf16",),
+    "int8": _INTEGERS,
+    **dict.fromkeys(FORMATS, _INTEGERS),
+    AUTO: ("fp32", "bf16", *_INTEGERS),
+}
 
 FILES = ("model.xml", "model.bin")
 
@@ -62,22 +68,35 @@ SCHEME = Scheme(
 )
 """What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantises by itself."""
 
+_WIDEN = Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers")
+
 _GROUP_OF_WEIGHTS, _GROUP_OF_TOKEN = 32, 64
 
 
 @dataclass(frozen=True)
 class OpenVinoOptions(TargetOptions):
     """``activations``: whether what linears read has one calibrated scale for the ``tensor``, or scales found as the
-    model runs for each ``token``, here for 64 of its values at a time."""
+    model runs for each ``token``, here for 64 of its values at a time. ``float_precision``: what computes in
+    float beside integers does so in ``fp32`` or ``bf16``; by default in bf16 beside int8 where the CPU has it."""
 
     activations: str = "tensor"
+    float_precision: str = ""
 
 
 def group_size(options: OpenVinoOptions) -> int:
     """Return how many activations OpenVINO quantises together as it runs; 0 where it does not."""
+    if options.precision == AUTO:
+        return _GROUP_OF_WEIGHTS
     if options.precision in FORMATS:
         return min(FORMATS[options.precision].block or _GROUP_OF_WEIGHTS, _GROUP_OF_WEIGHTS)
     return _GROUP_OF_TOKEN if options.precision == "int8" and options.activations == "token" else 0
+
+
+def float_precision(options: OpenVinoOptions) -> str:
+    """Return the arithmetic of float layers: as asked, or that of the precision; bf16 beside int8 where there is."""
+    if options.float_precision:
+        return options.float_precision
+    return "bf16" if options.precision in ("bf16", "int8") and "bf16" in cpu_precisions() else "fp32"
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,8 @@ class OpenVino(Target):
 
     name = "openvino"
     Options = OpenVinoOptions
-    precisions = ("fp32", "bf16", "int8", *FORMATS)
+    precisions = ("fp32", "bf16", "int8", *FORMATS, AUTO)
+    mixes = ("fp32", "bf16", "int8", *FORMATS, "binary")
 
     _converted: tuple[str, Built] | None = None
 
@@ -113,12 +133,9 @@ class OpenVino(Target):
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, and for int8 and four bits those that quantise."""
         if options.precision in FORMATS:
-            return (
-                *PACKED,
-                Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights"),
-                Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers"),
-            )
-        if options.precision != "int8":
+            stored = Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights")
+            return (*PACKED, stored, _WIDEN)
+        if options.precision not in ("int8", AUTO):
             return PACKED
         assert isinstance(options, OpenVinoOptions)
         scheme = replace(SCHEME, per_token=options.activations == "token")
@@ -126,6 +143,7 @@ class OpenVino(Target):
             Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
             *PACKED,
             Step(partial(InsertQdq, scheme), "last, on what is left to compute"),
+            *((_WIDEN,) if options.precision == AUTO else ()),
         )
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
@@ -160,7 +178,7 @@ class OpenVino(Target):
         """
         self.check_options(options)
         assert isinstance(options, OpenVinoOptions)
-        return OpenVinoSession(folder / FILES[0], options.precision, options.threads, group_size(options))
+        return OpenVinoSession(folder / FILES[0], float_precision(options), options.threads, group_size(options))
 
     def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
         """Return the layers that compute in another precision than asked, with their share of the time."""
@@ -182,7 +200,10 @@ class OpenVino(Target):
         assert isinstance(options, OpenVinoOptions)
         check_activations(options.activations)
         able = cpu_precisions()
-        able = (*able, *FORMATS) if "int8" in able else able
+        if options.float_precision and options.float_precision not in set(FLOATS) & set(able):
+            choices = ", ".join(name for name in FLOATS if name in able)
+            raise UserError(f"float-precision is '{options.float_precision}'", f"choose one of: {choices}")
+        able = (*able, *FORMATS, AUTO) if "int8" in able else able
         if options.precision not in able:
             raise UserError(
                 f"this CPU does not compute in {options.precision}",

@@ -15,7 +15,7 @@ from edgeopt.onnx import DOMAIN
 from edgeopt.target import Arrays, Layer, Session
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import OUTPUTS
-from edgeopt.targets.openvino.sdk import core, cpu_precisions
+from edgeopt.targets.openvino.sdk import core
 
 COMPUTE = frozenset(
     ["Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention", "RNNCell", "RNNSeq"]
@@ -32,11 +32,7 @@ def is_compute(layer_type: str) -> bool:
 _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
 
-def _hint(precision: str) -> str:
-    """Return the arithmetic of float layers: beside integer ones bf16 where the CPU has it."""
-    return "bf16" if precision == "bf16" or (precision == "int8" and "bf16" in cpu_precisions()) else "f32"
-
-
+_HINT = {"fp32": "f32", "bf16": "bf16"}
 _PRECISION = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64"}
 
 
@@ -44,12 +40,12 @@ _PROFILE_WARMUP = 5
 
 
 class OpenVinoSession(Session):
-    """Runs a model with one stream, in the precision asked for."""
+    """Runs a model with one stream; ``float_precision`` is the arithmetic of what is not on integers."""
 
-    def __init__(self, path: Path, precision: str, threads: int, group_size: int = 0) -> None:
+    def __init__(self, path: Path, float_precision: str, threads: int, group_size: int = 0) -> None:
         self._path = path
         self._settings = {
-            "INFERENCE_PRECISION_HINT": _hint(precision),
+            "INFERENCE_PRECISION_HINT": _HINT[float_precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": group_size,

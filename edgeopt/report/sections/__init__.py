@@ -10,6 +10,7 @@ from edgeopt.report.sections.accuracy import accuracy
 from edgeopt.report.sections.comparison import comparison
 from edgeopt.report.sections.fallbacks import fallbacks
 from edgeopt.report.sections.files import files
+from edgeopt.report.sections.formats import formats
 from edgeopt.report.sections.latency import latency
 from edgeopt.report.sections.layers import layers
 from edgeopt.report.sections.limits import limits
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     limits,
     passes,
     swaps,
+    formats,
     quantisation,
     latency,
     layers,

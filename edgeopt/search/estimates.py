@@ -1,0 +1,80 @@
+"""Estimates that say which mixtures to try: of each layer alone, its noise and its cost in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from edgeopt.compare import ErrorSum
+from edgeopt.evidence import LayerChoice, OnStep
+from edgeopt.inputs import Sample
+from edgeopt.search.costs import Profile, Sizes, profile
+from edgeopt.search.mixture import Mixture
+from edgeopt.search.path import Choice
+from edgeopt.search.store import Store
+from edgeopt.search.trials import Trials
+
+
+class Estimates:
+    """Noise of the outputs by layer and format, and the profile of every format."""
+
+    def __init__(self, mixture: Mixture, sizes: dict[str, Sizes], store: Store) -> None:
+        self.mixture, self.sizes, self.store = mixture, sizes, store
+        self.noise: dict[str, dict[str, float]] = {}
+        self.profiles: dict[str, Profile] = {}
+
+    def measure(self, samples: Iterable[Sample], trials: Trials, on_step: OnStep) -> None:
+        """Measure noise on the samples, and costs on the target."""
+        samples = list(samples)
+        original = self.mixture.ready.program
+        reference = [original.run(sample) for sample in samples]
+
+        def alone(layer: str, name: str) -> float:
+            program, _ = self.mixture.program({layer: name})
+            total = ErrorSum()
+            for sample, expected in zip(samples, reference, strict=True):
+                total.add(expected, program.run(sample))
+            return 10 ** (-total.result().sqnr_db / 10)
+
+        layers = self.mixture.layers
+        for place, (layer, formats) in enumerate(layers.items(), 1):
+            on_step(f"auto: noise of layer {place} of {len(layers)}, {layer}")
+            rest = {
+                name: self.store.recall(f"noise {layer} {name}", partial(alone, layer, name)) for name in formats[1:]
+            }
+            self.noise[layer] = {formats[0]: 0.0, **rest}
+        for name in self.mixture.formats:
+            on_step(f"auto: profile with all layers in {name}")
+            seen = self.store.recall(f"profile {name}", partial(self._profile, name, trials))
+            self.profiles[name] = Profile(**seen)
+
+    def choices(self, objective: str) -> dict[str, list[Choice]]:
+        """Return what each layer can be in, with its noise and its cost: ``latency`` or ``bytes``."""
+        cost = self._latency if objective == "latency" else self._bytes
+        return {
+            layer: [Choice(name, self.noise[layer][name], cost(layer, name)) for name in formats]
+            for layer, formats in self.mixture.layers.items()
+        }
+
+    def of_layers(self, chosen: dict[str, str]) -> tuple[LayerChoice, ...]:
+        """Return the estimates for the record, with the format that each layer is in."""
+        return tuple(
+            LayerChoice(layer, self.mixture.operator(layer), chosen[layer], self.noise[layer], self._costs(layer))
+            for layer in self.mixture.layers
+        )
+
+    def _costs(self, layer: str) -> dict[str, float]:
+        return {name: self._latency(layer, name) for name in self.mixture.layers[layer]}
+
+    def _latency(self, layer: str, name: str) -> float:
+        return self.profiles[name].layers[layer]
+
+    def _bytes(self, layer: str, name: str) -> float:
+        """Return by how many bytes a layer in a format is larger than in the exact one; below 0 where smaller."""
+        plain = self.profiles[self.mixture.formats[0]].bytes
+        weights = sum(self.sizes[one].weights for one, able in self.mixture.layers.items() if name in able)
+        return (self.profiles[name].bytes - plain) / weights * self.sizes[layer].weights if weights else 0.0
+
+    def _profile(self, name: str, trials: Trials) -> dict:
+        program, _ = self.mixture.program(self.mixture.uniform(name))
+        return vars(profile(program, self.sizes, trials.prepared, trials.asking(trials.exact)))

@@ -1,0 +1,200 @@
+"""A calibrated program with each layer in a format of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch import fx
+
+from edgeopt.calib.cache import cache_folder
+from edgeopt.calib.calibrate import Calibrate
+from edgeopt.calib.data import CalibrationData
+from edgeopt.ledger import Ledger
+from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.passes.binarize import Binarize
+from edgeopt.passes.insert_qdq import choose
+from edgeopt.passes.quantise_weights import QuantiseWeights
+from edgeopt.passes.standard import PACKED
+from edgeopt.pipeline import Kind, Note, Pass, PassRecord, PassResult, Pipeline
+from edgeopt.program import Program, op_name, origin
+from edgeopt.quant.blocks import FORMATS
+from edgeopt.quant.scheme import WEIGHTED, Scheme
+from edgeopt.quantisation import Calibrated, OnPass, QuantOptions, keeps_float, quantised
+from edgeopt.rewrite import arguments
+from edgeopt.search.path import Mix
+from edgeopt.tune.distil import Distillation, with_constants
+from edgeopt.tune.loop import OnProgress, TuneOptions
+
+BINARY, INT8 = "binary", "int8"
+_SIGN_SAMPLES = 256
+
+
+class Mixture:
+    """Makes programs whose layers are in given formats, the first of which they are in already.
+
+    ``layers`` names by layer the formats it can be in; layers that can be in the first one alone are not among them.
+    """
+
+    def __init__(
+        self,
+        ready: Calibrated,
+        scheme: Scheme,
+        finishing: Sequence[Pass],
+        options: QuantOptions,
+        data: CalibrationData,
+        formats: Sequence[str],
+    ) -> None:
+        self.ready, self.scheme, self.finishing = ready, scheme, tuple(finishing)
+        self.options, self.data, self.formats = options, data, tuple(formats)
+        self.nodes = {node.name: node for node in ready.program.calls if node.target in WEIGHTED}
+        self._stored = {name: QuantiseWeights(name, data)(ready.program) for name in formats if name in FORMATS}
+        self._signs: Binarize | None = None
+        self._tuned: dict[str, torch.Tensor] = {}
+        self._binary: set[str] = set()
+        if BINARY in formats:
+            self._find_signs()
+        self.layers = self._find_layers()
+
+    def operator(self, layer: str) -> str:
+        """Return the operator of a layer as reports show it."""
+        return op_name(self.nodes[layer])
+
+    def uniform(self, name: str) -> Mix:
+        """Return the mixture with every layer in one format that can be, and the rest in the first."""
+        return {layer: name if name in able else self.formats[0] for layer, able in self.layers.items()}
+
+    def tune_signs(self, options: TuneOptions, on_progress: OnProgress) -> None:
+        """Match each layer of signs to the original's output, all in one pass of the original."""
+        if self._signs is None or not self._binary:
+            return
+        swapped, swaps = self._swap(self._binary)
+        samples = list(islice(self.data, _SIGN_SAMPLES))
+        held = max(1, len(samples) // 8)
+        distillation = Distillation(self.ready.program, samples[held:], samples[:held], options, on_progress)
+        self._tuned = distillation.tune_blocks(swapped, swaps, options).parameters
+
+    def program(
+        self, mix: Mix, ledger: Ledger | None = None, on_pass: OnPass | None = None
+    ) -> tuple[Program, tuple[PassRecord, ...]]:
+        """Return the program with its layers in the formats of ``mix``, and what its passes did."""
+        mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
+        integers = _in(mix, INT8)
+        ready = self.ready
+        records: tuple[PassRecord, ...] = ()
+        if signs := _in(mix, BINARY):
+            passes: list[Pass] = [_Swapped(lambda _: self._swap(signs)[0], sorted(signs))]
+            passes += [step.build() for step in PACKED]
+            if integers:
+                passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
+            program, records = Pipeline(passes, ledger, on_pass).run(ready.program)
+            ready = replace(ready, program=program)
+        stored = [_Stored(self._stored[name].program, name, _in(mix, name)) for name in self._stored if _in(mix, name)]
+        program, more = Pipeline(stored, ledger, on_pass).run(ready.program)
+        records = (*records, *more)
+        if integers:
+            ready = replace(ready, program=program)
+            keep = self._kept(program, integers)
+            program, more = quantised(ready, self.scheme, self.options, keep, ledger, on_pass)
+            records = (*records, *more)
+        program, more = Pipeline(self.finishing, ledger, on_pass).run(program)
+        return program, (*records, *more)
+
+    def _find_layers(self) -> dict[str, tuple[str, ...]]:
+        able = {name: {note.node for note in done.notes if note.reason is None} for name, done in self._stored.items()}
+        able[INT8] = {node.name for node in choose(self.ready.program, self.scheme)[0]} & self.nodes.keys()
+        able[BINARY] = self._binary
+        kept = keeps_float(self.ready.program, self.options)
+        found = {
+            layer: (self.formats[0], *(name for name in self.formats[1:] if layer in able.get(name, ())))
+            for layer in self.nodes
+            if layer not in kept
+        }
+        return {layer: names for layer, names in found.items() if len(names) > 1}
+
+    # -- layers of signs -------------------------------------------------------------------------------
+
+    def _find_signs(self) -> None:
+        self._signs = Binarize(list(islice(self.data, _SIGN_SAMPLES)))
+        self._signs(self.ready.program)
+        originals = {swap.original for swap in self._signs.swaps}
+        self._binary = {layer for layer, node in self.nodes.items() if origin(node) in originals}
+
+    def _swap(self, layers: Collection[str]) -> tuple[Program, tuple]:
+        assert self._signs is not None
+        self._signs.keep = {origin(node) for layer, node in self.nodes.items() if layer not in layers}
+        program = self._signs(self.ready.program).program
+        return with_constants(program, {k: v for k, v in self._tuned.items() if k in program.constants}), (
+            self._signs.swaps
+        )
+
+    # -- layers on integers ----------------------------------------------------------------------------
+
+    def _kept(self, program: Program, integers: Collection[str]) -> set[str]:
+        """Return what stays in float: other layers, and what computes on the results of any of them."""
+        chosen, _ = choose(program, self.scheme)
+        return {node.name for node in chosen if not self._is_integer(node, integers)}
+
+    def _is_integer(self, node: fx.Node, integers: Collection[str]) -> bool:
+        if node.target in WEIGHTED:
+            return node.name in integers
+        return _layers_before(node) <= set(integers)
+
+
+def _in(mix: Mapping[str, str], name: str) -> set[str]:
+    return {layer for layer, chosen in mix.items() if chosen == name}
+
+
+def _layers_before(node: fx.Node) -> set[str]:
+    """Return the nearest layers that a node computes from."""
+    pending, found, seen = list(node.all_input_nodes), set(), set()
+    while pending:
+        current = pending.pop()
+        if current.target in WEIGHTED:
+            found.add(current.name)
+        elif current not in seen:
+            seen.add(current)
+            pending += current.all_input_nodes
+    return found
+
+
+class _Swapped:
+    """binarize, with weights that are tuned already."""
+
+    name = Binarize.name
+    kind: Kind = "trained"
+
+    def __init__(self, swap: Callable[[Program], Program], layers: Sequence[str]) -> None:
+        self.swap, self.layers = swap, layers
+
+    def __call__(self, program: Program) -> PassResult:
+        return PassResult(self.swap(program), True, tuple(Note(self.name, layer) for layer in self.layers))
+
+
+class _Stored:
+    """quantise-weights for some layers, of a program in which all are stored."""
+
+    name = QuantiseWeights.name
+    kind: Kind = "calibrated"
+
+    def __init__(self, stored: Program, format: str, layers: Collection[str]) -> None:
+        self.stored, self.format, self.layers = stored, format, sorted(layers)
+
+    def __call__(self, program: Program) -> PassResult:
+        program = program.clone()
+        for layer in self.layers:
+            self._take(program, layer)
+        notes = tuple(Note(f"store-in-{self.format}", layer) for layer in self.layers)
+        return PassResult(program, bool(notes), notes)
+
+    def _take(self, program: Program, layer: str) -> None:
+        node, source = program.node(layer), self.stored.node(layer)
+        assert node is not None and source is not None
+        weight = arguments(source)["weight"]
+        parts = [part for part in weight.args if isinstance(part, fx.Node)]
+        rest = [part for part in weight.args if not isinstance(part, fx.Node)]
+        constants = [program.add_constant(part.name, self.stored.constants[part.name]) for part in parts]
+        stored = program.insert(node, DEQUANTIZE_BLOCKS, *constants, *rest)
+        node.replace_input_with(arguments(node)["weight"], stored)

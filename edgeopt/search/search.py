@@ -1,0 +1,195 @@
+"""--precision auto: a format for each layer, chosen by measured error and measured cost under the stated limits.
+
+1. Each layer alone is put into each format it can be in, and the noise of the outputs is measured.
+2. Each format is tried on all layers that can be in it; the runtime's profile tells what each layer costs there.
+3. Both together give a path of mixtures, from the most exact to the cheapest (see edgeopt.search.path).
+4. Mixtures along the path are compiled, run and measured; then by bisection those where the limits begin to fail.
+
+What is chosen was measured as a whole: estimates only say what to try. Measurements are kept (edgeopt.search.store).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice, pairwise
+
+from edgeopt.calib.cache import program_digest
+from edgeopt.calib.data import open_data
+from edgeopt.cost import count_macs
+from edgeopt.errors import ToolchainMissing, UserError
+from edgeopt.evidence import OnStep, Prepared, Request, SearchRecord, Trial
+from edgeopt.gate import holds
+from edgeopt.program import origin
+from edgeopt.rewrite import arguments
+from edgeopt.search.costs import Sizes
+from edgeopt.search.estimates import Estimates
+from edgeopt.search.mixture import BINARY, INT8, Mixture
+from edgeopt.search.path import Mix, exchange_path, pareto, spread
+from edgeopt.search.store import Store
+from edgeopt.search.trials import Trials
+from edgeopt.target import AUTO, FLOATS
+from edgeopt.tune.loop import TuneOptions
+
+_NOISE_SAMPLES = 16
+_TRIED = 8
+"""Mixtures along a path that are measured whatever the limits."""
+
+
+def searched(prepared: Prepared, request: Request, on_step: OnStep) -> tuple[Prepared, Request]:
+    """Return the program with a format chosen for each layer, and the request with that of what stays in float.
+
+    Where another precision than ``auto`` is asked for both are returned as they are. Raises UserError where there is
+    no data, or nothing to choose among, and where the target does not run here.
+    """
+    if request.target_options.precision != AUTO:
+        return prepared, request
+    try:
+        return _Search(prepared, request, on_step).run()
+    except ToolchainMissing as missing:
+        raise UserError(
+            f"precision 'auto' measures on the target, which does not run here: {missing.message}", missing.hint
+        ) from missing
+
+
+class _Search:
+    def __init__(self, prepared: Prepared, request: Request, on_step: OnStep) -> None:
+        options, stage = request.options, prepared.stage
+        assert stage is not None
+        if options.quant.calib is None:
+            raise UserError("precision 'auto' needs calibration data", "give samples with --calib")
+        on_step("auto: preparing each format")
+        self.prepared, self.request, self.on_step, self.stage = prepared, request, on_step, stage
+        self.limits = options.limits
+        self.data = open_data(options.quant.calib, prepared.program.inputs, options.load.trust)
+        formats = options.search.chosen(request.target.mixes)
+        self.floats = tuple(name for name in formats if name in FLOATS)
+        per_layer = [*self.floats[:1], *(name for name in formats if name not in FLOATS)]
+        self.mixture = Mixture(stage.ready, stage.scheme, stage.finishing, options.quant, self.data, per_layer)
+        if not self.mixture.layers:
+            raise UserError(f"no layer can be in another format than {per_layer[0]}", "name others with --format")
+        self.store = Store(self._facts(formats))
+        self.trials = Trials(self.mixture, self.floats, prepared, request, self.store)
+        self.estimates = Estimates(self.mixture, self._sizes(), self.store)
+
+    def run(self) -> tuple[Prepared, Request]:
+        try:
+            self._tune_signs()
+            self.estimates.measure(islice(self.data, _NOISE_SAMPLES), self.trials, self.on_step)
+            rest = self._try_uniform()
+            for objective in ("latency", "bytes") if self.limits.max_size is not None else ("latency",):
+                self._walk(exchange_path(self.estimates.choices(objective)), rest)
+        finally:
+            self.trials.close()
+        return self._settled()
+
+    def _tune_signs(self) -> None:
+        if BINARY in self.mixture.formats:
+            options = TuneOptions(
+                steps=self.request.options.search.sign_steps, seconds=3600.0, checkpoint=self.store.beside(".pt")
+            )
+            self.mixture.tune_signs(
+                options, lambda stage, step, error, left: self.on_step(f"auto: layers of signs, step {step}")
+            )
+
+    def _facts(self, formats: Sequence[str]) -> tuple[object, ...]:
+        """Return all that measurements depend on."""
+        request, labelled = self.request, self.prepared.labelled
+        target, options = request.target, request.options
+        return (
+            program_digest(self.stage.ready.program),
+            self.data.digest(),
+            None if labelled is None else labelled.data.digest(),
+            [(name, array.tobytes()) for sample in self.prepared.samples for name, array in sorted(sample.items())],
+            (target.name, target.device.name, target.hardware(), request.target_options),
+            sorted(target.probe().versions.items()),
+            (options.quant, options.search, formats),
+        )
+
+    def _sizes(self) -> dict[str, Sizes]:
+        program = self.stage.ready.program
+        macs = count_macs(program, self.prepared.samples[0])
+        nodes = {layer: self.mixture.nodes[layer] for layer in self.mixture.layers}
+        return {
+            layer: Sizes(origin(node), macs.get(layer, 0), program.constants[arguments(node)["weight"].name].numel())
+            for layer, node in nodes.items()
+        }
+
+    # -- trials ----------------------------------------------------------------------------------------
+
+    def _try(self, mix: Mix, rest: str) -> Trial:
+        return self.trials.of(mix, rest, self.on_step)
+
+    def _try_uniform(self) -> str:
+        """Try each format on all layers; return that of what stays in float: the fastest under which answers hold."""
+        exact = self.mixture.uniform(self.mixture.formats[0])
+        floats = {rest: self._try(exact, rest) for rest in self.floats or ("",)}
+        for name in self.mixture.formats[1:]:
+            for rest in floats:
+                self._try(self.mixture.uniform(name), rest)
+        able = [rest for rest, trial in floats.items() if self._answers(trial)] or list(floats)[:1]
+        return max(able, key=lambda rest: floats[rest].speedup)
+
+    def _walk(self, path: Sequence[Mix], rest: str) -> None:
+        """Try mixtures along a path, and by bisection those where the limits begin, or cease, to hold."""
+        holding = {place: self._holds(self._try(path[place], rest)) for place in spread(len(path), _TRIED)}
+        places = sorted(holding)
+        turns = [(a, b) for a, b in pairwise(places) if holding[a] != holding[b]]
+        low, high = turns[-1] if turns else (0, 0)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._holds(self._try(path[middle], rest)) == holding[low]:
+                low = middle
+            else:
+                high = middle
+
+    def _holds(self, trial: Trial) -> bool:
+        return self._answers(trial) if self.limits.on_answers else self._affordable(trial)
+
+    def _answers(self, trial: Trial) -> bool:
+        return holds(trial.error, trial.accuracy, self.prepared.labelled, self.limits)
+
+    def _affordable(self, trial: Trial) -> bool:
+        latency, size = self.limits.max_latency, self.limits.max_size
+        return (latency is None or trial.latency <= latency) and (size is None or trial.bytes <= size)
+
+    # -- the choice ------------------------------------------------------------------------------------
+
+    def _settled(self) -> tuple[Prepared, Request]:
+        chosen = self._chosen()
+        mix, trial = self.trials.made[chosen]
+        self.on_step("auto: building what was chosen")
+        program, records = self.mixture.program(mix, self.stage.ledger, self.stage.on_pass)
+        prepared = replace(
+            self.prepared,
+            program=program,
+            records=(*self.prepared.records, *records),
+            stage=self.stage if INT8 in mix.values() else None,
+            searched=self._record(chosen, mix, trial.float_precision),
+        )
+        return prepared, self.trials.asking(trial.float_precision)
+
+    def _chosen(self) -> str:
+        """Return the trial to export: under limits on answers the fastest, else the most exact.
+
+        Where no trial holds all limits, those on answers come first.
+        """
+        made = {key: trial for key, (_, trial) in self.trials.made.items()}
+        answering = {key: trial for key, trial in made.items() if self._answers(trial)} or made
+        able = {key: trial for key, trial in answering.items() if self._affordable(trial)}
+        if not able or not self.limits.on_answers:
+            able = able or answering
+            return min(able, key=lambda key: (able[key].error.relative, -able[key].speedup))
+        return max(able, key=lambda key: (able[key].speedup, -able[key].bytes))
+
+    def _record(self, chosen: str, mix: Mix, rest: str) -> SearchRecord:
+        trials = {key: trial for key, (_, trial) in self.trials.made.items()}
+        front = pareto({key: (t.error.relative, -t.speedup, float(t.bytes)) for key, t in trials.items()})
+        return SearchRecord(
+            tuple(trials.values()),
+            tuple(key in front for key in trials),
+            tuple(self._answers(trial) and self._affordable(trial) for trial in trials.values()),
+            list(trials).index(chosen),
+            self.estimates.of_layers({layer: rest if name in FLOATS else name for layer, name in mix.items()}),
+            self.store.reused,
+        )

@@ -1,0 +1,88 @@
+"""Mixtures tried out: each compiled, run, held against the original, and measured in turn with the exact one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgeopt.compare import Error
+from edgeopt.evidence import OnStep, Prepared, Request, Trial
+from edgeopt.measure import MeasurePlan, measure
+from edgeopt.search.mixture import Mixture
+from edgeopt.search.path import Mix
+from edgeopt.search.store import Store
+from edgeopt.target import FLOATS, Session
+from edgeopt.trial import answers, opened
+
+_PLAN = MeasurePlan(min_runs=10, min_seconds=0.2, max_seconds=1.0)
+
+
+class Trials:
+    """The trials of one search, each made once. ``floats``: formats of what stays in float, the exact one first."""
+
+    def __init__(
+        self, mixture: Mixture, floats: tuple[str, ...], prepared: Prepared, request: Request, store: Store
+    ) -> None:
+        self.mixture, self.floats, self.prepared, self.request, self.store = mixture, floats, prepared, request, store
+        self.made: dict[str, tuple[Mix, Trial]] = {}
+        self._stack = ExitStack()
+        self._exact: Session | None = None
+
+    @property
+    def exact(self) -> str:
+        """The format of what stays in float in the exact mixture; an empty string where nothing does."""
+        return self.floats[0] if self.floats else ""
+
+    def of(self, mix: Mix, rest: str, on_step: OnStep) -> Trial:
+        """Return the trial of a mixture whose other layers are in ``rest``."""
+        key = f"trial {rest} {json.dumps(mix, sort_keys=True)}"
+        if key not in self.made:
+            counts = counted(mix, rest)
+            on_step(f"auto: trying {', '.join(f'{name} {count}' for name, count in counts.items())}")
+            seen = dict(self.store.recall(key, lambda: self._run(mix, rest)))
+            error = Error(**seen.pop("error"))
+            self.made[key] = mix, Trial(counts, rest, error, **seen)
+        return self.made[key][1]
+
+    def asking(self, rest: str) -> Request:
+        """Return the request with this format of what stays in float."""
+        if len(self.floats) < 2:
+            return self.request
+        options: Any = self.request.target_options
+        return replace(self.request, target_options=replace(options, float_precision=rest))
+
+    def close(self) -> None:
+        """Close the exact mixture's session."""
+        self._stack.close()
+
+    def _run(self, mix: Mix, rest: str) -> dict[str, Any]:
+        program, _ = self.mixture.program(mix)
+        with opened(program, self.asking(rest)) as (session, size):
+            error, accuracy = answers(session, self.prepared)
+            both = {"trial": session, "exact": self._opened_exact()}
+            timings = measure(both, dict.fromkeys(both, self.prepared.samples[0]), _PLAN)
+        median = {name: float(np.median(timing.costs)) for name, timing in timings.items()}
+        speedup = median["exact"] / median["trial"]
+        return {
+            "error": vars(error),
+            "accuracy": accuracy,
+            "bytes": size,
+            "latency": median["trial"],
+            "speedup": speedup,
+        }
+
+    def _opened_exact(self) -> Session:
+        if self._exact is None:
+            program, _ = self.mixture.program(self.mixture.uniform(self.mixture.formats[0]))
+            self._exact, _ = self._stack.enter_context(opened(program, self.asking(self.exact)))
+        return self._exact
+
+
+def counted(mix: Mix, rest: str) -> dict[str, int]:
+    """Return the number of layers by format, those in float under the format of what is in float."""
+    return dict(Counter(rest if name in FLOATS else name for name in mix.values()).most_common())
