@@ -13,12 +13,14 @@ enum EoFeatureMap {
     EO_MAP_EXP = 4,            // exp(z), exp(-z)
     EO_MAP_SPLIT_SOFTMAX = 5,  // softmax(z), softmax(-z), at least 1e-12
     EO_MAP_JOINT_SOFTMAX = 6,  // softmax over [2 z, -2 z]
+    EO_MAP_INLINE = 7,         // z and a 1: a linear attention without division, see linear_attention.cuh
 };
 
 namespace edgeopt {
 
 __host__ __device__ inline int features(int map, int d) {
     if (map == EO_MAP_TAYLOR) return 1 + d + d * (d + 1) / 2;
+    if (map == EO_MAP_INLINE) return d + 1;
     return map >= EO_MAP_EXP ? 2 * d : d;
 }
 
@@ -29,7 +31,7 @@ struct RowStatistics {
 
 __device__ inline RowStatistics row_statistics(int map, const float* z, int d) {
     RowStatistics s = {0.f, 1.f, 0.f, 1.f};
-    if (map < EO_MAP_SPLIT_SOFTMAX) return s;
+    if (map != EO_MAP_SPLIT_SOFTMAX && map != EO_MAP_JOINT_SOFTMAX) return s;
     float low = z[0], high = z[0];
     for (int i = 1; i < d; ++i) {
         low = fminf(low, z[i]);
@@ -67,6 +69,7 @@ __device__ inline float feature(int map, const float* z, int i, int d, const Row
         case EO_MAP_RELU: return fmaxf(z[i], 0.f);
         case EO_MAP_ELU: return z[i] > 0.f ? z[i] + 1.f : expf(z[i]);
         case EO_MAP_TAYLOR: return taylor_feature(z, i, d);
+        case EO_MAP_INLINE: return i < d ? z[i] : 1.f;
         case EO_MAP_EXP: return i < d ? expf(z[i]) : expf(-z[i - d]);
         case EO_MAP_SPLIT_SOFTMAX:
             return fmaxf(i < d ? expf(z[i] - s.largest) / s.sum : expf(-z[i - d] - s.largest_negated) / s.sum_negated,

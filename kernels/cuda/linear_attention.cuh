@@ -1,7 +1,9 @@
-// Normalised linear attention over all tokens, causal, and one token at a time.
+// Linear attention over all tokens, causal, and one token at a time: normalised, or inline (EO_MAP_INLINE).
 //
-//     out_i = phi(q_i) S / (phi(q_i) . z + epsilon),   S = sum_j phi(k_j)^T v_j,   z = sum_j phi(k_j)
+//     normalised   out_i = phi(q_i) S / (phi(q_i) . z + epsilon),   S = sum_j phi(k_j)^T v_j,   z = sum_j phi(k_j)
+//     inline       out_i = c/n q_i S + (1 - c/n q_i . z) v,   c = d^(-1/2),   v the mean of v_j, n the number of keys
 //
+// Inline, a key has one more feature, 1, whose row of the state is the sum of values and n; queries do not read it.
 // with j over all tokens, or over those up to i (causal). Tokens are cut into chunks: `chunk_states` sums S and z of
 // each, `scan_states` turns them into what comes before each chunk (causal) or into the total, `attend` reads queries
 // tile by tile and, where causal, carries the state through its chunk. Time and memory are linear in the tokens.
@@ -21,6 +23,7 @@ struct AttentionShape {
     int heads, queries, keys, d, e, map, causal;
     float epsilon;
     __host__ __device__ int f() const { return features(map, d); }
+    __host__ __device__ int read() const { return map == EO_MAP_INLINE ? d : f(); }  // features that queries read
     __host__ __device__ int state() const { return f() * (e + 1); }
     __host__ __device__ int chunks() const { return (keys + kChunk - 1) / kChunk; }
     __host__ __device__ int wide() const { return d > e ? d : e; }
@@ -96,14 +99,22 @@ __global__ void scan_states(float* states, AttentionShape p) {
 }
 
 // Products of a tile's queries and keys, zero above the diagonal.
-__device__ inline void score_tile(const float* phi_q, const float* phi_k, int f, float* scores) {
+__device__ inline void score_tile(const float* phi_q, const float* phi_k, const AttentionShape& p, float* scores) {
+    const int f = p.f();
     for (int i = threadIdx.x; i < kTile * kTile; i += kThreads) {
         const int t = i / kTile, j = i % kTile;
         float dot = 0.f;
-        for (int c = 0; j <= t && c < f; ++c) dot += phi_q[t * f + c] * phi_k[j * f + c];
+        for (int c = 0; j <= t && c < p.read(); ++c) dot += phi_q[t * f + c] * phi_k[j * f + c];
         scores[i] = dot;
     }
     __syncthreads();
+}
+
+// An output from q S, q z + epsilon, and where inline the sum of values and their number.
+__device__ inline float result(const AttentionShape& p, float sum, float below, float values, float keys) {
+    if (p.map != EO_MAP_INLINE) return sum / below;
+    const float scale = rsqrtf(static_cast<float>(p.d)) / keys;
+    return scale * sum + (1.f - scale * below) * values / keys;
 }
 
 // Attends with a tile of `count` queries and, where causal, with the tile's own keys. `below` is scratch of a tile's
@@ -114,17 +125,21 @@ __device__ void attend_tile(const float* phi_q, const float* state, const float*
     const int f = p.f(), width = p.e + 1;
     for (int t = threadIdx.x; t < kTile; t += kThreads) {
         float sum = 0.f;
-        for (int c = 0; c < f; ++c) sum += phi_q[t * f + c] * state[c * width + p.e];
+        for (int c = 0; c < p.read(); ++c) sum += phi_q[t * f + c] * state[c * width + p.e];
         for (int j = 0; p.causal && j <= t; ++j) sum += scores[t * kTile + j];
         below[t] = sum + p.epsilon;
     }
     __syncthreads();
     for (int i = threadIdx.x; i < count * columns; i += kThreads) {
         const int t = i / columns, column = i % columns;
-        float sum = 0.f;
-        for (int c = 0; c < f; ++c) sum += phi_q[t * f + c] * state[c * width + column];
-        for (int j = 0; p.causal && j <= t; ++j) sum += scores[t * kTile + j] * v[j * p.e + column];
-        store(out, static_cast<size_t>(t) * stride + column, sum / below[t]);
+        float sum = 0.f, values = p.map == EO_MAP_INLINE ? state[p.d * width + column] : 0.f;
+        for (int c = 0; c < p.read(); ++c) sum += phi_q[t * f + c] * state[c * width + column];
+        for (int j = 0; p.causal && j <= t; ++j) {
+            sum += scores[t * kTile + j] * v[j * p.e + column];
+            values += v[j * p.e + column];
+        }
+        const float keys = p.map == EO_MAP_INLINE ? state[p.d * width + p.e] + (p.causal ? t + 1.f : 0.f) : 1.f;
+        store(out, static_cast<size_t>(t) * stride + column, result(p, sum, below[t], values, keys));
     }
     __syncthreads();
 }
@@ -149,7 +164,7 @@ __global__ void attend(const T* query, const T* key, const T* value, const float
         if (p.causal) {
             load_features(key + row * p.d, count, p, raw, phi_k);
             load_rows(value + row * p.e, count, p.e, raw);
-            score_tile(phi_q, phi_k, f, scores);
+            score_tile(phi_q, phi_k, p, scores);
         }
         attend_tile(phi_q, state, scores, raw, below, p, count, p.e, out + row * p.e, p.e);
         if (p.causal) add_tile(phi_k, raw, p, state);
@@ -180,11 +195,12 @@ __global__ void attend_step(const T* query, const T* key, const T* value, float*
     __syncthreads();
     for (int column = threadIdx.x; column < p.e; column += kThreads) {
         float sum = 0.f, below = p.epsilon;
-        for (int c = 0; c < f; ++c) {
+        for (int c = 0; c < p.read(); ++c) {
             sum += q[c] * state[c * width + column];
             below += q[c] * state[c * width + p.e];
         }
-        store(out, static_cast<size_t>(head) * p.e + column, sum / below);
+        const float* last = state + static_cast<size_t>(f - 1) * width;  // where inline: sum of values, number of keys
+        store(out, static_cast<size_t>(head) * p.e + column, result(p, sum, below, last[column], last[p.e]));
     }
 }
 

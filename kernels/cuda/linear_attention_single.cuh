@@ -1,8 +1,8 @@
 // Linear attention of given features in one launch and without a workspace, for plug-ins that have neither.
 //
-// A block is a head and `kSlice` columns of its values, and goes through all tokens by itself: first the keys, then the
-// queries; causal: tile by tile through both. The state stays in shared memory. Slower than `linear_attention.cuh` where
-// heads are few, for a head's blocks are as many as its slices, whatever the tokens.
+// A block is a head and `kSlice` columns of its values, and goes through all tokens by itself: first the keys, then
+// the queries; causal: tile by tile through both. The state stays in shared memory. A head has as many blocks as slices,
+// whatever the tokens: `linear_attention.cuh` keeps more of a GPU busy.
 //
 // Shapes: query, key [heads, tokens, f], value [heads, tokens, e], out [heads, queries, e].
 #pragma once
@@ -50,7 +50,7 @@ __device__ void attend_by_slice(const T* query, const T* key, const T* value, T*
         load_slice(value + row * e, count, columns, e, kSlice, v);
         if (causal) {
             load_slice(query + row * f, count, f, f, f, phi_q);
-            score_tile(phi_q, phi_k, f, scores);
+            score_tile(phi_q, phi_k, p, scores);
             attend_tile(phi_q, state, scores, v, below, p, count, columns, out + row * e, e);
         }
         add_tile(phi_k, v, p, state);

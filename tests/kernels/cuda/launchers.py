@@ -18,7 +18,7 @@ from edgeopt.kernels.cuda.inventory import ROOT
 HERE = Path(__file__).parent
 ARCHITECTURES = ("80", "86", "87", "89", "90", "110", "120")
 TYPES = {"float32": 0, "float16": 1}
-MAPS = ("given", "relu", "elu", "taylor", "hedgehog-exp", "hedgehog-split-softmax", "hedgehog-joint-softmax")
+MAPS = ("given", "relu", "elu", "taylor", "hedgehog-exp", "hedgehog-split-softmax", "hedgehog-joint-softmax", "inline")
 """Feature maps in the order of ``EoFeatureMap``."""
 
 requires_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from edgeopt.ops.linear_attention import epsilon
-from edgeopt.ops.linear_attention_forms import causal_normalised, normalised
+from edgeopt.ops.linear_attention_forms import causal_flow, flow
 from tests.kernels.cuda import launchers
 from tests.kernels.cuda.launchers import MAPS, TYPES
-from tests.kernels.cuda.test_host import phi
+from tests.kernels.cuda.test_host import phi, reference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -72,8 +72,22 @@ def test_linear_attention(library: ctypes.CDLL, seed: int) -> None:
     sizes = (heads, queries, keys, d, e, code, causal)
     call(library.eo_linear_attention, q, k, v, out, workspace, *sizes, float(eps), TYPES[dtype])
     features = [phi(name, a.float().cpu()) for a in (q, k)]
-    form = causal_normalised if causal else normalised
-    expected = form(*(f.double() for f in features), v.double().cpu(), eps)
+    assert_close(out.cpu(), reference(name, causal, *(f.double() for f in features), v.double().cpu()), dtype)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_flow_attention(library: ctypes.CDLL, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dtype, causal = list(TYPES)[seed % 2], seed // 2 % 2
+    heads, keys, d, e = (int(rng.integers(1, most)) for most in (9, 600, 65, 65))
+    queries = keys if causal else int(rng.integers(1, 600))
+    q, k, v = (
+        torch.randn(heads, tokens, width, device="cuda", dtype=getattr(torch, dtype))
+        for tokens, width in ((queries, d), (keys, d), (keys, e))
+    )
+    out = torch.empty(heads, queries, e, device="cuda", dtype=q.dtype)
+    call(library.eo_flow_attention, q, k, v, out, heads, queries, keys, d, e, causal, TYPES[dtype])
+    expected = (causal_flow if causal else flow)(*(a.double().cpu() for a in (q, k, v)))
     assert_close(out.cpu(), expected, dtype)
 
 

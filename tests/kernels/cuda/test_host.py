@@ -11,7 +11,14 @@ import torch
 
 from edgeopt.ops.feature_maps import LEARNED, feature_map
 from edgeopt.ops.linear_attention import epsilon
-from edgeopt.ops.linear_attention_forms import causal_normalised, normalised
+from edgeopt.ops.linear_attention_forms import (
+    causal_flow,
+    causal_inline,
+    causal_normalised,
+    flow,
+    inline,
+    normalised,
+)
 from tests.kernels.cuda import launchers
 from tests.kernels.cuda.launchers import MAPS, TYPES, call
 
@@ -25,9 +32,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 def phi(name: str, x: torch.Tensor) -> torch.Tensor:
     """Return the features of what the kernel reads: a learned map's product is taken before."""
-    if name == "given":
+    if name in ("given", "inline"):
         return x
     return feature_map(name, x, torch.eye(x.shape[-1])) if name in LEARNED else feature_map(name, x)
+
+
+def reference(name: str, causal: int, *operands: torch.Tensor) -> torch.Tensor:
+    """Return attention of features, keys' features and values."""
+    if name == "inline":
+        return (causal_inline if causal else inline)(*operands)
+    return (causal_normalised if causal else normalised)(*operands, epsilon(name))
 
 
 def close(got: np.ndarray, expected: torch.Tensor, dtype: str) -> bool:
@@ -54,8 +68,7 @@ def test_linear_attention(library: ctypes.CDLL, name: str, causal: int, tokens: 
     sizes = (2, tokens, tokens, d, e, code, causal)
     call(library.eo_linear_attention, q, k, v, out, workspace, *sizes, float(eps), TYPES[dtype])
     features = [phi(name, torch.from_numpy(a).float()) for a in (q, k)]
-    expected = (causal_normalised if causal else normalised)(*features, torch.from_numpy(v).float(), eps)
-    assert close(out, expected, dtype)
+    assert close(out, reference(name, causal, *features, torch.from_numpy(v).float()), dtype)
 
 
 def test_queries_and_keys_may_differ_in_number(library: ctypes.CDLL) -> None:
@@ -72,14 +85,38 @@ def test_steps_equal_the_causal_form(library: ctypes.CDLL, name: str) -> None:
     q, k, v = operands(3, (2, 9), (6, 6, 4), "float32")
     code, eps = MAPS.index(name), epsilon(name)
     features = [phi(name, torch.from_numpy(a)) for a in (q, k)]
-    state = np.zeros((2, features[0].shape[-1], 5), np.float32)
+    rows = features[0].shape[-1] + (name == "inline")  # one more: the sum of values
+    state = np.zeros((2, rows, 5), np.float32)
     out = np.zeros((2, 9, 4), np.float32)
     for t in range(9):
         row = np.zeros((2, 4), np.float32)
         token = [np.ascontiguousarray(a[:, t]) for a in (q, k, v)]
         call(library.eo_linear_attention_step, *token, state, row, 2, 6, 4, code, float(eps), 0)
         out[:, t] = row
-    assert close(out, causal_normalised(*features, torch.from_numpy(v), eps), "float32")
+    assert close(out, reference(name, 1, *features, torch.from_numpy(v)), "float32")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    ("causal", "queries", "keys", "d", "e"), [(0, 70, 70, 8, 5), (0, 3, 40, 6, 7), (1, 45, 45, 5, 8)]
+)
+def test_flow_attention(library: ctypes.CDLL, dtype: str, causal: int, queries: int, keys: int, d: int, e: int) -> None:
+    (q,), (k, v) = operands(1, (2, queries), (d,), dtype), operands(2, (2, keys), (d, e), dtype)
+    out = np.zeros((2, queries, e), dtype)
+    call(library.eo_flow_attention, q, k, v, out, 2, queries, keys, d, e, causal, TYPES[dtype])
+    expected = (causal_flow if causal else flow)(*(torch.from_numpy(a).float() for a in (q, k, v)))
+    assert close(out, expected, dtype)
+
+
+def test_steps_of_flow_equal_the_causal_form(library: ctypes.CDLL) -> None:
+    q, k, v = operands(3, (2, 9), (6, 6, 4), "float32")
+    state, out = np.zeros((2, 6 * 4 + 4 * 6 + 2), np.float32), np.zeros((2, 9, 4), np.float32)
+    for t in range(9):
+        row = np.zeros((2, 4), np.float32)
+        token = [np.ascontiguousarray(a[:, t]) for a in (q, k, v)]
+        call(library.eo_flow_attention_step, *token, state, row, 2, 6, 4, 0)
+        out[:, t] = row
+    assert close(out, causal_flow(*(torch.from_numpy(a) for a in (q, k, v))), "float32")
 
 
 @pytest.mark.parametrize("dtype", TYPES)

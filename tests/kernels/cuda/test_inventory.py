@@ -50,12 +50,8 @@ def test_every_kernel_has_its_launcher_and_its_plugin() -> None:
         fields = re.findall(r'PluginField\("(\w+)", nullptr, trt::PluginFieldType::k(\w+)', source)
         kinds = {"float": "FLOAT32", "int": "INT32"}
         assert fields == [(a.name, kinds[a.kind]) for a in plugin.attributes]
-    assert {path.stem for path in ROOT.glob("*.cuh")} == {
-        *kernels(),
-        "common",
-        "feature_maps",
-        "linear_attention_single",
-    }
+    shared, without_plugin = {"common", "feature_maps", "linear_attention_single"}, {"flow_attention"}
+    assert {path.stem for path in ROOT.glob("*.cuh")} == {*kernels(), *shared, *without_plugin}
 
 
 def test_sources_of_a_plugin_are_all_it_includes() -> None:
