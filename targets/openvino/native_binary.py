@@ -1,8 +1,8 @@
 """``edgeopt::binary_linear`` and ``binary_conv2d`` as nodes that OpenVINO runs by kernels of ours.
 
 Before anything is stored a linear applies the ReLU or GELU that alone reads it, adds a residual, and where another such
-layer is its only reader hands over the bits of the next signs in the place of floats: an activation before them costs nothing,
-for it only moves what the layer's numbers are compared with.
+layer is its only reader hands over the bits of the next signs in the place of floats: an activation before them costs
+nothing, for it only moves what the layer's numbers are compared with.
 """
 
 # mypy: disable-error-code="no-untyped-def, arg-type"

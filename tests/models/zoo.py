@@ -27,11 +27,14 @@ class Entry:
     part: Callable[[nn.Module], nn.Module] = lambda model: model
 
 
-def build(name: str, small: bool = False) -> tuple[nn.Module, Inputs]:
-    """Return a model in evaluation mode with seeded random weights, and inputs for one inference."""
+def build(name: str, small: bool = False, **sets: Any) -> tuple[nn.Module, Inputs]:
+    """Return a model in evaluation mode with seeded random weights, and inputs for one inference.
+
+    ``sets``: what its configuration sets besides, as ``image_size``.
+    """
     entry = ARCHITECTURES[name]
     cls = getattr(transformers, entry.model)
-    config = cls.config_class(**{**entry.sets, **(entry.small if small else {})})
+    config = cls.config_class(**{**entry.sets, **(entry.small if small else {}), **sets})
     torch.manual_seed(0)
     model = cls(config).eval()
     for tensor in model.state_dict().values():
