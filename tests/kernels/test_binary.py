@@ -65,7 +65,7 @@ def test_signs_take_a_third_of_the_instructions_of_int8() -> None:
 
 
 def test_a_weight_takes_a_bit_and_a_channel_a_word() -> None:
-    for isa in ("scalar", "dsp"):
+    for isa in ("scalar", "dsp", "mve"):
         case, _ = _layer(16, 64, isa)
         assert case.packed.nbytes == 64 * 64 * 9 // 8 + 64 * 4
 
