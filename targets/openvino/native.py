@@ -11,6 +11,7 @@ from edgeopt.onnx import Functions
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.feature_maps import MAPS
+from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.program import Program
 from edgeopt.targets.openvino import native_attention, native_binary
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from torch import fx
 
 FUNCTIONS: Functions = {
-    "edgeopt::linear_attention": native_attention.build,
+    "edgeopt::linear_attention": native_attention.linear,
+    "edgeopt::hybrid_attention": native_attention.hybrid,
     "edgeopt::binary_linear": native_binary.linear,
     "edgeopt::binary_conv2d": native_binary.conv2d,
 }
@@ -29,10 +31,11 @@ FUNCTIONS: Functions = {
 
 def find(program: Program) -> list[fx.Node]:
     """Return the nodes of a program that a kernel of ours covers."""
+    whole = (BINARY_LINEAR, BINARY_CONV2D, HYBRID_ATTENTION)
     return [
         node
         for node in program.calls
-        if node.target in (BINARY_LINEAR, BINARY_CONV2D) or (node.target is LINEAR_ATTENTION and node.args[3] in MAPS)
+        if node.target in whole or (node.target is LINEAR_ATTENTION and node.args[3] in MAPS)
     ]
 
 

@@ -1,4 +1,7 @@
-"""``edgeopt::linear_attention`` as one node that OpenVINO runs by a kernel of ours, with transposes beside it."""
+"""``edgeopt::linear_attention`` and ``hybrid_attention`` as nodes that OpenVINO runs by kernels of ours.
+
+Each stands for the whole operator and for the transposes beside it.
+"""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def build() -> Callable:
+def linear() -> Callable:
     """Return the function of ``edgeopt::linear_attention``'s arguments that emits its node."""
     inlined = onnx_functions["edgeopt::linear_attention"]()
     emit = emitter(
@@ -69,11 +72,61 @@ def build() -> Callable:
     return linear_attention_node
 
 
+def hybrid() -> Callable:
+    """Return the function of ``edgeopt::hybrid_attention``'s arguments that emits its node."""
+    emit = emitter(
+        "HybridAttention",
+        feature_map="STRING",
+        roles="STRING",
+        tokens_first="STRING",
+        window="INT",
+        causal="INT",
+        scale="FLOAT",
+    )
+
+    def hybrid_attention_node(
+        query,
+        key,
+        value,
+        gate,
+        feature_map,
+        window,
+        scale,
+        causal=False,
+        query_weight=None,
+        query_bias=None,
+        key_weight=None,
+        key_bias=None,
+    ):
+        operands = {
+            "query": query,
+            "key": key,
+            "value": value,
+            "gate": gate,
+            "query_weight": query_weight,
+            "query_bias": query_bias,
+            "key_weight": key_weight,
+            "key_bias": key_bias,
+        }
+        present = {role: operand for role, operand in operands.items() if operand is not None}
+        return emit(
+            *present.values(),
+            feature_map=feature_map,
+            roles=",".join(present),
+            tokens_first="",
+            window=window,
+            causal=int(causal),
+            scale=scale,
+        )
+
+    return hybrid_attention_node
+
+
 def absorb_transposes(model: ir.Model) -> None:
     """Let attentions read and write [batch, tokens, heads, channels], as linear layers do, where they transpose."""
     import onnx_ir as ir
 
-    for node in nodes(model, "LinearAttention"):
+    for node in (*nodes(model, "LinearAttention"), *nodes(model, "HybridAttention")):
         first = [role for index, role in enumerate(("query", "key", "value")) if _absorb_before(node, index)]
         if _absorb_after(node):
             first.append("out")
