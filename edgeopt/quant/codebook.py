@@ -1,8 +1,9 @@
 """Weights that are one of sixteen integers: four bits a weight for whoever looks them up and multiplies integers.
 
-Twice the numbers of E2M1 are 0, 1, 2, 3, 4, 6, 8, 12 and their negatives: exact in int8, like INT4. Each output
-channel has one scale, searched for the least squared error of its weights, so that products of int8 and a
-multiplication at their end compute just what the four bits stand for.
+Numbers of E2M1 times 16 are 0, 8, 16, 24, 32, 48, 64, 96 and their negatives, those of INT4 times 16 reach 112: exact in
+int8, and as large as its weights, so that scales stay in the range of its multipliers. Each output channel has one
+scale, searched for the least squared error of its weights: products of int8 and a multiplication at their end compute
+just what the four bits stand for.
 
 Sources: the formats' are named in edgeopt.quant.fp4; the search's in edgeopt.quant.blocks.
 """
@@ -15,7 +16,10 @@ from edgeopt.quant.affine import Affine
 from edgeopt.quant.blocks import BlockFormat
 from edgeopt.quant.fp4 import E2M1, INT4, Element
 
-CODEBOOKS = {"fp4": Element("e2m1", tuple(2 * magnitude for magnitude in E2M1.magnitudes)), "int4": INT4}
+CODEBOOKS = {
+    name: Element(element.name, tuple(16 * magnitude for magnitude in element.magnitudes))
+    for name, element in {"fp4": E2M1, "int4": INT4}.items()
+}
 """The integers by the name of the precision."""
 
 

@@ -5,9 +5,9 @@ from edgeopt.quant import codebook
 from edgeopt.quant.codebook import CODEBOOKS
 
 
-def test_twice_the_numbers_of_e2m1_are_integers():
-    assert CODEBOOKS["fp4"].magnitudes == (0, 1, 2, 3, 4, 6, 8, 12)
-    assert CODEBOOKS["int4"].magnitudes == tuple(range(8))
+def test_sixteen_times_the_numbers_are_integers_of_int8():
+    assert CODEBOOKS["fp4"].magnitudes == (0, 8, 16, 24, 32, 48, 64, 96)
+    assert CODEBOOKS["int4"].magnitudes == tuple(range(0, 113, 16))
 
 
 @pytest.mark.parametrize("element", CODEBOOKS.values(), ids=CODEBOOKS)
@@ -25,6 +25,6 @@ def test_scales_lose_no_more_than_those_of_the_largest_weight(element):
 
 
 def test_neighbours_are_those_in_the_table():
-    below, above = codebook.neighbours(torch.tensor([[-12, 0, 6, 12]]), CODEBOOKS["fp4"])
-    assert below.tolist() == [[-12, -1, 4, 8]]
-    assert above.tolist() == [[-8, 1, 8, 12]]
+    below, above = codebook.neighbours(torch.tensor([[-96, 0, 48, 96]]), CODEBOOKS["fp4"])
+    assert below.tolist() == [[-96, -8, 32, 64]]
+    assert above.tolist() == [[-64, 8, 64, 96]]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import edgeopt
 from edgeopt.errors import UserError
@@ -63,6 +65,18 @@ def test_weights_are_codes_but_for_those_of_depthwise_filters(precision: str) ->
     assert kinds["depthwise_conv2d"] == "s8"
     depthwise = next(node for node in graph.nodes if node.op == "depthwise_conv2d")
     assert np.abs(depthwise.weights.astype(int)).max() == 127
+
+
+@pytest.mark.parametrize("precision", CODEBOOKS)
+def test_a_layer_that_int8_takes_is_taken(precision: str) -> None:
+    # A difference: outputs are finer than inputs, steps of a seventh of the largest weight would be too coarse for them.
+    layer = nn.Conv2d(2, 1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([1.0, -1.0]).view(1, 2, 1, 1))
+    ramp = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 1, 4, 4)
+    samples = np.concatenate([ramp, 0.9 * ramp], axis=1)
+    graph, refused = lower_program(quantise(layer, samples, replace(SCHEME, codebook=CODEBOOKS[precision])))
+    assert not refused and graph.nodes[0].op == "conv2d"
 
 
 def test_weights_of_int8_stay_so() -> None:
