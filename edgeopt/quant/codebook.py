@@ -1,7 +1,7 @@
 """Weights that are one of sixteen integers: four bits a weight for whoever looks them up and multiplies integers.
 
-Numbers of E2M1 times 16 are 0, 8, 16, 24, 32, 48, 64, 96 and their negatives, those of INT4 times 16 reach 112: exact in
-int8, and as large as its weights, so that scales stay in the range of its multipliers. Each output channel has one
+Sixteen times the numbers of E2M1 are 0, 8, 16, 24, 32, 48, 64, 96 and their negatives, those of INT4 reach 112: exact
+in int8, and as large as its weights, so that scales stay in the range of its multipliers. Each output channel has one
 scale, searched for the least squared error of its weights: products of int8 and a multiplication at their end compute
 just what the four bits stand for.
 

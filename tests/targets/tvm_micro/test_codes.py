@@ -69,7 +69,7 @@ def test_weights_are_codes_but_for_those_of_depthwise_filters(precision: str) ->
 
 @pytest.mark.parametrize("precision", CODEBOOKS)
 def test_a_layer_that_int8_takes_is_taken(precision: str) -> None:
-    # A difference: outputs are finer than inputs, steps of a seventh of the largest weight would be too coarse for them.
+    # A difference: outputs are finer than inputs, and steps of a seventh of the largest weight too coarse for them.
     layer = nn.Conv2d(2, 1, 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([1.0, -1.0]).view(1, 2, 1, 1))
