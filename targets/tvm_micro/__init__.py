@@ -19,7 +19,7 @@ from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
-from edgeopt.target import Artifact, Device, Fallback, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, Artifact, Device, Fallback, Probe, Session, Target, TargetOptions
 
 from . import toolchain
 from .arena import place
@@ -89,7 +89,8 @@ class TvmMicro(Target):
 
     name = "tvm_micro"
     Options = MicroOptions
-    precisions = ("int8", *CODEBOOKS)
+    precisions = ("int8", *CODEBOOKS, AUTO)
+    mixes = ("int8", *CODEBOOKS, "binary")
     golden_bounds = dict.fromkeys(precisions, 0.0)
 
     _lowered: tuple[str, tuple[IntegerGraph, list[Placement]]] | None = None
@@ -131,8 +132,8 @@ class TvmMicro(Target):
         graph, refused = self._take(program)
         if refused:
             raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
-        if options.precision in CODEBOOKS:
-            graph = in_codes(graph, CODEBOOKS[options.precision])
+        for name in CODEBOOKS if options.precision == AUTO else {options.precision} & CODEBOOKS.keys():
+            graph = in_codes(graph, CODEBOOKS[name])
         if options.requantisation == "shift":
             graph = by_shifts(graph, self._core.isas)
         graph, calls, plan = self._scheduled(graph, options)
@@ -160,6 +161,7 @@ class TvmMicro(Target):
                 if isinstance(c.node, Generated)
             ),
             tuple(map(_note, each_step(calls))),
+            {"precisions": {layer.name: layer.precision for layer in network.layers}},
         )
 
     def _scheduled(self, graph: IntegerGraph, options: MicroOptions) -> tuple[IntegerGraph, list[Call | Loop], Plan]:

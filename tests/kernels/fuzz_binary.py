@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeopt.kernels import Kernel, binary, reference
+from edgeopt.kernels import Kernel, binary, overlap, packing, reference
 
 from . import bench, fuzz
 
@@ -74,3 +74,27 @@ def max_pool2d(rng: np.random.Generator, isa: str) -> fuzz.Expected:
         window=fuzz.c_window(win, *geometry, 0, reference.Clamp(0)),
     )  # fmt: skip
     return case, y.reshape(-1).view(np.int8)
+
+
+def beside_int8(
+    size: int, kernel: int, inputs: int, outputs: int, isa: str, as_bytes: bool = False
+) -> tuple[bench.Case, bench.Case]:
+    """A convolution of signs that keeps the size of its map, and the same one in int8 with its fastest weights."""
+    rng, window = np.random.default_rng(0), reference.Window((kernel, kernel), (1, 1), (kernel // 2,) * 4)
+    weights, x = signs(rng, outputs, kernel, kernel, inputs), signs(rng, size, size, inputs)
+    zeros, ones = np.zeros(outputs, np.int32), np.full(outputs, 2**20, np.int32)
+    clamp = reference.Clamp(0)
+    end: binary.End = binary.Requant(zeros, ones, clamp) if as_bytes else binary.Thresholds(zeros)
+    bits, y = binary.pack(x), np.empty((size, size, outputs), np.int8)
+    geometry = fuzz.c_window(window, x, y, 0, clamp)
+    binary_case = bench.Case(
+        Kernel("b1", "conv2d", isa), bits.view(np.int8), end(binary.sums(bits, weights, window)).nbytes,
+        binary.pack_conv2d(isa, weights, end), n=int(as_bytes), window=geometry,
+        scratch_bytes=binary.conv2d_scratch(isa, window, inputs, outputs),
+    )  # fmt: skip
+    wide = {"dsp": "dsp16"}.get(isa, isa)
+    int8_case = bench.Case(
+        Kernel("s8", "conv2d", wide), x, y.size, packing.pack_conv2d(wide, weights, zeros, ones), window=geometry,
+        scratch_bytes=overlap.conv2d_scratch(wide, window, x.shape, y.shape, False),
+    )  # fmt: skip
+    return binary_case, int8_case

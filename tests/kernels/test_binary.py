@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from edgeopt import kernels
-from edgeopt.kernels import Kernel, binary, overlap, packing, reference
+from edgeopt.kernels import binary, reference
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.quant.binary import pack
 
-from . import bench, fuzz
+from . import bench, fuzz_binary
 from .test_bit_equal import _requires
 
 
@@ -37,36 +37,16 @@ def test_the_specification_is_the_operator() -> None:
         np.testing.assert_array_equal(binary.pack(weights).view(np.int32), words)
 
 
-def _layer(size: int, channels: int, isa: str) -> tuple[bench.Case, bench.Case]:
-    """A 3x3 convolution of signs into signs, and the same one in int8 with its fastest weights."""
-    rng, window = np.random.default_rng(0), reference.Window((3, 3), (1, 1), (1, 1, 1, 1))
-    weights = rng.choice(np.array([-1, 1], np.int8), (channels, 3, 3, channels))
-    x = rng.choice(np.array([-1, 1], np.int8), (size, size, channels))
-    geometry = fuzz.c_window(window, x, x, 0, reference.Clamp(0))
-    bits, end = binary.pack(x), binary.Thresholds(np.zeros(channels, np.int32))
-    signs = bench.Case(
-        Kernel("b1", "conv2d", isa), bits.view(np.int8), bits.nbytes, binary.pack_conv2d(isa, weights, end),
-        window=geometry, scratch_bytes=binary.conv2d_scratch(isa, window, channels, channels),
-    )  # fmt: skip
-    wide = {"dsp": "dsp16"}.get(isa, isa)
-    factors = np.zeros(channels, np.int32), np.full(channels, 2**20, np.int32)
-    int8 = bench.Case(
-        Kernel("s8", "conv2d", wide), x, x.size, packing.pack_conv2d(wide, weights, *factors), window=geometry,
-        scratch_bytes=overlap.conv2d_scratch(wide, window, x.shape, x.shape, False),
-    )  # fmt: skip
-    return signs, int8
-
-
 def test_signs_take_a_third_of_the_instructions_of_int8() -> None:
     _requires("mps2-an386")
-    signs, int8 = (result.cost for result in bench.run("mps2-an386", _layer(16, 64, "dsp")))
+    signs, int8 = (result.cost for result in bench.run("mps2-an386", fuzz_binary.beside_int8(16, 3, 64, 64, "dsp")))
     assert signs <= 0.35 * 16 * 16 * 64 * 64 * 9
     assert signs <= int8 / 3
 
 
 def test_a_weight_takes_a_bit_and_a_channel_a_word() -> None:
     for isa in ("scalar", "dsp", "mve"):
-        case, _ = _layer(16, 64, isa)
+        case, _ = fuzz_binary.beside_int8(16, 3, 64, 64, isa)
         assert case.packed.nbytes == 64 * 64 * 9 // 8 + 64 * 4
 
 
