@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from edgeopt.passes.adapt_rounding import AdaptRounding
 from edgeopt.pipeline import Pipeline
+from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.layers import quantised_layers
 from tests.passes.quantised import SCHEMES, quantised, sqnr
 
@@ -29,3 +32,16 @@ def test_exact_weights_are_left():
     assert not record.changed
     _, (record,) = Pipeline([AdaptRounding(reference, {})]).run(program)
     assert [note.reason for note in record.refused] == ["its patches were not observed"]
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_integers_of_a_codebook_are_exchanged_for_each_other(name):
+    scheme = replace(SCHEMES["int32 bias"], codebook=CODEBOOKS[name])
+    reference, program, data, seen = quantised(scheme)
+    rounded, (record,) = Pipeline([AdaptRounding(reference, seen, scheme)]).run(program)
+    assert record.changed
+    numbers = {*CODEBOOKS[name].magnitudes, *(-m for m in CODEBOOKS[name].magnitudes)}
+    grouped, *others = quantised_layers(rounded, reference)
+    assert grouped.stored.abs().max() == 127
+    assert all(set(layer.stored.flatten().tolist()) <= numbers for layer in others)
+    assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
