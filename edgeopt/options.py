@@ -23,7 +23,8 @@ _NOT_UNLESS_NAMED = ("fp4", "mxfp4")
 
 @dataclass(frozen=True)
 class Limits:
-    """Stated limits: latency in the target's unit (median), bytes of the artifact, accuracy and its loss against
+    """Stated limits: latency in the target's unit (median), bytes of the artifact (of flash where the
+    target counts it), accuracy and its loss against
     the original (0 to 1), relative error, cosine of the angle between the outputs and the original's.
     """
 

@@ -104,7 +104,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         baseline=baseline,
         not_run=outcome.not_run,
         fallbacks=tuple(FallbackEntry.model_validate(f) for f in fallbacks),
-        limits=(*_limits(request, outcome, latency, sum(file.bytes for file in files)), *_capacity(artifact)),
+        limits=(*_limits(request, outcome, latency, artifact.stored(folder)), *_capacity(artifact)),
         warnings=(
             *_nothing_swapped(evidence),
             *outcome.warnings,

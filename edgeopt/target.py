@@ -101,6 +101,10 @@ class Artifact:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def stored(self, folder: Path) -> int:
+        """Return the bytes it takes where it is deployed: flash where the target counts it, else its files."""
+        return self.memory.get("flash") or sum((folder / file).stat().st_size for file in self.files)
+
 
 class Session(ABC):
     """A loaded artifact, ready to run."""

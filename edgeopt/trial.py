@@ -18,14 +18,13 @@ from edgeopt.target import Session
 
 @contextmanager
 def opened(program: Program, request: Request) -> Iterator[tuple[Session, int]]:
-    """Compile a candidate and open it: yield the session, and the bytes of the artifact's files."""
+    """Compile a candidate and open it: yield the session, and the bytes it takes where it is deployed."""
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
         folder = Path(name)
         artifact = request.target.compile(program, folder, request.target_options)
-        size = sum((folder / file).stat().st_size for file in artifact.files)
         session = request.target.open(folder, request.target_options)
         try:
-            yield session, size
+            yield session, artifact.stored(folder)
         finally:
             session.close()
 

@@ -33,7 +33,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--baseline/--no-baseline", default=None, help="Also measure the plain export (default: on).")
 @click.option("--strict", is_flag=True, default=None, help="Make any fallback an error.")
 @click.option("--max-latency", type=float, metavar="N", help="Limit of the median, in ms or instructions.")
-@click.option("--max-size", type=int, metavar="BYTES", help="Limit of the artifact's size.")
+@click.option("--max-size", type=int, metavar="BYTES", help="Limit of the artifact's files, or of its flash.")
 @click.option("--min-accuracy", type=float, metavar="0..1", help="Limit of the accuracy on --data.")
 @click.option("--max-drop", type=float, metavar="0..1", help="Limit of the loss of accuracy on --data.")
 @click.option("--max-error", type=float, metavar="X", help="Limit of the relative error against the original.")

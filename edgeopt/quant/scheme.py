@@ -73,8 +73,8 @@ class Scheme:
     ``constant_sums`` a sum may add a constant of its shape, which is stored as integers. With ``symmetric`` every zero
     point is 0. ``in_float`` says of operators that other targets run on integers why this one does not.
     With ``per_token`` linears find a scale for each token as they run, instead of a calibrated one for the tensor.
-    With ``codebook`` weights are its sixteen integers, but for those of depthwise convolutions. With ``shifts`` all
-    scales are powers of two.
+    With ``codebook`` weights are its sixteen integers, but for those of depthwise convolutions; ``codebooks`` names
+    others for some layers. With ``shifts`` all scales are powers of two.
     """
 
     activation: torch.dtype
@@ -90,6 +90,7 @@ class Scheme:
     in_float: Mapping[Operator, str] = field(default_factory=dict, hash=False)
     per_token: bool = False
     codebook: Element | None = None
+    codebooks: Mapping[str, Element] = field(default_factory=dict, hash=False)
     shifts: bool = False
 
     def codebook_of(self, node: fx.Node) -> Element | None:
@@ -97,7 +98,7 @@ class Scheme:
 
         A depthwise filter has too few weights for a few numbers to average out.
         """
-        return None if arguments(node).get("groups", 1) != 1 else self.codebook
+        return None if arguments(node).get("groups", 1) != 1 else self.codebooks.get(node.name, self.codebook)
 
 
 ACTIVATIONS = ("tensor", "token")

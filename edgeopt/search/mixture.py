@@ -21,6 +21,7 @@ from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Kind, Note, Pass, PassRecord, PassResult, Pipeline
 from edgeopt.program import Program, op_name, origin
 from edgeopt.quant.blocks import FORMATS
+from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.scheme import WEIGHTED, Scheme
 from edgeopt.quantisation import Calibrated, OnPass, QuantOptions, keeps_float, quantised
 from edgeopt.rewrite import arguments
@@ -50,7 +51,10 @@ class Mixture:
         self.ready, self.scheme, self.finishing = ready, scheme, tuple(finishing)
         self.options, self.data, self.formats = options, data, tuple(formats)
         self.nodes = {node.name: node for node in ready.program.calls if node.target in WEIGHTED}
-        self._stored = {name: QuantiseWeights(name, data)(ready.program) for name in formats if name in FORMATS}
+        # Where all is on integers, four bits are sixteen of them; beside floats they have scales in blocks.
+        self.codebooks = CODEBOOKS if formats[0] == INT8 else {}
+        blocks = [name for name in formats if name in FORMATS and name not in self.codebooks]
+        self._stored = {name: QuantiseWeights(name, data)(ready.program) for name in blocks}
         self._signs: Binarize | None = None
         self._tuned: dict[str, torch.Tensor] = {}
         self._binary: set[str] = set()
@@ -65,6 +69,10 @@ class Mixture:
     def uniform(self, name: str) -> Mix:
         """Return the mixture with every layer in one format that can be, and the rest in the first."""
         return {layer: name if name in able else self.formats[0] for layer, able in self.layers.items()}
+
+    def on_integers(self, mix: Mix) -> bool:
+        """Whether any layer of a mixture runs on integers."""
+        return bool(self.codebooks) or INT8 in mix.values()
 
     def tune_signs(self, options: TuneOptions, on_progress: OnProgress) -> None:
         """Match each layer of signs to the original's output, all in one pass of the original."""
@@ -81,7 +89,7 @@ class Mixture:
     ) -> tuple[Program, tuple[PassRecord, ...]]:
         """Return the program with its layers in the formats of ``mix``, and what its passes did."""
         mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
-        integers = _in(mix, INT8)
+        integers = _in(mix, INT8, *self.codebooks)
         ready = self.ready
         records: tuple[PassRecord, ...] = ()
         if signs := _in(mix, BINARY):
@@ -96,8 +104,9 @@ class Mixture:
         records = (*records, *more)
         if integers:
             ready = replace(ready, program=program)
-            keep = self._kept(program, integers)
-            program, more = quantised(ready, self.scheme, self.options, keep, ledger, on_pass)
+            books = {layer: self.codebooks[name] for layer, name in mix.items() if name in self.codebooks}
+            scheme = replace(self.scheme, codebooks=books)
+            program, more = quantised(ready, scheme, self.options, self._kept(program, integers), ledger, on_pass)
             records = (*records, *more)
         program, more = Pipeline(self.finishing, ledger, on_pass).run(program)
         return program, (*records, *more)
@@ -105,6 +114,9 @@ class Mixture:
     def _find_layers(self) -> dict[str, tuple[str, ...]]:
         able = {name: {note.node for note in done.notes if note.reason is None} for name, done in self._stored.items()}
         able[INT8] = {node.name for node in choose(self.ready.program, self.scheme)[0]} & self.nodes.keys()
+        for name, element in self.codebooks.items():
+            scheme = replace(self.scheme, codebook=element)
+            able[name] = {layer for layer in able[INT8] if scheme.codebook_of(self.nodes[layer]) is not None}
         able[BINARY] = self._binary
         kept = keeps_float(self.ready.program, self.options)
         found = {
@@ -143,8 +155,8 @@ class Mixture:
         return _layers_before(node) <= set(integers)
 
 
-def _in(mix: Mapping[str, str], name: str) -> set[str]:
-    return {layer for layer, chosen in mix.items() if chosen == name}
+def _in(mix: Mapping[str, str], *names: str) -> set[str]:
+    return {layer for layer, chosen in mix.items() if chosen in names}
 
 
 def _layers_before(node: fx.Node) -> set[str]:

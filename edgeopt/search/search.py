@@ -24,7 +24,7 @@ from edgeopt.program import origin
 from edgeopt.rewrite import arguments
 from edgeopt.search.costs import Sizes
 from edgeopt.search.estimates import Estimates
-from edgeopt.search.mixture import BINARY, INT8, Mixture
+from edgeopt.search.mixture import BINARY, Mixture
 from edgeopt.search.path import Mix, exchange_path, pareto, spread
 from edgeopt.search.store import Store
 from edgeopt.search.trials import Trials
@@ -164,7 +164,7 @@ class _Search:
             self.prepared,
             program=program,
             records=(*self.prepared.records, *records),
-            stage=self.stage if INT8 in mix.values() else None,
+            stage=self.stage if self.mixture.on_integers(mix) else None,
             searched=self._record(chosen, mix, trial.float_precision),
         )
         return prepared, self.trials.asking(trial.float_precision)

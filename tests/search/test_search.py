@@ -1,6 +1,7 @@
 """Precision auto from end to end: what is chosen holds the limits, and a search goes on where it was cut off."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edgeopt.errors import UserError
 from edgeopt.report.sections import sections
 
 WIDTH = 64
+QEMU_FOUND = all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm")))
 
 
 class Fragile(nn.Module):
@@ -134,6 +136,38 @@ def test_openvino_mixes_floats_integers_four_bits_and_signs(folder):
     assert tried >= {"fp32", "int8", "int4", "nvfp4", "binary"} and run.ok
     text = (folder / "out" / "report.html").read_text()
     assert "Error and speed of the mixtures" in text
+
+
+class Small(nn.Module):
+    """Convolutions and a linear, as microcontrollers run them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(16 * 16, 10)),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not QEMU_FOUND, reason="needs arm-none-eabi-gcc and qemu-system-arm")
+def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(folder):
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((40, 8, 4, 4)).astype(np.float32)
+    np.savez(folder / "small.npz", x=x)
+    given = {"precision": "auto", "calib": str(folder / "small.npz"), "sign_steps": 5}
+    run = edgeopt.export(Small().eval(), "cortex-m4", folder / "micro", inputs={"x": x[:1]}, max_size=12_500, **given)
+    exact, *others = run.search.trials
+    assert exact.counts == {"int8": 3} and exact.bytes > 12_500 and exact.speedup == 1.0
+    assert {name for trial in others for name in trial.counts} == {"int8", "int4", "binary"}
+    trial = run.search.trials[run.search.chosen]
+    assert run.ok and run.artifact.memory["flash"] == trial.bytes <= 12_500
+    fitting = [other for other in run.search.trials if other.bytes <= 12_500]
+    assert trial.error.relative == min(other.error.relative for other in fitting)
+    assert run.latency.median == trial.latency
 
 
 @pytest.mark.parametrize(

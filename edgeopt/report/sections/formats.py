@@ -28,7 +28,7 @@ def formats(run: Run) -> Section | None:
 
 
 def _trials(one: Search, unit: str) -> Table:
-    columns = ("Error", "Accuracy", "Size", "Latency", "Speed-up")
+    columns = ("Error", "Accuracy", "Size", "Latency" if unit == "ms" else "Instructions", "Speed-up")
     order = sorted(range(len(one.trials)), key=lambda index: one.trials[index].speedup)
     rows = tuple(_row(one.trials[index], index == one.chosen, unit) for index in order)
     figures_ = (Column(title, "figure") for title in columns)
@@ -41,7 +41,7 @@ def _row(trial: Trial, is_chosen: bool, unit: str) -> tuple[str, ...]:
         figures.scientific(trial.error.relative),
         "-" if trial.accuracy is None else figures.percent(trial.accuracy),
         figures.size(trial.bytes),
-        figures.cost(trial.latency, unit),
+        figures.cost(trial.latency, unit).removesuffix(" instructions"),
         figures.ratio(trial.speedup),
         figures.verdict(trial.ok),
         "chosen" if is_chosen else "yes" if trial.on_front else "",
