@@ -28,7 +28,7 @@ from edgeopt.ops import register_onnx
 from edgeopt.ops.recompute import register_gradients
 
 
-def _attend(
+def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -38,15 +38,16 @@ def _attend(
     agent_bias: torch.Tensor | None = None,
     query_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
+    """Compute what the operator does in torch's own operators."""
     pooled = pooling(query.shape[2], agents, grid).to(query) @ query
     gathered = functional.scaled_dot_product_attention(pooled, key, value, agent_bias, scale=scale)
     return functional.scaled_dot_product_attention(query, pooled, gathered, query_bias, scale=scale)
 
 
-agent_attention = torch.library.custom_op("edgeopt::agent_attention", _attend, mutates_args=())
+agent_attention = torch.library.custom_op("edgeopt::agent_attention", attend, mutates_args=())
 AGENT_ATTENTION = torch.ops.edgeopt.agent_attention.default
 
-register_gradients(agent_attention, _attend)
+register_gradients(agent_attention, attend)
 
 
 def pooling(tokens: int, agents: Sequence[int], grid: Sequence[int]) -> torch.Tensor:

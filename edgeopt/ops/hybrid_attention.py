@@ -36,7 +36,7 @@ Tensors = tuple[torch.Tensor, ...]
 # -- all tokens ----------------------------------------------------------------------------------------
 
 
-def _attend(
+def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -50,6 +50,7 @@ def _attend(
     key_weight: torch.Tensor | None = None,
     key_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
+    """Compute what the operator does in torch's own operators."""
     tokens, size = value.shape[-2:]
     # The column of ones makes the denominator by the products that make the numerator.
     counted = functional.pad(value, (0, 1), value=1.0)
@@ -151,10 +152,10 @@ def step(
 
 # -- the operator --------------------------------------------------------------------------------------
 
-hybrid_attention = torch.library.custom_op("edgeopt::hybrid_attention", _attend, mutates_args=())
+hybrid_attention = torch.library.custom_op("edgeopt::hybrid_attention", attend, mutates_args=())
 HYBRID_ATTENTION = torch.ops.edgeopt.hybrid_attention.default
 
-register_gradients(hybrid_attention, _attend)
+register_gradients(hybrid_attention, attend)
 
 
 @hybrid_attention.register_fake

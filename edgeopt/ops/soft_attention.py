@@ -33,13 +33,14 @@ _RIDGE = 0.01
 _START = 1.8
 
 
-def _attend(
+def attend(
     query: torch.Tensor,
     landmarks: torch.Tensor,
     value: torch.Tensor,
     iterations: int = 20,
     normalised: bool = False,
 ) -> torch.Tensor:
+    """Compute what the operator does in torch's own operators."""
     near = _gaussian(query, landmarks)
     kernel = _gaussian(landmarks, landmarks)
     inverse = newton_inverse(kernel, iterations)
@@ -49,10 +50,10 @@ def _attend(
     return near @ (inverse @ (near.mT @ value))
 
 
-soft_attention = torch.library.custom_op("edgeopt::soft_attention", _attend, mutates_args=())
+soft_attention = torch.library.custom_op("edgeopt::soft_attention", attend, mutates_args=())
 SOFT_ATTENTION = torch.ops.edgeopt.soft_attention.default
 
-register_gradients(soft_attention, _attend)
+register_gradients(soft_attention, attend)
 
 
 def newton_inverse(kernel: torch.Tensor, iterations: int) -> torch.Tensor:

@@ -59,7 +59,7 @@ def print_library(
     return sorted([*files, FILE])
 
 
-_C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t", "int64": "int64_t"}
+_C_TYPES = {"float32": "float", "bool": "int8_t", "int8": "int8_t", "int32": "int32_t", "int64": "int64_t"}
 
 
 def _generated(step: Step) -> dict[str, object]:
@@ -69,7 +69,7 @@ def _generated(step: Step) -> dict[str, object]:
     constants = [
         {
             "type": _C_TYPES[str(array.dtype)],
-            "values": [f"{float(v).hex()}f" if array.dtype.kind == "f" else str(v) for v in array.reshape(-1)],
+            "values": [f"{float(v).hex()}f" if array.dtype.kind == "f" else str(int(v)) for v in array.reshape(-1)],
         }
         for array in code.constants
     ]

@@ -81,7 +81,19 @@ def _legalised(module: RegionModule, examples: tuple[torch.Tensor, ...]) -> Any:
         t.RewriteDataflowReshape(), t.ToNonDataflow(), t.RemovePurityChecking(), t.CallTIRRewrite(),
     ]  # fmt: skip
     with tvm.transform.PassContext(opt_level=3):
-        return tvm.transform.Sequential(passes)(from_exported_program(exported))
+        return tvm.transform.Sequential(passes)(from_exported_program(exported, custom_convert_map=_CONVERTED))
+
+
+def _largest(node: torch.fx.Node, importer: Any) -> Any:
+    from tvm import relax
+
+    x, *given = node.args
+    dims, keeps = (*given, False)[:2] if given else ([], False)
+    return importer.block_builder.emit(relax.op.max(importer.env[x], dims or None, keeps))
+
+
+_CONVERTED = {"amax.default": _largest}
+"""What TVM's importer does not know by itself."""
 
 
 def _lowered(module: Any, prefix: str) -> tuple[Any, dict[str, list[int]]]:
@@ -156,12 +168,12 @@ def _plain_c(source: str) -> str:
 
 def _assemble(prefix: str, functions: str, main: Any, workspaces: dict[str, list[int]]) -> Code:
     """Walk ``main``: calls in order, constants, and a plan of everything between them."""
-    names = {parameter.name: f"x{i}" for i, parameter in enumerate(main.params)}
+    names = {parameter: f"x{i}" for i, parameter in enumerate(main.params)}
     walk = _Walk(prefix, names, workspaces)
     for block in main.body.blocks:
         for binding in block.bindings:
-            walk.bind(binding.var.name, binding.value)
-    result = walk.names[main.body.body.name]
+            walk.bind(binding.var, binding.value)
+    result = walk.names[main.body.body]
     buffers = [b for b in walk.buffers() if b.name != result]
     placed = plan(buffers, [])
     arguments = {b.name: f"(char *)scratch + {placed.offsets[b.name]}" for b in buffers} | {result: "y"}
@@ -172,15 +184,18 @@ def _assemble(prefix: str, functions: str, main: Any, workspaces: dict[str, list
 
 
 class _Walk:
-    """What ``main`` does, as names: of operands, of buffers that it allocates, of constants."""
+    """What ``main`` does, as names: of operands, of buffers that it allocates, of constants.
 
-    def __init__(self, prefix: str, names: dict[str, str], workspaces: dict[str, list[int]]) -> None:
+    ``names`` are by variable: several of TVM's may be called alike.
+    """
+
+    def __init__(self, prefix: str, names: dict[Any, str], workspaces: dict[str, list[int]]) -> None:
         self.prefix, self.names, self.workspaces = prefix, names, workspaces
         self.sizes: dict[str, int] = {}
         self.constants: list[np.ndarray] = []
         self.calls: list[tuple[str, list[str]]] = []
 
-    def bind(self, name: str, value: Any) -> None:
+    def bind(self, variable: Any, value: Any) -> None:
         import tvm
         from tvm import relax
 
@@ -188,16 +203,17 @@ class _Walk:
             self._call(value.op.name_hint, value.args)
         elif isinstance(value, relax.Call) and value.op.name == "relax.builtin.alloc_tensor":
             shape, dtype = [int(extent) for extent in value.args[0].values], str(value.args[1].value)
+            name = f"buffer_{len(self.sizes)}"
             self.sizes[name] = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            self.names[name] = name
+            self.names[variable] = name
         elif isinstance(value, relax.Call):  # a reshape: the same bytes
-            self.names[name] = self._operand(value.args[0])
+            self.names[variable] = self._operand(value.args[0])
         else:  # an alias, or the tuple of the one result
-            self.names[name] = self._operand(value.fields[0] if isinstance(value, relax.Tuple) else value)
+            self.names[variable] = self._operand(value.fields[0] if isinstance(value, relax.Tuple) else value)
 
     def _operand(self, value: Any) -> str:
-        if hasattr(value, "name"):
-            return self.names[value.name]
+        if value in self.names:
+            return self.names[value]
         self.constants.append(value.value.numpy())
         return f"{self.prefix}_constant_{len(self.constants) - 1}"
 

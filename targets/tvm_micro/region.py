@@ -15,6 +15,10 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
+from edgeopt.ops import agent_attention, hybrid_attention, soft_attention
+from edgeopt.ops.agent_attention import AGENT_ATTENTION
+from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
+from edgeopt.ops.soft_attention import SOFT_ATTENTION
 from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.program import Program
 from edgeopt.rewrite import arguments
@@ -23,6 +27,12 @@ from .tensor import Tensor
 
 _UNTAGGED = frozenset({torch.ops.aten.hardswish.default})
 """Pointwise operators that torch does not tag as such."""
+_BODIES: Mapping[Any, Any] = {
+    HYBRID_ATTENTION: hybrid_attention.attend,
+    AGENT_ATTENTION: agent_attention.attend,
+    SOFT_ATTENTION: soft_attention.attend,
+}
+"""Operators of ours that stay in float as a whole, and what defines them: TVM knows torch's operators alone."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,8 @@ def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         return _group_norm(node, values)
     args: Any = map_arg(node.args, values.__getitem__)
     kwargs: Any = map_arg(node.kwargs, values.__getitem__)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    body: Any = _BODIES.get(node.target, node.target)
+    return body(*args, **kwargs)
 
 
 def _group_norm(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:

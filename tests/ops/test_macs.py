@@ -94,8 +94,8 @@ def test_torch_counts_the_bodies_alike() -> None:
     learned = (MATRICES["wq"], None, MATRICES["wk"], None)
     bodies: dict[str, tuple[Callable[[], object], int]] = {
         "linear": (lambda: attend(q, k, v, "hedgehog-exp", False, *learned, None, None, None), H * 2 * N * 36),
-        "hybrid": (lambda: hybrid_attention._attend(q, k, v, GATE, "relu", 4, 0.5), H * (12 * 12 * 9 + 33 * D * 5)),
-        "soft": (lambda: soft_attention._attend(q, marks, v, 5), H * (39 * (D + E) + 30 * E + 270)),
+        "hybrid": (lambda: hybrid_attention.attend(q, k, v, GATE, "relu", 4, 0.5), H * (12 * 12 * 9 + 33 * D * 5)),
+        "soft": (lambda: soft_attention.attend(q, marks, v, 5), H * (39 * (D + E) + 30 * E + 270)),
     }
     for name, (body, macs) in bodies.items():
         with FlopCounterMode(display=False) as counter:

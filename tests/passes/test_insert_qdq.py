@@ -175,3 +175,19 @@ def test_weights_are_stored_to_half_a_step():
     stored = [result.constants[f"{name}_{part}"] for part in ("q", "scale", "zero_point")]
     error = (dequantize(*stored, 0) - program.constants[name]).abs()
     assert torch.all(error <= stored[1].view(-1, 1, 1, 1) / 2 * (1 + 1e-5))
+
+
+def test_a_product_with_a_constant_stays_in_float():
+    class Mapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.map = nn.Linear(4, 6), nn.Parameter(torch.randn(2, 6, 6))
+
+        def forward(self, x):
+            y = self.up(x)
+            return (y @ self.map) @ y.mT
+
+    program, sample = calibrated(Mapped(), (2, 5, 4))
+    result, record = quantise(program, KERNELS)
+    assert [note.reason for note in record.refused] == ["it multiplies by a constant that is no layer's weight"]
+    assert sqnr(program, result, sample) > 30
