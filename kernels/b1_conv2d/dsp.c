@@ -41,7 +41,8 @@
     ADD3("r3", "r5", "r7", "r4", "r9")
 
 /* r0 column, r1 filters, r12 count and, negative in its upper half, rounds of the loop left. Stack: 0 column, 4 r12 at
- * the start, 8 entry, 12 rounds of eighteen words, 16 counts, 20 counts_end, 24 what follows single triples. */
+ * the start, 8 entry, 12 rounds of eighteen words, 16 counts, 20 counts_end, 24 what follows single triples.
+ * Labels: 2 single triples, 3 nine words, 4 and 5 eighteens, 6 the count is complete. */
 __attribute__((naked, noinline))
 static void count_bits(const uint32_t *column __attribute__((unused)), const uint32_t *filters __attribute__((unused)),
                        int singles __attribute__((unused)), int nines __attribute__((unused)),
@@ -55,9 +56,11 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "lsr r6, r3, #1             \n"
         "rsb r6, r6, #0             \n"
         "lsl r6, #16                \n"
-        "adr.w r4, 4f               \n"
         "adr.w r5, 5f               \n"
-        "mov r8, r6                 \n"
+        "adr.w r4, 6f               \n"
+        "movs r8, r6                \n"
+        "it ne                      \n"
+        "adrne.w r4, 4f             \n"
         "tst r3, #1                 \n"
         "ittt ne                    \n"
         "adrne.w r4, 3f             \n"

@@ -64,9 +64,10 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
 
         "1:                         \n"
         "ldrd r0, r10, [sp]         \n"
+        "vmov.i32 q6, #0            \n"
+        "vstrw.32 q6, [r9]          \n"
         "cmp r10, #0                \n"
         "beq 3f                     \n"
-        "vmov.i32 q6, #0            \n"
         "2:                         \n"
         TRIPLE("q0", "q1", "q2")
         LOOK_UP("q3", "q0") LOOK_UP("q4", "q1")
@@ -112,9 +113,7 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
 /* clang-format on */
 
 static void count(const uint32_t *column, int triples, const uint32_t *filters, uint32_t *counts, int channels) {
-    const int groups = (channels + 3) / 4;
-    memset(counts, 0, 16 * (size_t)groups);
-    count_bits(column, filters, counts, triples % 6, triples / 6, groups, bits_of_byte);
+    count_bits(column, filters, counts, triples % 6, triples / 6, (channels + 3) / 4, bits_of_byte);
 }
 
 void eo_b1_conv2d__mve(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y, void *scratch) {

@@ -51,35 +51,55 @@ static inline eo_band eo_next_band(int first, int outputs, int stride, int pad, 
     return band;
 }
 
-static inline void eo_to_triples(uint32_t *column, int triples) {
-    for (; triples > 0; triples--, column += 3) {
-        const uint32_t a = column[0], b = a ^ column[1], c = a ^ column[2];
-        column[0] = a ^ b ^ c;
-        column[1] = b;
-        column[2] = c;
-    }
+/* clang-format off */
+/* Words to triples, also in place; returns their end. */
+static inline uint32_t *eo_to_triples(const uint32_t *from, uint32_t *to, int triples) {
+    __asm volatile(
+        "1:                             \n"
+        "ldm %[from]!, {r3, r4, r5}     \n"
+        "eor r4, r4, r3                 \n"
+        "eor r5, r5, r3                 \n"
+        "eor r3, r3, r4                 \n"
+        "eor r3, r3, r5                 \n"
+        "stm %[to]!, {r3, r4, r5}       \n"
+        "subs %[n], #1                  \n"
+        "bne 1b                         \n"
+        : [from] "+r"(from), [to] "+r"(to), [n] "+r"(triples)
+        :
+        : "r3", "r4", "r5", "cc", "memory");
+    return to;
 }
+/* clang-format on */
 
 static inline void eo_clear_tail(const eo_sign_conv2d *v) {
     for (int i = v->g->kernel_h * v->g->kernel_w * v->words; i < 3 * v->triples; i++)
         v->column[i] = 0;
 }
 
-/* The words under an output pixel, zeros outside the map. */
-static inline void eo_gather(const eo_sign_conv2d *v, int oy, int ox, const eo_band *rows, const eo_band *columns) {
+static inline int eo_is_inside(const eo_band *rows, const eo_band *columns) {
+    return !(rows->before + rows->behind + columns->before + columns->behind);
+}
+
+/* The words under an output pixel, zeros outside the map; from: the first word inside. */
+static inline void eo_gather(const eo_sign_conv2d *v, const uint32_t *from, const eo_band *rows,
+                             const eo_band *columns) {
     const eo_window *g = v->g;
-    const int row = g->kernel_w * v->words, left = columns->before * v->words;
-    const int taken = row - left - columns->behind * v->words, next = g->in_w * v->words;
-    const int iy = oy * g->stride_h - g->pad_top + rows->before, ix = ox * g->stride_w - g->pad_left + columns->before;
-    const uint32_t *from = v->x + (iy * g->in_w + ix) * v->words;
-    uint32_t *to = v->column + rows->before * row + left;
-    if (rows->before + rows->behind + columns->before + columns->behind)
-        memset(v->column, 0, sizeof *v->column * (size_t)(3 * v->triples));
+    const int row = g->kernel_w * v->words, left = columns->before * v->words, next = g->in_w * v->words;
+    const int taken = row - left - columns->behind * v->words, inside = eo_is_inside(rows, columns);
+    uint32_t *to = v->column;
+    if (inside && row % 3 == 0) {
+        for (int ky = g->kernel_h; ky > 0; ky--, from += next)
+            to = eo_to_triples(from, to, row / 3);
+        return;
+    }
+    if (!inside)
+        memset(to, 0, sizeof *to * (size_t)(3 * v->triples));
+    to += rows->before * row + left;
     for (int ky = g->kernel_h - rows->before - rows->behind; ky > 0; ky--, from += next, to += row)
         for (int i = 0; i < taken; i++)
             to[i] = from[i];
     eo_clear_tail(v);
-    eo_to_triples(v->column, v->triples);
+    eo_to_triples(v->column, v->column, v->triples);
 }
 
 /* Ones in the taps that lie outside the map: its count is what zeros there count, the other way round. */
@@ -94,7 +114,7 @@ static inline void eo_outside_taps(const eo_sign_conv2d *v, const eo_band *rows,
                 *to++ = !outside ? 0 : left < 32 ? (1U << left) - 1 : ~0U;
         }
     eo_clear_tail(v);
-    eo_to_triples(v->column, v->triples);
+    eo_to_triples(v->column, v->column, v->triples);
 }
 
 /* Of a column of zeros, where any output will need it. */
@@ -112,7 +132,7 @@ static inline void eo_count_base(const eo_sign_conv2d *v) {
 
 /* What taps outside the map would have to add to 2 * count, in counts. */
 static inline void eo_count_outside(const eo_sign_conv2d *v, const eo_band *rows, const eo_band *columns) {
-    if (!(rows->before + rows->behind + columns->before + columns->behind)) {
+    if (eo_is_inside(rows, columns)) {
         memset(v->counts, 0, sizeof *v->counts * (size_t)v->channels);
         return;
     }
@@ -172,17 +192,21 @@ static inline void eo_store_bytes(const eo_sign_conv2d *v, int8_t *y) {
 
 static inline void eo_rectangle(const eo_sign_conv2d *v, const eo_band *rows, const eo_band *columns, void *y) {
     const eo_window *g = v->g;
+    const int step = g->stride_w * v->words, first = columns->first * g->stride_w - g->pad_left + columns->before;
     eo_correct(v, rows, columns);
-    for (int oy = rows->first; oy < rows->end; oy++)
-        for (int ox = columns->first; ox < columns->end; ox++) {
-            const size_t pixel = (size_t)oy * g->out_w + (size_t)ox;
-            eo_gather(v, oy, ox, rows, columns);
+    for (int oy = rows->first; oy < rows->end; oy++) {
+        const int iy = oy * g->stride_h - g->pad_top + rows->before;
+        const uint32_t *from = v->x + (iy * g->in_w + first) * v->words;
+        size_t pixel = (size_t)oy * g->out_w + (size_t)columns->first;
+        for (int ox = columns->first; ox < columns->end; ox++, pixel++, from += step) {
+            eo_gather(v, from, rows, columns);
             v->count(v->column, v->triples, v->filters, v->counts, v->channels);
             if (v->multipliers)
                 eo_store_bytes(v, (int8_t *)y + pixel * g->out_c);
             else
                 eo_store_bits(v, (uint32_t *)y + pixel * eo_words(g->out_c));
         }
+    }
 }
 
 /* block: of how many channels the ISA's filters are a multiple. */
