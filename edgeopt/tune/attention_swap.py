@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace as replace_fields
 from typing import ClassVar
 
 import torch
@@ -71,9 +72,12 @@ class AttentionSwap(ABC):
             notes.append(Note(self.name, attention.root.name, reason))
             if reason is None:
                 swaps.append(self._swap(swapped, attention))
-        self.swaps = tuple(swaps)
-        # What is tuned is evaluated in the swapped program, whose dead nodes must not be met.
+        # What is tuned is evaluated in the swapped program, whose dead nodes and constants must not be met.
         swapped.clean()
+        self.swaps = tuple(
+            replace_fields(swap, parameters=tuple(name for name in swap.parameters if name in swapped.constants))
+            for swap in swaps
+        )
         return PassResult(swapped, bool(swaps), tuple(notes))
 
     def _refuses(self, program: Program, attention: Attention) -> str | None:
