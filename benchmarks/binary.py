@@ -5,9 +5,9 @@
 One thread, batch 1, one inference each in turn in one process, so that only ratios count.
 
 ``layers``  rows by inputs by outputs as M, K, N. Both take and give float32: the binary layer packs its signs and
-            counts, the INT8 layer (edgeopt's, which is level with NNCF's) quantises its activations and multiplies; bf16
-            and float32 are measured too, each against the binary layer alone, as INT8 is. "MLP" is K -> N -> K with a
-            GELU between, where signs pass from layer to layer as bits. About four minutes.
+            counts, the INT8 layer (edgeopt's, which is level with NNCF's) quantises its activations and multiplies;
+            bf16 and float32 are measured too, each against the binary layer alone, as INT8 is. "MLP" is K -> N -> K
+            with a GELU between, where signs pass from layer to layer as bits. About four minutes.
 ``deit``    DeiT-tiny's shape with random weights, images of 224 and of 512: norms folded, linear attention, and all but
             the first and last layers of signs, by edgeopt's passes without tuning. Against the same model in INT8, by
             edgeopt and by NNCF, the faster counts. All run what is left in float in OpenVINO's default, bf16 where the

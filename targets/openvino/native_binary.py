@@ -1,8 +1,8 @@
 """``edgeopt::binary_linear`` and ``binary_conv2d`` as nodes that OpenVINO runs by kernels of ours.
 
-Before anything is stored a linear applies the ReLU or GELU that alone reads it, adds a residual, and where another such
-layer is its only reader hands over the bits of the next signs in the place of floats: an activation before them costs
-nothing, for it only moves what the layer's numbers are compared with.
+Before anything is stored a layer applies the ReLU or GELU that alone reads it, adds a residual, and where another of
+its kind is its only reader hands over the bits of the next signs in the place of floats: an activation before them
+costs nothing, for it only moves what the layer's numbers are compared with.
 """
 
 # mypy: disable-error-code="no-untyped-def, arg-type"
@@ -24,7 +24,8 @@ from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, on
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_NAME = "BinaryLinear"
+# The operators, and the axis of their channels.
+_AXES = {"BinaryLinear": -1, "BinaryConv2d": 1}
 _PANEL = 16
 _HALVINGS = 60
 _ROLES = ("x", "shift", "weight", "scale", "bias")
@@ -32,7 +33,7 @@ _ROLES = ("x", "shift", "weight", "scale", "bias")
 
 def linear() -> Callable:
     """Return the function of ``edgeopt::binary_linear``'s arguments that emits its node."""
-    emit = emitter(_NAME, roles="STRING", activation="STRING", inputs="INT", outputs="INT")
+    emit = emitter("BinaryLinear", roles="STRING", activation="STRING", inputs="INT", outputs="INT")
 
     def binary_linear_node(x, shift, weight, scale, bias):
         sizes = {"inputs": x.shape[-1], "outputs": weight.shape[0]}
@@ -43,23 +44,24 @@ def linear() -> Callable:
 
 def conv2d() -> Callable:
     """Return the function of ``edgeopt::binary_conv2d``'s arguments that emits its node."""
-    emit = emitter("BinaryConv2d", outputs="INT", kernel="INTS", strides="INTS", padding="INTS", dilations="INTS")
+    window = dict.fromkeys(("kernel", "strides", "padding", "dilations"), "INTS")
+    emit = emitter("BinaryConv2d", roles="STRING", activation="STRING", inputs="INT", outputs="INT", **window)
 
     def binary_conv2d_node(x, shift, weight, scale, bias, stride, padding, dilation):
         outputs, *kernel, _ = weight.shape
+        sizes = {"inputs": x.shape[1], "outputs": outputs, "kernel": kernel}
         window = {"strides": list(stride), "padding": list(padding), "dilations": list(dilation)}
-        return emit(x, shift, _panels(weight), scale, bias, outputs=outputs, kernel=kernel, **window)
+        return emit(x, shift, weight, scale, bias, roles=",".join(_ROLES), activation="none", **sizes, **window)
 
     return binary_conv2d_node
 
 
 def _panels(weight: Any) -> Any:
-    """Return words [outputs, ...] as [panels, words, 16], which OpenVINO does once as it compiles."""
+    """Return words [outputs, words] as [panels, words, 16], which OpenVINO does once as it compiles."""
     from onnxscript import opset20 as op
 
-    outputs, count = weight.shape[0], math.prod(weight.shape[1:])
-    flat = op.Reshape(weight, op.Constant(value_ints=[outputs, count]))
-    padded = op.Pad(flat, op.Constant(value_ints=[0, 0, -outputs % _PANEL, 0]))
+    outputs, count = weight.shape
+    padded = op.Pad(weight, op.Constant(value_ints=[0, 0, -outputs % _PANEL, 0]))
     panels = op.Reshape(padded, op.Constant(value_ints=[-1, _PANEL, count]))
     return op.Transpose(panels, perm=[0, 2, 1])
 
@@ -67,8 +69,9 @@ def _panels(weight: Any) -> Any:
 def absorb_followers(model: ir.Model) -> None:
     """Fuse activations, residuals and the signs of layers that follow."""
     for absorb in (_absorb_activation, _absorb_residual, _hand_over_bits):
-        for node in nodes(model, _NAME):
-            absorb(node)
+        for name in _AXES:
+            for node in nodes(model, name):
+                absorb(node)
         drop_unused(model)
 
 
@@ -131,7 +134,7 @@ def _hand_over_bits(node: ir.Node) -> None:
 
     out = node.outputs[0]
     reader = only_consumer(out)
-    if reader is None or reader.op_type != _NAME or _roles(reader)[:2] != ["x", "shift"]:
+    if reader is None or reader.op_type != node.op_type or _roles(reader)[:2] != ["x", "shift"]:
         return
     x, shift = reader.inputs[:2]
     if x is not out or shift.const_value is None:
@@ -144,7 +147,9 @@ def _hand_over_bits(node: ir.Node) -> None:
     for role, limit in thresholds(activation, shift.const_value.numpy()).items():
         _add_operand(node, role, _constant(node, f"{shift.name}_{role}_of_{node.name}", limit))
     out.dtype = ir.DataType.INT32
-    out.shape = ir.Shape([*out.shape[:-1], words(node.attributes["outputs"].as_int())])
+    shape = list(out.shape)
+    shape[_AXES[node.op_type]] = words(node.attributes["outputs"].as_int())
+    out.shape = ir.Shape(shape)
     _set(reader, [reader.inputs[0], *reader.inputs[2:]], ["x_bits", *_roles(reader)[2:]])
 
 

@@ -155,37 +155,94 @@ def test_a_value_that_is_read_twice_stays_float() -> None:
     torch.testing.assert_close(run(), block(x), rtol=1e-5, atol=1e-5)
 
 
+class Convolution(nn.Module):
+    """A binary convolution with random signs and factors."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: list[int], *window: list[int]) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.randn(inputs) * 0.3)
+        self.register_buffer("weight", pack(torch.randn(outputs, *kernel, inputs)))
+        self.register_buffer("scale", torch.rand(outputs) * inputs**-0.5)
+        self.register_buffer("bias", torch.randn(outputs))
+        self.window = window
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return binary_conv2d(x, self.shift, self.weight, self.scale, self.bias, *self.window)
+
+    def operands(self) -> dict[str, torch.Tensor]:
+        return {"weight": self.weight, "scale": self.scale, "bias": self.bias}
+
+    def attributes(self, operands: dict[str, torch.Tensor], activation: str) -> dict[str, object]:
+        outputs, *kernel, _ = self.weight.shape
+        window = dict(zip(("kernel", "strides", "padding", "dilations"), (kernel, *self.window), strict=True))
+        pairs = {name: ",".join(map(str, pair)) for name, pair in window.items()}
+        sizes = {"inputs": len(self.shift), "outputs": outputs}
+        return {"roles": ",".join(operands), "activation": activation, **sizes, **pairs}
+
+
+def convolution(rng: random.Random) -> tuple[Convolution, torch.Tensor]:
+    channels, outputs = rng.choice([1, 3, 31, 32, 33, 64, 100]), rng.choice([1, 15, 16, 17, 33, 40])
+    kernel, stride, padding, dilation = (
+        [rng.choice(of) for _ in "yx"] for of in ([1, 2, 3, 5], [1, 2, 3], [0, 1, 3], [1, 2])
+    )
+    size = [rng.randint(d * (k - 1) + 1, 20) for k, d in zip(kernel, dilation, strict=True)]
+    x = torch.randn(rng.choice([1, 2]), channels, *size)
+    return Convolution(channels, outputs, kernel, stride, padding, dilation), x
+
+
 def test_convolution_is_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(2)
     for _ in range(CASES):
-        channels, outputs = rng.choice([1, 3, 31, 32, 33, 64, 100]), rng.choice([1, 15, 16, 17, 40])
-        kernel, stride, padding, dilation = (
-            [rng.choice(of) for _ in "yx"] for of in ([1, 2, 3, 5], [1, 2], [0, 1, 3], [1, 2])
-        )
-        size = [rng.randint(d * (k - 1) + 1, 14) for k, d in zip(kernel, dilation, strict=True)]
-        x, shift = torch.randn(rng.choice([1, 2]), channels, *size), torch.randn(channels)
-        weight = pack(torch.randn(outputs, *kernel, channels))
-        scale, bias = torch.rand(outputs), torch.randn(outputs)
-        expected = binary_conv2d(x, shift, weight, scale, bias, stride, padding, dilation)
-        attributes = {"kernel": kernel, "strides": stride, "padding": padding, "dilations": dilation}
-        attributes = {name: ",".join(map(str, pair)) for name, pair in attributes.items()} | {"outputs": outputs}
-        run = openvino.operator("BinaryConv2d", attributes, [x, shift, panels(weight.flatten(1)), scale, bias])
+        layer, x = convolution(rng)
+        operands = {"x": x, "shift": layer.shift, **layer.operands()}
+        expected, activation = layer(x), rng.choice(["none", "relu"])
+        if activation == "relu":
+            expected = expected.relu()
+        if rng.random() < 0.5:
+            operands["residual"] = torch.randn_like(expected)
+            expected = expected + operands["residual"]
+        attributes = layer.attributes(operands, activation)
+        run = openvino.operator("BinaryConv2d", attributes, list(operands.values()))
         for level in openvino.levels(monkeypatch):
-            assert torch.equal(run(), expected), (level, x.shape, weight.shape, attributes)
+            assert torch.equal(run(), expected), (level, x.shape, attributes)
 
 
-def test_convolution_in_a_model() -> None:
-    class Convolution(nn.Module):
+def test_bits_pass_between_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    for _ in range(CASES):
+        layer, x = convolution(rng)
+        layer.shift.zero_()
+        high = torch.randn(len(layer.bias))
+        bits = pack(x.movedim(1, -1)).movedim(-1, 1).contiguous()
+        operands = {"x_bits": bits, **layer.operands(), "high": high, "low": high - 1}
+        y = layer(x).movedim(1, -1)
+        expected = pack(((y >= high) | (y <= high - 1)) * 2.0 - 1).movedim(-1, 1)
+        run = openvino.operator(
+            "BinaryConv2d", layer.attributes(operands, "none"), list(operands.values()), torch.int32
+        )
+        for level in openvino.levels(monkeypatch):
+            assert torch.equal(run(), expected), (level, x.shape, layer.attributes(operands, "none"))
+
+
+@pytest.mark.parametrize("activation", [nn.Identity(), nn.ReLU(), nn.GELU()])
+def test_what_follows_a_convolution_is_fused(activation: nn.Module) -> None:
+    class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("shift", torch.randn(40))
-            self.register_buffer("weight", pack(torch.randn(20, 3, 3, 40)))
-            self.register_buffer("scale", torch.rand(20))
+            self.first = Convolution(40, 50, [3, 3], [1, 2], [1, 1], [1, 1])
+            self.second = Convolution(50, 50, [3, 3], [1, 1], [1, 1], [1, 1])
+            self.third = Convolution(50, 20, [1, 1], [1, 1], [0, 0], [1, 1])
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return binary_conv2d(x, self.shift, self.weight, self.scale, self.scale, [1, 2], [1, 1], [1, 1]).relu()
+            first = self.first(x)
+            return self.third(first + activation(self.second(first))) * 1.5
 
-    called, x = Convolution(), torch.randn(1, 40, 9, 8)
-    run, types = openvino.module(called, [x])
-    assert "BinaryConv2d" in types
-    assert torch.equal(run(), called(x))
+    class Chain(Block):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return activation(self.third(activation(self.second(activation(self.first(x)))))) * 1.5
+
+    x = torch.randn(1, 40, 9, 8)
+    for called in (Block(), Chain()):
+        run, types = openvino.module(called, [x])
+        assert "BinaryConv2d" in types and not types & {"Relu", "Gelu", "Erf", "Add"}
+        torch.testing.assert_close(run(), called(x), rtol=1e-5, atol=1e-5)

@@ -1,60 +1,58 @@
-/* The words under the taps of some pixels are gathered as rows, which the binary linear multiplies. */
 #include "operator.h"
 
-#include <algorithm>
-
-#include "../b1_linear/kernels.h"
+#include "../common/isa.h"
 #include "../common/memory.h"
 #include "../common/parallel.h"
+#include "../common/roles.h"
+#include "planes.h"
 
 namespace edgeopt {
 namespace {
 
-constexpr int64_t pixels_a_task = 48;
+/* Outputs of a task: the bits of one word. */
+constexpr int64_t outputs_a_task = 32;
+/* About as many pixels has a task. */
+constexpr int64_t pixels_a_task = 512;
+/* The widest tile of pixels. */
+constexpr int64_t tile = 64;
 
-/* Sizes of one call; of each pair the first is along rows. */
-struct Window {
-    int64_t channels, words, outputs, taps;
-    int64_t in[2], out[2], kernel[2], stride[2], padding[2], dilation[2];
+const BinaryConvolutionKernels& convolution_kernels() {
+#if defined(__x86_64__)
+    if (isa() == Isa::avx512)
+        return b1_conv2d__avx512;
+    if (isa() == Isa::avx2)
+        return b1_conv2d__avx2;
+#endif
+    return b1_conv2d__scalar;
+}
 
-    int64_t in_pixels() const { return in[0] * in[1]; }
-    int64_t out_pixels() const { return out[0] * out[1]; }
+int64_t words(int64_t bits) {
+    return (bits + 31) / 32;
+}
 
-    /* The input pixel under a tap of an output pixel, or -1 outside the image. */
-    int64_t pixel(int64_t at, int64_t tap) const {
-        const int64_t y = at / out[1] * stride[0] - padding[0] + tap / kernel[1] * dilation[0];
-        const int64_t x = at % out[1] * stride[1] - padding[1] + tap % kernel[1] * dilation[1];
-        return y < 0 || y >= in[0] || x < 0 || x >= in[1] ? -1 : y * in[1] + x;
-    }
-};
-
-/* What a tap of clear bits adds to each output: [taps, outputs]. */
-std::vector<float> of_clear_taps(const Window& w, const int32_t* weight) {
-    std::vector<float> sums(w.taps * w.outputs);
-    for (int64_t tap = 0; tap < w.taps; tap++)
-        for (int64_t n = 0; n < w.outputs; n++) {
-            int64_t set = 0;
-            for (int64_t word = tap * w.words; word < (tap + 1) * w.words; word++)
-                set += __builtin_popcount(
-                    weight[(n / panel_width * w.taps * w.words + word) * panel_width + n % panel_width]);
-            sums[tap * w.outputs + n] = static_cast<float>(w.channels - 2 * set);
-        }
-    return sums;
+int32_t* as_words(float* memory) {
+    return reinterpret_cast<int32_t*>(memory);
 }
 
 }  // namespace
 
 void BinaryConv2d::validate_and_infer_types() {
+    m_follows = activation_of(m_activation);
+    const std::pair<int&, const char*> places[] = {
+        {m_x, "x"},       {m_x_bits, "x_bits"},     {m_shift, "shift"}, {m_weight, "weight"}, {m_scale, "scale"},
+        {m_bias, "bias"}, {m_residual, "residual"}, {m_high, "high"},   {m_low, "low"}};
+    for (const auto& [index, role] : places)
+        index = place(m_roles, role);
     ov::PartialShape shape = get_input_partial_shape(0);
     OPENVINO_ASSERT(shape.rank().is_static() && shape.size() == 4, "edgeopt.BinaryConv2d: x is ", shape);
-    shape[1] = m_outputs;
+    shape[1] = m_high < 0 ? m_outputs : words(m_outputs);
     for (int i = 0; i < 2; i++)
         shape[2 + i] = shape[2 + i].is_dynamic() ? ov::Dimension::dynamic()
                                                  : ov::Dimension((shape[2 + i].get_length() + 2 * m_padding[i] -
                                                                   m_dilations[i] * (m_kernel[i] - 1) - 1) /
                                                                      m_strides[i] +
                                                                  1);
-    set_output_type(0, ov::element::f32, shape);
+    set_output_type(0, m_high < 0 ? ov::element::f32 : ov::element::i32, shape);
 }
 
 std::shared_ptr<ov::Node> BinaryConv2d::clone_with_new_inputs(const ov::OutputVector& inputs) const {
@@ -65,6 +63,9 @@ std::shared_ptr<ov::Node> BinaryConv2d::clone_with_new_inputs(const ov::OutputVe
 }
 
 bool BinaryConv2d::visit_attributes(ov::AttributeVisitor& visitor) {
+    visitor.on_attribute("roles", m_roles);
+    visitor.on_attribute("activation", m_activation);
+    visitor.on_attribute("inputs", m_inputs);
     visitor.on_attribute("outputs", m_outputs);
     visitor.on_attribute("kernel", m_kernel);
     visitor.on_attribute("strides", m_strides);
@@ -74,58 +75,73 @@ bool BinaryConv2d::visit_attributes(ov::AttributeVisitor& visitor) {
 }
 
 bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
+    const auto floats = [&](int place) {
+        return place < 0 ? nullptr : static_cast<const float*>(inputs[place].data());
+    };
     const ov::Shape shape = inputs[0].get_shape();
-    const int64_t batch = shape[0], channels = shape[1];
-    Window w{channels, (channels + 31) / 32, m_outputs, m_kernel[0] * m_kernel[1], {}, {}, {}, {}, {}, {}};
+    const int64_t batch = shape[0], in_words = words(m_inputs), out_words = words(m_outputs);
+    Window w;
     for (int i = 0; i < 2; i++) {
         w.in[i] = shape[2 + i];
         w.kernel[i] = m_kernel[i];
         w.stride[i] = m_strides[i];
         w.padding[i] = m_padding[i];
         w.dilation[i] = m_dilations[i];
-        w.out[i] = (w.in[i] + 2 * w.padding[i] - w.dilation[i] * (w.kernel[i] - 1) - 1) / w.stride[i] + 1;
     }
-    outputs[0].set_shape({shape[0], size_t(m_outputs), size_t(w.out[0]), size_t(w.out[1])});
-    const auto operand = [&](int index) { return static_cast<const float*>(inputs[index].data()); };
-    const int32_t* weight = static_cast<const int32_t*>(inputs[2].data());
-    const float *x = operand(0), *scale = operand(3), *bias = operand(4);
-    float* out = static_cast<float*>(outputs[0].data());
+    const int64_t height = w.out(0), width = w.out(1), out_pixels = height * width, plane = w.plane();
+    outputs[0].set_shape({shape[0], size_t(m_high < 0 ? m_outputs : out_words), size_t(height), size_t(width)});
+    const BinaryConvolutionKernels& kernels = convolution_kernels();
 
-    const BinaryLinearKernels& kernels = b1_linear_kernels();
-    /* Signs as [batch, words, pixels]. */
-    std::vector<int32_t> bits(batch * w.words * w.in_pixels());
-    parallel_for(batch * w.words, [&](int64_t task) {
-        const int64_t first = task % w.words * 32, count = std::min<int64_t>(32, channels - first);
-        kernels.pack_planes(x + (task / w.words * channels + first) * w.in_pixels(), operand(1) + first,
-                                        count, w.in_pixels(), bits.data() + task * w.in_pixels());
+    const float* x = floats(m_x);
+    std::vector<float> from(x == nullptr ? 0 : m_inputs); /* x + shift >= 0 from here on */
+    for (size_t channel = 0; channel < from.size(); channel++)
+        from[channel] = -floats(m_shift)[channel];
+    static thread_local std::vector<float> plane_memory;
+    const int64_t image_planes = (in_words + 1) * plane;
+    int32_t* planes = as_words(aligned(plane_memory, batch * image_planes + tile));
+    parallel_for(batch * (in_words + 1), [&](int64_t task) {
+        const int64_t image = task / (in_words + 1), word = task % (in_words + 1);
+        if (word == in_words)
+            return w.lay(nullptr, planes + task * plane);
+        const int64_t first = word * 32, at = image * in_words + word;
+        static thread_local std::vector<float> memory;
+        const int32_t* bits = x == nullptr ? static_cast<const int32_t*>(inputs[m_x_bits].data()) + at * w.pixels() : nullptr;
+        if (x != nullptr) {
+            int32_t* packed = as_words(aligned(memory, w.pixels()));
+            kernels.pack(x + (image * m_inputs + first) * w.pixels(), from.data() + first, nullptr,
+                         std::min<int64_t>(32, m_inputs - first), w.pixels(), packed);
+            bits = packed;
+        }
+        w.lay(bits, planes + task * plane);
     });
-    const std::vector<float> clear = of_clear_taps(w, weight);
-    const std::vector<float> ones(m_outputs, 1.0f), zeros(m_outputs, 0.0f);
-    const BinaryLinear layer{w.taps * channels, w.taps * w.words, m_outputs, weight, ones.data(), zeros.data(),
-                             Activation::none, nullptr, nullptr, nullptr};
-    const int64_t parts = (w.out_pixels() + pixels_a_task - 1) / pixels_a_task;
-    parallel_for(batch * parts, [&](int64_t task) {
-        const int64_t image = task / parts, first = task % parts * pixels_a_task;
-        const int64_t here = std::min(pixels_a_task, w.out_pixels() - first);
-        static thread_local std::vector<float> row_memory, sum_memory;
-        int32_t* rows = reinterpret_cast<int32_t*>(aligned(row_memory, pixels_a_task * layer.words));
-        float* sums = aligned(sum_memory, pixels_a_task * m_outputs);
-        const int32_t* from = bits.data() + image * w.words * w.in_pixels();
-        for (int64_t i = 0; i < here; i++)
-            for (int64_t tap = 0; tap < w.taps; tap++) {
-                const int64_t pixel = w.pixel(first + i, tap);
-                for (int64_t word = 0; word < w.words; word++)
-                    rows[i * layer.words + tap * w.words + word] = pixel < 0 ? 0 : from[word * w.in_pixels() + pixel];
-            }
-        kernels.run(layer, rows, here, sums, nullptr);
-        for (int64_t i = 0; i < here; i++)
-            for (int64_t tap = 0; tap < w.taps; tap++)
-                if (w.pixel(first + i, tap) < 0)
-                    for (int64_t n = 0; n < m_outputs; n++)
-                        sums[i * m_outputs + n] -= clear[tap * m_outputs + n];
-        for (int64_t n = 0; n < m_outputs; n++)
-            for (int64_t i = 0; i < here; i++)
-                out[(image * m_outputs + n) * w.out_pixels() + first + i] = sums[i * m_outputs + n] * scale[n] + bias[n];
+
+    const std::vector<int64_t> offsets = w.offsets();
+    const BinaryConvolution layer{m_inputs,        in_words,        int64_t(offsets.size()),
+                                  plane,           offsets.data(),  static_cast<const int32_t*>(inputs[m_weight].data()),
+                                  floats(m_scale), floats(m_bias)};
+    const float *residual = floats(m_residual), *high = floats(m_high), *low = floats(m_low);
+    const int64_t distance = w.part(1), rows_a_task = std::max<int64_t>(1, pixels_a_task / distance);
+    const int64_t stride = (rows_a_task * distance + tile) / tile * tile;
+    const int64_t parts = (height + rows_a_task - 1) / rows_a_task;
+    parallel_for(batch * out_words * parts, [&](int64_t task) {
+        const int64_t image = task / parts / out_words, word = task / parts % out_words;
+        const int64_t first = word * outputs_a_task, count = std::min(outputs_a_task, m_outputs - first);
+        const int64_t row = task % parts * rows_a_task;
+        const PixelRows rows{std::min(rows_a_task, height - row), width, distance};
+        static thread_local std::vector<float> sum_memory, value_memory;
+        float* y = aligned(sum_memory, outputs_a_task * stride);
+        kernels.run(layer, planes + image * image_planes + row * distance, first, count,
+                    (rows.rows - 1) * distance + width, y, stride);
+        const int64_t pixels = rows.rows * width;
+        float* values = high == nullptr ? nullptr : aligned(value_memory, outputs_a_task * pixels);
+        for (int64_t n = 0; n < count; n++) {
+            const int64_t at = (image * m_outputs + first + n) * out_pixels + row * width;
+            float* to = high == nullptr ? static_cast<float*>(outputs[0].data()) + at : values + n * pixels;
+            kernels.follow(m_follows, rows, y + n * stride, residual == nullptr ? nullptr : residual + at, to);
+        }
+        if (high != nullptr)
+            kernels.pack(values, high + first, low == nullptr ? nullptr : low + first, count, pixels,
+                         static_cast<int32_t*>(outputs[0].data()) + (image * out_words + word) * out_pixels + row * width);
     });
     return true;
 }

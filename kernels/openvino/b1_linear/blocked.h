@@ -31,18 +31,6 @@ struct Binary {
         }
     }
 
-    /* The compiler makes vectors of the pixels. */
-    static void pack_planes(const float* x, const float* shift, int64_t planes, int64_t pixels, int32_t* bits) {
-        for (int64_t pixel = 0; pixel < pixels; pixel++)
-            bits[pixel] = 0;
-        for (int64_t plane = 0; plane < planes; plane++, x += pixels) {
-            const float by = shift[plane];
-            const uint32_t bit = 1u << plane;
-            for (int64_t pixel = 0; pixel < pixels; pixel++)
-                bits[pixel] |= static_cast<int32_t>(x[pixel] + by >= 0.0f ? bit : 0u);
-        }
-    }
-
     static void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* out, int32_t* out_bits) {
         if (out_bits != nullptr && layer.outputs % 32 != 0) /* the rest of the last word is no panel's */
             for (int64_t row = 0; row < rows; row++)
@@ -100,13 +88,14 @@ private:
             }
         }
         const bool is_plain = layer.activation == Activation::none && layer.residual == nullptr && out != nullptr;
+        const Words all = W::set(static_cast<int32_t>(layer.inputs));
         EDGEOPT_UNROLL
         for (int j = 0; j < C; j++) {
             const int64_t at = n + j * V::lanes, left = layer.outputs - at, lanes = left < V::lanes ? left : V::lanes;
             const Vector scale = V::load(layer.scale + at, lanes), bias = V::load(layer.bias + at, lanes);
             EDGEOPT_UNROLL
             for (int i = 0; i < R; i++) {
-                const Vector y = V::add(V::mul(W::product(layer.inputs, total[i][j]), scale), bias);
+                const Vector y = V::add(V::mul(W::product(all, total[i][j]), scale), bias);
                 if (is_plain)
                     V::store(out + (row + i) * layer.outputs + at, y, lanes);
                 else
@@ -154,17 +143,14 @@ private:
                 const Words x = W::set(bits[i * layer.words + k]);
                 EDGEOPT_UNROLL
                 for (int j = 0; j < C; j++)
-                    counts[i][j] = W::add_differing(counts[i][j], x, w[j]);
+                    counts[i][j] = W::add_set(counts[i][j], W::differing(x, w[j]));
             }
         }
     }
 
     static void follow(const BinaryLinear& layer, Vector y, int64_t row, int64_t n, int64_t lanes, float* out,
                        int32_t* out_bits) {
-        if (layer.activation == Activation::relu)
-            y = V::max(y, V::set(0.0f));
-        else if (layer.activation == Activation::gelu)
-            y = Rows<V>::gelu(y);
+        y = activated<V>(layer.activation, y);
         if (layer.residual != nullptr)
             y = V::add(y, V::load(layer.residual + row * layer.outputs + n, lanes));
         if (out != nullptr)

@@ -12,13 +12,11 @@
 
 #include <cstdint>
 
-#include "../common/isa.h"
+#include "../common/activation.h"
 
 namespace edgeopt {
 
 constexpr int64_t panel_width = 16;
-
-enum class Activation { none, relu, gelu };
 
 struct BinaryLinear {
     int64_t inputs, words, outputs;
@@ -32,8 +30,6 @@ struct BinaryLinear {
 struct BinaryLinearKernels {
     /* The signs of x + shift: rows of `words` words. */
     void (*pack)(const float* x, const float* shift, int64_t rows, int64_t inputs, int64_t words, int32_t* bits);
-    /* The signs of up to 32 planes of pixels, shifted by one number each, as the words of the pixels. */
-    void (*pack_planes)(const float* x, const float* shift, int64_t planes, int64_t pixels, int32_t* bits);
     /* One of out [rows, outputs] and out_bits [rows, ceil(outputs / 32)] is the result, the other null. */
     void (*run)(const BinaryLinear&, const int32_t* bits, int64_t rows, float* out, int32_t* out_bits);
 };

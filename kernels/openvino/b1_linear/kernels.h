@@ -1,6 +1,7 @@
 /* The kernels of binary layers for the instruction set in force. */
 #pragma once
 
+#include "../common/isa.h"
 #include "kernel.h"
 
 namespace edgeopt {

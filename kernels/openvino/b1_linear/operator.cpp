@@ -1,7 +1,6 @@
 #include "operator.h"
 
 #include <algorithm>
-#include <map>
 
 #include "../common/memory.h"
 #include "../common/parallel.h"
@@ -14,9 +13,6 @@ namespace {
 /* Rows whose bits stay near while the weights pass by. */
 constexpr int64_t rows_a_task = 48;
 
-const std::map<std::string, Activation> activations{
-    {"none", Activation::none}, {"relu", Activation::relu}, {"gelu", Activation::gelu}};
-
 int64_t words(int64_t bits) {
     return (bits + 31) / 32;
 }
@@ -24,8 +20,7 @@ int64_t words(int64_t bits) {
 }  // namespace
 
 void BinaryLinearOperator::validate_and_infer_types() {
-    OPENVINO_ASSERT(activations.count(m_activation), "edgeopt.BinaryLinear: no activation ", m_activation);
-    m_follows = activations.at(m_activation);
+    m_follows = activation_of(m_activation);
     const std::pair<int&, const char*> places[] = {
         {m_x, "x"},       {m_x_bits, "x_bits"},     {m_shift, "shift"}, {m_weight, "weight"}, {m_scale, "scale"},
         {m_bias, "bias"}, {m_residual, "residual"}, {m_high, "high"},   {m_low, "low"}};

@@ -1,6 +1,4 @@
 /* The specification: one output at a time. */
-#include <cmath>
-
 #include "kernel.h"
 
 namespace edgeopt {
@@ -16,23 +14,6 @@ void pack(const float* x, const float* shift, int64_t rows, int64_t inputs, int6
         }
 }
 
-void pack_planes(const float* x, const float* shift, int64_t planes, int64_t pixels, int32_t* bits) {
-    for (int64_t pixel = 0; pixel < pixels; pixel++) {
-        uint32_t packed = 0;
-        for (int64_t plane = 0; plane < planes; plane++)
-            packed |= static_cast<uint32_t>(x[plane * pixels + pixel] + shift[plane] >= 0.0f) << plane;
-        bits[pixel] = static_cast<int32_t>(packed);
-    }
-}
-
-float activate(Activation activation, float y) {
-    if (activation == Activation::relu)
-        return y > 0.0f ? y : 0.0f;
-    if (activation == Activation::gelu)
-        return 0.5f * y * (1.0f + std::erf(y * 0.70710678f));
-    return y;
-}
-
 void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* out, int32_t* out_bits) {
     const int64_t out_words = (layer.outputs + 31) / 32;
     for (int64_t row = 0; row < rows; row++)
@@ -42,7 +23,7 @@ void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* ou
             for (int64_t k = 0; k < layer.words; k++)
                 count += __builtin_popcount(bits[row * layer.words + k] ^ weight[k * panel_width]);
             float y = static_cast<float>(layer.inputs - 2 * count) * layer.scale[n] + layer.bias[n];
-            y = activate(layer.activation, y);
+            y = activated(layer.activation, y);
             if (layer.residual != nullptr)
                 y += layer.residual[row * layer.outputs + n];
             if (out != nullptr) {
@@ -57,6 +38,6 @@ void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* ou
 
 }  // namespace
 
-const BinaryLinearKernels b1_linear__scalar{pack, pack_planes, run};
+const BinaryLinearKernels b1_linear__scalar{pack, run};
 
 }  // namespace edgeopt
