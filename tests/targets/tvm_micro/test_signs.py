@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,54 @@ def test_bits_pass_between_layers_and_a_weight_takes_one(tmp_path: Path) -> None
     compiled(program, "host-c", tmp_path)
     layers = {layer.name: layer for layer in Network.read(tmp_path / "network").layers}
     assert layers[signs[2].name].macs == 8 * 7 * 40 * 33 * 9
+
+
+def _layer(channels: int = 4, **factors: torch.Tensor) -> Signs:
+    layer = Signs(channels, 5, 3)
+    for name, value in factors.items():
+        layer.get_buffer(name).copy_(value)
+    return layer
+
+
+class Between(nn.Module):
+    """A stem in int8 and a layer of signs, something in between; a head in int8, something in between."""
+
+    def __init__(self, between, layer: Signs | None = None, after=torch.relu) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.signs, self.head = nn.Conv2d(3, 4, 1), layer or _layer(), nn.Conv2d(5, 2, 1)
+        self.between, self.after = between, after
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(self.after(self.signs(self.between(self.stem(image)))))
+
+
+class Dilated(Signs):
+    """A layer whose taps lie apart."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 5, 3)
+        self.geometry = [1, 1], [0, 0], [2, 2]
+
+
+REFUSED = {
+    "is no comparison with one number": lambda: Between(functional.gelu, _layer(shift=torch.tensor(0.1))),
+    "turns from \\+ to - as it grows": lambda: Between(torch.neg),
+    "what follows a max pool does not grow with it": lambda: Between(lambda x: -torch.max_pool2d(x, 2)),
+    "differs from position to position": lambda: Between(lambda x: x + torch.arange(64.0).reshape(8, 8)),
+    "neither int8 nor goes value by value": lambda: Between(lambda x: functional.pad(x, (1, 1))),
+    "a max pool with dilation": lambda: Between(lambda x: torch.max_pool2d(x, 2, dilation=2)),
+    "moves values on their way to a sign": lambda: Between(lambda x: (x * 2).permute(0, 1, 3, 2)),
+    "dilation \\(2, 2\\)": lambda: Between(torch.relu, Dilated()),
+    "leave the integers' range": lambda: Between(torch.relu, _layer(scale=torch.zeros(5))),
+    "what TVM compiles has no layers of signs": lambda: Between(
+        torch.relu, after=lambda y: functional.group_norm(y, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_refusals_name_the_reason(reason: str) -> None:
+    samples = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32) * 3
+    _, refused = lower_program(quantise(REFUSED[reason](), samples))
+    assert any(re.search(reason, placement.reason) for placement in refused), refused
