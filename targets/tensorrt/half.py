@@ -5,7 +5,8 @@ value leaves that range: outputs become infinite, NaN, or quietly wrong. Here ev
 
 * an operand or result beyond the range;
 * a sum inside it that would leave the range: the squares under a norm, the total under a mean;
-* a constant that FP16 rounds to zero, such as the floor under a division;
+* a constant that FP16 rounds to zero, such as the floor under a division; with it the squares and sums that it is added
+  to, which would round to zero as well, and the inverse, which would leave the range;
 * a scale of a quantised value below FP16's normal numbers, where it would lose digits.
 
 Inputs and outputs of the model stay as they were; casts stand where the type changes.
@@ -34,6 +35,9 @@ _SQUARES = frozenset({"ReduceL2", "ReduceSumSquare"})
 _MEANS = frozenset({"ReduceMean", "GlobalAveragePool", "AveragePool"})
 _PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _FLOAT_ONLY = frozenset({"Range", "EyeLike", "ConstantOfShape", "Resize", "RandomNormalLike", "RandomUniformLike"})
+_BELOW_FLOOR = frozenset({"Pow", "Mul", "ReduceMean", "ReduceSum", "Sqrt", "Abs"}) | _SQUARES
+_ABOVE_FLOOR = frozenset({"Sqrt", "Reciprocal", "Pow"})
+_SCALING = frozenset({"Mul", "Div"})
 _SMALL_CONSTANT = 16
 """Elements up to which a constant is a floor or an epsilon rather than a weight."""
 
@@ -47,6 +51,9 @@ def to_half(model: ir.Model, extremes: Mapping[str, float]) -> tuple[Fallback, .
     for node in model.graph:
         if reason := _reason(node, extremes):
             kept[node] = reason
+    for node in model.graph:
+        if (floor := _floor(node)) is not None:
+            _keep_around(node, f"it meets the floor {floor:g}, which is zero in FP16", kept)
     _keep_readers_of_kept_integers(model, kept)
     _Conversion(model, kept).run()
     return tuple(
@@ -103,9 +110,36 @@ def _constant_reason(node: ir.Node) -> str | None:
             continue
         if np.abs(array[np.isfinite(array)]).max(initial=0.0) > LARGEST:
             return f"its constant {value.name} is beyond FP16's range"
-        if array.size <= _SMALL_CONSTANT and ((array != 0) & (np.abs(array) < _SMALLEST)).any():
-            return f"its constant {array.flat[0]:g} is zero in FP16"
+    floor = _floor(node)
+    return f"its constant {floor:g} is zero in FP16" if floor is not None else None
+
+
+def _floor(node: ir.Node) -> float | None:
+    """Return a constant of a node that FP16 rounds to zero."""
+    for value in node.inputs if node.op_type not in _PAIRS else ():
+        array = _constant(value)
+        if array is not None and array.size <= _SMALL_CONSTANT:
+            lost = array[(array != 0) & (np.abs(array) < _SMALLEST)]
+            if lost.size:
+                return float(lost.flat[0])
     return None
+
+
+def _keep_around(floor: ir.Node, reason: str, kept: dict[ir.Node, str]) -> None:
+    """Keep the squares and sums that a floor is added to, and its inverse up to what is scaled by that."""
+    below, above = [floor], [floor]
+    while below:
+        for value in below.pop().inputs:
+            producer = value.producer() if value is not None else None
+            is_product = producer is not None and producer.op_type == "Mul" and len(set(producer.inputs)) > 1
+            if producer is not None and producer.op_type in _BELOW_FLOOR and not is_product:
+                kept.setdefault(producer, reason)
+                below.append(producer)
+    while above:
+        for reader in above.pop().outputs[0].consumers():
+            if reader.op_type in _ABOVE_FLOOR | _SCALING:
+                kept.setdefault(reader, reason)
+                above += [reader] if reader.op_type in _ABOVE_FLOOR else []
 
 
 def _constant(value: ir.Value | None) -> np.ndarray | None:

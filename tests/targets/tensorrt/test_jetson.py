@@ -85,6 +85,17 @@ def test_what_leaves_fp16s_range_is_kept_in_fp32_and_named(tmp_path: Path) -> No
     assert told == set(reasons)
 
 
+def test_what_meets_a_floor_is_kept_with_it(tmp_path: Path) -> None:
+    """Squares of small rows are zero in FP16, and the inverse of the floor alone infinite: it was NaN, silently."""
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.RMSNorm(64, eps=1e-12), nn.Linear(64, 8))
+    small = {"input": 3e-4 * ROWS["x"] * torch.tensor([[1.0], [0.0], [0.1], [1000.0]])}
+    run = export(model, tmp_path / "out", small)
+    assert run.error is not None and run.error.relative < 2e-3
+    kept = {fallback.op: fallback.reason for fallback in run.fallbacks}
+    assert kept["ReduceMean"] == "kept in FP32: it meets the floor 1e-12, which is zero in FP16"
+    assert {"Add", "Reciprocal", "Mul"} <= set(kept) and "MatMul" not in kept and "Gemm" not in kept
+
+
 def test_unchecked_the_same_model_overflows(tmp_path: Path) -> None:
     target = resolve("jetson")
     program = to_program(Overflowing(), (ROWS["x"],))
