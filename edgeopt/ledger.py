@@ -13,6 +13,8 @@ from torch import fx
 from edgeopt.compare import Error, ErrorSum, compare
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
+from edgeopt.ops.binary_matmul import BINARY_MATMUL
+from edgeopt.ops.hashed_attention import HASHED_ATTENTION
 from edgeopt.program import Program, origin, to_numpy
 
 EXACT_BOUND = 1e-5
@@ -23,7 +25,7 @@ aten = torch.ops.aten
 _DECISIONS = frozenset(
     {
         *(aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar),
-        *(BINARY_LINEAR, BINARY_CONV2D),
+        *(BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION),
     }
 )
 

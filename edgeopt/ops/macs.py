@@ -15,7 +15,9 @@ import torch
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
+from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.ops.feature_maps import MAPS, feature_map
+from edgeopt.ops.hashed_attention import HASHED_ATTENTION
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.ops.soft_attention import SOFT_ATTENTION
@@ -58,6 +60,17 @@ def _soft_attention(a: Arguments) -> int:
     return images * (marks * (tokens + marks) * (size + values) + marks * tokens * values + inverse)
 
 
+def _hashed_attention(a: Arguments) -> int:
+    """Return distances to the anchors and planes of both, K^T V and its product with Q; codes by codes are one more."""
+    images, (tokens, size), (keys, values) = math.prod(a["query"][:2]), a["query"][2:], a["value"][2:]
+    bits, points = a["planes"][1:]
+    return images * ((tokens + keys) * points * (size + bits) + (tokens + keys) * bits * values + tokens * bits)
+
+
+def _binary_matmul(a: Arguments) -> int:
+    return math.prod(a["result"]) * a["a"][-1]
+
+
 def _features(a: Arguments) -> tuple[int, int]:
     """Return how many features a token has, and how many columns of matrices make them."""
     size, weight = a["query"][3], a["query_weight"]
@@ -79,7 +92,9 @@ OWN: dict[object, Callable[[Arguments], int]] = {
     HYBRID_ATTENTION: _hybrid_attention,
     AGENT_ATTENTION: _agent_attention,
     SOFT_ATTENTION: _soft_attention,
+    HASHED_ATTENTION: _hashed_attention,
     BINARY_LINEAR: _linear,
+    BINARY_MATMUL: _binary_matmul,
     BINARY_CONV2D: _binary_conv2d,
     TOKEN_LINEAR: _linear,
 }

@@ -2,6 +2,7 @@
 
     sign(y)                        where(y >= t, a, b)                (y >= t) as numbers, 1 and 0
     sign(y) * factor + offset      (sign(y) - c) + c, c any value: how a gradient is passed straight through
+    clamp(round(y), 0, 1)          as attention's weights are rounded to one bit: a half goes to zero
 
 y may be what constants make of x per channel: a learned shift, a BatchNorm.
 
@@ -62,6 +63,8 @@ def signs_of(program: Program, node: fx.Node) -> Signs | None:
         return _bits(program, node.args[0])
     if node.target in _CHOICES:
         return _chosen(program, node)
+    if node.target is aten.clamp.default:
+        return _rounded(program, node)
     if node.target in (*SUMS, *FACTORS):
         return _passed_through(program, node) or _scaled(program, node)
     return None
@@ -89,6 +92,15 @@ def _chosen(program: Program, node: fx.Node) -> Signs | None:
     if bits is None or high is None or low is None:
         return None
     return replace(bits, factor=bits.factor * (high - low), offset=(high + low) / 2)
+
+
+def _rounded(program: Program, node: fx.Node) -> Signs | None:
+    """Return one and zero: a number rounded and held between them."""
+    given = arguments(node)
+    y = given["self"]
+    if (given["min"], given["max"]) != (0, 1) or y.target is not aten.round.default:
+        return None
+    return replace(_of(program, y.args[0], 0.5), factor=0.5, offset=0.5)
 
 
 def _passed_through(program: Program, node: fx.Node) -> Signs | None:

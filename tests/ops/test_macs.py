@@ -12,6 +12,8 @@ from edgeopt.cost import count_macs
 from edgeopt.ops import agent_attention, hybrid_attention, soft_attention
 from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
+from edgeopt.ops.binary_matmul import binary_matmul
+from edgeopt.ops.hashed_attention import hashed_attention
 from edgeopt.ops.linear_attention import attend, linear_attention
 from edgeopt.quant.binary import pack
 from edgeopt.testing import to_program
@@ -101,3 +103,17 @@ def test_torch_counts_the_bodies_alike() -> None:
         with FlopCounterMode(display=False) as counter:
             body()
         assert counter.get_total_flops() == 2 * macs, name
+
+
+def test_attention_of_bits() -> None:
+    def product(m: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return binary_matmul(q, k.mT, 0.0, 0.0, 1.0, False)
+
+    assert counted(product, *QKV) == H * N * N * D
+
+    def hashed(m: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return hashed_attention(q, k, v, m.anchors, m.offset, m.planes)
+
+    hashing = {"anchors": torch.randn(H, 5, D), "offset": torch.randn(H, 5), "planes": torch.randn(H, 6, 5)}
+    distances, planes, sums = 2 * N * 5 * D, 2 * N * 5 * 6, (2 * E + 1) * N * 6
+    assert counted(hashed, *QKV, **hashing) == H * (distances + planes + sums)

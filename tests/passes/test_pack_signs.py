@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeopt.ledger import EXACT_BOUND, Ledger
+from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.pack_signs import PackSigns
 from edgeopt.passes.standard import EXACT
@@ -67,6 +68,60 @@ def test_linears_are_packed(form: str, per_channel: bool):
     result = assert_pass(PackSigns(), program, [x], changes=True)
     assert [(note.rule, note.reason) for note in result.notes] == [("pack-layer", None)]
     assert sum(t.numel() * t.element_size() for t in result.program.constants.values()) < 7 * 40 * 4
+
+
+class Attention(nn.Module):
+    """Attention of signs as BiPFT writes it: queries and keys are signs, weights of one bit meet values of signs."""
+
+    def __init__(self, weights_of_one_bit: bool = True):
+        super().__init__()
+        self.weights_of_one_bit = weights_of_one_bit
+        self.alphas = nn.Parameter(torch.tensor([0.7, 0.4, 1.3]))
+        self.level = 0.12
+
+    def forward(self, x):
+        heads = x.unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4)
+        q, k, v = (alpha * torch.sign(part) for alpha, part in zip(self.alphas, heads, strict=True))
+        weights = ((q @ k.transpose(-1, -2)) * 0.25).softmax(-1)
+        if self.weights_of_one_bit:
+            weights = self.level * torch.clamp(torch.round(weights / self.level), 0, 1)
+        return (weights @ v).permute(0, 2, 1, 3).flatten(2)
+
+
+@pytest.mark.parametrize("weights_of_one_bit", [True, False])
+def test_products_of_attention_count_bits(weights_of_one_bit: bool):
+    x = torch.randn(2, 9, 96)
+    program = Pipeline(step.build() for step in EXACT)(to_program(Attention(weights_of_one_bit), (x,))).program
+    result = assert_pass(PackSigns(), program, [x], changes=True)
+    products = [node for node in result.program.calls if node.target is BINARY_MATMUL]
+    assert [node.args[-1] for node in products] == ([False, True] if weights_of_one_bit else [False])
+    assert (
+        not any(node.target is torch.ops.aten.sign.default for node in result.program.calls) or not weights_of_one_bit
+    )
+
+
+class Turned(nn.Module):
+    def __init__(self, form: str):
+        super().__init__()
+        self.form = form
+        self.move = nn.Parameter(torch.randn(8))
+
+    def forward(self, a, b):
+        if self.form == "by channel":
+            return torch.sign(a + self.move) @ torch.sign(b)
+        if self.form == "bits on the right":
+            return torch.sign(a) @ (b >= 0).float()
+        return torch.where(a >= 0, 2.0, -1.0) @ torch.sign(b)
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [("by channel", "along axis"), ("bits on the right", "no signs about zero"), ("other", "neither signs nor")],
+)
+def test_products_of_other_values_are_left(form: str, reason: str):
+    program = to_program(Turned(form), (torch.randn(4, 8), torch.randn(8, 3)))
+    (note,) = Pipeline([FoldConstants(), PackSigns()])(program).notes
+    assert note.rule == "pack-product" and reason in note.reason
 
 
 class Block(nn.Module):
