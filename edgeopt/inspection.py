@@ -27,6 +27,9 @@ from edgeopt.structures.blocks import Block, find_blocks
 from edgeopt.structures.normalisers import Normaliser, find_normalisers
 from edgeopt.verdicts import Verdicts
 
+_NAMED = 2
+"""Nodes that are named where several are alike."""
+
 
 @dataclass(frozen=True)
 class LayerFacts:
@@ -137,11 +140,12 @@ def inspection_sections(found: Inspection) -> list[Section]:
     )
     blocks = []
     if found.blocks:
-        tables = _block_table(found), _verdict_table(found)
+        tables = _block_table(found), _verdict_table((block.node, block.passes) for block in found.blocks)
         blocks.append(Section("blocks", "Attention blocks", "", tables=tables))
     if found.normalisers:
         lead = "What norms or scales channels, and what each pass does to it, or why not."
-        blocks.append(Section("normalisers", "Normalisers", lead, tables=(_normaliser_table(found),)))
+        told = _verdict_table((one.node, one.passes) for one in found.normalisers)
+        blocks.append(Section("normalisers", "Normalisers", lead, tables=(_normaliser_table(found), told)))
     lead = "Exact, and not among this target's; --add-pass runs one."
     further = [Section("further", "Further passes", lead, tables=_pass_tables(found.further))] if found.further else []
     return [
@@ -208,19 +212,28 @@ def _block_table(found: Inspection) -> Table:
     return Table((*columns, Column("Tokens", "figure"), Column("Head size", "figure"), Column("Mask")), tuple(rows))
 
 
-def _verdict_table(found: Inspection) -> Table:
-    rows = tuple((block.node, _told(block.passes)) for block in found.blocks)
-    return Table((Column("Node", "code"), Column("Passes", "prose")), rows)
+def _verdict_table(found: Iterable[tuple[str, Mapping[str, str]]]) -> Table:
+    """Return what each pass says, and of which nodes: blocks are many and alike."""
+    nodes: dict[str, dict[str, list[str]]] = {}
+    for node, passes in found:
+        for name, verdict in passes.items():
+            nodes.setdefault(name, {}).setdefault(verdict, []).append(node)
+    rows = [(name, verdict, _named(where)) for name, verdicts in nodes.items() for verdict, where in verdicts.items()]
+    return Table((Column("Pass"), Column("Verdict", "prose"), Column("Nodes", "code")), tuple(rows))
 
 
 def _normaliser_table(found: Inspection) -> Table:
-    rows = [(one.node, one.form, str(one.channels), _told(one.passes)) for one in found.normalisers]
-    columns = Column("Node", "code"), Column("Form"), Column("Channels", "figure"), Column("Passes", "prose")
+    alike: dict[tuple[str, int | str], list[str]] = {}
+    for one in found.normalisers:
+        alike.setdefault((one.form, one.channels), []).append(one.node)
+    rows = [(form, str(channels), str(len(nodes)), _named(nodes)) for (form, channels), nodes in alike.items()]
+    columns = Column("Form"), Column("Channels", "figure"), Column("Number", "figure"), Column("Nodes", "code")
     return Table(columns, tuple(rows))
 
 
-def _told(passes: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {verdict}" for name, verdict in passes.items())
+def _named(nodes: Sequence[str]) -> str:
+    more = len(nodes) - _NAMED
+    return ", ".join(nodes) if more <= 1 else f"{', '.join(nodes[:_NAMED])} and {more} more"
 
 
 def _layer(program: Program, node: fx.Node, macs: int) -> LayerFacts:
@@ -249,7 +262,7 @@ def _operator_table(found: Inspection) -> Table:
 def _pass_tables(passes: Iterable[dict]) -> tuple[Table, ...]:
     rows = tuple((p["name"], p["kind"], str(p["applied"]), str(len(p["refused"]))) for p in passes)
     columns = Column("Pass"), Column("Kind"), Column("Applied", "figure"), Column("Refused", "figure")
-    refusals = tuple((p["name"], r["node"], r["reason"]) for p in passes for r in p["refused"])
+    refusals = tuple(dict.fromkeys((p["name"], r["node"], r["reason"]) for p in passes for r in p["refused"]))
     applied = Table(columns, rows)
     return (
         (applied, Table((Column("Pass"), Column("Node", "code"), Column("Why not")), refusals))

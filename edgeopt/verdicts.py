@@ -6,9 +6,12 @@ from collections.abc import Iterable
 
 from torch import fx
 
+from edgeopt.passes.agent_attention import AgentAttention
 from edgeopt.passes.fold_constants import FoldConstants
+from edgeopt.passes.hashed_attention import HashedAttention
 from edgeopt.passes.linear_attention import LinearAttention
 from edgeopt.passes.remove_noops import RemoveNoops
+from edgeopt.passes.soft_attention import SoftAttention
 from edgeopt.pipeline import Note, PassRecord, Pipeline
 from edgeopt.program import Program, origin
 from edgeopt.structures.attention import Attention
@@ -19,6 +22,7 @@ APPLIES = "applies"
 
 _CLEANING = (FoldConstants.name, RemoveNoops.name)
 _ON_DATA = "applies, with data to tune on"
+_SWAPS = (LinearAttention, AgentAttention, SoftAttention, HashedAttention)
 
 
 class Verdicts:
@@ -37,8 +41,8 @@ class Verdicts:
             self.notes += [(record.name, note.node, note) for note in record.notes]
         for record in further:
             self.notes += [(record.name, labels.get(note.node, note.node), note) for note in record.notes]
-        swaps = LinearAttention()(self.program)
-        self.notes += [(LinearAttention.name, note.node, note) for note in swaps.notes]
+        for swap in _SWAPS:
+            self.notes += [(swap.name, note.node, note) for note in swap()(self.program).notes]
         self.streams = {
             _label(norm.root): [*stream.obstacles, *stream.sources.values()]
             for stream in find_streams(prepared)
@@ -48,8 +52,7 @@ class Verdicts:
     def of_attention(self, attention: Attention) -> dict[str, str]:
         """Return the verdict of each pass that considered an attention."""
         found = self._about({attention.root.name})
-        if found.get(LinearAttention.name) == APPLIES:
-            found[LinearAttention.name] = _ON_DATA
+        found.update({swap.name: _ON_DATA for swap in _SWAPS if found.get(swap.name) == APPLIES})
         return found
 
     def of_normaliser(self, normaliser: Normaliser) -> dict[str, str]:

@@ -62,8 +62,18 @@ def test_verdicts_on_attention_and_norms(found: Inspection) -> None:
         "pre-rmsnorm": "applies",
         "replace-layernorm": "applies, with data to tune on",
     }
-    rows = {section.id: section for section in inspection_sections(found)}["normalisers"].tables[0].rows
-    assert len(rows) == 5 and "pre-rmsnorm: applies" in rows[0][-1]
+
+
+def test_what_is_alike_is_told_once(found: Inspection) -> None:
+    sections = {section.id: section for section in inspection_sections(found)}
+    norms, told = (table.rows for table in sections["normalisers"].tables)
+    assert norms == (("LayerNorm", "8", "5", "layer_norm, layer_norm_1 and 3 more"),)
+    assert ("pre-rmsnorm", "applies", "layer_norm, layer_norm_1 and 3 more") in told
+    _, of_attention = (table.rows for table in sections["blocks"].tables)
+    assert [row[0] for row in of_attention].count("linear-attention") == 1
+    assert {"agent-attention", "soft-attention"} <= {row[0] for row in of_attention}
+    refusals = sections["passes"].tables[-1].rows
+    assert len(refusals) == len(set(refusals))
 
 
 def test_verdicts_say_why_not(tmp_path) -> None:
