@@ -12,6 +12,7 @@ from torch import nn
 import edgeopt
 from edgeopt.errors import UserError
 from edgeopt.passes.agent_attention import AgentAttention
+from edgeopt.passes.hashed_attention import HashedAttention
 from edgeopt.passes.soft_attention import SoftAttention
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
@@ -25,6 +26,7 @@ from tests.passes.test_linear_attention import HEADS, QUICK, WIDTH, Layer, model
 FORMS: dict[str, tuple[type[AttentionSwap], dict[str, int], str]] = {
     "agent-attention": (AgentAttention, {"agents": 4}, "edgeopt.agent_attention"),
     "soft-attention": (SoftAttention, {"landmarks": 4}, "edgeopt.soft_attention"),
+    "hashed-attention": (HashedAttention, {"bits": 8}, "edgeopt.hashed_attention"),
 }
 
 
@@ -46,7 +48,7 @@ def test_every_attention_is_swapped_and_can_be_tuned(form: str, tokens: int, fus
     assert found.outputs_after < found.outputs_before
     # What is added for images looks at them: it has learned something.
     filters = [v for name, v in found.program.constants.items() if name.endswith("_convolution")]
-    assert len(filters) == 2 and all(bool(v.any()) for v in filters)
+    assert len(filters) == (0 if form == "hashed-attention" else 2) and all(bool(v.any()) for v in filters)
 
 
 def test_agents_start_as_agent_attention_of_the_same_projections() -> None:
@@ -86,6 +88,7 @@ def test_the_convolution_is_of_channels_as_images(filters: int) -> None:
     [
         ("agent-attention", 64, True, "an agent gathers all keys, and there is a mask"),
         ("soft-attention", 64, True, "its kernel is of all tokens, and there is a mask"),
+        ("hashed-attention", 64, True, "a code gathers all keys, and there is a mask"),
         ("soft-attention", 60, False, "its 60 tokens are no square grid"),
     ],
 )
@@ -115,6 +118,8 @@ def test_settings_are_checked() -> None:
         AgentAttention(agents=0)
     with pytest.raises(UserError, match="0 iterations"):
         SoftAttention(iterations=0)
+    with pytest.raises(UserError, match="unknown form 'papers'"):
+        HashedAttention(form="papers")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,0 +1,92 @@
+"""Replace softmax attention by EcoFormer's, which counts the bits in which hash codes of tokens agree.
+
+Before => after, with codes h of ``bits`` signs and c = bits + 1:
+
+    softmax(s Q K^T) V  =>  [h_q (h_k^T V) + c sum_j V_j] / [h_q . sum_j h_kj + N c]        ``form`` paper
+                            [h_q (h_k^T V) + c V_i] / [h_q . sum_j h_kj + N c]              ``form`` released
+
+in time and memory linear in the tokens, products with codes being sums and differences. ``anchors`` of a head start as
+random points of the sphere that queries and keys are brought to, planes as random ones, the offset at the kernel's
+value at mean distance; gradients pass straight through the signs, and all is tuned with the projections. The paper
+learns the planes first, bit by bit, from pairs of tokens, and has one projection for queries and keys: here both stay
+as they are. See edgeopt.ops.hashed_attention.
+
+Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: there is a mask or bias, for a code
+gathers all keys; form ``released`` has other keys than the queries' tokens; several query heads share a key; the tokens
+are cut into windows; or it would not pay at this number of tokens, which ``force`` overrules.
+
+Source: J. Liu et al., EcoFormer: Energy-Saving Attention with Linear Complexity, NeurIPS 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import torch
+from torch import fx
+from torch.nn import functional
+
+from edgeopt.errors import UserError
+from edgeopt.ops.hashed_attention import FORMS, HASHED_ATTENTION
+from edgeopt.program import Program, origin
+from edgeopt.registry import nearest
+from edgeopt.structures.attention import Attention
+from edgeopt.structures.masks import Mask
+from edgeopt.tune.attention_swap import AttentionSwap, Inserted, Timer
+
+_SEED = 0
+
+
+class HashedAttention(AttentionSwap):
+    """Swap softmax attention for codes of ``bits`` signs, hashed by ``anchors`` points a head."""
+
+    name = "hashed-attention"
+
+    def __init__(
+        self,
+        bits: int = 16,
+        anchors: int = 25,
+        form: str = "paper",
+        force: bool = False,
+        keep: Collection[str] = (),
+        timer: Timer | None = None,
+    ) -> None:
+        if bits < 1 or anchors < 1:
+            raise UserError(f"codes of {bits} bits from {anchors} anchors", "give one or more of each")
+        if form not in FORMS:
+            raise UserError(f"unknown form '{form}'", nearest(form, FORMS))
+        super().__init__(force, keep, timer)
+        self.bits, self.anchors, self.form = bits, anchors, form
+
+    @property
+    def settings(self) -> dict[str, str | int | bool]:
+        """The bits, the anchors, and which form."""
+        return {"bits": self.bits, "anchors": self.anchors, "form": self.form}
+
+    def refuses(self, program: Program, attention: Attention) -> str | None:
+        """Refuse masks, and keys that are no queries where each adds its own value."""
+        if attention.mask != Mask():
+            return f"a code gathers all keys, and there is a mask: {attention.mask}"
+        if self.form == "released" and attention.keys != attention.tokens:
+            return f"each query adds its own value, and there are {attention.keys} keys for {attention.tokens}"
+        return None
+
+    def multiplications(self, tokens: int, keys: int, size: int, values: int) -> int:
+        """Return those of distances, planes, and both products with codes, though these only add."""
+        return (tokens + keys) * (self.anchors * (size + self.bits) + self.bits * values) + tokens * self.bits
+
+    def insert(self, program: Program, attention: Attention, key: fx.Node) -> Inserted:
+        """Insert the operator with anchors, offset and planes."""
+        root, like = attention.root, attention.query.meta["val"]
+        heads, size = int(attention.heads), int(like.shape[-1])
+        generator = torch.Generator().manual_seed(_SEED)
+        points = torch.randn(heads, self.anchors, size, generator=generator)
+        start = {
+            "anchors": functional.normalize(points, dim=-1),
+            "offset": torch.full((heads, self.anchors), math.exp(-0.5)),
+            "planes": torch.randn(heads, self.bits, self.anchors, generator=generator),
+        }
+        added = [program.add_constant(f"{origin(root)}_{name}", value.to(like.dtype)) for name, value in start.items()]
+        new = program.insert(root, HASHED_ATTENTION, attention.query, key, attention.value, *added, self.form)
+        return new, tuple(constant.name for constant in added)
