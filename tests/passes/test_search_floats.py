@@ -4,16 +4,21 @@ from torch import nn
 
 from edgeopt.calib.data import Function
 from edgeopt.compare import ErrorSum
+from edgeopt.errors import UserError
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.search_floats import SearchFloats
+from edgeopt.passes.shift_channels import ShiftChannels
 from edgeopt.pipeline import Pipeline
 from edgeopt.testing import to_program
 
 
-def case():
+def case(outlier=1):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 16))
-    x = (torch.randn(200, 64) * torch.logspace(0, 1.2, 64, base=4)).numpy()
+    x = torch.randn(200, 64) * torch.logspace(0, 1.2, 64, base=4)
+    x[:, 5] *= outlier
+    module[0].weight.data[:, 5] /= outlier
+    x = x.numpy()
     program = to_program(module, [torch.from_numpy(x[:1])])
     return program, Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
 
@@ -28,7 +33,8 @@ def sqnr(program, result, data):
 def test_weights_alone():
     program, data = case()
     result, (record,) = Pipeline([SearchFloats(data)]).run(program)
-    assert len(record.applied) == 2 and "round_activations" not in result.text()
+    assert all(note.rule in ("store-in-e1m2", "store-in-e2m1") for note in record.applied)
+    assert "round_activations" not in result.text()
     assert sqnr(program, result, data) > sqnr(program, QuantiseWeights("fp4")(program).program, data) > 10
     _, (again,) = Pipeline([SearchFloats(data)]).run(result)
     assert not again.changed
@@ -43,8 +49,45 @@ def test_weights_and_activations(name):
     assert 8 < sqnr(program, result, data) < 30
 
 
+def test_shifts_and_compensation_err_less():
+    program, data = case(outlier=30)
+    passes = {
+        "nearest": [SearchFloats(data, True, compensate=False)],
+        "compensated": [SearchFloats(data, True)],
+        "shifted": [ShiftChannels(data), SearchFloats(data, True)],
+    }
+    found = {name: sqnr(program, Pipeline(steps).run(program)[0], data) for name, steps in passes.items()}
+    assert found["nearest"] < found["compensated"] < found["shifted"]
+
+
+class Branches(nn.Module):
+    """Two linears that read the same value; one has no bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(16, 6), nn.Linear(16, 4, bias=False)
+
+    def forward(self, x):
+        return self.left(x), self.right(x)
+
+
+def test_layers_that_read_the_same_value_read_it_rounded_once():
+    torch.manual_seed(0)
+    x = torch.rand(100, 16).numpy()
+    program = to_program(Branches(), [torch.from_numpy(x[:1])])
+    data = Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
+    result, (record,) = Pipeline([SearchFloats(data, activations=True)]).run(program)
+    assert result.text().count("edgeopt.round_activations(") == 1
+    assert [note.rule[:5] for note in record.applied] == ["store", "store", "read-"]
+    for name, expected in program.run({program.inputs[0].name: x}).items():
+        lost = (expected - result.run({program.inputs[0].name: x})[name]).mean(0)
+        assert abs(lost).max() < 1e-4
+
+
 def test_refusals():
     program = to_program(nn.Sequential(nn.Linear(5, 4)), [torch.zeros(1, 5)])
     data = Function(lambda: iter([{program.inputs[0].name: torch.ones(5).numpy()}]), "memory", program.inputs)
     result = SearchFloats(data)(program)
     assert [note.reason for note in result.notes] == ["its rows have 5 weights, which do not pair in bytes"]
+    with pytest.raises(UserError, match="searched on data"):
+        SearchFloats()(program)

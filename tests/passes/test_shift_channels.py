@@ -92,9 +92,10 @@ def test_refusals():
     alike = nn.Sequential(nn.Linear(2, 2))
     program = to_program(alike, [torch.ones(1, 2)])
     data = Function(lambda: iter([{program.inputs[0].name: np.ones(2, np.float32)}]), "memory", program.inputs)
-    assert [note.reason for note in ShiftChannels(data)(program).notes] == ["its channels are alike"]
+    assert [note.reason for note in ShiftChannels(data)(program).notes] == ["no shift errs less than none"]
 
 
 def test_octaves():
-    found = octaves(torch.tensor([8.0, 5.0, 2.0, 0.1, 0.0]))
-    assert found.tolist() == [0, 1, 2, 3, 3]
+    magnitudes = torch.tensor([8.0, 5.0, 2.0, 0.1, 0.0])
+    assert octaves(magnitudes, 1.0, 3).tolist() == [0, 1, 2, 3, 3]
+    assert octaves(magnitudes, 0.5, 9).tolist() == [0, 0, 1, 3, 9]
