@@ -112,6 +112,22 @@ def test_tuning_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> Non
     assert again.swaps.after == pytest.approx(first.swaps.after, rel=1e-5)
 
 
+def test_labels_beside_the_samples(folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        '[[passes]]\nname = "linear-attention"\nfeature-map = "elu"\n'
+        "[tune]\nblocks = false\nrank = 2\nlabel-part = 0.5\n"
+    )
+    with pytest.raises(UserError, match="learns from labels too, and the samples hold none"):
+        export(folder, tmp_path / "out", str(recipe), tune="3")
+    samples = np.load(folder / "data.npz")
+    np.savez(tmp_path / "tune.npz", **samples)
+    run = export(folder, tmp_path / "out", str(recipe), tune="3", tune_data=str(tmp_path / "tune.npz"))
+    assert run.ok and run.swaps.samples == (18, 2)
+    # What decides holds the cross-entropy too.
+    assert run.swaps.stages[0].before > run.swaps.before
+
+
 def test_exact_needs_no_data(folder: Path, tmp_path: Path) -> None:
     run = export(folder, tmp_path / "out", "exact", tune_data=None, tune=None, force=None)
     assert run.error.relative < 1e-5
