@@ -106,3 +106,11 @@ def test_softmax_of_positions_is_a_constant() -> None:
 def test_softmax_of_positions_that_would_take_megabytes_is_refused() -> None:
     result = assert_pass(FoldConstants(), model(alibi), (torch.randn(1, 512, 8),), changes=True, bound=0.0)
     assert any("the program would grow by" in reason for reason in reasons(result))
+
+
+def test_what_is_small_beside_the_model_is_a_constant() -> None:
+    """The bias of 512 tokens and two heads takes 2 MiB: a fiftieth of 100, which no tensor here is filled with."""
+    module = model(lambda m, x: alibi(m, x) + m.weights[0, 0])
+    module.register_buffer("weights", torch.zeros(1).expand(2**13, 2**12))
+    result = assert_pass(FoldConstants(), module, (torch.randn(1, 512, 8),), changes=True, bound=0.0)
+    assert "arange" not in ops(result) and not any("would grow" in reason for reason in reasons(result))
