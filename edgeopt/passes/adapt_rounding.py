@@ -9,6 +9,10 @@ Weights are visited one by one, in all rows at once; one is turned to its other 
 until a whole round turns none. H gets 1 % of its mean diagonal added, so that data too scarce to tell weights apart
 turns none.
 
+Where weights are the integers of a codebook, the scale of each row is sought together with them: weights are rounded
+at scales around the first one, the best scale of what was rounded is that of least squares under H, and the pair with
+the least sum is taken.
+
 Not when: the layer's patches were not observed.
 
 Source of the objective: Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020,
@@ -18,6 +22,7 @@ section 3; it is minimised by coordinate descent here, not by a relaxation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -25,7 +30,7 @@ from edgeopt.calib.moments import Patches
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.affine import WEIGHT_LIMIT
-from edgeopt.quant.codebook import neighbours
+from edgeopt.quant.codebook import neighbours, to_integers
 from edgeopt.quant.fp4 import Element
 from edgeopt.quant.layers import QuantisedLayer, quantised_layers
 from edgeopt.quant.scheme import Scheme
@@ -34,6 +39,7 @@ _RULE = "round-for-output"
 _DAMPING = 0.01
 _MOST_ROUNDS = 4
 _BLOCK = 64
+_SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 class AdaptRounding:
@@ -59,10 +65,14 @@ class AdaptRounding:
             if layer.node.name not in self.seen:
                 notes.append(Note(_RULE, layer.node.name, "its patches were not observed"))
                 continue
+            second, scale = self.seen[layer.node.name].second, None
             element = self.scheme.codebook_of(layer.node) if self.scheme else None
-            integers = round_for_output(layer, self.seen[layer.node.name].second, element)
-            if not torch.equal(integers, layer.stored):
-                layer.store(program, integers)
+            if element is None:
+                integers = round_for_output(layer, second)
+            else:
+                integers, scale = fit_for_output(layer, second, element)
+            if scale is not None or not torch.equal(integers, layer.stored):
+                layer.store(program, integers, scale)
                 notes.append(Note(_RULE, layer.node.name))
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
@@ -74,13 +84,38 @@ def round_for_output(layer: QuantisedLayer, second: torch.Tensor, element: Eleme
     """
     groups, size = second.shape[:2]
     real = (layer.weight / layer.scale).double().reshape(groups, -1, size)
-    diagonal = second.diagonal(dim1=1, dim2=2)
-    moments = second + torch.diag_embed(_DAMPING * diagonal.mean(1, keepdim=True).expand_as(diagonal))
+    moments = _damped(second)
     integers = layer.stored.double().reshape(real.shape).clone()
     for _ in range(_MOST_ROUNDS):
         if not _turn(real, integers, moments, element):
             break
     return integers.reshape(layer.stored.shape).to(torch.int8)
+
+
+def fit_for_output(layer: QuantisedLayer, second: torch.Tensor, element: Element) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a codebook's integers for a layer, and the scales of its rows, for the least output error."""
+    weight, moments = layer.weight.flatten(1).double(), _damped(second)[0]
+    stored, scale = layer.stored.flatten(1), layer.affine.scale
+    least = torch.full((len(weight),), torch.inf, dtype=torch.float64)
+    for factor in _SCALES:
+        affine = replace(layer.affine, scale=layer.affine.scale * factor)
+        tried = replace(layer, affine=affine, stored=to_integers(layer.weight, affine, element))
+        integers = round_for_output(tried, second, element).flatten(1)
+        products = integers.double() @ moments
+        fitted = (products * weight).sum(1) / (products * integers).sum(1)  # nan where all integers are zero
+        fitted = torch.where(fitted > 0, fitted, affine.scale)
+        errors = weight - integers * fitted.unsqueeze(1)
+        error = (errors @ moments * errors).sum(1)
+        better = error < least
+        least = torch.where(better, error, least)
+        scale = torch.where(better, fitted.float(), scale)
+        stored = torch.where(better.unsqueeze(1), integers, stored)
+    return stored.view(layer.stored.shape), scale
+
+
+def _damped(second: torch.Tensor) -> torch.Tensor:
+    diagonal = second.diagonal(dim1=1, dim2=2)
+    return second + torch.diag_embed(_DAMPING * diagonal.mean(1, keepdim=True).expand_as(diagonal))
 
 
 def _turn(real: torch.Tensor, integers: torch.Tensor, moments: torch.Tensor, element: Element | None) -> bool:

@@ -44,11 +44,15 @@ class QuantisedLayer:
         """The weight as the integers stand for it."""
         return self.stored * self.scale
 
-    def store(self, program: Program, integers: torch.Tensor) -> None:
-        """Let the layer, and it alone, read other integers at the same scale."""
-        old = arguments(self.node)["weight"]
-        q = program.add_constant(old.args[0].name, integers)
-        self.node.replace_input_with(old, program.insert(self.node, DEQUANTIZE, q, *old.args[1:]))
+    def store(self, program: Program, integers: torch.Tensor, scale: torch.Tensor | None = None) -> None:
+        """Let the layer, and it alone, read other integers, at the same scale or another; an int32 bias follows it."""
+        old, bias = arguments(self.node)["weight"], arguments(self.node)["bias"]
+        constants = None if scale is None else _stored(program, bias)
+        if scale is not None and constants is not None:
+            stored, affine = constants
+            follows = Affine(affine.scale * (scale / self.affine.scale), affine.zero_point)
+            _replace(program, self.node, bias, to_integers(stored * affine.scale, follows), follows.scale)
+        _replace(program, self.node, old, integers, scale)
 
 
 def quantised_layers(program: Program, reference: Program) -> Iterator[QuantisedLayer]:
@@ -77,13 +81,20 @@ def add_to_bias(program: Program, layer: QuantisedLayer, shift: torch.Tensor) ->
         layer.node.replace_input_with(bias, program.add_constant(bias.name, constant + shift))
         return
     stored, affine = constants
-    q = program.add_constant(bias.args[0].name, stored + to_integers(shift, affine))
-    layer.node.replace_input_with(bias, program.insert(layer.node, DEQUANTIZE, q, *bias.args[1:]))
+    _replace(program, layer.node, bias, stored + to_integers(shift, affine), None)
 
 
-def _stored(program: Program, node: fx.Node) -> tuple[torch.Tensor, Affine] | None:
+def _replace(program: Program, node: fx.Node, old: fx.Node, integers: torch.Tensor, scale: torch.Tensor | None) -> None:
+    """Let a layer read other integers in place of a dequantized constant, at another scale where one is given."""
+    _, old_scale, *rest = old.args
+    q = program.add_constant(old.args[0].name, integers)  # type: ignore[union-attr]
+    new = old_scale if scale is None else program.add_constant(old_scale.name, scale)  # type: ignore[union-attr]
+    node.replace_input_with(old, program.insert(node, DEQUANTIZE, q, new, *rest))
+
+
+def _stored(program: Program, node: fx.Node | None) -> tuple[torch.Tensor, Affine] | None:
     """Return the integers behind a dequantized constant and their map, or None for anything else."""
-    if node.target is not DEQUANTIZE:
+    if node is None or node.target is not DEQUANTIZE:
         return None
     q, scale, zero_point = (program.constant(value) for value in node.args[:3])
     if q is None or scale is None or zero_point is None:
