@@ -13,6 +13,7 @@ minutes.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -158,7 +159,7 @@ def main(models: tuple[str, ...], as_json: bool) -> None:
         for precision in precisions:
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(_row(name, precision, make(), Path(folder)))
-                click.echo(f"{name} {precision}: {rows[-1]['engine KiB']} KiB", err=True)
+                click.echo(json.dumps(rows[-1]), err=True)  # in case the next one fails
     show(rows, as_json)
 
 

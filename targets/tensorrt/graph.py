@@ -31,6 +31,9 @@ _FARTHEST = 2.0**15
 """What they become: its exponential is zero after a softmax's shift, and scores can be added to it in FP16."""
 
 
+_ANY_SIZE = 2**31
+
+
 @dataclass(frozen=True)
 class Variants:
     """A program's models. ``plugins`` is None where nothing in the program has a plug-in.
@@ -57,6 +60,7 @@ def translate(program: Program) -> Variants:
     """
     functions = {four_bits.OPERATOR: four_bits.function}
     bodies = onnx.translate(program, (four_bits.FUNCTION,), functions)
+    _unpack_signs(bodies.model)
     names = (four_bits.FUNCTION, *(plugin.node for plugin in PLUGINS))
     fused = with_plugin_operators(program)
     plugins = onnx.translate(fused, names, functions).model if _may_have_plugins(fused) else None
@@ -67,6 +71,24 @@ def translate(program: Program) -> Variants:
     if plugins is not None:
         _name_plugins(plugins)
     return Variants(bodies.model, plugins, bodies.notes)
+
+
+def _unpack_signs(model: ir.Model) -> None:
+    """Compute the weights of signs, which bodies unpack bit by bit and TensorRT would unpack into 32 bits each."""
+    import onnx_ir as ir
+    from onnx_ir import passes
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants
+
+    stored = model.graph.initializers.values()
+    if not any(value.dtype == ir.DataType.INT32 and len(value.shape or ()) > 1 for value in stored):
+        return
+    fold_constants(model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+    passes.Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+    )(model)
 
 
 def plugin_calls(model: ir.Model) -> list[ir.Node]:

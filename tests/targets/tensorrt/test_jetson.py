@@ -168,10 +168,10 @@ class Signs(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(64, 64), nn.Linear(40, 8)
-        self.register_buffer("weight", pack(torch.randn(40, 64)))
-        self.register_buffer("scale", torch.rand(40))
-        self.register_buffer("shift", torch.randn(64) / 4)
+        self.first, self.last = nn.Linear(64, 600), nn.Linear(600, 8)
+        self.register_buffer("weight", pack(torch.randn(600, 600)))
+        self.register_buffer("scale", torch.rand(600))
+        self.register_buffer("shift", torch.randn(600) / 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(binary_linear(self.first(x), self.shift, self.weight, self.scale, self.scale))
@@ -180,7 +180,10 @@ class Signs(nn.Module):
 def test_a_binary_layer_is_a_body_and_a_plugin(tmp_path: Path) -> None:
     run = export(Signs(), tmp_path / "out", ROWS)
     assert run.error is not None and run.error.sqnr_db > 15  # FP16 turns a few signs next to zero
-    plugins = onnx.load(tmp_path / "out" / "model_plugins.onnx").graph
+    bodies, plugins = (onnx.load(tmp_path / "out" / f"{name}.onnx").graph for name in ("model", "model_plugins"))
+    # Unpacked here: TensorRT would hold an integer of 32 bits for each.
+    assert (onnx.TensorProto.FLOAT16, [600, 600]) in [(t.data_type, list(t.dims)) for t in bodies.initializer]
+    assert onnx.TensorProto.INT32 not in {t.data_type for t in bodies.initializer}
     (call,) = [node for node in plugins.node if node.domain == "edgeopt"]
     assert call.op_type == "BinaryLinear" and len(call.input) == 5
     kinds = {t.name: t.data_type for t in plugins.initializer}
