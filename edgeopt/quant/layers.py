@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -86,9 +87,11 @@ def add_to_bias(program: Program, layer: QuantisedLayer, shift: torch.Tensor) ->
 
 def _replace(program: Program, node: fx.Node, old: fx.Node, integers: torch.Tensor, scale: torch.Tensor | None) -> None:
     """Let a layer read other integers in place of a dequantized constant, at another scale where one is given."""
-    _, old_scale, *rest = old.args
-    q = program.add_constant(old.args[0].name, integers)  # type: ignore[union-attr]
-    new = old_scale if scale is None else program.add_constant(old_scale.name, scale)  # type: ignore[union-attr]
+    stored: Any
+    old_scale: Any
+    stored, old_scale, *rest = old.args
+    q = program.add_constant(stored.name, integers)
+    new = old_scale if scale is None else program.add_constant(old_scale.name, scale)
     node.replace_input_with(old, program.insert(node, DEQUANTIZE, q, new, *rest))
 
 

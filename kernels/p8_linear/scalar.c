@@ -5,11 +5,13 @@
 
 void eo_p8_linear__scalar(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y) {
     const int32_t *record = packed;
-    for (int o = 0; o < p->out_features; o++, record += 2 + ((size_t)p->in_features + 3) / 4) {
+    const int n = p->in_features;
+    for (int o = 0; o < p->out_features; o++, record += 2 + ((size_t)n + 3) / 4) {
+        const int32_t shift = record[1];
         const int8_t *w = (const int8_t *)(record + 2);
         int32_t acc = record[0];
-        for (int i = 0; i < p->in_features; i++)
+        for (int i = 0; i < n; i++)
             acc += x[i] * w[i];
-        y[o] = eo_clamp((acc >> record[1]) + p->out_zero, p->act_min, p->act_max);
+        y[o] = eo_clamp((acc >> shift) + p->out_zero, p->act_min, p->act_max);
     }
 }
