@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +42,30 @@ def test_digits_lose_at_most_two_points(trained: Path, tmp_path: Path) -> None:
     # One word for 32 channels: a float would take 32 times as much.
     assert packed == {(32, 3, 3, 1): 32 * 9 * 4, (64, 3, 3, 1): 64 * 9 * 4}
     assert run.fallbacks == ()
+
+
+def test_digits_of_signs_run_on_a_microcontroller(trained: Path, tmp_path: Path) -> None:
+    if not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")):
+        pytest.skip("the cross compiler or QEMU is not installed")
+    run = edgeopt.export(
+        trained / "model.pt2",
+        target="cortex-m4",
+        output=tmp_path / "out",
+        recipe="binary",
+        tune="60",
+        tune_data=str(trained / "tune.npz"),
+        calib=str(trained / "tune.npz"),
+        data=str(trained / "eval.npz"),
+    )
+    assert run.fallbacks == ()
+    assert run.accuracy.exported >= 0.5  # sixty steps: it has learned, in the emulator
+    assert [(layer.type, layer.precision) for layer in run.latency.layers] == [
+        ("eo_s8_conv2d__dsp16", "int8"), ("eo_b1_sign__dsp", "binary"), ("eo_b1_conv2d__dsp", "binary"),
+        ("eo_b1_max_pool2d__scalar", "binary"), ("eo_b1_conv2d__dsp", "binary"), ("eo_s8_avg_pool2d__dsp", "int8"),
+        ("eo_s8_linear__dsp16", "int8"),
+    ]  # fmt: skip
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert sorted(manifest["deployment"]["precisions"].values()) == ["binary"] * 4 + ["int8"] * 3
+    layers = json.loads((tmp_path / "out" / "network" / "network.json").read_text())["layers"]
+    # A bit a weight, a word a channel for the comparison; two for int8.
+    assert [layer["constant_bytes"] for layer in layers[2:5:2]] == [32 * (9 * 4 + 4), 64 * (9 * 4 + 8)]
