@@ -76,7 +76,7 @@ class Requant:
     def of(cls, scale: NDArray[np.float64], bias: NDArray[np.float64], scale_y: float, clamp: Clamp) -> Requant:
         """The factors of ``scale * sum + bias``; raises ValueError where they leave the range of their integers."""
         fixed = np.round(256 * bias / np.where(scale > 0, scale, 1)), np.round(2.0**24 * scale / scale_y)
-        if (scale <= 0).any() or np.abs(fixed[0]).max() + 256 * LARGEST_SUM >= 2**31 or fixed[1].max() >= 2**31:
+        if (scale <= 0).any() or np.abs(fixed[0]).max() + 1024 * LARGEST_SUM >= 2**31 or fixed[1].max() >= 2**31:
             raise ValueError(f"scales {scale.min():g} to {scale.max():g} of sums of signs leave the integers' range")
         return cls(fixed[0].astype(np.int32), fixed[1].astype(np.int32), clamp)
 
