@@ -86,9 +86,9 @@ def _row(form: str, tokens: int, seconds: float) -> dict[str, Any]:
     softmax.kind = "softmax"
     programs = {"kernel": linear, "composed": linear, "softmax": to_program(softmax, inputs)}
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
-        models = {name: (_convert(programs[name], Path(folder) / name, name == "kernel"), "f32") for name in _WAYS}
-        median = medians(models, sample, seconds)
-        session = OpenVinoSession(models["kernel"][0], "fp32", threads=1)
+        paths = {name: converted(programs[name], Path(folder) / name, with_kernel=name == "kernel") for name in _WAYS}
+        median = medians({name: (path, "f32") for name, path in paths.items()}, sample, seconds)
+        session = OpenVinoSession(paths["kernel"], "fp32", threads=1)
         error = compare(linear.run(sample), session.run(sample)).relative
     return {
         "form": form,
@@ -100,7 +100,8 @@ def _row(form: str, tokens: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def _convert(program: Program, folder: Path, with_kernel: bool) -> Path:
+def converted(program: Program, folder: Path, with_kernel: bool) -> Path:
+    """Return the model file of a program in a new folder, our operators by their kernels or written out."""
     folder.mkdir()
     model = convert(program, folder, extension.load() if with_kernel else None).model
     save(model, program, folder / "model.xml")

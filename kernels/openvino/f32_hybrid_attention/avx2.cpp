@@ -3,6 +3,6 @@
 
 namespace edgeopt {
 
-const HybridAttentionKernels f32_hybrid_attention__avx2{Hybrid<Avx2>::attend};
+const HybridAttentionKernels f32_hybrid_attention__avx2{Hybrid<Avx2>::write, Hybrid<Avx2>::attend};
 
 }  // namespace edgeopt

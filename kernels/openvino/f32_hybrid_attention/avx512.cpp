@@ -3,6 +3,6 @@
 
 namespace edgeopt {
 
-const HybridAttentionKernels f32_hybrid_attention__avx512{Hybrid<Avx512>::attend};
+const HybridAttentionKernels f32_hybrid_attention__avx512{Hybrid<Avx512>::write, Hybrid<Avx512>::attend};
 
 }  // namespace edgeopt

@@ -56,41 +56,78 @@ void sum_far(const Terrace& terrace, int64_t size, const float* own, float* far,
     }
 }
 
-void run(const Call& c, const Terrace& terrace, float scale) {
-    const int64_t blocks = terrace.blocks(), state = c.state(), all = c.heads() * blocks * state;
-    static thread_local std::vector<float> memory;
-    float *own = aligned(memory, 2 * all), *far = own + all;
-    const bool any_far = terrace.has_far(0) || terrace.has_far(blocks - 1);
-    if (any_far) {
-        parallel_for(c.heads() * blocks, [&](int64_t task) {
-            const int64_t index = task / blocks, block = task % blocks, first = terrace.first(block);
-            std::fill_n(own + task * state, state, 0.0f);
-            c.kernels.write(c.head, c.side(c.key, "key", index, first), c.value.at(index, first),
-                            terrace.length(block), own + task * state, attention_scratch(c.scratch()), {});
-        });
-        parallel_for(c.heads(), [&](int64_t index) {
-            const int64_t offset = index * blocks * state;
-            sum_far(terrace, state, own + offset, far + offset, attention_scratch(state));
-        });
+/* The blocks of some heads at a time. */
+struct Blocks {
+    const Call& c;
+    const Terrace& terrace;
+    const HybridAttentionKernels& kernels;
+    float scale;
+    float *own, *far; /* states, of one head after the other */
+
+    Coming coming(const Heads& rows, int64_t head, int64_t block) const {
+        if (head == c.heads())
+            return {};
+        return {rows.at(head, terrace.first(block)), rows.stride(), terrace.length(block), rows.channels};
     }
-    const HybridAttentionKernels& hybrid = kernels();
-    parallel_for(c.heads() * blocks, [&](int64_t task) {
-        const int64_t index = task / blocks, block = task % blocks;
+
+    /* Keys and values of the block after this one; of the last block the queries of the first. */
+    Ahead after_write(int64_t head, int64_t block) const {
+        if (block + 1 == terrace.blocks())
+            return {coming(c.query, head, 0), coming(c.out, head, 0)};
+        return {coming(c.key, head, block + 1), coming(c.value, head, block + 1)};
+    }
+
+    /* Queries of the block after this one; of the last block the keys of the next head. */
+    Ahead after_attend(int64_t head, int64_t block) const {
+        if (block + 1 == terrace.blocks())
+            return {coming(c.key, head + 1, 0), coming(c.value, head + 1, 0)};
+        return {coming(c.query, head, block + 1), coming(c.out, head, block + 1)};
+    }
+
+    float* scratch(int64_t near) const {
+        return attention_scratch(tokens_a_pass * (c.head.size + c.head.features + c.head.mapped + near));
+    }
+
+    void write(int64_t head, int64_t block, float* state) const {
+        const int64_t first = terrace.first(block);
+        std::fill_n(state, c.state(), 0.0f);
+        kernels.write(c.head, c.side(c.key, "key", head, first), c.value.at(head, first), terrace.length(block), state,
+                      scratch(0), after_write(head, block));
+    }
+
+    void attend(int64_t head, int64_t block, const float* state) const {
         const int64_t first = terrace.first(block), from = terrace.near_from(block);
-        const float gate = 1.0f / (1.0f + std::exp(-c.other("gate")[index % c.query.heads]));
-        const Near near{c.key.at(index, from),
-                        c.value.at(index, from),
-                        c.key.stride(),
-                        c.value.stride(),
-                        terrace.near_to(block) - from,
-                        terrace.causal ? first - from : -1,
-                        scale,
-                        gate};
-        const int64_t floats = c.head.size + near.count + c.head.features + c.head.mapped;
-        hybrid.attend(c.head, near, c.side(c.query, "query", index, first), terrace.length(block),
-                      terrace.has_far(block) ? far + task * state : nullptr, c.out.at(index, first),
-                      attention_scratch(queries_at_once * floats));
-    });
+        const float gate = 1.0f / (1.0f + std::exp(-c.other("gate")[head % c.query.heads]));
+        const Near near{c.key.at(head, from), c.value.at(head, from), c.key.stride(), c.value.stride(),
+                        terrace.near_to(block) - from, terrace.causal ? first - from : -1, scale, gate};
+        kernels.attend(c.head, near, c.side(c.query, "query", head, first), terrace.length(block),
+                       terrace.has_far(block) ? state : nullptr, c.out.at(head, first),
+                       scratch(near.count), after_attend(head, block));
+    }
+
+    void run(int64_t first, int64_t heads) const {
+        const int64_t blocks = terrace.blocks(), size = c.state();
+        if (terrace.has_far(0) || terrace.has_far(blocks - 1)) {
+            parallel_for(heads * blocks,
+                         [&](int64_t task) { write(first + task / blocks, task % blocks, own + task * size); });
+            parallel_for(heads, [&](int64_t head) {
+                const int64_t offset = head * blocks * size;
+                sum_far(terrace, size, own + offset, far + offset, attention_scratch(size));
+            });
+        }
+        parallel_for(heads * blocks,
+                     [&](int64_t task) { attend(first + task / blocks, task % blocks, far + task * size); });
+    }
+};
+
+/* As many heads at once as there are threads, so that the states of their blocks stay in the caches. */
+void run(const Call& c, const Terrace& terrace, float scale) {
+    const int64_t at_once = std::min<int64_t>(threads(), c.heads()), size = at_once * terrace.blocks() * c.state();
+    static thread_local std::vector<float> memory;
+    float* states = aligned(memory, 2 * size);
+    const Blocks blocks{c, terrace, kernels(), scale, states, states + size};
+    for (int64_t first = 0; first < c.heads(); first += at_once)
+        blocks.run(first, std::min(at_once, c.heads() - first));
 }
 
 }  // namespace

@@ -8,6 +8,11 @@
 namespace edgeopt {
 namespace {
 
+void write(const Head& head, const Side& keys, const float* values, int64_t count, float* state, float* scratch,
+           const Ahead& after) {
+    f32_linear_attention__scalar.write(head, keys, values, count, state, scratch, after);
+}
+
 /* The weights of the keys that a query sees, and how many they are. */
 int64_t weigh(const Head& head, const Near& near, const float* query, int64_t index, float* weights) {
     const int64_t seen = near.causal_from < 0 ? near.count : near.causal_from + index + 1;
@@ -24,7 +29,7 @@ int64_t weigh(const Head& head, const Near& near, const float* query, int64_t in
 }
 
 void attend(const Head& head, const Near& near, const Side& queries, int64_t count, const float* far, float* out,
-            float* scratch) {
+            float* scratch, const Ahead&) {
     float *weights = scratch, *phi = weights + near.count, *z = phi + head.features;
     for (int64_t token = 0; token < count; token++) {
         const int64_t seen = weigh(head, near, queries.tokens + token * queries.stride, token, weights);
@@ -50,6 +55,6 @@ void attend(const Head& head, const Near& near, const Side& queries, int64_t cou
 
 }  // namespace
 
-const HybridAttentionKernels f32_hybrid_attention__scalar{attend};
+const HybridAttentionKernels f32_hybrid_attention__scalar{write, attend};
 
 }  // namespace edgeopt
