@@ -174,7 +174,9 @@ def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord
 
 
 def _needs_more(chosen: type) -> bool:
-    """Return whether a pass wants more than a program, such as data."""
+    """Return whether a pass wants more than a program: data to be informed by, or what its constructor asks for."""
+    if hasattr(chosen, "informed"):
+        return True
     parameters = inspect.signature(chosen).parameters.values()
     return any(
         p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.kind is not p.VAR_POSITIONAL for p in parameters
