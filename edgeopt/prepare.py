@@ -23,8 +23,11 @@ from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.remove_noops import RemoveNoops
+from edgeopt.passes.search_floats import SearchFloats
+from edgeopt.passes.shift_channels import ShiftChannels
 from edgeopt.pipeline import Pass, PassRecord, Pipeline
 from edgeopt.program import Program
+from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import calibrated, quantised
 from edgeopt.registry import pass_class
@@ -79,7 +82,7 @@ def _run_passes(
     recovers accuracy."""
     request, ledger, on_pass = conditions.request, conditions.ledger, conditions.on_pass
     options = request.options
-    passes = [_informed(step, original, options) for step in build_passes(request)]
+    passes = [_informed(step, original, options, conditions.on_step) for step in build_passes(request)]
     program, swapped = original, None
     before: tuple[PassRecord, ...] = ()
     if (recipe := options.swap.chosen()) is not None:
@@ -102,11 +105,17 @@ def _run_passes(
     return program, (*before, *records), swapped, stage
 
 
-def _informed(step: Pass, original: Program, options: ExportOptions) -> Pass:
-    """Return a pass with the calibration data that it can do without."""
-    if isinstance(step, QuantiseWeights) and options.quant.calib is not None:
-        return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust))
-    return step
+def _informed(step: Pass, original: Program, options: ExportOptions, on_step: OnStep) -> Pass:
+    """Return a pass with the calibration data that it can do without.
+
+    With data, weights in E2M1 with a scale for each row are searched by FPQ, which finds that format and others.
+    """
+    if not isinstance(step, QuantiseWeights | SearchFloats | ShiftChannels) or options.quant.calib is None:
+        return step
+    data = open_data(options.quant.calib, original.inputs, options.load.trust)
+    if isinstance(step, QuantiseWeights) and step.format is FORMATS["fp4"] and not step.activations:
+        step = SearchFloats()
+    return step.informed(data, on_step) if isinstance(step, SearchFloats) else step.informed(data)
 
 
 def _tidying(passes: list[Pass]) -> list[Pass]:

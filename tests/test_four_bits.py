@@ -13,6 +13,7 @@ from torch import nn
 import edgeopt
 from edgeopt.compare import compare
 from edgeopt.errors import UserError
+from edgeopt.load import load
 from edgeopt.quant.blocks import FORMATS
 
 QUICK: dict[str, Any] = {"baseline": False, "max_seconds": 0.1}
@@ -65,3 +66,36 @@ def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
     model, x = case(tmp_path)
     with pytest.raises(UserError, match="four-bits is 'two'"):
         edgeopt.export(model, "onnx", tmp_path / "out", inputs={"input": x}, precision="fp4", four_bits="two")
+
+
+def test_data_has_fp4_searched(tmp_path: Path) -> None:
+    model, x = case(tmp_path)
+    lines: list[str] = []
+    options = {**QUICK, "precision": "fp4", "calib": str(tmp_path / "calib.npz"), "on_step": lines.append}
+    run = edgeopt.export(model, "onnx", tmp_path / "out", inputs={"input": x}, **options)
+    (entry,) = (entry for entry in run.passes if entry.name == "search-floats")
+    assert entry.applied == 2 and all(rule.startswith("store-in-e") for rule in entry.rules)
+    assert "search-floats: linear_1 (2 of 2)" in lines
+    (got,) = ReferenceEvaluator(onnx.load(tmp_path / "out" / "model.onnx")).run(None, {"input": x.numpy()})
+    assert sqnr(model, x, got) > 15
+
+
+@pytest.mark.parametrize("precision", FORMATS)
+def test_the_reference_target_rounds_activations(precision: str, tmp_path: Path) -> None:
+    model, x = case(tmp_path)
+    options = {**QUICK, "precision": precision, "activations": "four-bits", "inputs": {"input": x}}
+    with pytest.raises(UserError, match="data") as refused:
+        edgeopt.export(model, "reference", tmp_path / "out", **options)
+    assert "--calib" in str(refused.value.hint) and not (tmp_path / "out").exists()
+    run = edgeopt.export(model, "reference", tmp_path / "out", calib=str(tmp_path / "calib.npz"), **options)
+    names = {entry.name for entry in run.passes}
+    assert ({"shift-channels", "search-floats"} <= names) == (precision == "fp4")
+    text = load(tmp_path / "out" / "model.pt2").program.text()
+    assert text.count("edgeopt.round_activations(") == 2 and run.error is not None and run.error.sqnr_db > 8
+
+
+def test_activations_of_the_reference_target_are_checked(tmp_path: Path) -> None:
+    model, x = case(tmp_path)
+    for wrong, message in (({"activations": "two"}, "is 'two'"), ({"activations": "four-bits"}, "weights in fp32")):
+        with pytest.raises(UserError, match=message):
+            edgeopt.export(model, "reference", tmp_path / "out", inputs={"input": x}, **wrong)

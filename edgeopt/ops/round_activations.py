@@ -1,6 +1,6 @@
 """``edgeopt::round_activations``: activations in four-bit floats, as tensor cores that multiply them see them.
 
-``kind`` is a block format (``nvfp4``, ``mxfp4``, ...; see edgeopt.quant.blocks), whose block scales along the last axis
+``kind`` is a block format (``nvfp4``, ``int4``, ...; see edgeopt.quant.blocks), whose block scales along the last axis
 are found as the network runs under the tensor's ``factor`` (float32, no dimensions); or an element (``e2m1``, ...), of
 which ``factor`` is the calibrated scale.
 """
@@ -17,9 +17,9 @@ from edgeopt.quant.fpq import Rounded
 @torch.library.custom_op("edgeopt::round_activations", mutates_args=())
 def round_activations(x: torch.Tensor, factor: torch.Tensor, kind: str) -> torch.Tensor:
     """Return ``x`` rounded to four bits, of the same shape."""
-    if kind in ELEMENTS:
+    form = FORMATS.get(kind)
+    if form is None:
         return Rounded(ELEMENTS[kind], factor)(x)
-    form = FORMATS[kind]
     scale = form.scales(form.blocks(x).abs().amax(-1), factor)
     return Blocks.rounded(x, form, scale, factor).values
 

@@ -28,7 +28,7 @@ from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
-from edgeopt.quant.blocks import FORMATS, BlockFormat, Blocks
+from edgeopt.quant.blocks import FORMATS, Blocks
 from edgeopt.quant.compensate import compensated
 from edgeopt.rewrite import arguments
 
@@ -49,8 +49,6 @@ class QuantiseWeights:
     def __init__(self, format: str = "nvfp4", data: CalibrationData | None = None, activations: bool = False) -> None:
         if format not in FORMATS:
             raise UserError(f"unknown format '{format}'", f"choose one of: {', '.join(FORMATS)}")
-        if activations and data is None:
-            raise UserError("activations in four bits need calibration data", "give samples")
         self.format, self.data, self.activations = FORMATS[format], data, activations
 
     def informed(self, data: CalibrationData) -> QuantiseWeights:
@@ -58,7 +56,12 @@ class QuantiseWeights:
         return QuantiseWeights(self.format.name, data, self.activations)
 
     def __call__(self, program: Program) -> PassResult:
-        """Store the weights of a copy of ``program``."""
+        """Store the weights of a copy of ``program``.
+
+        Raises UserError where activations are to be rounded without data.
+        """
+        if self.activations and self.data is None:
+            raise UserError("activations in four bits need calibration data", "give samples with --calib")
         program = program.clone()
         linears = [n for n in program.calls if n.target is aten.linear.default and not _is_stored(n)]
         seen = self._observe(program, linears)
@@ -74,13 +77,24 @@ class QuantiseWeights:
         ranged.ranges = calibrate(program, self.data, "minmax").program_ranges()
         return observe_patches(ranged, self.data, linears)
 
+    def rounded(self, weight: torch.Tensor, seen: Patches | None) -> Blocks:
+        """Return a weight in the format, compensated on what its layer reads where that was seen.
+
+        Raises UserError where it does not divide into blocks.
+        """
+        if seen is not None:
+            return compensated(weight, seen.second[0], self.format)
+        factor = self.format.factor(weight)
+        scale = self.format.search(self.format.blocks(weight), torch.ones(()), factor)
+        return Blocks.rounded(weight, self.format, scale, factor)
+
     def _store(self, program: Program, node: fx.Node, seen: Mapping[str, Patches]) -> str | None:
         """Store one layer's weight, or return the reason not to."""
         layer = layer_of(program, node)
         if not isinstance(layer, Layer):
             return layer
         try:
-            stored = _rounded(layer.weight, self.format, seen.get(node.name))
+            stored = self.rounded(layer.weight, seen.get(node.name))
         except UserError as error:
             return error.message
         old = arguments(node)["weight"]
@@ -98,14 +112,6 @@ class QuantiseWeights:
             factor = program.add_constant(f"{node.name}_factor", self.format.factor(largest))
             rounded = program.insert(node, ROUND_ACTIVATIONS, source, factor, self.format.name)
             node.replace_input_with(source, rounded)
-
-
-def _rounded(weight: torch.Tensor, kind: BlockFormat, seen: Patches | None) -> Blocks:
-    if seen is not None:
-        return compensated(weight, seen.second[0], kind)
-    factor = kind.factor(weight)
-    scale = kind.search(kind.blocks(weight), torch.ones(()), factor)
-    return Blocks.rounded(weight, kind, scale, factor)
 
 
 def _is_stored(node: fx.Node) -> bool:

@@ -15,7 +15,7 @@ GPTQ, ICLR 2023, for the rounding; Nagel et al., Data-Free Quantization, ICCV 20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import fx
@@ -44,18 +44,24 @@ _ROWS = 16
 class SearchFloats:
     """Quantise linears by FPQ on ``data``; with ``activations`` what they read as well.
 
-    Without ``compensate`` weights are rounded to the nearest, as FPQ's authors do.
+    Without ``compensate`` weights are rounded to the nearest, as FPQ's authors do. ``on_step`` is told how far it is.
     """
 
     name = "search-floats"
     kind: Kind = "calibrated"
 
-    def __init__(self, data: CalibrationData | None = None, activations: bool = False, compensate: bool = True) -> None:
-        self.data, self.activations, self.compensate = data, activations, compensate
+    def __init__(
+        self,
+        data: CalibrationData | None = None,
+        activations: bool = False,
+        compensate: bool = True,
+        on_step: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.data, self.activations, self.compensate, self.on_step = data, activations, compensate, on_step
 
-    def informed(self, data: CalibrationData) -> SearchFloats:
+    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> SearchFloats:
         """Return this pass with the data to search on."""
-        return SearchFloats(data, self.activations, self.compensate)
+        return SearchFloats(data, self.activations, self.compensate, on_step)
 
     def __call__(self, program: Program) -> PassResult:
         """Quantise a copy of ``program``.
@@ -68,7 +74,8 @@ class SearchFloats:
         sites, notes = _sites(program)
         seen = {value.name: Rows(_ROWS) for value in sites}
         observe(program, self.data, seen)
-        for value, layers in sites.items():
+        for number, (value, layers) in enumerate(sites.items(), 1):
+            self.on_step(f"{self.name}: {', '.join(layer.node.name for layer in layers)} ({number} of {len(sites)})")
             notes += self._quantise(program, value, layers, seen.pop(value.name).values)
         return PassResult(program, bool(sites), tuple(notes))
 

@@ -29,6 +29,7 @@ from torch import fx
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.moments import Channels, Rows, Together
 from edgeopt.calib.observe import observe
+from edgeopt.errors import UserError
 from edgeopt.folding.factors import Maker, divide_inputs, maker
 from edgeopt.folding.layers import Layer, layer_of
 from edgeopt.pipeline import Kind, Note, PassResult
@@ -50,11 +51,20 @@ class ShiftChannels:
     name = "shift-channels"
     kind: Kind = "exact"
 
-    def __init__(self, data: CalibrationData) -> None:
+    def __init__(self, data: CalibrationData | None = None) -> None:
         self.data = data
 
+    def informed(self, data: CalibrationData) -> ShiftChannels:
+        """Return this pass with data to choose shifts on."""
+        return ShiftChannels(data)
+
     def __call__(self, program: Program) -> PassResult:
-        """Shift the channels of a copy of ``program``."""
+        """Shift the channels of a copy of ``program``.
+
+        Raises UserError without data.
+        """
+        if self.data is None:
+            raise UserError("channels are shifted by what they hold on data", "give samples with --calib")
         if self.name in program.history:
             return PassResult(program, False, (Note(_RULE, "the program", "its channels have been shifted before"),))
         program = program.clone()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,37 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.errors import Placement
+from edgeopt.errors import Placement, UserError
 from edgeopt.exported import save
 from edgeopt.load import load
+from edgeopt.passes.quantise_weights import QuantiseWeights
+from edgeopt.passes.search_floats import SearchFloats
+from edgeopt.passes.shift_channels import ShiftChannels
 from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, dtype_name, op_name
+from edgeopt.quant.blocks import FORMATS
 from edgeopt.target import Arrays, Artifact, Layer, Probe, Session, Target, TargetOptions
 from edgeopt.threads import torch_threads
 
 FILE = "model.pt2"
+ACTIVATIONS = ("float", "four-bits")
+
+
+@dataclass(frozen=True)
+class ReferenceOptions(TargetOptions):
+    """``activations``: whether what linears read stays in ``float`` beside weights in four bits, or is rounded to
+    ``four-bits`` too, as hardware that multiplies four bits by four sees it. Rounded numbers are computed in float."""
+
+    activations: str = "float"
 
 
 class Reference(Target):
     """The program as it stands after the passes, saved with torch.export.save and evaluated node by node."""
 
     name = "reference"
+    Options = ReferenceOptions
+    precisions = ("fp32", *FORMATS)
 
     @classmethod
     def probe(cls) -> Probe:
@@ -39,8 +56,28 @@ class Reference(Target):
         return Probe(True, {"torch": torch.__version__})
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes."""
-        return PACKED
+        """Return the exact passes, and for four bits those that round."""
+        assert isinstance(options, ReferenceOptions)
+        if options.precision == "fp32":
+            return PACKED
+        rounded = options.activations == "four-bits"
+        if rounded and options.precision == "fp4":
+            return (
+                *PACKED,
+                Step(ShiftChannels, "first, for one scale has to suit all channels of an activation"),
+                Step(partial(SearchFloats, activations=True), "last, on the weights as they are to be read"),
+            )
+        stored = partial(QuantiseWeights, options.precision, activations=rounded)
+        return (*PACKED, Step(stored, "after the folds, which rewrite weights"))
+
+    def check_options(self, options: TargetOptions) -> None:
+        """Raise UserError where an option's value is not legal here."""
+        super().check_options(options)
+        assert isinstance(options, ReferenceOptions)
+        if options.activations not in ACTIVATIONS:
+            raise UserError(f"activations is '{options.activations}'", f"choose one of: {', '.join(ACTIVATIONS)}")
+        if options.activations != "float" and options.precision == "fp32":
+            raise UserError("activations in four bits beside weights in fp32", f"add --precision {'|'.join(FORMATS)}")
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Whatever torch traced, torch runs."""
