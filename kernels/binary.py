@@ -104,9 +104,11 @@ def pack_conv2d(isa: str, weights: Int8, end: End) -> Words:
     if isa == "scalar":
         return np.concatenate([*(v[:, None] for v in end.record), rows.view(np.int32)], axis=1).reshape(-1)
     channels = {"dsp": 1, "mve": 4}[isa]
-    a, b, c = np.moveaxis(_pad(rows, 1, 3).reshape(len(rows), -1, 3), 2, 0)
-    triples = _pad(np.stack([a ^ b ^ c, a ^ b, a ^ c], axis=2).reshape(len(rows), -1), 0, channels)
-    order = triples.reshape(-1, channels, triples.shape[1]).swapaxes(1, 2)
+    rest = rows.shape[1] % 3
+    a, b, c = np.moveaxis(rows[:, rest:].reshape(len(rows), -1, 3), 2, 0)
+    triples = np.stack([a ^ b ^ c, a ^ b, a ^ c], axis=2).reshape(len(rows), -1)
+    filters = _pad(np.concatenate([rows[:, :rest], triples], axis=1), 0, channels)
+    order = filters.reshape(-1, channels, filters.shape[1]).swapaxes(1, 2)
     levels = [_pad(v, 0, channels) for v in end.levels(weights[0].size)]
     return np.concatenate([*levels, order.reshape(-1).view(np.int32)])
 
@@ -115,7 +117,7 @@ def conv2d_scratch(isa: str, window: Window, in_channels: int, out_channels: int
     """Scratch bytes of ``eo_b1_conv2d__<isa>``."""
     if isa == "scalar":
         return 0
-    patch = -(-window.kernel[0] * window.kernel[1] * words(in_channels) // 3) * 12
+    patch = 4 * window.kernel[0] * window.kernel[1] * words(in_channels)
     return patch + 10 * (out_channels if isa == "dsp" else -(-out_channels // 4) * 4)
 
 

@@ -1,5 +1,5 @@
 /* Six triples of a column at a time: full adders leave six words of weights 1, 1, 2, 2, 4 and 8, whose bits are summed
- * in fields of four and eight. What is over comes first: triples one by one, and three at a time. */
+ * in fields of four and eight. What is over comes first: one or two words, triples one by one, and three at a time. */
 #include "../common/sign_counts.h"
 
 /* clang-format off */
@@ -41,26 +41,29 @@
     ADD3("r3", "r5", "r7", "r4", "r9")
 
 /* r0 column, r1 filters, r12 count and, negative in its upper half, rounds of the loop left. Stack: 0 column, 4 r12 at
- * the start, 8 entry, 12 rounds of eighteen words, 16 counts, 20 counts_end, 24 what follows single triples.
- * Labels: 2 single triples, 3 nine words, 4 and 5 eighteens, 6 the count is complete. */
+ * the start, 8 entry, 12 rounds of eighteen words, 16 counts, 20 counts_end, 24 what follows single triples, 28 what
+ * follows single words. Labels: 7 one word, 8 two, 2 single triples, 3 nine words, 4 and 5 eighteens, 6 the end. */
 __attribute__((naked, noinline))
 static void count_bits(const uint32_t *column __attribute__((unused)), const uint32_t *filters __attribute__((unused)),
                        int singles __attribute__((unused)), int nines __attribute__((unused)),
-                       uint32_t *counts __attribute__((unused)), uint32_t *counts_end __attribute__((unused))) {
+                       uint32_t *counts __attribute__((unused)), uint32_t *counts_end __attribute__((unused)),
+                       int words __attribute__((unused))) {
     __asm volatile(
         "push {r4-r11, lr}          \n"
         "ldrd r9, r10, [sp, #36]    \n"
-        "sub sp, #28                \n"
+        "ldr r11, [sp, #44]         \n"
+        "sub sp, #32                \n"
         "rsb r7, r2, #0             \n"
         "lsl r7, #16                \n"
         "lsr r6, r3, #1             \n"
         "rsb r6, r6, #0             \n"
         "lsl r6, #16                \n"
-        "adr.w r5, 5f               \n"
         "adr.w r4, 6f               \n"
+        "mov r5, r4                 \n"
         "movs r8, r6                \n"
-        "it ne                      \n"
+        "itt ne                     \n"
         "adrne.w r4, 4f             \n"
+        "adrne.w r5, 5f             \n"
         "tst r3, #1                 \n"
         "ittt ne                    \n"
         "adrne.w r4, 3f             \n"
@@ -72,10 +75,16 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "movne r8, r7               \n"
         "orr r4, #1                 \n" /* Thumb */
         "orr r5, #1                 \n"
+        "strd r4, r5, [sp, #24]     \n"
+        "cmp r11, #1                \n"
+        "it eq                      \n"
+        "adreq.w r5, 7f             \n"
+        "it gt                      \n"
+        "adrgt.w r5, 8f             \n"
+        "orr r5, #1                 \n"
         "strd r0, r8, [sp]          \n"
         "strd r5, r6, [sp, #8]      \n"
         "strd r9, r10, [sp, #16]    \n"
-        "str r4, [sp, #24]          \n"
 
         "1:                         \n"
         "ldm sp, {r0, r12, pc}      \n"
@@ -128,13 +137,36 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "str r2, [sp, #16]          \n"
         "cmp r2, r3                 \n"
         "bne 1b                     \n"
-        "add sp, #28                \n"
-        "pop {r4-r11, pc}           \n");
+        "add sp, #32                \n"
+        "pop {r4-r11, pc}           \n"
+
+        "7:                         \n"
+        "ldr r2, [r0], #4           \n"
+        "ldr r3, [r1], #4           \n"
+        "eor r2, r2, r3             \n"
+        FOURS("r2", "r3")
+        EIGHTS("r2", "r3")
+        "mov r5, #0                 \n"
+        "usada8 r12, r2, r5, r12    \n"
+        "ldr pc, [sp, #28]          \n"
+        "8:                         \n"
+        "ldrd r2, r3, [r0], #8      \n"
+        "ldrd r4, r5, [r1], #8      \n"
+        "eor r2, r2, r4             \n"
+        "eor r4, r3, r5             \n"
+        "and r3, r2, r4             \n"
+        "eor r2, r2, r4             \n"
+        FOURS("r2", "r4") FOURS("r3", "r4")
+        "add r2, r2, r3, lsl #1     \n"
+        EIGHTS("r2", "r4")
+        "mov r5, #0                 \n"
+        "usada8 r12, r2, r5, r12    \n"
+        "ldr pc, [sp, #28]          \n");
 }
 /* clang-format on */
 
-static void count(const uint32_t *column, int triples, const uint32_t *filters, uint32_t *counts, int channels) {
-    count_bits(column, filters, triples % 3, triples / 3, counts, counts + channels);
+static void count(const uint32_t *column, int depth, const uint32_t *filters, uint32_t *counts, int channels) {
+    count_bits(column, filters, depth / 3 % 3, depth / 9, counts, counts + channels, depth % 3);
 }
 
 void eo_b1_conv2d__dsp(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y, void *scratch) {

@@ -1,5 +1,5 @@
 /* Four channels at a time, one in each lane of 32 bits: full adders leave six words of weights 1, 1, 2, 2, 4 and 8 of
- * eighteen, whose bytes are looked up in a table of their bits. What is over comes first, triple by triple. */
+ * eighteen, whose bytes are looked up in a table of their bits. What is over comes first: words, then triples. */
 #include "../common/sign_counts.h"
 
 #define BITS2(n) n, n + 1, n + 1, n + 2
@@ -43,20 +43,21 @@ static const uint8_t bits_of_byte[256] = {BITS6(0), BITS6(1), BITS6(1), BITS6(2)
     "vstrw.32 q6, [r9]              \n"
 
 /* r0 column, r1 filters, r5 table, r6 2, r7 4, r8 8, r9 counts, r10 rounds left, r11 groups of channels left.
- * Stack: 0 column, 4 single triples, 8 blocks of eighteen words. */
+ * Stack: 0 column, 4 single words, 8 single triples, 12 blocks of eighteen words. */
 __attribute__((naked, noinline))
 static void count_bits(const uint32_t *column __attribute__((unused)), const uint32_t *filters __attribute__((unused)),
-                       uint32_t *counts __attribute__((unused)), int singles __attribute__((unused)),
-                       int blocks __attribute__((unused)), int groups __attribute__((unused)),
+                       uint32_t *counts __attribute__((unused)), int words __attribute__((unused)),
+                       int triples __attribute__((unused)), int blocks __attribute__((unused)),
+                       int groups __attribute__((unused)),
                        const uint8_t *table __attribute__((unused))) {
     __asm volatile(
         "push {r4-r11, lr}          \n"
-        "ldrd r4, r11, [sp, #36]    \n"
-        "ldr r5, [sp, #44]          \n"
+        "ldrd r4, r6, [sp, #36]     \n"
+        "ldrd r11, r5, [sp, #44]    \n"
         "vpush {d8-d15}             \n"
-        "sub sp, #12                \n"
+        "sub sp, #16                \n"
         "strd r0, r3, [sp]          \n"
-        "str r4, [sp, #8]           \n"
+        "strd r4, r6, [sp, #8]      \n"
         "mov r9, r2                 \n"
         "mov r6, #2                 \n"
         "mov r7, #4                 \n"
@@ -66,8 +67,24 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "ldrd r0, r10, [sp]         \n"
         "vmov.i32 q6, #0            \n"
         "vstrw.32 q6, [r9]          \n"
-        "cmp r10, #0                \n"
+        "ldr r2, [sp, #8]           \n"
+        "orrs r2, r10               \n"
         "beq 3f                     \n"
+        "cmp r10, #0                \n"
+        "beq 7f                     \n"
+        "6:                         \n"
+        "ldr r2, [r0], #4           \n"
+        "vldrw.32 q0, [r1], #16     \n"
+        "vdup.32 q1, r2             \n"
+        "veor q0, q0, q1            \n"
+        LOOK_UP("q3", "q0")
+        "vadd.i8 q6, q6, q3         \n"
+        "subs r10, #1               \n"
+        "bne 6b                     \n"
+        "7:                         \n"
+        "ldr r10, [sp, #8]          \n"
+        "cmp r10, #0                \n"
+        "beq 8f                     \n"
         "2:                         \n"
         TRIPLE("q0", "q1", "q2")
         LOOK_UP("q3", "q0") LOOK_UP("q4", "q1")
@@ -75,9 +92,10 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "vadd.i8 q6, q6, q3         \n"
         "subs r10, #1               \n"
         "bne 2b                     \n"
+        "8:                         \n"
         ADD_TO_COUNTS
         "3:                         \n"
-        "ldr r10, [sp, #8]          \n"
+        "ldr r10, [sp, #12]         \n"
         "cmp r10, #0                \n"
         "beq 5f                     \n"
         "4:                         \n"
@@ -106,14 +124,14 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "add r9, #16                \n"
         "subs r11, #1               \n"
         "bne 1b                     \n"
-        "add sp, #12                \n"
+        "add sp, #16                \n"
         "vpop {d8-d15}              \n"
         "pop {r4-r11, pc}           \n");
 }
 /* clang-format on */
 
-static void count(const uint32_t *column, int triples, const uint32_t *filters, uint32_t *counts, int channels) {
-    count_bits(column, filters, counts, triples % 6, triples / 6, (channels + 3) / 4, bits_of_byte);
+static void count(const uint32_t *column, int depth, const uint32_t *filters, uint32_t *counts, int channels) {
+    count_bits(column, filters, counts, depth % 3, depth / 3 % 6, depth / 18, (channels + 3) / 4, bits_of_byte);
 }
 
 void eo_b1_conv2d__mve(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y, void *scratch) {

@@ -1,7 +1,8 @@
 /* Convolutions of signs by counting: for each pixel a column of words, for each channel the bits that differ from it.
  *
  * Three words a, b, c of a patch and of a filter are kept as (a ^ b ^ c, a ^ b, a ^ c): of their differences s, p, q
- * the sum of the three bits is s + 2 (s ^ (p | q)), a full adder for two instructions.
+ * the sum of the three bits is s + 2 (s ^ (p | q)), a full adder for two instructions. A column begins with the one or
+ * two words that make no three.
  *
  * Packed: int32 level[channels], for bytes int32 multiplier[channels] (channels up to a multiple of the ISA's block),
  * and the filters in the ISA's order. A bit is level - 2 * count >= 0, what becomes a byte level - 512 * count. Where
@@ -15,8 +16,8 @@
 #include "../common/requant.h"
 #include "edgeopt_kernels.h"
 
-/* How an ISA counts: for each of channels filters the bits that differ from a column of triples * 3 words. */
-typedef void eo_count_fn(const uint32_t *column, int triples, const uint32_t *filters, uint32_t *counts, int channels);
+/* How an ISA counts: for each of channels filters the bits that differ from a column of depth words. */
+typedef void eo_count_fn(const uint32_t *column, int depth, const uint32_t *filters, uint32_t *counts, int channels);
 
 /* Outputs first to end of one direction, and how many taps they miss before and behind the map. */
 typedef struct {
@@ -31,7 +32,7 @@ typedef struct {
     int32_t *corrected; /* for bits: the least count that gives -1 */
     uint16_t *base;     /* counts of a column of zeros */
     eo_count_fn *count;
-    int triples, words, channels;
+    int depth, words, channels; /* depth: words of a column */
 } eo_sign_conv2d;
 
 static inline int eo_outside(int amount) {
@@ -71,9 +72,10 @@ static inline uint32_t *eo_to_triples(const uint32_t *from, uint32_t *to, int tr
 }
 /* clang-format on */
 
-static inline void eo_clear_tail(const eo_sign_conv2d *v) {
-    for (int i = v->g->kernel_h * v->g->kernel_w * v->words; i < 3 * v->triples; i++)
-        v->column[i] = 0;
+static inline void eo_make_triples(const eo_sign_conv2d *v) {
+    const int rest = v->depth % 3;
+    if (v->depth > rest)
+        eo_to_triples(v->column + rest, v->column + rest, v->depth / 3);
 }
 
 static inline int eo_is_inside(const eo_band *rows, const eo_band *columns) {
@@ -93,13 +95,12 @@ static inline void eo_gather(const eo_sign_conv2d *v, const uint32_t *from, cons
         return;
     }
     if (!inside)
-        memset(to, 0, sizeof *to * (size_t)(3 * v->triples));
+        memset(to, 0, sizeof *to * (size_t)v->depth);
     to += rows->before * row + left;
     for (int ky = g->kernel_h - rows->before - rows->behind; ky > 0; ky--, from += next, to += row)
         for (int i = 0; i < taken; i++)
             to[i] = from[i];
-    eo_clear_tail(v);
-    eo_to_triples(v->column, v->column, v->triples);
+    eo_make_triples(v);
 }
 
 /* Ones in the taps that lie outside the map: its count is what zeros there count, the other way round. */
@@ -113,8 +114,7 @@ static inline void eo_outside_taps(const eo_sign_conv2d *v, const eo_band *rows,
             for (int left = g->in_c; left > 0; left -= 32)
                 *to++ = !outside ? 0 : left < 32 ? (1U << left) - 1 : ~0U;
         }
-    eo_clear_tail(v);
-    eo_to_triples(v->column, v->column, v->triples);
+    eo_make_triples(v);
 }
 
 /* Of a column of zeros, where any output will need it. */
@@ -124,8 +124,8 @@ static inline void eo_count_base(const eo_sign_conv2d *v) {
     const int right = (g->out_w - 1) * g->stride_w - g->pad_left + g->kernel_w > g->in_w;
     if (!(g->pad_top || g->pad_left || below || right))
         return;
-    memset(v->column, 0, sizeof *v->column * (size_t)(3 * v->triples));
-    v->count(v->column, v->triples, v->filters, v->counts, v->channels);
+    memset(v->column, 0, sizeof *v->column * (size_t)v->depth);
+    v->count(v->column, v->depth, v->filters, v->counts, v->channels);
     for (int c = 0; c < v->channels; c++)
         v->base[c] = (uint16_t)v->counts[c];
 }
@@ -137,7 +137,7 @@ static inline void eo_count_outside(const eo_sign_conv2d *v, const eo_band *rows
         return;
     }
     eo_outside_taps(v, rows, columns);
-    v->count(v->column, v->triples, v->filters, v->counts, v->channels);
+    v->count(v->column, v->depth, v->filters, v->counts, v->channels);
     for (int c = 0; c < v->channels; c++)
         v->counts[c] = v->base[c] - v->counts[c];
 }
@@ -200,7 +200,7 @@ static inline void eo_rectangle(const eo_sign_conv2d *v, const eo_band *rows, co
         size_t pixel = (size_t)oy * g->out_w + (size_t)columns->first;
         for (int ox = columns->first; ox < columns->end; ox++, pixel++, from += step) {
             eo_gather(v, from, rows, columns);
-            v->count(v->column, v->triples, v->filters, v->counts, v->channels);
+            v->count(v->column, v->depth, v->filters, v->counts, v->channels);
             if (v->multipliers)
                 eo_store_bytes(v, (int8_t *)y + pixel * g->out_c);
             else
@@ -213,14 +213,14 @@ static inline void eo_rectangle(const eo_sign_conv2d *v, const eo_band *rows, co
 static inline void eo_conv2d_by_counts(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y,
                                        void *scratch, eo_count_fn *count, int block) {
     const int words = (int)eo_words(g->in_c), channels = g->out_c, line = (channels + block - 1) / block * block;
-    const int triples = (g->kernel_h * g->kernel_w * words + 2) / 3;
+    const int depth = g->kernel_h * g->kernel_w * words;
     const int32_t *levels = packed;
     uint32_t *const column = scratch;
-    uint32_t *const counts = column + 3 * triples;
+    uint32_t *const counts = column + depth;
     int32_t *const corrected = (int32_t *)(counts + line);
     const eo_sign_conv2d v = {g, x, (const uint32_t *)packed + (bytes ? 2 : 1) * line, levels,
                               bytes ? levels + line : NULL, column, counts, corrected, (uint16_t *)(corrected + line),
-                              count, triples, words, channels};
+                              count, depth, words, channels};
     eo_count_base(&v);
     for (eo_band rows = {0, 0, 0, 0}; rows.end < g->out_h;) {
         rows = eo_next_band(rows.end, g->out_h, g->stride_h, g->pad_top, g->kernel_h, g->in_h);

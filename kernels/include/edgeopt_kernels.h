@@ -254,13 +254,12 @@ static inline size_t eo_b1_conv2d__scalar_scratch(const eo_window *g) {
     (void)g;
     return 0;
 }
-/* A patch up to a multiple of 3 words, and for each channel a limit and two counts. */
+/* A patch, and for each channel a limit and two counts. */
 static inline size_t eo_b1_conv2d__dsp_scratch(const eo_window *g) {
-    return ((size_t)g->kernel_h * g->kernel_w * eo_words(g->in_c) + 2) / 3 * 12 + 10 * (size_t)g->out_c;
+    return 4 * g->kernel_h * g->kernel_w * eo_words(g->in_c) + 10 * (size_t)g->out_c;
 }
 static inline size_t eo_b1_conv2d__mve_scratch(const eo_window *g) {
-    const size_t patch = (size_t)g->kernel_h * g->kernel_w * eo_words(g->in_c);
-    return (patch + 2) / 3 * 12 + ((size_t)g->out_c + 3) / 4 * 40;
+    return 4 * g->kernel_h * g->kernel_w * eo_words(g->in_c) + ((size_t)g->out_c + 3) / 4 * 40;
 }
 
 /* Bits of int8 values: +1 where x >= threshold and the channel is not masked. y may be x from 4 channels on. */

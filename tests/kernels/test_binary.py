@@ -46,8 +46,9 @@ def test_signs_take_a_third_of_the_instructions_of_int8() -> None:
 
 def test_a_weight_takes_a_bit_and_a_channel_a_word() -> None:
     for isa in ("scalar", "dsp", "mve"):
-        case, _ = fuzz_binary.beside_int8(16, 3, 64, 64, isa)
-        assert case.packed.nbytes == 64 * 64 * 9 // 8 + 64 * 4
+        for kernel in (1, 3, 5):
+            case, _ = fuzz_binary.beside_int8(4, kernel, 64, 64, isa)
+            assert case.packed.nbytes == 64 * 64 * kernel**2 // 8 + 64 * 4
 
 
 PROGRAM = """
