@@ -243,7 +243,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path, net):
         ({"target": "referense"}, "unknown target"),
         ({"target": "reference:mars"}, "no device 'mars'"),
         ({"target": "reference", "precison": "fp32"}, "no option 'precison'"),
-        ({"target": "reference", "precision": "fp4"}, "does not run precision 'fp4'"),
+        ({"target": "reference", "precision": "int8"}, "does not run precision 'int8'"),
         ({"target": "reference", "threads": 0}, "threads is 0"),
         ({"target": "reference", "samples": 0}, "samples is 0"),
     ],

@@ -83,7 +83,7 @@ def test_a_missed_limit_exits_1(model, run):
         ("export", "state.pt", "--input", "x:1x1x4x4"),
         ("export", "model.pt2", "--target", "referenc"),
         ("export", "model.pt2", "--target", "reference", "--opset", "18"),
-        ("export", "model.pt2", "--target", "reference", "--precision", "fp4"),
+        ("export", "model.pt2", "--target", "reference", "--precision", "int8"),
         ("export", "model.pt2", "--target", "reference", "--input", "x:1x1x5x5"),
         ("export", "model.pt2", "--target", "reference", "--input", "x=1"),
         ("export", "model.pt2", "--target", "reference", "--sample", "wrong.npz"),
