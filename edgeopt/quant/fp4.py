@@ -34,12 +34,15 @@ class Element:
 
     def encode(self, values: torch.Tensor) -> torch.Tensor:
         """Return the codes (uint8) nearest to ``values``; ties go to the even code, what is outside saturates."""
+        return (self._index(values) + _SIGN * torch.signbit(values)).to(torch.uint8)
+
+    def _index(self, values: torch.Tensor) -> torch.Tensor:
+        """Return which magnitude is nearest to each value's."""
         middles = torch.tensor([(a + b) / 2 for a, b in zip(self.magnitudes, self.magnitudes[1:], strict=False)])
         # What lies on a boundary belongs below it; where the code below is odd, the boundary moves under the tie.
         under = torch.nextafter(middles, torch.zeros(()))
         odd = torch.arange(len(middles)) % 2 == 1
-        index = torch.bucketize(values.abs().float(), torch.where(odd, under, middles), out_int32=True)
-        return (index + _SIGN * torch.signbit(values)).to(torch.uint8)
+        return torch.bucketize(values.abs().float(), torch.where(odd, under, middles), out_int32=True)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Return the numbers (float32) that codes stand for."""
@@ -51,8 +54,8 @@ class Element:
         return torch.cat([positive, -positive])
 
     def nearest(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the numbers (float32) nearest to ``values``."""
-        return self.decode(self.encode(values))
+        """Return the numbers (float32) nearest to ``values``: what their codes stand for, without the codes."""
+        return torch.tensor(self.magnitudes)[self._index(values)].copysign(values.float())
 
 
 def float4(exponent_bits: int, bias: float = 1.0) -> Element:

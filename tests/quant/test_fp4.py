@@ -48,6 +48,13 @@ def test_nothing_is_nearer():
         assert torch.equal((element.nearest(values) - values).abs(), distance)
 
 
+@pytest.mark.parametrize("element", ELEMENTS, ids=lambda e: e.name)
+def test_the_nearest_is_what_the_code_stands_for(element):
+    values = torch.cat([random(500) * 5, element.table(), torch.tensor([0.0, -0.0, 1e9, -1e9])])
+    found, coded = element.nearest(values), element.decode(element.encode(values))
+    assert torch.equal(found, coded) and torch.equal(found.signbit(), coded.signbit())
+
+
 def test_two_a_byte():
     codes = CODES.reshape(2, 8)
     packed = pack(codes)
