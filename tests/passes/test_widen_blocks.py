@@ -32,3 +32,24 @@ def test_codes_computed_at_run_time_are_refused():
 
     result = WidenBlocks()(to_program(Stored(), [torch.zeros(2, 8, dtype=torch.uint8)]))
     assert [note.reason for note in result.notes] == ["its codes or scales are computed at run time"]
+
+
+@pytest.mark.parametrize(("scales", "groups"), [([1, 2, 8, 4, 1, 1, 2, 2], 2), ([1, 2, 1, 64, 4, 1, 1, 2], 8)])
+def test_blocks_whose_scales_fit_become_one(scales, groups):
+    class Stored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.codes = nn.Buffer(torch.randint(256, (2, 128), dtype=torch.uint8))
+            self.scales = nn.Buffer(torch.tensor([scales, scales]).float())
+            self.factor = nn.Buffer(torch.tensor(0.5))
+
+        def forward(self, x):
+            return x @ torch.ops.edgeopt.dequantize_blocks(self.codes, self.scales, self.factor, "e2m1").mT
+
+    torch.manual_seed(0)
+    program = to_program(Stored(), [torch.eye(256)])
+    widened, _ = Pipeline([WidenBlocks()]).run(program)
+    (stored,) = [t for t in widened.constants.values() if t.dtype is torch.int8]
+    assert stored.shape == (2, groups, 256 // groups)
+    sample = {program.inputs[0].name: torch.eye(256).numpy()}
+    assert (program.run(sample)["output"] == widened.run(sample)["output"]).all()
