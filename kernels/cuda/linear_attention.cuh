@@ -13,6 +13,7 @@
 #pragma once
 
 #include "feature_maps.cuh"
+#include "linear_attention_mma.cuh"
 
 namespace edgeopt {
 
@@ -223,6 +224,27 @@ int linear_attention(const void* query, const void* key, const void* value, void
     return last_error();
 }
 
+// The same on tensor cores, for what `linear_attention_mma.cuh` takes.
+template <int D>
+int linear_attention_by_mma(const void* query, const void* key, const void* value, void* out, void* workspace,
+                            const AttentionShape& p, cudaStream_t stream) {
+    const __half *q = static_cast<const __half*>(query), *k = static_cast<const __half*>(key);
+    float* states = static_cast<float*>(workspace);
+    const size_t tile = kMmaTile * (D + kPad), wide = D + 2 * kPad;
+    const size_t keys_bytes = (tile + kMmaTile * wide) * sizeof(__half);
+    const size_t queries_bytes = (tile + D * wide) * sizeof(__half);
+    if (int error = allow_shared(sum_states<D>, keys_bytes)) return error;
+    if (int error = allow_shared(attend_by_mma<D>, queries_bytes)) return error;
+    const dim3 threads(kThreads), by_key(p.chunks(), p.heads), by_query((p.queries + kMmaTile - 1) / kMmaTile, p.heads);
+    const dim3 by_element((p.state() + kThreads - 1) / kThreads, p.heads);
+    EO_LAUNCH(sum_states<D>, by_key, threads, keys_bytes, stream, k, static_cast<const __half*>(value), states, p.keys,
+              kChunk, p.map);
+    EO_LAUNCH(scan_states, by_element, threads, 0, stream, states, p);
+    EO_LAUNCH(attend_by_mma<D>, by_query, threads, queries_bytes, stream, q, states, static_cast<__half*>(out),
+              p.queries, p.keys, p.chunks(), p.map, p.epsilon);
+    return last_error();
+}
+
 template <typename T>
 int linear_attention_step(const void* query, const void* key, const void* value, float* state, void* out,
                           const AttentionShape& p, cudaStream_t stream) {
@@ -246,6 +268,11 @@ extern "C" inline int eo_linear_attention(const void* query, const void* key, co
                                           int causal, float epsilon, int type, cudaStream_t stream) {
     const edgeopt::AttentionShape p = {heads, queries, keys, d, e, map, causal, epsilon};
     if (causal && queries != keys) return static_cast<int>(cudaErrorInvalidValue);
+    if (type == EO_HALF && !causal && d == e && edgeopt::is_by_element(map)) {
+        if (d == 32) return edgeopt::linear_attention_by_mma<32>(query, key, value, out, workspace, p, stream);
+        if (d == 64) return edgeopt::linear_attention_by_mma<64>(query, key, value, out, workspace, p, stream);
+        if (d == 128) return edgeopt::linear_attention_by_mma<128>(query, key, value, out, workspace, p, stream);
+    }
     return type == EO_HALF ? edgeopt::linear_attention<__half>(query, key, value, out, workspace, p, stream)
                            : edgeopt::linear_attention<float>(query, key, value, out, workspace, p, stream);
 }

@@ -25,7 +25,7 @@ struct dim3 {
     unsigned x, y, z;
     dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-inline dim3 threadIdx, blockIdx;
+inline dim3 threadIdx, blockIdx, gridDim;
 
 using cudaStream_t = void*;
 constexpr int cudaErrorInvalidValue = 1;
@@ -42,6 +42,11 @@ inline __half __ushort_as_half(uint16_t bits) {
     __half h;
     __builtin_memcpy(&h, &bits, sizeof bits);
     return h;
+}
+inline uint16_t __half_as_ushort(__half h) {
+    uint16_t bits;
+    __builtin_memcpy(&bits, &h, sizeof bits);
+    return bits;
 }
 inline int __popc(uint32_t word) { return __builtin_popcount(word); }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
@@ -115,6 +120,7 @@ inline void run_block(size_t threads) {
 
 inline void launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t, std::function<void()> kernel) {
     body = std::move(kernel);
+    gridDim = grid;
     // Exactly as much as was asked for: a sanitiser sees what reads beyond it.
     std::vector<unsigned char>(shared_bytes, 0xff).swap(shared);
     for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y) {
@@ -136,3 +142,30 @@ inline float __shfl_xor_sync(unsigned, float value, int mask) {
     host::wait(barrier, first, last);
     return other;
 }
+
+namespace edgeopt {
+
+// mma.m16n8k16 as the PTX manual lays it out: a lane's group is lane / 4, its pair of columns or rows 2 (lane % 4).
+inline void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    static uint32_t all_a[1024][4], all_b[1024][2];
+    const size_t own = host::current, first = own / 32 * 32, last = min(first + 32, host::done.size());
+    __builtin_memcpy(all_a[own], a, sizeof a);
+    __builtin_memcpy(all_b[own], b, sizeof b);
+    host::wait(host::warp_barriers[first / 32], first, last);
+    const auto half = [](uint32_t word, int k) {
+        return __half2float(__ushort_as_half(static_cast<uint16_t>(word >> (k % 2 * 16))));
+    };
+    const size_t lane = own - first;
+    for (int i = 0; i < 4; ++i) {
+        const size_t row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (int k = 0; k < 16; ++k) {
+            const size_t pair = k % 8 / 2;
+            const uint32_t left = all_a[first + row % 8 * 4 + pair][row / 8 + k / 8 * 2];
+            const uint32_t right = all_b[first + column * 4 + pair][k / 8];
+            c[i] += half(left, k) * half(right, k);
+        }
+    }
+    host::wait(host::warp_barriers[first / 32], first, last);
+}
+
+}  // namespace edgeopt

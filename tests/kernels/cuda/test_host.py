@@ -96,6 +96,21 @@ def test_steps_equal_the_causal_form(library: ctypes.CDLL, name: str) -> None:
     assert close(out, reference(name, 1, *features, torch.from_numpy(v)), "float32")
 
 
+@pytest.mark.parametrize("name", ["given", "relu", "elu"])
+@pytest.mark.parametrize(("queries", "keys", "size"), [(70, 150, 32), (64, 64, 64), (3, 130, 128)])
+def test_linear_attention_on_tensor_cores(library: ctypes.CDLL, name: str, queries: int, keys: int, size: int) -> None:
+    """mma.m16n8k16 by its documented layout; the result is rounded as the state is, to half."""
+    (q,), (k, v) = operands(1, (2, queries), (size,), "float16"), operands(2, (2, keys), (size, size), "float16")
+    if name == "given":
+        q, k = np.abs(q), np.abs(k)
+    code, eps = MAPS.index(name), epsilon(name)
+    workspace = np.empty(library.eo_linear_attention_workspace(2, keys, size, size, code) // 4, np.float32)
+    out = np.zeros((2, queries, size), np.float16)
+    call(library.eo_linear_attention, q, k, v, out, workspace, 2, queries, keys, size, size, code, 0, float(eps), 1)
+    features = [phi(name, torch.from_numpy(a).float()) for a in (q, k)]
+    assert close(out, reference(name, 0, *features, torch.from_numpy(v).float()), "float16")
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
     ("causal", "queries", "keys", "d", "e"), [(0, 70, 70, 8, 5), (0, 3, 40, 6, 7), (1, 45, 45, 5, 8)]

@@ -50,11 +50,14 @@ def test_every_kernel_has_its_launcher_and_its_plugin() -> None:
         fields = re.findall(r'PluginField\("(\w+)", nullptr, trt::PluginFieldType::k(\w+)', source)
         kinds = {"float": "FLOAT32", "int": "INT32"}
         assert fields == [(a.name, kinds[a.kind]) for a in plugin.attributes]
-    shared, without_plugin = {"common", "feature_maps", "linear_attention_single"}, {"flow_attention"}
+    shared, without_plugin = (
+        {"common", "feature_maps", "linear_attention_mma", "linear_attention_single"},
+        {"flow_attention"},
+    )
     assert {path.stem for path in ROOT.glob("*.cuh")} == {*kernels(), *shared, *without_plugin}
 
 
 def test_sources_of_a_plugin_are_all_it_includes() -> None:
     found = [path.name for path in plugin_sources([p for p in PLUGINS if p.node == "LinearAttention"])]
-    expected = ["common.cuh", "feature_maps.cuh", "linear_attention.cuh", "linear_attention_plugin.h", "plugin.h"]
-    assert found == expected
+    kernels = ["common.cuh", "feature_maps.cuh", "linear_attention.cuh", "linear_attention_mma.cuh"]
+    assert found == [*kernels, "linear_attention_plugin.h", "plugin.h"]

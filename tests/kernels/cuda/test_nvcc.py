@@ -26,6 +26,13 @@ def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
     assert all(f" eo_{name}\n" in symbols for name in kernels())
 
 
+@pytest.mark.slow
+@requires_nvcc
+def test_kernels_of_python_plugins_compile_for_every_gpu(tmp_path: Path) -> None:
+    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
+    subprocess.run(["nvcc", "-c", *WARNINGS, *targets, ROOT / "aot.cu", "-o", tmp_path / "aot.o"], check=True)
+
+
 @requires_nvcc
 def test_plugins_compile_and_are_found_by_name(tmp_path: Path) -> None:
     """Loads the library as TensorRT does, against a stand-in of its header, and asks the creators who they are."""
