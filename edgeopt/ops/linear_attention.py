@@ -124,8 +124,10 @@ def _depthwise(
     """Return the convolution of the values on their grid, zero for the tokens before it."""
     batch, heads, tokens, size = value.shape
     first = tokens - math.prod(grid)
-    images = value[:, :, first:].mT.reshape(batch * heads, size, *grid)
-    local = functional.conv2d(images, weight, bias, padding=weight.shape[-1] // 2, groups=size)
+    # Heads are channels, not images: compilers for one sample at a time know no batch.
+    images = value[:, :, first:].mT.reshape(batch, heads * size, *grid)
+    filters, shift = weight.repeat(heads, 1, 1, 1), None if bias is None else bias.repeat(heads)
+    local = functional.conv2d(images, filters, shift, padding=weight.shape[-1] // 2, groups=heads * size)
     return functional.pad(local.reshape(batch, heads, size, -1).mT, (0, 0, first, 0))
 
 

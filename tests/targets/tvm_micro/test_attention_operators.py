@@ -20,7 +20,7 @@ from edgeopt.ops.soft_attention import soft_attention
 from edgeopt.program import Program
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
-from edgeopt.targets.tvm_micro.integer_graph import Generated, MatMul
+from edgeopt.targets.tvm_micro.integer_graph import DepthwiseConv2d, Generated, MatMul
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.measure import Firmware
 from samples import digits_vit
@@ -42,7 +42,7 @@ class Attention(digits_vit.Attention):
         super().__init__(HEADS * SIZE, HEADS)
         self.form = form
         self.query_map, self.key_map = (nn.Parameter(torch.eye(SIZE).repeat(HEADS, 1, 1) * 0.5) for _ in range(2))
-        self.gate = nn.Parameter(torch.zeros(HEADS, 1, 1))
+        self.gate, self.filters = nn.Parameter(torch.zeros(HEADS, 1, 1)), nn.Parameter(torch.randn(SIZE, 1, 5, 5) / 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         operands = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -57,6 +57,8 @@ class Attention(digits_vit.Attention):
         }
         if self.form in whole:
             return whole[self.form]()
+        if self.form == "sla":
+            return linear_attention(q, k, v, "relu", depthwise=self.filters, grid=(4, 4))
         learned = maps if self.form.startswith("hedgehog") else (None,) * 3
         return linear_attention(q, k, v, self.form, False, *learned)
 
@@ -75,11 +77,12 @@ def program(form: str) -> Program:
     return quantise(module.eval(), images(8))
 
 
-@pytest.mark.parametrize("form", ["elu"])
+@pytest.mark.parametrize("form", ["elu", "sla"])
 def test_linear_attention_is_products_in_integers_and_the_rest_in_float(form: str) -> None:
     graph, refused = lower_program(program(form))
     kinds = [type(node) for node in graph.nodes]
     assert refused == [] and kinds.count(MatMul) == 2 and Generated in kinds
+    assert kinds.count(DepthwiseConv2d) == (form == "sla")
 
 
 @pytest.mark.parametrize("form", ["hedgehog-joint-softmax", "hybrid", "agent", "soft"])
