@@ -164,7 +164,8 @@ class OpenVino(Target):
         save(conversion.model, program, folder / FILES[0])
         weights = (folder / FILES[1]).stat().st_size
         files: tuple[str, ...] = FILES
-        notes = conversion.notes
+        written_out = native.written_out(program)
+        notes = (*conversion.notes, *([written_out] if written_out else []))
         if built.library is not None:
             shutil.copyfile(built.library, folder / extension.NAME)
             files, notes = (*FILES, extension.NAME), (*notes, _HOW_TO_LOAD)

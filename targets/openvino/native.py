@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeopt.onnx import Functions
+from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.feature_maps import MAPS
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
+from edgeopt.ops.soft_attention import SOFT_ATTENTION
 from edgeopt.program import Program
 from edgeopt.targets.openvino import native_attention, native_binary
 
@@ -37,6 +39,14 @@ def find(program: Program) -> list[fx.Node]:
         for node in program.calls
         if node.target in whole or (node.target is LINEAR_ATTENTION and node.args[3] in MAPS)
     ]
+
+
+def written_out(program: Program) -> str | None:
+    """Return a note that names the attentions of ours that no kernel covers, None where there are none."""
+    kinds = (LINEAR_ATTENTION, AGENT_ATTENTION, SOFT_ATTENTION)
+    covered = find(program)
+    found = [node.name for node in program.calls if node.target in kinds and node not in covered]
+    return f"computed by standard operators, for no kernel of ours covers them: {', '.join(found)}" if found else None
 
 
 def fuse(model: ir.Model) -> None:

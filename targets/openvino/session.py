@@ -52,8 +52,8 @@ class OpenVinoSession(Session):
             "INFERENCE_PRECISION_HINT": _HINT[float_precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            _GROUP: group_size,
         }
+        self._group_size = group_size
         self._request: Any = None
         self._start()
 
@@ -103,7 +103,7 @@ class OpenVinoSession(Session):
             if node.get_type_info().version_id == DOMAIN
         }
         outputs = json.loads(model.get_rt_info(OUTPUTS).value)
-        group = {_GROUP: activations_at_once(model, self._settings[_GROUP])}
+        group = {_GROUP: activations_at_once(model, self._group_size)}
         return core().compile_model(model, "CPU", {**self._settings, **group, **extra}), outputs, own
 
 

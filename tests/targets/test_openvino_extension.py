@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from edgeopt.compare import compare
 from edgeopt.errors import EdgeoptError, ToolchainMissing
+from edgeopt.ops.agent_attention import agent_attention
+from edgeopt.ops.linear_attention import linear_attention
+from edgeopt.ops.soft_attention import soft_attention
 from edgeopt.program import Program
 from edgeopt.registry import resolve
 from edgeopt.targets.openvino import extension
@@ -62,6 +66,25 @@ def test_without_a_compiler_the_operator_is_written_out_and_the_report_says_so(
     assert compare(program.run(inputs), target.open(tmp_path, target.Options()).run(inputs)).relative < 1e-5
     probe = target.probe()
     assert probe.found and extension.INSTALL in str(probe.install)
+
+
+class WrittenOut(nn.Module):
+    """The attentions that no kernel of ours covers."""
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        agent = agent_attention(q, k, v, [2, 2], [4, 5], 0.35)
+        return agent + soft_attention(q, k[:, :, :4], v) + linear_attention(q, k, v, "flow")
+
+
+def test_attentions_without_a_kernel_are_written_out_and_noted(tmp_path: Path) -> None:
+    program = to_program(WrittenOut(), [torch.randn(1, 2, 20, 8) / 2 for _ in "qkv"])
+    target = resolve("cpu")
+    artifact = target.compile(program, tmp_path, target.Options())
+    assert artifact.files == ("model.xml", "model.bin") and artifact.fallbacks == ()
+    (note,) = artifact.notes
+    assert note.endswith(": agent_attention, soft_attention, linear_attention")
+    inputs = sample(program)
+    assert compare(program.run(inputs), target.open(tmp_path, target.Options()).run(inputs)).relative < 1e-5
 
 
 @requires_compiler
