@@ -3,6 +3,8 @@
 
 namespace edgeopt {
 
-const BinaryConvolutionKernels b1_conv2d__avx2{Convolution<Words256>::run, Convolution<Words256>::follow, Convolution<Words256>::pack};
+using Kernels = Convolution<Words256>;
+
+const BinaryConvolutionKernels b1_conv2d__avx2{Kernels::run, Kernels::follow, Kernels::pack};
 
 }  // namespace edgeopt

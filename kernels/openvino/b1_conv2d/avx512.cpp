@@ -3,6 +3,8 @@
 
 namespace edgeopt {
 
-const BinaryConvolutionKernels b1_conv2d__avx512{Convolution<Words512>::run, Convolution<Words512>::follow, Convolution<Words512>::pack};
+using Kernels = Convolution<Words512>;
+
+const BinaryConvolutionKernels b1_conv2d__avx512{Kernels::run, Kernels::follow, Kernels::pack};
 
 }  // namespace edgeopt

@@ -87,7 +87,8 @@ private:
         flush(total, part);
         EDGEOPT_UNROLL
         for (int j = 0; j < C; j++) {
-            const Words all = W::multiply(W::set(static_cast<int32_t>(c.channels)), inside_taps(c, planes + j * V::lanes));
+            const Words channels = W::set(static_cast<int32_t>(c.channels));
+            const Words all = W::multiply(channels, inside_taps(c, planes + j * V::lanes));
             EDGEOPT_UNROLL
             for (int i = 0; i < R; i++) {
                 const Vector scale = V::set(c.scale[n + i]), bias = V::set(c.bias[n + i]);

@@ -2,10 +2,10 @@
  *
  *     y[n, p] = (sum over the taps of p inside the image of channels - 2 popcount(x ^ weight[n])) * scale[n] + bias[n]
  *
- * The image lies in planes, one for every word of a pixel and after them one of what is inside: all bits set there, none
- * in the padding around it. Pixels of a plane are ordered so that those which a tap meets from one output pixel to the
- * next follow each other, whatever the stride; a row of outputs is as far from the next as a row of the plane, and what
- * is computed between their ends has no meaning. Some 64 words beyond the last plane are read. Scalar C++ is the
+ * The image lies in planes, one for every word of a pixel and after them one of what is inside: all bits set there,
+ * none in the padding around it. Pixels of a plane are ordered so that those which a tap meets from one output pixel to
+ * the next follow each other, whatever the stride; a row of outputs is as far from the next as a row of the plane, and
+ * what is computed between their ends has no meaning. Up to 64 words beyond the last plane are read. Scalar C++ is the
  * specification: the others equal it to the bit, save for GELU, whose values are within 2e-6.
  *
  * No inline functions here: this is compiled for several processors, and the linker would keep any one of them. */
@@ -31,9 +31,9 @@ struct PixelRows {
 };
 
 struct BinaryConvolutionKernels {
-    /* y of some outputs from the first on at as many pixels from `planes` on, [outputs, stride]; to stride of 64. */
-    void (*run)(const BinaryConvolution&, const int32_t* planes, int64_t first, int64_t outputs, int64_t pixels, float* y,
-                int64_t stride);
+    /* y [outputs, stride] of outputs from the first on, at pixels from `planes` on; rows of y hold whole vectors. */
+    void (*run)(const BinaryConvolution&, const int32_t* planes, int64_t first, int64_t outputs, int64_t pixels,
+                float* y, int64_t stride);
     /* What follows, for one channel: the activation, and the sum with a residual where that is not null. */
     void (*follow)(Activation activation, const PixelRows& rows, const float* y, const float* residual, float* out);
     /* The words of pixels, their bits set where x >= high or x <= low, one number each for up to 32 planes of x; low

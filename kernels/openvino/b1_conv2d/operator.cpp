@@ -93,6 +93,7 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     const BinaryConvolutionKernels& kernels = convolution_kernels();
 
     const float* x = floats(m_x);
+    const int32_t* x_bits = x == nullptr ? static_cast<const int32_t*>(inputs[m_x_bits].data()) : nullptr;
     std::vector<float> from(x == nullptr ? 0 : m_inputs); /* x + shift >= 0 from here on */
     for (size_t channel = 0; channel < from.size(); channel++)
         from[channel] = -floats(m_shift)[channel];
@@ -105,7 +106,7 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
             return w.lay(nullptr, planes + task * plane);
         const int64_t first = word * 32, at = image * in_words + word;
         static thread_local std::vector<float> memory;
-        const int32_t* bits = x == nullptr ? static_cast<const int32_t*>(inputs[m_x_bits].data()) + at * w.pixels() : nullptr;
+        const int32_t* bits = x_bits + at * w.pixels();
         if (x != nullptr) {
             int32_t* packed = as_words(aligned(memory, w.pixels()));
             kernels.pack(x + (image * m_inputs + first) * w.pixels(), from.data() + first, nullptr,
@@ -116,9 +117,10 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     });
 
     const std::vector<int64_t> offsets = w.offsets();
-    const BinaryConvolution layer{m_inputs,        in_words,        int64_t(offsets.size()),
-                                  plane,           offsets.data(),  static_cast<const int32_t*>(inputs[m_weight].data()),
-                                  floats(m_scale), floats(m_bias)};
+    const int32_t* weight = static_cast<const int32_t*>(inputs[m_weight].data());
+    const BinaryConvolution layer{m_inputs,       in_words, int64_t(offsets.size()), plane,
+                                  offsets.data(), weight,   floats(m_scale),         floats(m_bias)};
+    void* out = outputs[0].data();
     const float *residual = floats(m_residual), *high = floats(m_high), *low = floats(m_low);
     const int64_t distance = w.part(1), rows_a_task = std::max<int64_t>(1, pixels_a_task / distance);
     const int64_t stride = (rows_a_task * distance + tile) / tile * tile;
@@ -136,12 +138,12 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
         float* values = high == nullptr ? nullptr : aligned(value_memory, outputs_a_task * pixels);
         for (int64_t n = 0; n < count; n++) {
             const int64_t at = (image * m_outputs + first + n) * out_pixels + row * width;
-            float* to = high == nullptr ? static_cast<float*>(outputs[0].data()) + at : values + n * pixels;
+            float* to = high == nullptr ? static_cast<float*>(out) + at : values + n * pixels;
             kernels.follow(m_follows, rows, y + n * stride, residual == nullptr ? nullptr : residual + at, to);
         }
         if (high != nullptr)
             kernels.pack(values, high + first, low == nullptr ? nullptr : low + first, count, pixels,
-                         static_cast<int32_t*>(outputs[0].data()) + (image * out_words + word) * out_pixels + row * width);
+                         static_cast<int32_t*>(out) + (image * out_words + word) * out_pixels + row * width);
     });
     return true;
 }

@@ -10,9 +10,10 @@
 namespace edgeopt {
 
 /* Inputs are named by `roles`: x [batch, inputs, height, width], or x_bits int32 [batch, words, height, width] from a
- * layer before; shift [inputs] beside x; weight int32 [outputs, rows, columns, words]; scale and bias [outputs]; residual
- * [batch, outputs, ..], added after `activation` (none, relu or gelu); high [outputs], with which the result is the bits
- * of the layer that follows, int32 [batch, words, ..], and beside it low [outputs]. Taps outside the image add nothing. */
+ * layer before; shift [inputs] beside x; weight int32 [outputs, rows, columns, words]; scale and bias [outputs];
+ * residual [batch, outputs, ..], added after `activation` (none, relu or gelu); high [outputs], with which the result is
+ * the bits of the layer that follows, int32 [batch, words, ..], and beside it low [outputs]. Taps outside the image add
+ * nothing. */
 class BinaryConv2d : public ov::op::Op {
 public:
     OPENVINO_OP("BinaryConv2d", "edgeopt");

@@ -3,9 +3,9 @@
  *     y[m, n] = (inputs - 2 popcount(x[m] ^ weight[n])) * scale[n] + bias[n],    then activation, then + residual
  *
  * and out is y, or the bits of the layer that follows: set where y >= high[n] or y <= low[n], for of a GELU the signs
- * change twice. Bits beyond the last input are clear on both sides. Weights come in panels of 16 outputs, [ceil(outputs / 16), words, 16]; those beyond the last output
- * are read and have no effect. Scalar C++ is the specification: the others equal it to the bit, save for GELU, whose
- * values are within 2e-6.
+ * change twice. Bits beyond the last input are clear on both sides. Weights come in panels of 16 outputs,
+ * [ceil(outputs / 16), words, 16]; those beyond the last output are read and have no effect. Scalar C++ is the
+ * specification: the others equal it to the bit, save for GELU, whose values are within 2e-6.
  *
  * No inline functions here: this is compiled for several processors, and the linker would keep any one of them. */
 #pragma once
@@ -23,8 +23,8 @@ struct BinaryLinear {
     const int32_t* weight;
     const float *scale, *bias;
     Activation activation;
-    const float* residual;     /* [rows, outputs] or null */
-    const float *high, *low;   /* [outputs] where bits are the result; low may be null */
+    const float* residual;   /* [rows, outputs] or null */
+    const float *high, *low; /* [outputs] where bits are the result, else null; low may be null there too */
 };
 
 struct BinaryLinearKernels {
