@@ -24,6 +24,7 @@ from edgeopt.archive import DEFAULT_MAX_BYTES, Format, identify
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.exported import from_exported
 from edgeopt.inputs import Arrays, DynamicSpec, InputSpec, check_inputs, check_spec
+from edgeopt.ops import register_all
 from edgeopt.program import Program, to_numpy
 from edgeopt.trace import example_inputs, quiet, trace, traceable
 
@@ -112,6 +113,7 @@ def _read_exported(path: Path, options: LoadOptions) -> tuple[ExportedProgram, N
             f"'{path}' was traced with fixed dimensions already",
             "give dynamic_shapes to torch.export.export, or load the state dict with --arch",
         )
+    register_all()
     with _no_unpickling(), quiet():
         exported = _guarded(path, lambda: torch.export.load(path))
     return exported, None

@@ -1,5 +1,6 @@
 """Every kind of file gives the same program; every kind of bad input one clear error."""
 
+import subprocess
 import sys
 import types
 
@@ -204,3 +205,17 @@ def test_outputs_are_named_after_their_place():
 
     loaded = load(Many(), LoadOptions(inputs=SPEC))
     assert loaded.program.output_names == ("logits", "hidden_0", "hidden_3")
+
+
+def test_an_archive_with_operators_of_ours_is_read_by_a_process_that_called_none(tmp_path):
+    from edgeopt.ops.soft_attention import soft_attention
+
+    class Attention(nn.Module):
+        def forward(self, x):
+            return soft_attention(x, x[:, :, ::2], x)
+
+    torch.export.save(torch.export.export(Attention(), (torch.zeros(1, 1, 4, 2),)), tmp_path / "model.pt2")
+    code = f"from edgeopt.load import load; print(load({str(tmp_path / 'model.pt2')!r}).program.text())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "soft_attention" in found.stdout

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
+from importlib import import_module
 
 onnx_functions: dict[str, Callable[[], Callable]] = {}
 """What each operator is in ONNX, by its schema's name; filled by ``register_onnx``."""
@@ -17,3 +19,9 @@ def register_onnx(operator_name: str, build: Callable[[], Callable]) -> None:
     operators.
     """
     onnx_functions[operator_name] = build
+
+
+def register_all() -> None:
+    """Make every operator known to torch, without which it reads no archive that calls one."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
