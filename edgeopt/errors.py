@@ -58,3 +58,11 @@ class ToolchainMissing(EdgeoptError):
     def __init__(self, what: str, install: str) -> None:
         super().__init__(f"{what} is not installed", f"install it with: {install}")
         self.install = install
+
+
+class NotRunHere(ToolchainMissing):
+    """What is installed does not run the artifact; ``hint`` says what would run here."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        EdgeoptError.__init__(self, message, hint)
+        self.install = hint

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from edgeopt import onnx
-from edgeopt.errors import Placement, ToolchainMissing, UserError
+from edgeopt.errors import NotRunHere, Placement, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.passes.fuse_token_linears import FuseTokenLinears
@@ -117,11 +117,11 @@ class Onnx(Target):
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load ``model.onnx`` into ONNX Runtime.
 
-        Raises ToolchainMissing without onnxruntime, and for FP4, which it does not run.
+        Raises ToolchainMissing without onnxruntime, and NotRunHere for FP4, which it does not run.
         """
         assert isinstance(options, OnnxOptions)
         if options.four_bits == "native" and options.precision in FORMATS and FORMATS[options.precision].is_float:
-            raise ToolchainMissing("a kernel of ONNX Runtime for FP4", "export with --four-bits int8 to run it here")
+            raise NotRunHere("ONNX Runtime has no kernel for FP4", "export with --four-bits int8 to run it here")
         return OnnxSession(folder / FILE, options.threads, options.optimization)
 
     def check_options(self, options: TargetOptions) -> None:

