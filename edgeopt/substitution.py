@@ -17,6 +17,7 @@ import numpy as np
 from edgeopt.accuracy import classes
 from edgeopt.compare import Error, ErrorSum
 from edgeopt.crossover import Crossover
+from edgeopt.errors import UserError
 from edgeopt.evidence import Labelled, OnStep, Request, SwappedLayer, SwapRecord, SwapVerdict, TunedStage
 from edgeopt.gate import fewest, holds
 from edgeopt.ledger import Ledger
@@ -52,7 +53,17 @@ class Conditions:
 def substituted(
     program: Program, recipe: Recipe, conditions: Conditions
 ) -> tuple[Program, tuple[PassRecord, ...], SwapRecord]:
-    """Run a recipe's passes; tune what they swap and hold it to the limits."""
+    """Run a recipe's passes; tune what they swap and hold it to the limits.
+
+    Raises UserError where a limit is on the accuracy and there is no labelled data.
+    """
+    limits = conditions.request.options.limits
+    on_accuracy = limits.min_accuracy is not None or limits.max_drop is not None
+    if recipe.is_trained and on_accuracy and conditions.labelled is None:
+        raise UserError(
+            f"recipe '{recipe.name}' has a limit on the accuracy to hold, and no labelled data",
+            "give it with --data, or limit the outputs' error: --min-cosine or --max-error",
+        )
     work = _Substitution(program, recipe, conditions)
     pipeline = Pipeline([*work.passes, *([work] if recipe.is_trained else [])], conditions.ledger, conditions.on_pass)
     final, records = pipeline.run(program)

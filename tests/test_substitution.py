@@ -157,6 +157,7 @@ def test_progress_tells_stage_error_and_time_left(folder: Path, tmp_path: Path) 
         ({"tune_data": "absent.npz"}, "'absent.npz' is no calibration data"),
         ({"tune": "soon"}, "'soon' is no budget of tuning"),
         ({"recipe": "slap"}, "'slap' is no recipe"),
+        ({"max_drop": 0.1}, "recipe 'slab' has a limit on the accuracy to hold, and no labelled data"),
         ({"recipe": "exact", "tune_data": None}, "--tune is given and recipe 'exact' tunes nothing"),
         ({"recipe": None}, "--tune is given without a recipe"),
         ({"recipe": None, "tune": None, "tune_data": None}, "--force is given without a recipe"),
