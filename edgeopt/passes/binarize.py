@@ -38,6 +38,8 @@ from edgeopt.tune.swap import Swap, kept
 aten = torch.ops.aten
 
 _LAYERS = (aten.linear.default, aten.conv2d.default)
+_OFF_ZERO = 1e-3
+"""Part of the mean magnitude by which a constant channel lies off zero."""
 
 
 class Binarize:
@@ -140,7 +142,7 @@ class _Moments:
 
 def _fit(program: Program, layers: list[Layer], samples: list[Sample]) -> dict[str, Fit]:
     """Return the start of every layer, by the name of its node: three passes of the original over the samples."""
-    moves = {name: -found[0] for name, found in _observe(program, layers, samples, _inputs).items()}
+    moves = {name: _centred(found) for name, found in _observe(program, layers, samples, _inputs).items()}
     spread = _observe(program, layers, samples, lambda layer, x, y: (x + _along(moves[layer.node.name], layer),) * 2)
     outputs = _observe(program, layers, samples, lambda layer, x, y: (_signed(layer, moves, x), y), output=True)
     fits = {}
@@ -151,6 +153,13 @@ def _fit(program: Program, layers: list[Layer], samples: list[Sample]) -> dict[s
         scale = torch.where(variance > 0, (zy - z * y) / variance, 0.0)
         fits[name] = Fit(moves[name], 2 * float(spread[name][4].mean()), scale, y - scale * z)
     return fits
+
+
+def _centred(means: torch.Tensor) -> torch.Tensor:
+    """Return what brings each channel's mean to zero; one that never varies goes below, for zero has no sign."""
+    mean, square, magnitude = means[0], means[2], means[4].mean()
+    is_constant = square - mean.square() <= 1e-10 * square
+    return -mean - torch.where(is_constant, _OFF_ZERO * magnitude.clamp_min(_OFF_ZERO), 0.0)
 
 
 def _inputs(layer: Layer, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -91,3 +91,15 @@ def test_tuning_lowers_the_error_and_packing_keeps_it(program, samples):
     assert "aten::sign" not in names
     for sample in samples[:4]:
         assert compare(tuned.program.run(sample), packed.run(sample)).relative < 1e-5
+
+
+def test_channels_that_never_vary_have_a_sign(samples):
+    torch.manual_seed(0)
+    net = Net()
+    with torch.no_grad():
+        net.first.weight[:9], net.first.bias[:9] = 0.0, torch.linspace(-1, 1, 9)  # dead after the ReLU, or constant
+    program = Pipeline(step.build() for step in EXACT)(to_program(net, (torch.randn(1, 3, 10, 10),))).program
+    swapped = Binarize(samples)(program).program
+    packed = Pipeline(step.build() for step in PACKED)(swapped).program
+    assert sum(node.target is torch.ops.edgeopt.binary_conv2d.default for node in packed.calls) == 1
+    assert compare(swapped.run(samples[0]), packed.run(samples[0])).relative < 1e-5
