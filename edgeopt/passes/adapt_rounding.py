@@ -11,7 +11,7 @@ turns none.
 
 Where weights are the integers of a codebook, the scale of each row is sought together with them: weights are rounded
 at scales around the first one, the best scale of what was rounded is that of least squares under H, and the pair with
-the least sum is taken.
+the least sum is taken. Where scales are powers of two, the two beside the first one are tried, and none between.
 
 Not when: the layer's patches were not observed.
 
@@ -40,6 +40,7 @@ _DAMPING = 0.01
 _MOST_ROUNDS = 4
 _BLOCK = 64
 _SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+_POWERS = (0.5, 1.0, 2.0)
 
 
 class AdaptRounding:
@@ -70,7 +71,8 @@ class AdaptRounding:
             if element is None:
                 integers = round_for_output(layer, second)
             else:
-                integers, scale = fit_for_output(layer, second, element)
+                assert self.scheme is not None
+                integers, scale = fit_for_output(layer, second, element, self.scheme.shifts)
             if scale is not None or not torch.equal(integers, layer.stored):
                 layer.store(program, integers, scale)
                 notes.append(Note(_RULE, layer.node.name))
@@ -92,18 +94,23 @@ def round_for_output(layer: QuantisedLayer, second: torch.Tensor, element: Eleme
     return integers.reshape(layer.stored.shape).to(torch.int8)
 
 
-def fit_for_output(layer: QuantisedLayer, second: torch.Tensor, element: Element) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a codebook's integers for a layer, and the scales of its rows, for the least output error."""
+def fit_for_output(
+    layer: QuantisedLayer, second: torch.Tensor, element: Element, shifts: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a codebook's integers for a layer, and the scales of its rows, for the least output error.
+
+    With ``shifts`` scales are what they were times a power of two.
+    """
     weight, moments = layer.weight.flatten(1).double(), _damped(second)[0]
     stored, scale = layer.stored.flatten(1), layer.affine.scale
     least = torch.full((len(weight),), torch.inf, dtype=torch.float64)
-    for factor in _SCALES:
+    for factor in _POWERS if shifts else _SCALES:
         affine = replace(layer.affine, scale=layer.affine.scale * factor)
         tried = replace(layer, affine=affine, stored=to_integers(layer.weight, affine, element))
         integers = round_for_output(tried, second, element).flatten(1)
         products = integers.double() @ moments
         fitted = (products * weight).sum(1) / (products * integers).sum(1)  # nan where all integers are zero
-        fitted = torch.where(fitted > 0, fitted, affine.scale)
+        fitted = affine.scale.double() if shifts else torch.where(fitted > 0, fitted, affine.scale)
         errors = weight - integers * fitted.unsqueeze(1)
         error = (errors @ moments * errors).sum(1)
         better = error < least

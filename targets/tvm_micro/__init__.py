@@ -212,7 +212,7 @@ class TvmMicro(Target):
             raise UserError(f"external-weights is '{options.external_weights}'", "give a section's name, such as .qspi")
         if options.schedule not in SCHEDULES:
             raise UserError(f"schedule is '{options.schedule}'", f"choose one of: {', '.join(SCHEDULES)}")
-        check_requantisation(options.requantisation, options.precision)
+        check_requantisation(options.requantisation)
         if options.stream_input and options.schedule == "layers":
             raise UserError("stream-input with a schedule by layers", "leave out one of the two")
         check_kind(options.project, self.device)

@@ -18,15 +18,10 @@ from .integer_graph import IntegerGraph, Node, Weighted
 REQUANTISATIONS = ("multiplier", "shift")
 
 
-def check_requantisation(value: str, precision: str) -> None:
-    """Raise UserError for a requantisation that there is not, or not at a precision."""
+def check_requantisation(value: str) -> None:
+    """Raise UserError for a requantisation that there is not."""
     if value not in REQUANTISATIONS:
         raise UserError(f"requantisation is '{value}'", f"choose one of: {', '.join(REQUANTISATIONS)}")
-    if value == "shift" and precision != "int8":
-        raise UserError(
-            f"requantisation by shifts at precision '{precision}': a row of sixteen numbers needs a scale of its own",
-            "choose --precision int8, or --requantisation multiplier",
-        )
 
 
 def by_shifts(graph: IntegerGraph, isas: Sequence[str]) -> IntegerGraph:
@@ -37,8 +32,8 @@ def by_shifts(graph: IntegerGraph, isas: Sequence[str]) -> IntegerGraph:
 
 
 def _by_shifts(node: Node) -> Node:
-    if not isinstance(node, Weighted):
-        return node
+    if not isinstance(node, Weighted) or node.numbers is not None:
+        return node  # of what looks its weights up there is one kernel: it multiplies by the power of two
     try:
         packing.pack_shifts(node.weights, node.folded_bias, node.multiplier)
     except ValueError:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+import edgeopt
 from edgeopt.errors import UserError
 from edgeopt.program import Program
+from edgeopt.quant.codebook import CODEBOOKS
+from edgeopt.quant.fp4 import Element
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
 from edgeopt.targets.tvm_micro.fuse import fuse_residuals
@@ -26,13 +29,14 @@ X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
 SHIFT = MicroOptions(requantisation="shift")
 
 
-def small(shifts: bool = True) -> Program:
+def small(shifts: bool = True, codebook: Element | None = None) -> Program:
     samples = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
-    return quantise(Small(), samples, replace(SCHEME, shifts=shifts))
+    return quantise(Small(), samples, replace(SCHEME, shifts=shifts, codebook=codebook))
 
 
-def test_every_scale_is_a_power_of_two() -> None:
-    program = small()
+@pytest.mark.parametrize("codebook", [None, *CODEBOOKS.values()])
+def test_every_scale_is_a_power_of_two(codebook: Element | None) -> None:
+    program = small(codebook=codebook)
     scales = [values for name, values in program.constants.items() if name.endswith("_scale")]
     assert len(scales) > 12
     assert all(torch.all(torch.frexp(values)[0] == 0.5) for values in scales)
@@ -87,9 +91,22 @@ def test_a_core_without_long_multiplication_calls_none_and_takes_fewer_instructi
     assert sum(costs[1].values()) < sum(costs[0].values())
 
 
-def test_other_weights_and_unknown_requantisations_are_refused() -> None:
+@pytest.mark.parametrize("device", ["host-c", pytest.param("cortex-m0plus", marks=requires_qemu)])
+def test_weights_in_four_bits_are_shifted_too(device: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
+    np.savez(tmp_path / "calib.npz", image=x)
+    given = {
+        "precision": "int4",
+        "requantisation": "shift",
+        "calib": str(tmp_path / "calib.npz"),
+        "inputs": {"image": x[:1]},
+    }
+    run = edgeopt.export(Small(), f"tvm_micro:{device}", tmp_path / "out", **given)
+    assert {layer.precision for layer in run.latency.layers if "conv" in layer.type} >= {"w4a8"}
+    assert run.error.sqnr_db > 20
+
+
+def test_unknown_requantisations_are_refused() -> None:
     target = resolve("cortex-m0plus")
     with pytest.raises(UserError, match="requantisation is 'shifts'"):
         target.check_options(MicroOptions(requantisation="shifts"))
-    with pytest.raises(UserError, match="needs a scale of its own"):
-        target.check_options(MicroOptions(requantisation="shift", precision="fp4"))
