@@ -32,6 +32,7 @@ FORMS: Mapping[str, Mapping[str, str]] = {
     "int8, shifts": {"optimize": "size", "requantisation": "shift"},
     "fp4": {"precision": "fp4"},
     "int4": {"precision": "int4"},
+    "int4, shifts": {"precision": "int4", "requantisation": "shift"},
 }
 SAMPLES = 128
 

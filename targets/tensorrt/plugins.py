@@ -3,7 +3,8 @@
     rms_norm(x, [width], weight, epsilon)         ->  edgeopt.rms_norm(x, weight, epsilon)
     linear(x, dequantize_blocks(E2M1 ...), bias)  ->  edgeopt.fp4_linear(x, codes, scales, bias, factor, ...)
 
-Linear attention and layers of packed signs are such operators already.
+Linear attention and layers of packed signs are such operators already; an attention with more features than a block
+has shared memory for is written out.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import torch
 from torch import fx
 
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.ops.feature_maps import MAPS, feature_map
 from edgeopt.ops.fp4_linear import FP4_LINEAR, SCALES
+from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.ops.rms_norm import RMS_NORM
+from edgeopt.passes.expand_linear_attention import LinearAttentionAsProducts
 from edgeopt.program import Program
 from edgeopt.quant.fp4 import E2M1
-from edgeopt.rewrite import arguments
+from edgeopt.rewrite import Pattern, Rewrite, arguments, op
 
 aten = torch.ops.aten
 
@@ -24,9 +28,15 @@ _WORD = 8
 """Elements that the kernel reads at a time: a group is a multiple of it."""
 
 
+_SHARED_BYTES = 160 * 2**10
+"""Shared memory that a block may have on the smallest of the GPUs, that of Orin (with room for statistics)."""
+_TILE = 32
+"""Tokens that the kernel of linear attention holds there at a time, beside its state."""
+
+
 def with_plugin_operators(program: Program) -> Program:
     """Return the program with every norm and FP4 linear that a plug-in takes as that plug-in's operator."""
-    program = program.clone()
+    program = _Fitting()(program).program
     for node in list(program.calls):
         if node.target is aten.rms_norm.default:
             _replace_norm(program, node)
@@ -68,3 +78,29 @@ def _replace_linear(program: Program, node: fx.Node) -> None:
         bias = program.add_constant(f"{node.name}_bias", torch.zeros(codes.shape[0]))
     operands = (given["input"], *constants, bias, float(factor), group, SCALES[kind])
     node.replace_all_uses_with(program.insert(node, FP4_LINEAR, *operands))
+
+
+class _WideAttention(LinearAttentionAsProducts):
+    """Linear attention whose state does not fit beside a tile of tokens => its body."""
+
+    def pattern(self) -> Pattern:
+        """Draw what does not fit."""
+        return op(LINEAR_ATTENTION, where=lambda program, node: _shared_bytes(node) > _SHARED_BYTES)
+
+
+class _Fitting(Rewrite):
+    name = "fit-shared-memory"
+    rules = (_WideAttention(),)
+
+
+def _shared_bytes(node: fx.Node) -> int:
+    """Return what a block of the kernel keeps in shared memory: a state, a tile of tokens and of their features."""
+    given = arguments(node)
+    size, values = given["query"].meta["val"].shape[-1], given["value"].meta["val"].shape[-1]
+    if given["query_weight"] is not None:
+        features = 2 * given["query_weight"].meta["val"].shape[-1]
+    else:
+        kind = given["feature_map"]
+        features = feature_map(kind, torch.zeros(1, size)).shape[-1] if kind in MAPS else size
+    tail = _TILE * (features + _TILE) if given["causal"] else 0
+    return 4 * (_TILE * (max(size, values) + features + 1) + features * (values + 1) + tail)

@@ -13,13 +13,16 @@ import torch
 from torch import nn
 
 import edgeopt
+from edgeopt.compare import compare
 from edgeopt.errors import Unsupported, UserError
 from edgeopt.onnx_session import OnnxSession
 from edgeopt.ops.binary_linear import binary_linear
+from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.quant.binary import pack
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
+from edgeopt.targets.tensorrt.plugins import with_plugin_operators
 from edgeopt.targets.tensorrt.profiles import Profile
 from edgeopt.testing import TargetContract, to_program
 from tests.targets.tensorrt.models import LinearVit, Masked, Mlp, Overflowing
@@ -196,6 +199,26 @@ def test_a_binary_layer_is_a_body_and_a_plugin(tmp_path: Path) -> None:
 class Stack(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x)
+
+
+class Attentive(nn.Module):
+    """Linear attention whose features are few, or all products of two channels."""
+
+    def __init__(self, feature_map: str) -> None:
+        super().__init__()
+        self.feature_map = feature_map
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return linear_attention(q, k, v, self.feature_map)
+
+
+@pytest.mark.parametrize(("kind", "plugins"), [("relu", 1), ("taylor", 0)])
+def test_attention_with_more_features_than_shared_memory_takes_is_written_out(kind: str, plugins: int) -> None:
+    program = to_program(Attentive(kind), tuple(torch.randn(1, 2, 40, 64) for _ in range(3)))
+    fitting = with_plugin_operators(program)
+    assert [node.target for node in fitting.calls].count(torch.ops.edgeopt.linear_attention.default) == plugins
+    sample = {spec.name: np.random.default_rng(0).normal(size=spec.shape).astype(np.float32) for spec in program.inputs}
+    assert compare(program.run(sample), fitting.run(sample)).relative < 1e-5
 
 
 def test_a_norm_is_a_body_and_a_plugin(tmp_path: Path) -> None:
