@@ -116,7 +116,11 @@ def main(models: tuple[str, ...], as_json: bool) -> None:
     """Compare the formats."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    show([row for name in models or CASES for row in _rows(name)], as_json)
+    rows = []
+    for row in (row for name in models or CASES for row in _rows(name)):
+        click.echo(row, err=True)
+        rows.append(row)
+    show(rows, as_json)
 
 
 def _rows(name: str) -> Iterator[Row]:
