@@ -80,6 +80,21 @@ def tokens(sentences: Sequence[str]) -> dict[str, np.ndarray]:
     return dict(_tokenizer()(list(sentences), padding=True, return_tensors="np"))
 
 
+@torch.no_grad()
+def read_by(model: nn.Module, linears: Sequence[nn.Module], sentences: Sequence[str]) -> dict[nn.Module, torch.Tensor]:
+    """Return what linears of the model read over sentences, each [tokens of all, inputs]."""
+    found: dict[nn.Module, list[torch.Tensor]] = {linear: [] for linear in linears}
+    handles = [
+        linear.register_forward_pre_hook(lambda module, args: found[module].append(args[0].flatten(0, 1)))
+        for linear in linears
+    ]
+    for sentence in sentences:
+        model(**{name: torch.from_numpy(array) for name, array in tokens([sentence]).items()})
+    for handle in handles:
+        handle.remove()
+    return {linear: torch.cat(values) for linear, values in found.items()}
+
+
 @cache
 def _tokenizer() -> Any:
     transformers, path = _source()

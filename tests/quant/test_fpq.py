@@ -53,7 +53,7 @@ def test_layers_of_a_real_encoder_err_less_on_sentences_held_out():
     model = minilm.build()
     block = model.bert.encoder.layer[2]
     linears = [module for module in block.modules() if isinstance(module, torch.nn.Linear)]
-    seen, held = (read_by(model, linears, texts) for texts in (minilm.prose(150), minilm.HELD_OUT[::4]))
+    seen, held = (minilm.read_by(model, linears, texts) for texts in (minilm.prose(150), minilm.HELD_OUT[::4]))
     searched = plain = 0.0
     for linear in linears:
         weight, x = linear.weight.data, held[linear]
@@ -61,18 +61,3 @@ def test_layers_of_a_real_encoder_err_less_on_sentences_held_out():
         assert list(found.errors) == sorted(found.errors, reverse=True)
         searched, plain = searched + error(found, weight, x), plain + error(minmax(weight), weight, x)
     assert len(linears) == 6 and searched < 0.67 * plain
-
-
-@torch.no_grad()
-def read_by(model, linears, texts):
-    """Return what linears read (n x inputs) over sentences."""
-    found = {linear: [] for linear in linears}
-    handles = [
-        linear.register_forward_pre_hook(lambda module, args: found[module].append(args[0].flatten(0, 1)))
-        for linear in linears
-    ]
-    for text in texts:
-        model(**{name: torch.from_numpy(array) for name, array in minilm.tokens([text]).items()})
-    for handle in handles:
-        handle.remove()
-    return {linear: torch.cat(values) for linear, values in found.items()}
