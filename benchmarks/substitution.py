@@ -47,9 +47,11 @@ HEDGEHOG = """
 [[passes]]
 name = "linear-attention"
 feature-map = "hedgehog-joint-softmax"
+features = 128
 
 [tune]
 rate = 0.01
+check-every = 50
 model = false
 """
 """Linear attention alone, and only its blocks tuned: what the recipe's window and second stage add."""

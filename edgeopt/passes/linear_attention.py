@@ -5,7 +5,8 @@ Before => after, with the feature map phi of choice:
     softmax(s * Q K^T) V  =>  phi(Q) (phi(K)^T V) / (phi(Q) sum_j phi(K)_j)
 
 in time and memory linear in the tokens (see edgeopt.ops.linear_attention for the maps, among them forms that are
-not normalised). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity. The
+not normalised). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity;
+with more ``features`` than channels the further columns start as random directions, the same for both. The
 projections to Q, K and V are tuned with them, so that the other maps add nothing to compute. With ``relu`` and tokens
 that are a square grid, perhaps after a class token, a depthwise convolution of the values is added, which starts at
 zero: that is SLA. With a ``window`` the tokens nearby keep their softmax, the LoLCATs hybrid (see
@@ -28,6 +29,7 @@ from collections.abc import Collection
 
 import torch
 from torch import fx
+from torch.nn import functional
 
 from edgeopt.errors import UserError
 from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_map
@@ -43,7 +45,7 @@ from edgeopt.tune.attention_swap import AttentionSwap, Inserted, Timer, grid_of
 
 aten = torch.ops.aten
 
-_KERNEL = 5
+_KERNEL, _SEED = 5, 0
 _BLOCKED = -1e4
 """Additive masks write this or less where a key does not count."""
 
@@ -51,7 +53,8 @@ _BLOCKED = -1e4
 class LinearAttention(AttentionSwap):
     """Swap softmax attention for a kind of linear attention.
 
-    ``window``: tokens of a block of the hybrid form; 0 for linear attention alone.
+    ``window``: tokens of a block of the hybrid form; 0 for linear attention alone. ``features``: columns of a learned
+    map's matrices, each of which gives two features; 0 for as many as a head has channels.
     """
 
     name = "linear-attention"
@@ -60,6 +63,7 @@ class LinearAttention(AttentionSwap):
         self,
         feature_map: str = "hedgehog-joint-softmax",
         window: int = 0,
+        features: int = 0,
         force: bool = False,
         keep: Collection[str] = (),
         timer: Timer | None = None,
@@ -68,13 +72,15 @@ class LinearAttention(AttentionSwap):
             raise UserError(f"feature map '{feature_map}' is unknown", nearest(feature_map, KINDS))
         if window < 0 or (window and feature_map not in MAPS):
             raise UserError(f"feature map '{feature_map}' with a window of {window}", f"choose of {sorted(MAPS)}, or 0")
+        if features < 0 or (features and feature_map not in LEARNED):
+            raise UserError(f"feature map '{feature_map}' of {features} columns", f"choose of {sorted(LEARNED)}, or 0")
         super().__init__(force, keep, timer)
-        self.feature_map, self.window = feature_map, window
+        self.feature_map, self.window, self.features = feature_map, window, features
 
     @property
     def settings(self) -> dict[str, str | int | bool]:
-        """The feature map and the window."""
-        return {"feature_map": self.feature_map, "window": self.window}
+        """The feature map, the window and the learned map's columns."""
+        return {"feature_map": self.feature_map, "window": self.window, "features": self.features}
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks that are more than causal or over keys."""
@@ -92,9 +98,10 @@ class LinearAttention(AttentionSwap):
         # A learned map returns both signs of what its matrix gives; the two kinds without a map keep their channels.
         learned, kind = self.feature_map in LEARNED, self.feature_map
         example = torch.zeros(1, size)
-        features = 2 * size if learned else size if kind not in MAPS else feature_map(kind, example).shape[-1]
+        columns = (self.features or size) if learned else 0
+        features = 2 * columns if learned else size if kind not in MAPS else feature_map(kind, example).shape[-1]
         near = tokens * min(3 * self.window, keys) * (size + values)
-        return (tokens + keys) * (learned * size * size + features * values) + near
+        return (tokens + keys) * (size * columns + features * values) + near
 
     def insert(self, program: Program, attention: Attention, key: fx.Node) -> Inserted:
         """Insert the operator, over the keys that count."""
@@ -110,7 +117,8 @@ class LinearAttention(AttentionSwap):
         root, causal = attention.root, attention.mask.causal
         maps: list[fx.Node | None] = [None] * 4
         if self.feature_map in LEARNED:
-            maps = [_identity(program, attention, "q"), None, _identity(program, attention, "k"), None]
+            maps = [_start(program, attention, "q", self.features), None]
+            maps += [_start(program, attention, "k", self.features), None]
         extra: fx.Node | None
         if self.window:
             extra = _gate(program, attention)
@@ -133,10 +141,14 @@ class LinearAttention(AttentionSwap):
         return program.add_constant(f"{origin(attention.root)}_depthwise", weight), [side, side]
 
 
-def _identity(program: Program, attention: Attention, side: str) -> fx.Node:
-    """Add the matrix [heads, d, d] that a query or key is multiplied by, at half of the scale each."""
+def _start(program: Program, attention: Attention, side: str, features: int) -> fx.Node:
+    """Add the matrix [heads, d, features] that a query or key is multiplied by, at half of the scale each."""
     size: int = attention.head_size  # type: ignore[assignment]
-    matrix = torch.eye(size, dtype=attention.query.meta["val"].dtype) * attention.scale**0.5
+    columns = torch.eye(size, features or size)
+    if features > size:
+        further = torch.randn(size, features - size, generator=torch.Generator().manual_seed(_SEED))
+        columns[:, size:] = functional.normalize(further, dim=0)
+    matrix = (columns * attention.scale**0.5).to(attention.query.meta["val"].dtype)
     return program.add_constant(f"{origin(attention.root)}_{side}_map", matrix.repeat(int(attention.heads), 1, 1))
 
 

@@ -248,3 +248,21 @@ def test_maps_and_windows_are_checked() -> None:
         LinearAttention(feature_map="softmax")
     with pytest.raises(UserError, match="feature map 'flow' with a window of 8"):
         LinearAttention(feature_map="flow", window=8)
+
+
+@pytest.mark.parametrize("features", [4, 8, 20])
+def test_a_learned_map_has_as_many_columns_as_asked(features: int) -> None:
+    program = model(tokens=64)
+    swap = LinearAttention(features=features, force=True)
+    result = Pipeline([swap])(program).program
+    maps = {name: value for name, value in result.constants.items() if name.endswith("_map")}
+    assert len(maps) == 4 and all(value.shape == (HEADS, WIDTH // HEADS, features) for value in maps.values())
+    # The same directions for queries and keys, all of one length.
+    assert all(torch.allclose(value.norm(dim=1), next(iter(maps.values())).norm(dim=1)) for value in maps.values())
+    tokens, size = 64, WIDTH // HEADS
+    assert swap.multiplications(tokens, tokens, size, size) == 2 * tokens * (size * features + 2 * features * size)
+
+
+def test_a_map_that_learns_nothing_has_no_columns() -> None:
+    with pytest.raises(UserError, match="of 8 columns"):
+        LinearAttention("relu", features=8)
