@@ -89,24 +89,22 @@ class Mixture:
     ) -> tuple[Program, tuple[PassRecord, ...]]:
         """Return the program with its layers in the formats of ``mix``, and what its passes did."""
         mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
-        integers = _in(mix, INT8, *self.codebooks)
-        ready = self.ready
-        records: tuple[PassRecord, ...] = ()
-        if signs := _in(mix, BINARY):
-            passes: list[Pass] = [_Swapped(lambda _: self._swap(signs)[0], sorted(signs))]
-            passes += [step.build() for step in PACKED]
-            if integers:
-                passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
-            program, records = Pipeline(passes, ledger, on_pass).run(ready.program)
-            ready = replace(ready, program=program)
-        stored = [_Stored(self._stored[name].program, name, _in(mix, name)) for name in self._stored if _in(mix, name)]
-        program, more = Pipeline(stored, ledger, on_pass).run(ready.program)
-        records = (*records, *more)
+        signs, integers = _in(mix, BINARY), _in(mix, INT8, *self.codebooks)
+        # Signs leave the other layers as they are named here; the folds that follow may not, and see no stored weight.
+        passes: list[Pass] = [_Swapped(lambda _: self._swap(signs)[0], sorted(signs))] if signs else []
+        passes += [
+            _Stored(done.program, name, found) for name, done in self._stored.items() if (found := _in(mix, name))
+        ]
+        passes += [step.build() for step in PACKED] if signs else []
+        if signs and integers:
+            passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
+        program, records = Pipeline(passes, ledger, on_pass).run(self.ready.program)
         if integers:
-            ready = replace(ready, program=program)
-            books = {layer: self.codebooks[name] for layer, name in mix.items() if name in self.codebooks}
-            scheme = replace(self.scheme, codebooks=books)
-            program, more = quantised(ready, scheme, self.options, self._kept(program, integers), ledger, on_pass)
+            labels = {_label(self.nodes[layer]): mix[layer] for layer in integers}
+            chosen = {node.name: labels[_label(node)] for node in program.calls if _is_layer_of(node, labels)}
+            books = {layer: self.codebooks[name] for layer, name in chosen.items() if name in self.codebooks}
+            scheme, ready = replace(self.scheme, codebooks=books), replace(self.ready, program=program)
+            program, more = quantised(ready, scheme, self.options, self._kept(program, chosen), ledger, on_pass)
             records = (*records, *more)
         program, more = Pipeline(self.finishing, ledger, on_pass).run(program)
         return program, (*records, *more)
@@ -153,6 +151,15 @@ class Mixture:
         if node.target in WEIGHTED:
             return node.name in integers
         return _layers_before(node) <= set(integers)
+
+
+def _label(node: fx.Node) -> str:
+    """Return the label of the layer that a node is, folded or not."""
+    return origin(node).rstrip("'")
+
+
+def _is_layer_of(node: fx.Node, labels: Collection[str]) -> bool:
+    return node.target in WEIGHTED and _label(node) in labels
 
 
 def _in(mix: Mapping[str, str], *names: str) -> set[str]:
