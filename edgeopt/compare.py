@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ class Error:
     cosine: float
 
 
-class ErrorSum:
+class _ErrorSum:
     """Accumulates the error of many samples without keeping them."""
 
     def __init__(self) -> None:
@@ -37,10 +37,7 @@ class ErrorSum:
         self._noise = self._power = self._power_other = self._dot = 0.0
 
     def add(self, reference: Arrays, other: Arrays) -> None:
-        """Add one sample's outputs.
-
-        Raises UserError where an output is missing or its shape differs.
-        """
+        """Add one sample's outputs."""
         for name, expected in reference.items():
             if name not in other or other[name].shape != expected.shape:
                 found = other[name].shape if name in other else "absent"
@@ -76,7 +73,19 @@ class ErrorSum:
 
 
 def compare(reference: Arrays, other: Arrays) -> Error:
-    """Return the error of ``other`` against ``reference`` (arrays of equal names and shapes)."""
-    total = ErrorSum()
-    total.add(reference, other)
+    """Return the error of one sample's outputs against their reference.
+
+    Raises UserError where an output is missing or its shape differs.
+    """
+    return compare_all([reference], [other])
+
+
+def compare_all(references: Iterable[Arrays], others: Iterable[Arrays]) -> Error:
+    """Return the error of the outputs of many samples, one after another, against their references.
+
+    Raises UserError where an output is missing or its shape differs, ValueError where one side has more samples.
+    """
+    total = _ErrorSum()
+    for reference, other in zip(references, others, strict=True):
+        total.add(reference, other)
     return total.result()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeopt.accuracy import AccuracyResult
+from edgeopt.accuracy import AccuracyResult, Runner, classes
 from edgeopt.calib.data import CalibrationData
 from edgeopt.compare import Error
 from edgeopt.inputs import Sample
@@ -42,6 +42,10 @@ class Labelled:
     data: CalibrationData
     labels: np.ndarray
     original: np.ndarray
+
+    def accuracy(self, run: Runner) -> float:
+        """Return the part of the samples, 0 to 1, whose class ``run`` finds."""
+        return float(np.mean(classes(self.data, run) == self.labels))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeopt.compare import Error, ErrorSum
+from edgeopt.compare import Error, compare_all
 from edgeopt.evidence import GateRecord, Labelled, OnStep, Prepared, Request, Sensitivity, Verdict
 from edgeopt.ledger import Sample
 from edgeopt.options import Limits
@@ -61,10 +61,7 @@ def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample])
     found = []
     for name, op in names.items():
         alone = InsertQdq(scheme, names.keys() - {name})(reference).program
-        total = ErrorSum()
-        for sample, outputs in zip(samples, expected, strict=True):
-            total.add(outputs, alone.run(sample))
-        found.append(Sensitivity(name, op, total.result().sqnr_db))
+        found.append(Sensitivity(name, op, compare_all(expected, map(alone.run, samples)).sqnr_db))
     return tuple(sorted(found, key=lambda s: (s.sqnr_db, s.layer)))
 
 

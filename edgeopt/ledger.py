@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.compare import Error, ErrorSum, compare
+from edgeopt.compare import Error, compare, compare_all
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
@@ -47,9 +47,9 @@ class Ledger:
     def measure(self, program: Program) -> Error:
         """Return the error of ``program`` against the original over all verification inputs."""
         outputs = tuple(program.run(sample) for sample in self.samples)
-        self.drift = _total(self._last, outputs)
+        self.drift = compare_all(self._last, outputs)
         self._last = outputs
-        return _total(self.reference, outputs)
+        return compare_all(self.reference, outputs)
 
     def stepwise(self, before: Program, after: Program) -> Error:
         """Return the largest error of a node of ``after``, each computed from what ``before`` has at its inputs.
@@ -112,10 +112,3 @@ def _keeping(values: dict[str, np.ndarray]) -> Callable[[fx.Node, Any], None]:
 def _size(error: Error) -> float:
     # No number is larger than NaN, nor smaller.
     return float("inf") if math.isnan(error.relative) else error.relative
-
-
-def _total(reference: Sequence[Sample], outputs: Sequence[Sample]) -> Error:
-    total = ErrorSum()
-    for expected, got in zip(reference, outputs, strict=True):
-        total.add(expected, got)
-    return total.result()

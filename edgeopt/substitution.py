@@ -12,10 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import numpy as np
-
-from edgeopt.accuracy import classes
-from edgeopt.compare import Error, ErrorSum
+from edgeopt.compare import Error, compare_all
 from edgeopt.crossover import Crossover
 from edgeopt.errors import UserError
 from edgeopt.evidence import Labelled, OnStep, Request, SwappedLayer, SwapRecord, SwapVerdict, TunedStage
@@ -144,8 +141,9 @@ class _Substitution:
     # -- the gate --------------------------------------------------------------------------------------
 
     def _judge(self, kept: int, program: Program) -> bool:
-        error, accuracy = self._error(program), self._accuracy(program)
-        ok = holds(error, accuracy, self.conditions.labelled, self.limits)
+        error, labelled = self._error(program), self.conditions.labelled
+        accuracy = labelled.accuracy(program.run) if labelled is not None else None
+        ok = holds(error, accuracy, labelled, self.limits)
         self.attempts.append(SwapVerdict(kept, ok, error, accuracy))
         return ok
 
@@ -189,15 +187,8 @@ class _Substitution:
         return self._error(alone).sqnr_db
 
     def _error(self, program: Program) -> Error:
-        total = ErrorSum()
         ledger = self.conditions.ledger
-        for sample, expected in zip(ledger.samples, ledger.reference, strict=True):
-            total.add(expected, program.run(sample))
-        return total.result()
-
-    def _accuracy(self, program: Program) -> float | None:
-        labelled = self.conditions.labelled
-        return None if labelled is None else float(np.mean(classes(labelled.data, program.run) == labelled.labels))
+        return compare_all(ledger.reference, map(program.run, ledger.samples))
 
     # -- telling ---------------------------------------------------------------------------------------
 

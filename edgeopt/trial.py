@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from edgeopt.accuracy import classes
-from edgeopt.compare import Error, ErrorSum
+from edgeopt.compare import Error, compare_all
 from edgeopt.evidence import Prepared, Request
 from edgeopt.program import Program
 from edgeopt.target import Session
@@ -31,10 +28,5 @@ def opened(program: Program, request: Request) -> Iterator[tuple[Session, int]]:
 
 def answers(session: Session, prepared: Prepared) -> tuple[Error, float | None]:
     """Return the error on the verification inputs, and the accuracy where there is labelled data."""
-    total = ErrorSum()
-    for sample, expected in zip(prepared.samples, prepared.reference, strict=True):
-        total.add(expected, session.run(sample))
-    labelled = prepared.labelled
-    if labelled is None:
-        return total.result(), None
-    return total.result(), float(np.mean(classes(labelled.data, session.run) == labelled.labels))
+    error = compare_all(prepared.reference, map(session.run, prepared.samples))
+    return error, prepared.labelled.accuracy(session.run) if prepared.labelled is not None else None

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeopt.compare import ErrorSum, compare
+from edgeopt.compare import compare, compare_all
 from edgeopt.errors import UserError
 
 
@@ -26,10 +26,9 @@ def test_definitions() -> None:
 
 
 def test_relative_is_over_all_samples_and_outputs() -> None:
-    total = ErrorSum()
-    total.add({"a": np.array([10.0]), "b": np.array([1.0])}, {"a": np.array([10.0]), "b": np.array([1.5])})
-    total.add({"a": np.array([100.0])}, {"a": np.array([100.0])})
-    assert total.result().relative == 0.005
+    reference = [{"a": np.array([10.0]), "b": np.array([1.0])}, {"a": np.array([100.0])}]
+    other = [{"a": np.array([10.0]), "b": np.array([1.5])}, {"a": np.array([100.0])}]
+    assert compare_all(reference, other).relative == 0.005
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from edgeopt.compare import ErrorSum
+from edgeopt.compare import compare_all
 from edgeopt.evidence import LayerChoice, OnStep
 from edgeopt.inputs import Sample
 from edgeopt.search.costs import Profile, Sizes, profile
@@ -31,10 +31,7 @@ class Estimates:
 
         def alone(layer: str, name: str) -> float:
             program, _ = self.mixture.program({layer: name})
-            total = ErrorSum()
-            for sample, expected in zip(samples, reference, strict=True):
-                total.add(expected, program.run(sample))
-            return 10 ** (-total.result().sqnr_db / 10)
+            return 10 ** (-compare_all(reference, map(program.run, samples)).sqnr_db / 10)
 
         layers = self.mixture.layers
         for place, (layer, formats) in enumerate(layers.items(), 1):

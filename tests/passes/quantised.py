@@ -7,7 +7,7 @@ from torch import nn
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
 from edgeopt.calib.moments import observe_patches
-from edgeopt.compare import ErrorSum
+from edgeopt.compare import compare_all
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.pipeline import Pipeline
 from edgeopt.quant.scheme import WEIGHTED, Scheme
@@ -45,7 +45,4 @@ def quantised(scheme, module=None):
 
 def sqnr(reference, program, data):
     """Return the error of ``program`` over the data in dB."""
-    total = ErrorSum()
-    for sample in data:
-        total.add(reference.run(sample), program.run(sample))
-    return total.result().sqnr_db
+    return compare_all(map(reference.run, data), map(program.run, data)).sqnr_db

@@ -3,12 +3,12 @@ import torch
 from torch import nn
 
 from edgeopt.calib.data import Function
-from edgeopt.compare import ErrorSum
 from edgeopt.errors import UserError
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.pipeline import Pipeline
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.testing import to_program
+from tests.passes.quantised import sqnr
 
 
 def case():
@@ -19,13 +19,6 @@ def case():
     x = (torch.randn(300, 12) @ mixing + 0.3 * torch.randn(300, 128)).numpy()
     program = to_program(module, [torch.from_numpy(x[:1])])
     return program, Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
-
-
-def sqnr(program, result, data):
-    total = ErrorSum()
-    for sample in data:
-        total.add(program.run(sample), result.run(sample))
-    return total.result().sqnr_db
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -3,13 +3,13 @@ import torch
 from torch import nn
 
 from edgeopt.calib.data import Function
-from edgeopt.compare import ErrorSum
 from edgeopt.errors import UserError
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.search_floats import SearchFloats
 from edgeopt.passes.shift_channels import ShiftChannels
 from edgeopt.pipeline import Pipeline
 from edgeopt.testing import to_program
+from tests.passes.quantised import sqnr
 
 
 def case(outlier=1):
@@ -21,13 +21,6 @@ def case(outlier=1):
     x = x.numpy()
     program = to_program(module, [torch.from_numpy(x[:1])])
     return program, Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
-
-
-def sqnr(program, result, data):
-    total = ErrorSum()
-    for sample in data:
-        total.add(program.run(sample), result.run(sample))
-    return total.result().sqnr_db
 
 
 def test_weights_alone():
