@@ -3,7 +3,7 @@
 #include "../common/isa.h"
 #include "../common/memory.h"
 #include "../common/parallel.h"
-#include "../common/roles.h"
+#include "kernel.h"
 #include "planes.h"
 
 namespace edgeopt {
@@ -16,57 +16,24 @@ constexpr int64_t pixels_a_task = 512;
 /* The widest tile of pixels. */
 constexpr int64_t tile = 64;
 
-const BinaryConvolutionKernels& convolution_kernels() {
-#if defined(__x86_64__)
-    if (isa() == Isa::avx512)
-        return b1_conv2d__avx512;
-    if (isa() == Isa::avx2)
-        return b1_conv2d__avx2;
-#endif
-    return b1_conv2d__scalar;
-}
-
-int64_t words(int64_t bits) {
-    return (bits + 31) / 32;
-}
-
-int32_t* as_words(float* memory) {
-    return reinterpret_cast<int32_t*>(memory);
-}
-
 }  // namespace
 
 void BinaryConv2d::validate_and_infer_types() {
-    m_follows = activation_of(m_activation);
-    const std::pair<int&, const char*> places[] = {
-        {m_x, "x"},       {m_x_bits, "x_bits"},     {m_shift, "shift"}, {m_weight, "weight"}, {m_scale, "scale"},
-        {m_bias, "bias"}, {m_residual, "residual"}, {m_high, "high"},   {m_low, "low"}};
-    for (const auto& [index, role] : places)
-        index = place(m_roles, role);
+    find_roles();
     ov::PartialShape shape = get_input_partial_shape(0);
     OPENVINO_ASSERT(shape.rank().is_static() && shape.size() == 4, "edgeopt.BinaryConv2d: x is ", shape);
-    shape[1] = m_high < 0 ? m_outputs : words(m_outputs);
+    shape[1] = out_channels();
     for (int i = 0; i < 2; i++)
         shape[2 + i] = shape[2 + i].is_dynamic() ? ov::Dimension::dynamic()
                                                  : ov::Dimension((shape[2 + i].get_length() + 2 * m_padding[i] -
                                                                   m_dilations[i] * (m_kernel[i] - 1) - 1) /
                                                                      m_strides[i] +
                                                                  1);
-    set_output_type(0, m_high < 0 ? ov::element::f32 : ov::element::i32, shape);
-}
-
-std::shared_ptr<ov::Node> BinaryConv2d::clone_with_new_inputs(const ov::OutputVector& inputs) const {
-    auto copy = std::make_shared<BinaryConv2d>(*this);
-    copy->set_arguments(inputs);
-    copy->validate_and_infer_types();
-    return copy;
+    set_output_type(0, out_type(), shape);
 }
 
 bool BinaryConv2d::visit_attributes(ov::AttributeVisitor& visitor) {
-    visitor.on_attribute("roles", m_roles);
-    visitor.on_attribute("activation", m_activation);
-    visitor.on_attribute("inputs", m_inputs);
-    visitor.on_attribute("outputs", m_outputs);
+    BinaryLayer::visit_attributes(visitor);
     visitor.on_attribute("kernel", m_kernel);
     visitor.on_attribute("strides", m_strides);
     visitor.on_attribute("padding", m_padding);
@@ -75,9 +42,6 @@ bool BinaryConv2d::visit_attributes(ov::AttributeVisitor& visitor) {
 }
 
 bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
-    const auto floats = [&](int place) {
-        return place < 0 ? nullptr : static_cast<const float*>(inputs[place].data());
-    };
     const ov::Shape shape = inputs[0].get_shape();
     const int64_t batch = shape[0], in_words = words(m_inputs), out_words = words(m_outputs);
     Window w;
@@ -89,14 +53,14 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
         w.dilation[i] = m_dilations[i];
     }
     const int64_t height = w.out(0), width = w.out(1), out_pixels = height * width, plane = w.plane();
-    outputs[0].set_shape({shape[0], size_t(m_high < 0 ? m_outputs : out_words), size_t(height), size_t(width)});
-    const BinaryConvolutionKernels& kernels = convolution_kernels();
+    outputs[0].set_shape({shape[0], size_t(out_channels()), size_t(height), size_t(width)});
+    const BinaryConvolutionKernels& kernels = EDGEOPT_KERNELS(b1_conv2d);
 
-    const float* x = floats(m_x);
+    const float* x = floats(inputs, m_x);
     const int32_t* x_bits = x == nullptr ? static_cast<const int32_t*>(inputs[m_x_bits].data()) : nullptr;
     std::vector<float> from(x == nullptr ? 0 : m_inputs); /* x + shift >= 0 from here on */
     for (size_t channel = 0; channel < from.size(); channel++)
-        from[channel] = -floats(m_shift)[channel];
+        from[channel] = -floats(inputs, m_shift)[channel];
     static thread_local std::vector<float> plane_memory;
     const int64_t image_planes = (in_words + 1) * plane;
     int32_t* planes = as_words(aligned(plane_memory, batch * image_planes + tile));
@@ -118,10 +82,10 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
 
     const std::vector<int64_t> offsets = w.offsets();
     const int32_t* weight = static_cast<const int32_t*>(inputs[m_weight].data());
-    const BinaryConvolution layer{m_inputs,       in_words, int64_t(offsets.size()), plane,
-                                  offsets.data(), weight,   floats(m_scale),         floats(m_bias)};
+    const BinaryConvolution layer{m_inputs,       in_words, int64_t(offsets.size()),  plane,
+                                  offsets.data(), weight,   floats(inputs, m_scale), floats(inputs, m_bias)};
     void* out = outputs[0].data();
-    const float *residual = floats(m_residual), *high = floats(m_high), *low = floats(m_low);
+    const float *residual = floats(inputs, m_residual), *high = floats(inputs, m_high), *low = floats(inputs, m_low);
     const int64_t distance = w.part(1), rows_a_task = std::max<int64_t>(1, pixels_a_task / distance);
     const int64_t stride = (rows_a_task * distance + tile) / tile * tile;
     const int64_t parts = (height + rows_a_task - 1) / rows_a_task;

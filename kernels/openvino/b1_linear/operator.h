@@ -1,36 +1,20 @@
 /* The operator edgeopt.BinaryLinear of OpenVINO: edgeopt::binary_linear with what follows it. */
 #pragma once
 
-#include <string>
-
-#include "kernel.h"
-#include "openvino/op/op.hpp"
+#include "../common/binary_layer.h"
 
 namespace edgeopt {
 
-/* Inputs are named by `roles`: x [.., inputs], or x_bits int32 [.., words] from a layer before; shift [inputs] beside x;
- * weight int32 [panels, words, 16]; scale and bias [outputs]; residual [.., outputs], added after `activation` (none,
- * relu or gelu); high [outputs], with which the result is the bits of the layer that follows, int32 [.., words], and
- * beside it low [outputs]. */
-class BinaryLinearOperator : public ov::op::Op {
+/* Inputs are those of a binary layer: x [.., inputs], x_bits [.., words], weight [panels, words, 16], residual
+ * and the result [.., outputs]. */
+class BinaryLinearOperator : public BinaryLayer<BinaryLinearOperator> {
 public:
     OPENVINO_OP("BinaryLinear", "edgeopt");
 
     BinaryLinearOperator() = default;
 
     void validate_and_infer_types() override;
-    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
-    bool visit_attributes(ov::AttributeVisitor& visitor) override;
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
-    bool has_evaluate() const override { return true; }
-
-private:
-    std::string m_roles = "x,shift,weight,scale,bias";
-    std::string m_activation = "none";
-    int64_t m_inputs = 0, m_outputs = 0;
-    /* Found as types are inferred: what follows, and which input has which role, -1 where none. */
-    Activation m_follows = Activation::none;
-    int m_x, m_x_bits, m_shift, m_weight, m_scale, m_bias, m_residual, m_high, m_low;
 };
 
 }  // namespace edgeopt

@@ -11,16 +11,6 @@
 namespace edgeopt {
 namespace {
 
-const HybridAttentionKernels& kernels() {
-#if defined(__x86_64__)
-    if (isa() == Isa::avx512)
-        return f32_hybrid_attention__avx512;
-    if (isa() == Isa::avx2)
-        return f32_hybrid_attention__avx2;
-#endif
-    return f32_hybrid_attention__scalar;
-}
-
 /* Tokens in blocks of a window: near are the block before, the own one and, if not causal, the one after. */
 struct Terrace {
     int64_t tokens, window;
@@ -125,7 +115,7 @@ void run(const Call& c, const Terrace& terrace, float scale) {
     const int64_t at_once = std::min<int64_t>(threads(), c.heads()), size = at_once * terrace.blocks() * c.state();
     static thread_local std::vector<float> memory;
     float* states = aligned(memory, 2 * size);
-    const Blocks blocks{c, terrace, kernels(), scale, states, states + size};
+    const Blocks blocks{c, terrace, EDGEOPT_KERNELS(f32_hybrid_attention), scale, states, states + size};
     for (int64_t first = 0; first < c.heads(); first += at_once)
         blocks.run(first, std::min(at_once, c.heads() - first));
 }
@@ -137,13 +127,6 @@ void HybridAttention::validate_and_infer_types() {
     set_output_type(0, get_input_element_type(0),
                     attention_shape(get_input_partial_shape(0), get_input_partial_shape(2), m_tokens_first,
                                     m_feature_map));
-}
-
-std::shared_ptr<ov::Node> HybridAttention::clone_with_new_inputs(const ov::OutputVector& inputs) const {
-    auto copy = std::make_shared<HybridAttention>(*this);
-    copy->set_arguments(inputs);
-    copy->validate_and_infer_types();
-    return copy;
 }
 
 bool HybridAttention::visit_attributes(ov::AttributeVisitor& visitor) {

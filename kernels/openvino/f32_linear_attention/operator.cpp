@@ -87,13 +87,6 @@ void LinearAttention::validate_and_infer_types() {
                                     m_feature_map));
 }
 
-std::shared_ptr<ov::Node> LinearAttention::clone_with_new_inputs(const ov::OutputVector& inputs) const {
-    auto copy = std::make_shared<LinearAttention>(*this);
-    copy->set_arguments(inputs);
-    copy->validate_and_infer_types();
-    return copy;
-}
-
 bool LinearAttention::visit_attributes(ov::AttributeVisitor& visitor) {
     visitor.on_attribute("feature_map", m_feature_map);
     visitor.on_attribute("roles", m_roles);

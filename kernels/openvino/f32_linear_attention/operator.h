@@ -4,24 +4,22 @@
 #include <string>
 #include <vector>
 
-#include "openvino/op/op.hpp"
+#include "../common/operator.h"
 
 namespace edgeopt {
 
 /* Inputs are query, key and value [batch, heads, tokens, channels] and what else `roles` names, in its order: one of
  * query_weight, query_bias, key_weight, key_bias, depthwise, depthwise_bias each, as edgeopt.ops.linear_attention
  * describes them. `tokens_first` names which of query, key, value and out are [batch, tokens, heads, channels]. */
-class LinearAttention : public ov::op::Op {
+class LinearAttention : public Operator<LinearAttention> {
 public:
     OPENVINO_OP("LinearAttention", "edgeopt");
 
     LinearAttention() = default;
 
     void validate_and_infer_types() override;
-    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
     bool visit_attributes(ov::AttributeVisitor& visitor) override;
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
-    bool has_evaluate() const override { return true; }
 
 private:
     std::string m_feature_map = "relu";
