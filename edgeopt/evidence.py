@@ -14,7 +14,7 @@ from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.measure import Timing
 from edgeopt.options import ExportOptions
-from edgeopt.pipeline import Pass, PassRecord
+from edgeopt.pipeline import PassRecord
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import Calibrated, OnPass
@@ -86,8 +86,7 @@ class GateRecord:
 class QuantisedStage:
     """How a program was quantised, so that it can be quantised again with other layers kept in float.
 
-    ``first_record``: index of the first record that a repetition replaces. ``finishing``: passes that follow where
-    formats are mixed.
+    ``first_record``: index of the first record that a repetition replaces.
     """
 
     ready: Calibrated
@@ -96,7 +95,6 @@ class QuantisedStage:
     on_pass: OnPass
     first_record: int
     gate: GateRecord | None = None
-    finishing: tuple[Pass, ...] = ()
 
 
 @dataclass(frozen=True)

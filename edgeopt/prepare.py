@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -95,13 +96,12 @@ def _run_passes(
     if scheme is None:
         return program, before, swapped, None
     ready = calibrated(program, scheme, options.quant, options.load.trust, ledger, on_pass)
-    if request.target_options.precision == AUTO:
-        before, finishing = (*before, *ready.records), tuple(passes[place + 1 :])
-        stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before), finishing=finishing)
-        return ready.program, before, swapped, stage
-    program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
+    ready = replace(ready, finishing=tuple(passes[place + 1 :]))
     before = (*before, *ready.records)
     stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before))
+    if request.target_options.precision == AUTO:
+        return ready.program, before, swapped, stage
+    program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
     return program, (*before, *records), swapped, stage
 
 

@@ -56,11 +56,15 @@ class QuantOptions:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float program with ranges, ready to be quantised, and what recoveries want to know of its layers' inputs."""
+    """A float program with ranges, ready to be quantised, and what recoveries want to know of its layers' inputs.
+
+    ``finishing``: the target's passes that follow quantisation.
+    """
 
     program: Program
     records: tuple[PassRecord, ...]
     seen: Mapping[str, Patches]
+    finishing: tuple[Pass, ...] = ()
 
 
 def calibratable(program: Program, target: Target) -> Program:
@@ -117,13 +121,13 @@ def quantised(
     ledger: Ledger | None = None,
     on_pass: OnPass | None = None,
 ) -> tuple[Program, tuple[PassRecord, ...]]:
-    """Quantise all layers but those in ``keep`` and in the options, and run the recoveries that come after."""
+    """Quantise all layers but those in ``keep`` and in the options; run the recoveries and passes that come after."""
     passes: list[Pass] = [InsertQdq(scheme, {*keep, *keeps_float(ready.program, options)})]
     if ready.seen and AdaptRounding.name in options.recover:
         passes.append(AdaptRounding(ready.program, ready.seen, scheme))
     if ready.seen and CorrectBias.name in options.recover:
         passes.append(CorrectBias(ready.program, ready.seen))
-    return Pipeline(passes, ledger, on_pass).run(ready.program)
+    return Pipeline([*passes, *ready.finishing], ledger, on_pass).run(ready.program)
 
 
 def keeps_float(program: Program, options: QuantOptions) -> set[str]:

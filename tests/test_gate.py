@@ -11,6 +11,8 @@ import edgeopt
 from edgeopt.errors import UserError
 from edgeopt.evidence import Sensitivity, Verdict
 from edgeopt.gate import hold_limits, sensitivities
+from edgeopt.pipeline import PassResult, Step
+from edgeopt.targets.onnx import Onnx
 from tests.passes.quantised import SCHEMES, quantised
 
 LAYERS = [Sensitivity(f"layer_{index}", "aten.linear", 10.0 + index) for index in range(9)]
@@ -87,6 +89,23 @@ def test_layers_kept_on_request(tmp_path):
     assert run.quantisation.kept_float == (worst,) and run.quantisation.quantised == 2
     with pytest.raises(UserError, match="no layer 'lineal'"):
         export(tmp_path, keep_float=("lineal",))
+
+
+class Last:
+    """A pass that leaves the program as it is."""
+
+    name, kind = "last", "exact"
+
+    def __call__(self, program):
+        return PassResult(program.clone(), False)
+
+
+def test_passes_after_quantisation_run_with_and_without_layers_given_back(tmp_path, monkeypatch):
+    pipeline = Onnx.pipeline
+    monkeypatch.setattr(Onnx, "pipeline", lambda self, options: (*pipeline(self, options), Step(Last, "last")))
+    for limits in ({}, {"max_error": 2e-4}):
+        names = [record.name for record in export(tmp_path, **limits).passes]
+        assert names.count("insert-qdq") == names.count("last") == 1 and names[-1] == "last"
 
 
 def test_int8_without_data_is_refused(tmp_path):

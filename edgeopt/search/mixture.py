@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -43,13 +43,12 @@ class Mixture:
         self,
         ready: Calibrated,
         scheme: Scheme,
-        finishing: Sequence[Pass],
         options: QuantOptions,
         data: CalibrationData,
         formats: Sequence[str],
     ) -> None:
-        self.ready, self.scheme, self.finishing = ready, scheme, tuple(finishing)
-        self.options, self.data, self.formats = options, data, tuple(formats)
+        self.ready, self.scheme, self.options, self.data = ready, scheme, options, data
+        self.formats = tuple(formats)
         self.nodes = {node.name: node for node in ready.program.calls if node.target in WEIGHTED}
         # Where all is on integers, four bits are sixteen of them; beside floats they have scales in blocks.
         self.codebooks = CODEBOOKS if formats[0] == INT8 else {}
@@ -91,22 +90,21 @@ class Mixture:
         mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
         signs, integers = _in(mix, BINARY), _in(mix, INT8, *self.codebooks)
         # Signs leave the other layers as they are named here; the folds that follow may not, and see no stored weight.
-        passes: list[Pass] = [_Swapped(lambda _: self._swap(signs)[0], sorted(signs))] if signs else []
+        passes: list[Pass] = [_Swapped(self._swap(signs)[0], sorted(signs))] if signs else []
         passes += [
             _Stored(done.program, name, found) for name, done in self._stored.items() if (found := _in(mix, name))
         ]
         passes += [step.build() for step in PACKED] if signs else []
         if signs and integers:
             passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
+        if not integers:
+            return Pipeline([*passes, *self.ready.finishing], ledger, on_pass).run(self.ready.program)
         program, records = Pipeline(passes, ledger, on_pass).run(self.ready.program)
-        if integers:
-            labels = {_label(self.nodes[layer]): mix[layer] for layer in integers}
-            chosen = {node.name: labels[_label(node)] for node in program.calls if _is_layer_of(node, labels)}
-            books = {layer: self.codebooks[name] for layer, name in chosen.items() if name in self.codebooks}
-            scheme, ready = replace(self.scheme, codebooks=books), replace(self.ready, program=program)
-            program, more = quantised(ready, scheme, self.options, self._kept(program, chosen), ledger, on_pass)
-            records = (*records, *more)
-        program, more = Pipeline(self.finishing, ledger, on_pass).run(program)
+        labels = {_label(self.nodes[layer]): mix[layer] for layer in integers}
+        chosen = {node.name: labels[_label(node)] for node in program.calls if _is_layer_of(node, labels)}
+        books = {layer: self.codebooks[name] for layer, name in chosen.items() if name in self.codebooks}
+        scheme, ready = replace(self.scheme, codebooks=books), replace(self.ready, program=program)
+        program, more = quantised(ready, scheme, self.options, self._kept(program, chosen), ledger, on_pass)
         return program, (*records, *more)
 
     def _find_layers(self) -> dict[str, tuple[str, ...]]:
@@ -180,16 +178,16 @@ def _layers_before(node: fx.Node) -> set[str]:
 
 
 class _Swapped:
-    """binarize, with weights that are tuned already."""
+    """binarize for some layers, of which ``swapped`` is the result, with weights that are tuned already."""
 
     name = Binarize.name
     kind: Kind = "trained"
 
-    def __init__(self, swap: Callable[[Program], Program], layers: Sequence[str]) -> None:
-        self.swap, self.layers = swap, layers
+    def __init__(self, swapped: Program, layers: Sequence[str]) -> None:
+        self.swapped, self.layers = swapped, layers
 
     def __call__(self, program: Program) -> PassResult:
-        return PassResult(self.swap(program), True, tuple(Note(self.name, layer) for layer in self.layers))
+        return PassResult(self.swapped, True, tuple(Note(self.name, layer) for layer in self.layers))
 
 
 class _Stored:
