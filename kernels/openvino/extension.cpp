@@ -1,6 +1,7 @@
 /* What core.add_extension() finds in the library: every operator, and how the ONNX front end makes it. */
 #include "b1_conv2d/operator.h"
 #include "b1_linear/operator.h"
+#include "b1_matmul/operator.h"
 #include "f32_hybrid_attention/operator.h"
 #include "f32_linear_attention/operator.h"
 #include "openvino/core/extension.hpp"
@@ -18,8 +19,10 @@ OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
     std::make_shared<ov::OpExtension<edgeopt::HybridAttention>>(),
     std::make_shared<ov::OpExtension<edgeopt::BinaryLinearOperator>>(),
     std::make_shared<ov::OpExtension<edgeopt::BinaryConv2d>>(),
+    std::make_shared<ov::OpExtension<edgeopt::BinaryMatmul>>(),
     from_onnx<edgeopt::LinearAttention>(),
     from_onnx<edgeopt::HybridAttention>(),
     from_onnx<edgeopt::BinaryLinearOperator>(),
     from_onnx<edgeopt::BinaryConv2d>(),
+    from_onnx<edgeopt::BinaryMatmul>(),
 }));
