@@ -41,6 +41,16 @@ def feature_map(
     return _FIXED[name](x)
 
 
+def feature_count(kind: str, size: int, columns: int = 0) -> int:
+    """Return how many features a token of ``size`` channels has; a learned map's matrices have ``columns``.
+
+    Kinds of linear attention without a map keep the channels.
+    """
+    if kind in LEARNED:
+        return 2 * columns  # both signs of what the matrix gives
+    return feature_map(kind, torch.zeros(1, size)).shape[-1] if kind in MAPS else size
+
+
 def pairs(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the indices i < j of all pairs of ``size`` channels."""
     i, j = torch.triu_indices(size, size, 1)

@@ -10,13 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
-from edgeopt.ops.feature_maps import MAPS, feature_map
+from edgeopt.ops.feature_maps import feature_count
 from edgeopt.ops.hashed_attention import HASHED_ATTENTION
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
@@ -73,10 +71,8 @@ def _binary_matmul(a: Arguments) -> int:
 
 def _features(a: Arguments) -> tuple[int, int]:
     """Return how many features a token has, and how many columns of matrices make them."""
-    size, weight = a["query"][3], a["query_weight"]
-    if weight is not None:
-        return 2 * weight[-1], weight[-1]  # both signs of what the matrix gives
-    return (feature_map(a["feature_map"], torch.zeros(1, size)).shape[-1] if a["feature_map"] in MAPS else size), 0
+    columns = a["query_weight"][-1] if a["query_weight"] is not None else 0
+    return feature_count(a["feature_map"], a["query"][3], columns), columns
 
 
 def _linear(a: Arguments) -> int:

@@ -32,7 +32,7 @@ from torch import fx
 from torch.nn import functional
 
 from edgeopt.errors import UserError
-from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_map
+from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_count
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION
 from edgeopt.program import Program, origin
@@ -95,11 +95,8 @@ class LinearAttention(AttentionSwap):
 
     def multiplications(self, tokens: int, keys: int, size: int, values: int) -> int:
         """Return those of maps, sums and what is nearby."""
-        # A learned map returns both signs of what its matrix gives; the two kinds without a map keep their channels.
-        learned, kind = self.feature_map in LEARNED, self.feature_map
-        example = torch.zeros(1, size)
-        columns = (self.features or size) if learned else 0
-        features = 2 * columns if learned else size if kind not in MAPS else feature_map(kind, example).shape[-1]
+        columns = (self.features or size) if self.feature_map in LEARNED else 0
+        features = feature_count(self.feature_map, size, columns)
         near = tokens * min(3 * self.window, keys) * (size + values)
         return (tokens + keys) * (size * columns + features * values) + near
 

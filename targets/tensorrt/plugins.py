@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
-from edgeopt.ops.feature_maps import MAPS, feature_map
+from edgeopt.ops.feature_maps import feature_count
 from edgeopt.ops.fp4_linear import FP4_LINEAR, SCALES
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.ops.rms_norm import RMS_NORM
@@ -26,8 +26,6 @@ aten = torch.ops.aten
 
 _WORD = 8
 """Elements that the kernel reads at a time: a group is a multiple of it."""
-
-
 _SHARED_BYTES = 160 * 2**10
 """Shared memory that a block may have on the smallest of the GPUs, that of Orin (with room for statistics)."""
 _TILE = 32
@@ -97,10 +95,7 @@ def _shared_bytes(node: fx.Node) -> int:
     """Return what a block of the kernel keeps in shared memory: a state, a tile of tokens and of their features."""
     given = arguments(node)
     size, values = given["query"].meta["val"].shape[-1], given["value"].meta["val"].shape[-1]
-    if given["query_weight"] is not None:
-        features = 2 * given["query_weight"].meta["val"].shape[-1]
-    else:
-        kind = given["feature_map"]
-        features = feature_map(kind, torch.zeros(1, size)).shape[-1] if kind in MAPS else size
+    weight = given["query_weight"]
+    features = feature_count(given["feature_map"], size, weight.meta["val"].shape[-1] if weight is not None else 0)
     tail = _TILE * (features + _TILE) if given["causal"] else 0
     return 4 * (_TILE * (max(size, values) + features + 1) + features * (values + 1) + tail)

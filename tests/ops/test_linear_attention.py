@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from edgeopt.compare import compare
 from edgeopt.onnx import translate
-from edgeopt.ops.feature_maps import LEARNED, feature_map
+from edgeopt.ops.feature_maps import LEARNED, feature_count, feature_map
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION, empty_state, linear_attention, step
 from edgeopt.registry import resolve
 from edgeopt.testing import to_program
@@ -40,7 +40,7 @@ def test_taylor_is_the_second_order_expansion_with_153_features_for_16_channels(
     q, k, v = qkv()
     s = q @ k.mT / math.sqrt(D)
     torch.testing.assert_close(linear_attention(q, k, v, "taylor"), by_weights(1 + s + s * s / 2, v))
-    assert feature_map("taylor", torch.randn(1, 16)).shape[-1] == 153
+    assert feature_map("taylor", torch.randn(1, 16)).shape[-1] == feature_count("taylor", 16) == 153
 
 
 @pytest.mark.parametrize("kind", ["relu", "elu"])
