@@ -16,10 +16,10 @@ from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
 from edgeopt.load import LoadOptions
 from edgeopt.options import ExportOptions, split_options
-from edgeopt.pipeline import PassRecord, Pipeline
+from edgeopt.pipeline import Informable, PassRecord, Pipeline
 from edgeopt.prepare import build_passes
 from edgeopt.program import Program, op_name, spec_of
-from edgeopt.registry import pass_class, pass_names, resolve
+from edgeopt.registry import pass_classes, resolve
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Fact, Section, Table
 from edgeopt.report.run import PassEntry
@@ -165,8 +165,7 @@ def _entries(records: Iterable[PassRecord]) -> tuple[dict, ...]:
 def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord]:
     """Return what the exact passes that have not run would do, each alone; those that find nothing are left out."""
     found = []
-    for name in pass_names():
-        chosen = pass_class(name)
+    for name, chosen in pass_classes().items():
         if chosen.kind == "exact" and name not in program.history and not _needs_more(chosen):
             _, (record,) = Pipeline([chosen()], Ledger(program, samples)).run(program)
             found += [record] if record.notes else []
@@ -175,7 +174,7 @@ def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord
 
 def _needs_more(chosen: type) -> bool:
     """Return whether a pass wants more than a program: data to be informed by, or what its constructor asks for."""
-    if hasattr(chosen, "informed"):
+    if issubclass(chosen, Informable):
         return True
     parameters = inspect.signature(chosen).parameters.values()
     return any(

@@ -23,9 +23,9 @@ _NOT_UNLESS_NAMED = ("fp4", "mxfp4")
 
 @dataclass(frozen=True)
 class Limits:
-    """Stated limits: latency in the target's unit (median), bytes of the artifact (of flash where the
-    target counts it), accuracy and its loss against
-    the original (0 to 1), relative error, cosine of the angle between the outputs and the original's.
+    """Stated limits: latency in the target's unit (median), bytes of the artifact (of flash where the target counts
+    it), accuracy and its loss against the original (0 to 1), relative error, cosine of the angle between the outputs
+    and the original's.
     """
 
     max_latency: float | None = None
@@ -173,7 +173,7 @@ def _each(value: Any) -> tuple[Any, ...]:
 def described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:
     """Return the options that differ from their defaults as JSON values, by flag; arrays are left out."""
     values: dict[str, Any] = {}
-    for part in (options, options.load, options.quant, options.swap, options.search, options.limits, options.measure):
+    for part in (options, *(getattr(options, name) for name in _PARTS)):
         values |= _changed(part)
     return {**values, **dataclasses.asdict(target_options)}
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edgeopt.compare import Error
 from edgeopt.errors import PassError
 from edgeopt.ledger import EXACT_BOUND, Ledger, decides
 from edgeopt.program import Program
+
+if TYPE_CHECKING:
+    from edgeopt.calib.data import CalibrationData
 
 Kind = Literal["exact", "calibrated", "trained"]
 
@@ -46,6 +49,15 @@ class Pass(Protocol):
 
     def __call__(self, program: Program) -> PassResult:
         """Apply the pass."""
+        ...
+
+
+@runtime_checkable
+class Informable(Protocol):
+    """A pass that makes use of calibration data where there is some."""
+
+    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> Pass:
+        """Return what to run in its place, with the data; ``on_step`` is told how far that is."""
         ...
 
 

@@ -22,13 +22,9 @@ from edgeopt.load import Loaded
 from edgeopt.options import ExportOptions
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.remove_noops import RemoveNoops
-from edgeopt.passes.search_floats import SearchFloats
-from edgeopt.passes.shift_channels import ShiftChannels
-from edgeopt.pipeline import Pass, PassRecord, Pipeline
+from edgeopt.pipeline import Informable, Pass, PassRecord, Pipeline
 from edgeopt.program import Program
-from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import calibrated, quantised
 from edgeopt.registry import pass_class
@@ -106,16 +102,10 @@ def _run_passes(
 
 
 def _informed(step: Pass, original: Program, options: ExportOptions, on_step: OnStep) -> Pass:
-    """Return a pass with the calibration data that it can do without.
-
-    With data, weights in E2M1 with a scale for each row are searched by FPQ, which finds that format and others.
-    """
-    if not isinstance(step, QuantiseWeights | SearchFloats | ShiftChannels) or options.quant.calib is None:
+    """Return a pass with the calibration data, where there is some and it makes use of it."""
+    if not isinstance(step, Informable) or options.quant.calib is None:
         return step
-    data = open_data(options.quant.calib, original.inputs, options.load.trust)
-    if isinstance(step, QuantiseWeights) and step.format is FORMATS["fp4"] and not step.activations:
-        step = SearchFloats()
-    return step.informed(data, on_step) if isinstance(step, SearchFloats) else step.informed(data)
+    return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust), on_step)
 
 
 def _tidying(passes: list[Pass]) -> list[Pass]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeopt.errors import EdgeoptError, UserError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline import Pass
     from edgeopt.target import Target
 
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +42,7 @@ def target_class(name: str) -> type[Target]:
 
 def target_classes() -> dict[str, type[Target]]:
     """Return the targets by name; one that cannot be imported is left out with a warning."""
-    classes = {}
-    for name in target_names():
-        try:
-            classes[name] = target_class(name)
-        except EdgeoptError as error:
-            log.warning("%s; %s", error.message, error.hint)
-    return classes
+    return _importable(target_names(), target_class)
 
 
 def pass_class(name: str) -> type[Pass]:
@@ -56,6 +51,11 @@ def pass_class(name: str) -> type[Pass]:
     Raises UserError with the nearest names where there is none.
     """
     return _load("edgeopt.passes", name, "pass")
+
+
+def pass_classes() -> dict[str, type[Pass]]:
+    """Return the passes by name; one that cannot be imported is left out with a warning."""
+    return _importable(pass_names(), pass_class)
 
 
 def resolve(request: str) -> Target:
@@ -90,6 +90,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _entries(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _importable(names: Iterable[str], load: Callable[[str], T]) -> dict[str, T]:
+    classes = {}
+    for name in names:
+        try:
+            classes[name] = load(name)
+        except EdgeoptError as error:
+            log.warning("%s; %s", error.message, error.hint)
+    return classes
 
 
 def _load(group: str, name: str, what: str) -> type:

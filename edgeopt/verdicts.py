@@ -6,23 +6,20 @@ from collections.abc import Iterable
 
 from torch import fx
 
-from edgeopt.passes.agent_attention import AgentAttention
 from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.passes.hashed_attention import HashedAttention
-from edgeopt.passes.linear_attention import LinearAttention
 from edgeopt.passes.remove_noops import RemoveNoops
-from edgeopt.passes.soft_attention import SoftAttention
 from edgeopt.pipeline import Note, PassRecord, Pipeline
 from edgeopt.program import Program, origin
+from edgeopt.registry import pass_classes
 from edgeopt.structures.attention import Attention
 from edgeopt.structures.normalisers import Normaliser
 from edgeopt.structures.stream import find_streams
+from edgeopt.tune.attention_swap import AttentionSwap
 
 APPLIES = "applies"
 
 _CLEANING = (FoldConstants.name, RemoveNoops.name)
 _ON_DATA = "applies, with data to tune on"
-_SWAPS = (LinearAttention, AgentAttention, SoftAttention, HashedAttention)
 
 
 class Verdicts:
@@ -41,7 +38,8 @@ class Verdicts:
             self.notes += [(record.name, note.node, note) for note in record.notes]
         for record in further:
             self.notes += [(record.name, labels.get(note.node, note.node), note) for note in record.notes]
-        for swap in _SWAPS:
+        self.swaps = [cls for cls in pass_classes().values() if issubclass(cls, AttentionSwap)]
+        for swap in self.swaps:
             self.notes += [(swap.name, note.node, note) for note in swap()(self.program).notes]
         self.streams = {
             _label(norm.root): [*stream.obstacles, *stream.sources.values()]
@@ -52,7 +50,7 @@ class Verdicts:
     def of_attention(self, attention: Attention) -> dict[str, str]:
         """Return the verdict of each pass that considered an attention."""
         found = self._about({attention.root.name})
-        found.update({swap.name: _ON_DATA for swap in _SWAPS if found.get(swap.name) == APPLIES})
+        found.update({swap.name: _ON_DATA for swap in self.swaps if found.get(swap.name) == APPLIES})
         return found
 
     def of_normaliser(self, normaliser: Normaliser) -> dict[str, str]:

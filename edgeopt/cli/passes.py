@@ -41,11 +41,10 @@ def _ordered(target: str, precision: str | None) -> list[dict[str, str]]:
 
 
 def _all() -> list[dict[str, str]]:
-    from edgeopt.registry import pass_class, pass_names
+    from edgeopt.registry import pass_classes
 
     rows = []
-    for name in pass_names():
-        cls = pass_class(name)
+    for name, cls in pass_classes().items():
         lead = (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()
         rows.append({"pass": name, "kind": cls.kind, "what it does": lead[0] if lead else ""})
     return rows

@@ -14,7 +14,7 @@ Sources: E. Frantar et al., GPTQ, ICLR 2023; the formats' are named in edgeopt.q
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import fx
@@ -26,10 +26,11 @@ from edgeopt.errors import UserError
 from edgeopt.folding.layers import Layer, layer_of
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pipeline import Informable, Kind, Note, Pass, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.blocks import FORMATS, Blocks
 from edgeopt.quant.compensate import compensated
+from edgeopt.registry import pass_class
 from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
@@ -51,8 +52,15 @@ class QuantiseWeights:
             raise UserError(f"unknown format '{format}'", f"choose one of: {', '.join(FORMATS)}")
         self.format, self.data, self.activations = FORMATS[format], data, activations
 
-    def informed(self, data: CalibrationData) -> QuantiseWeights:
-        """Return this pass with data to compensate errors on."""
+    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> Pass:
+        """Return this pass with data to compensate errors on.
+
+        Weights alone in E2M1 with a scale for each row are searched by FPQ, which finds that format and others.
+        """
+        if self.format is FORMATS["fp4"] and not self.activations:
+            searching = pass_class("search-floats")()
+            assert isinstance(searching, Informable)
+            return searching.informed(data, on_step)
         return QuantiseWeights(self.format.name, data, self.activations)
 
     def __call__(self, program: Program) -> PassResult:

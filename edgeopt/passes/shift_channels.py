@@ -20,7 +20,7 @@ shifts is our own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +54,7 @@ class ShiftChannels:
     def __init__(self, data: CalibrationData | None = None) -> None:
         self.data = data
 
-    def informed(self, data: CalibrationData) -> ShiftChannels:
+    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> ShiftChannels:
         """Return this pass with data to choose shifts on."""
         return ShiftChannels(data)
 
