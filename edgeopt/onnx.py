@@ -20,6 +20,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from edgeopt import onnx_names
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.exported import to_exported
 from edgeopt.ops import onnx_functions
@@ -77,6 +78,7 @@ def translate(program: Program, keep: Collection[str] | None = None, functions: 
             notes = (f"decomposed to core ATen before ONNX, because torch.onnx failed: {_reason(failure)}",)
             model = _translate_decomposed(exported, functions, failure)
         _simplify(model, keep)
+    onnx_names.set_names(model)
     _strip(model)
     _name_outputs(model, program.output_names)
     return Translation(model, notes)
@@ -122,7 +124,10 @@ def untranslatable(program: Program) -> list[Placement]:
             and node.target is not operator.getitem
             and _dispatching.dispatch(node, registry)[0] is None
         ]
-    return [Placement(_origin(program, n), op_name(n), "ONNX has no translation of this operator") for n in failing]
+    return [
+        Placement(onnx_names.marked(n) or n.name, op_name(n), "ONNX has no translation of this operator")
+        for n in failing
+    ]
 
 
 def exportable(program: Program) -> ExportedProgram:
@@ -131,7 +136,9 @@ def exportable(program: Program) -> ExportedProgram:
     _separate_outputs(program)
     _make_dense(program)
     _fit_windows(program)
-    return to_exported(program)
+    exported = to_exported(program)
+    onnx_names.mark(exported)
+    return exported
 
 
 def _separate_outputs(program: Program) -> None:
@@ -207,7 +214,9 @@ def _torch_to_onnx(exported: ExportedProgram, functions: Functions | None) -> ir
     # torch.onnx.export does this and then converts the opset, inlining our functions.
     from torch.onnx._internal.exporter import _core
 
-    return _core.exported_program_to_ir(exported, registry=_registry(functions))
+    model = _core.exported_program_to_ir(exported, registry=_registry(functions))
+    onnx_names.note_names(model)
+    return model
 
 
 def _translate_decomposed(exported: ExportedProgram, functions: Functions | None, failure: Exception) -> ir.Model:
@@ -244,16 +253,6 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line[:200]}"
-
-
-def _origin(program: Program, node: fx.Node) -> str:
-    """Return the name of the program's node that a decomposed one comes from."""
-    if program.node(node.name) is not None:
-        return node.name
-    for source in node.meta.get("from_node", ()):
-        if program.node(source.name) is not None:
-            return source.name
-    return node.name
 
 
 # -- tidying -------------------------------------------------------------------------------------------

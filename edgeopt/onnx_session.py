@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeopt import onnx
 from edgeopt.errors import ToolchainMissing
+from edgeopt.onnx_names import RuntimeNames
 from edgeopt.target import Arrays, Layer, Session
 
 OPTIMIZATION = {
@@ -43,7 +44,7 @@ class OnnxSession(Session):
             for _ in range(runs):
                 session.run(None, dict(inputs))
             events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-        return _layers(events)
+        return _layers(events, RuntimeNames(self._model))
 
     def close(self) -> None:
         """Release the session."""
@@ -65,7 +66,7 @@ class OnnxSession(Session):
         return ort.InferenceSession(self._model, settings, providers=["CPUExecutionProvider"])
 
 
-def _layers(events: list[dict[str, Any]]) -> tuple[Layer, ...]:
+def _layers(events: list[dict[str, Any]], names: RuntimeNames) -> tuple[Layer, ...]:
     times: dict[str, list[float]] = defaultdict(list)
     facts: dict[str, dict[str, Any]] = {}
     for event in events:
@@ -74,7 +75,7 @@ def _layers(events: list[dict[str, Any]]) -> tuple[Layer, ...]:
             times[name].append(event["dur"] / 1e3)
             facts[name] = event["args"]
     return tuple(
-        Layer(name.removeprefix("node_"), fact["op_name"], _precision(fact), statistics.median(times[name]))
+        Layer(names.of(name, fact["op_name"]), fact["op_name"], _precision(fact), statistics.median(times[name]))
         for name, fact in facts.items()
     )
 

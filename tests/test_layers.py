@@ -24,6 +24,7 @@ LAYERS = (
         "recipes",
         "tune",
         "onnx",
+        "onnx_names",
         "onnx_session",
         "calib",
         "kernels",
@@ -62,7 +63,7 @@ LAYERS = (
 )
 LISTS = ("passes.standard",)  # puts its siblings in order
 VENDORS = {
-    "onnx": ("onnx", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
+    "onnx": ("onnx", "onnx_names", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
     "onnxscript": ("onnx", "ops", "targets.openvino", "targets.tensorrt"),
     "onnxruntime": ("onnx_session",),
     "openvino": ("targets.openvino",),

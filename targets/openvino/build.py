@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeopt import onnx
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
+from edgeopt.onnx_names import program_name
 from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.targets.openvino import native
 from edgeopt.targets.openvino.sdk import openvino
@@ -124,7 +125,7 @@ def _left_over(model: Any, program: Program) -> tuple[Placement, ...]:
     placements = []
     for operator in model.get_ordered_ops():
         if operator.get_type_name() in _LEFT_OVER:
-            name = operator.get_friendly_name().split("/")[0].removeprefix("node_")
+            name = program_name(operator.get_friendly_name())
             node = program.node(name)
             kind = op_name(node) if node is not None else str(operator.get_attributes().get("ONNX_META_type", "?"))
             placements.append(Placement(name, kind, "OpenVINO has no conversion of this operator"))

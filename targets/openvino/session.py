@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeopt.onnx import DOMAIN
+from edgeopt.onnx_names import PREFIX, program_name
 from edgeopt.target import Arrays, Layer, Session
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import OUTPUTS
@@ -61,8 +62,8 @@ class OpenVinoSession(Session):
         """Run one inference; inputs and outputs by name."""
         if self._request is None:
             self._start()
-        self._request.infer(dict(inputs))
-        # Copied: OpenVINO writes the next run's outputs into the same memory.
+        self._request.infer(dict(inputs), share_outputs=True)
+        # Copied once, here: OpenVINO writes the next run's outputs into the same memory.
         return {name: self._request.get_output_tensor(index).data.copy() for index, name in enumerate(self._outputs)}
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
@@ -72,9 +73,9 @@ class OpenVinoSession(Session):
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = defaultdict(list)
         for _ in range(_PROFILE_WARMUP):
-            request.infer(dict(inputs))
+            request.infer(dict(inputs), share_outputs=True)
         for _ in range(runs):
-            request.infer(dict(inputs))
+            request.infer(dict(inputs), share_outputs=True)
             for info in request.profiling_info:
                 if info.status == info.Status.EXECUTED:
                     times[info.node_name].append(info.real_time.total_seconds() * 1e3)
@@ -125,8 +126,10 @@ def activations_at_once(model: Any, least: int) -> int:
 def _layer(node: Any, times: list[float], own: dict[str, str]) -> Layer:
     facts = node.get_rt_info()
     origins = str(facts["originalLayersNames"].value).split(",")
-    known = [part.removeprefix("node_") for part in origins if part and not _OWN_NAME.fullmatch(part)]
-    name = ",".join(known) or node.get_friendly_name()
+    parts = [part.removeprefix(PREFIX) for part in origins if part and not _OWN_NAME.fullmatch(part)]
+    # A node comes with its parts: ``linear/WithoutBiases`` says nothing beside ``linear``.
+    name = ",".join(one for one in parts if "/" not in one or program_name(one) not in parts)
+    name = name or node.get_friendly_name()
     precision = str(facts["runtimePrecision"].value)
     kind = next((own[part] for part in origins if part in own), str(facts["layerType"].value))
     return Layer(name, kind, _PRECISION.get(precision, precision), statistics.median(times))

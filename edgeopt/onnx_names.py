@@ -1,0 +1,117 @@
+"""Names of ONNX nodes: each is called after the program's node that it computes, so that runtimes report by it.
+
+torch.onnx decomposes and traces the graph anew, and numbers what comes out of that by itself: what the program calls
+``conv2d_3`` becomes ``conv2d``. The program's name therefore travels with the node, as metadata that both torch and
+passes over ONNX hand on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import fx
+from torch.export import ExportedProgram
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+PREFIX = "node_"
+_KEY = "edgeopt.node"
+
+_MULTIPLY = re.compile("Conv|Gemm|MatMul")
+# What ONNX Runtime puts before and after the name of a node, or of a value, that it makes another node of.
+_ADDED = re.compile(r"fused |(/[^/]*|_token_\d+|_nchwc|_d?q)$")
+
+
+def mark(exported: ExportedProgram) -> None:
+    """Let every operator carry its name through decompositions."""
+    for node in exported.graph.nodes:
+        # The one field of torch's metadata that is the caller's own.
+        node.meta["custom"] = {**node.meta.get("custom", {}), _KEY: node.name}
+
+
+def marked(node: fx.Node) -> str | None:
+    """Return the name that was marked on the node that this one was decomposed from."""
+    return node.meta.get("custom", {}).get(_KEY)
+
+
+def note_names(model: ir.Model) -> None:
+    """Note on what torch.onnx wrote which node of the program it computes."""
+    for node in model.graph.all_nodes():
+        source = node.meta.get("node")  # where torch.onnx leaves its own node
+        if source is not None and (name := marked(source)) is not None:
+            node.metadata_props[_KEY] = name
+
+
+def set_names(model: ir.Model) -> None:
+    """Name nodes and their values as noted: the last that computes ``linear_1`` after it, others ``linear_1/MatMul_0``.
+
+    What came of no single node of the program is named by its type and a count.
+    """
+    seen: Counter[str] = Counter()
+    ended = set()
+    for node in reversed(list(model.graph.all_nodes())):
+        owner = node.metadata_props.get(_KEY)
+        if owner is not None and owner not in ended:
+            ended.add(owner)
+            _name(node, owner)
+            continue
+        kind = node.op_type if owner is None else f"{owner}/{node.op_type}"
+        _name(node, f"{kind}_{seen[kind]}")
+        seen[kind] += 1
+
+
+def program_name(name: str) -> str:
+    """Return the name of the program's node that a node of ONNX computes, from its own."""
+    return name.removeprefix(PREFIX).split("/")[0]
+
+
+class RuntimeNames:
+    """What ONNX Runtime's nodes compute, told by the names that it gives them."""
+
+    def __init__(self, model: Path | bytes) -> None:
+        import onnx
+        import onnx_ir as ir
+
+        read = ir.from_proto(onnx.ModelProto.FromString(model)) if isinstance(model, bytes) else ir.load(model)
+        self._nodes = {str(node.name): node for node in read.graph.all_nodes()}
+        self._nodes |= {str(value.name): node for node in self._nodes.values() for value in node.outputs}
+
+    def of(self, name: str, kind: str) -> str:
+        """Return the names of the nodes that a node of the runtime computes; its own where that does not tell.
+
+        A convolution or product that is called after something else (``relu``) computes what this reads, too.
+        """
+        node = self._called(name)
+        if node is None:
+            return name.removeprefix(PREFIX)
+        names = [_own(node)]
+        while _MULTIPLY.search(kind) and not _MULTIPLY.search(node.op_type):
+            before = [found for value in node.inputs if value is not None and (found := value.producer()) is not None]
+            if len(before) != 1:
+                return names[-1]
+            (node,) = before
+            names.insert(0, _own(node))
+        return ",".join(names)
+
+    def _called(self, name: str) -> ir.Node | None:
+        while name not in self._nodes:
+            shorter = _ADDED.sub("", name)
+            if shorter == name:
+                return None
+            name = shorter
+        return self._nodes[name]
+
+
+def _own(node: ir.Node) -> str:
+    return str(node.name).removeprefix(PREFIX)
+
+
+def _name(node: ir.Node, name: str) -> None:
+    node.name = f"{PREFIX}{name}"
+    for index, value in enumerate(node.outputs):
+        # ONNX Runtime calls what it fuses after the value that comes out.
+        value.name = name if len(node.outputs) == 1 else f"{name}__{index}"
