@@ -118,13 +118,13 @@ def alternate(requests: dict[str, Any], sample: Arrays, seconds: float) -> dict[
     """Run one inference each in turn; return the median latencies in ms."""
     for request in requests.values():
         for _ in range(WARMUP):
-            request.infer(sample)
+            request.infer(sample, share_outputs=True)
     costs: dict[str, list[float]] = {name: [] for name in requests}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, request in requests.items():
             start = time.perf_counter()
-            request.infer(sample)
+            request.infer(sample, share_outputs=True)
             costs[name].append(time.perf_counter() - start)
     return {name: float(np.median(values)) * 1e3 for name, values in costs.items()}
 
