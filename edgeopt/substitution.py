@@ -177,7 +177,7 @@ class _Substitution:
 
     def _after_blocks(self) -> Program:
         """Return the swapped program as stage 1 left it, with the original's weights outside the swaps."""
-        program, _ = self._without((), self.original)
+        program = self.distillation.started(*self._without((), self.original))
         stages = cast(Tuned, self.tuned).stages
         return with_constants(program, stages[0].parameters) if self.recipe.blocks and len(stages) > 1 else program
 

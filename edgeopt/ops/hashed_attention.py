@@ -53,16 +53,20 @@ class _Sign(torch.autograd.Function):
         return gradient * (y.abs() < 1)
 
 
-def codes(x: torch.Tensor, anchors: torch.Tensor, offset: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
-    """Return the codes [batch, heads, tokens, bits] of queries or keys; ``anchors`` are [heads, m, d], ``offset``
-    [heads, m], ``planes`` [heads, bits, m]."""
+def kernel(x: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Return the kernel [batch, heads, tokens, m] of queries or keys at ``anchors`` [heads, m, d]."""
     x = functional.normalize(x, dim=-1, eps=EPSILON)
     # |x - a|^2 = |x|^2 - 2 x.a + |a|^2: no tensor of tokens by anchors by channels.
     squares = x.square().sum(-1, keepdim=True) + anchors.square().sum(-1).unsqueeze(-2)
     distance = squares - 2 * (x @ anchors.mT)
     sigma = distance.mean((-2, -1), keepdim=True).clamp_min(EPSILON)
-    kernel = torch.exp(-distance / (2 * sigma)) - offset.unsqueeze(-2)
-    return _Sign.apply(kernel @ planes.mT)
+    return torch.exp(-distance / (2 * sigma))
+
+
+def codes(x: torch.Tensor, anchors: torch.Tensor, offset: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    """Return the codes [batch, heads, tokens, bits] of queries or keys; ``anchors`` are [heads, m, d], ``offset``
+    [heads, m], ``planes`` [heads, bits, m]."""
+    return _Sign.apply((kernel(x, anchors) - offset.unsqueeze(-2)) @ planes.mT)
 
 
 def attend(

@@ -5,11 +5,16 @@ Before => after, with codes h of ``bits`` signs and c = bits + 1:
     softmax(s Q K^T) V  =>  [h_q (h_k^T V) + c sum_j V_j] / [h_q . sum_j h_kj + N c]        ``form`` paper
                             [h_q (h_k^T V) + c V_i] / [h_q . sum_j h_kj + N c]              ``form`` released
 
-in time and memory linear in the tokens, products with codes being sums and differences. ``anchors`` of a head start as
-random points of the sphere that queries and keys are brought to, planes as random ones, the offset at the kernel's
-value at mean distance; gradients pass straight through the signs, and all is tuned with the projections. The paper
-learns the planes first, bit by bit, from pairs of tokens, and has one projection for queries and keys: here both stay
-as they are. See edgeopt.ops.hashed_attention.
+in time and memory linear in the tokens, products with codes being sums and differences. Codes are hash functions:
+planes over a kernel at ``anchors`` points a head, from which an offset is taken (see edgeopt.ops.hashed_attention).
+``start`` says where they come from before they are tuned with the projections, gradients passing straight through the
+signs:
+
+    ranks, paper, released   learned of the original's own queries and keys, see edgeopt.tune.supervised_hashing
+    random                   random planes and points of the sphere, the offset at the kernel's value at mean distance
+
+``ranks`` is the default because it measured best (see docs/substitution.md). The paper has one projection for queries
+and keys: here both stay as they are.
 
 Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: there is a mask or bias, for a code
 gathers all keys; form ``released`` has other keys than the queries' tokens; several query heads share a key; the tokens
@@ -33,13 +38,15 @@ from edgeopt.program import Program, origin
 from edgeopt.registry import nearest
 from edgeopt.structures.attention import Attention
 from edgeopt.structures.masks import Mask
+from edgeopt.tune import supervised_hashing
 from edgeopt.tune.attention_swap import AttentionSwap, Inserted, Timer
+from edgeopt.tune.swap import Start
 
-_SEED = 0
+STARTS = (*supervised_hashing.FORMS, "random")
 
 
 class HashedAttention(AttentionSwap):
-    """Swap softmax attention for codes of ``bits`` signs, hashed by ``anchors`` points a head."""
+    """Swap softmax attention for codes of ``bits`` signs, hashed by ``anchors`` points a head; ``seed`` draws these."""
 
     name = "hashed-attention"
 
@@ -48,6 +55,8 @@ class HashedAttention(AttentionSwap):
         bits: int = 16,
         anchors: int = 25,
         form: str = "paper",
+        start: str = "ranks",
+        seed: int = 0,
         force: bool = False,
         keep: Collection[str] = (),
         timer: Timer | None = None,
@@ -56,13 +65,16 @@ class HashedAttention(AttentionSwap):
             raise UserError(f"codes of {bits} bits from {anchors} anchors", "give one or more of each")
         if form not in FORMS:
             raise UserError(f"unknown form '{form}'", nearest(form, FORMS))
+        if start not in STARTS:
+            raise UserError(f"unknown start '{start}'", nearest(start, STARTS))
         super().__init__(force, keep, timer)
-        self.bits, self.anchors, self.form = bits, anchors, form
+        self.bits, self.anchors, self.form, self.start_form, self.seed = bits, anchors, form, start, seed
 
     @property
     def settings(self) -> dict[str, str | int | bool]:
-        """The bits, the anchors, and which form."""
-        return {"bits": self.bits, "anchors": self.anchors, "form": self.form}
+        """The bits, the anchors, which form, and where its hash functions come from."""
+        hashing: dict[str, str | int | bool] = {"start": self.start_form, "seed": self.seed}
+        return {"bits": self.bits, "anchors": self.anchors, "form": self.form, **hashing}
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks, and keys that are no queries where each adds its own value."""
@@ -80,13 +92,31 @@ class HashedAttention(AttentionSwap):
         """Insert the operator with anchors, offset and planes."""
         root, like = attention.root, attention.query.meta["val"]
         heads, size = int(attention.heads), int(like.shape[-1])
-        generator = torch.Generator().manual_seed(_SEED)
+        generator = torch.Generator().manual_seed(self.seed)
         points = torch.randn(heads, self.anchors, size, generator=generator)
-        start = {
+        drawn = {
             "anchors": functional.normalize(points, dim=-1),
             "offset": torch.full((heads, self.anchors), math.exp(-0.5)),
             "planes": torch.randn(heads, self.bits, self.anchors, generator=generator),
         }
-        added = [program.add_constant(f"{origin(root)}_{name}", value.to(like.dtype)) for name, value in start.items()]
+        added = [program.add_constant(f"{origin(root)}_{name}", value.to(like.dtype)) for name, value in drawn.items()]
         new = program.insert(root, HASHED_ATTENTION, attention.query, key, attention.value, *added, self.form)
         return new, tuple(constant.name for constant in added)
+
+    def start(self, attention: Attention, added: tuple[str, ...]) -> Start | None:
+        """Return how hash functions are learned, unless they start at random."""
+        if self.start_form == "random":
+            return None
+        label = origin(attention.root)
+
+        def learn(query: torch.Tensor, key: torch.Tensor) -> dict[str, torch.Tensor]:
+            key = key.mT if attention.key_is_transposed else key
+            if (reason := supervised_hashing.degenerate(query, key)) is not None:
+                raise UserError(
+                    f"no hash functions can be learned for '{label}': {reason}",
+                    'give hashed-attention start = "random" in the recipe, or other samples to tune on',
+                )
+            found = supervised_hashing.learn(query, key, self.bits, self.anchors, self.start_form, self.seed)
+            return {name: value.to(query.dtype) for name, value in zip(added, found[:3], strict=True)}
+
+        return Start((origin(attention.query), origin(attention.key)), learn)

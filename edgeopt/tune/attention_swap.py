@@ -16,7 +16,7 @@ from edgeopt.program import Program, origin
 from edgeopt.rewrite import arguments, replace
 from edgeopt.structures.attention import Attention, find_attentions
 from edgeopt.structures.walk import layer_before
-from edgeopt.tune.swap import Swap, inputs_of, kept
+from edgeopt.tune.swap import Start, Swap, inputs_of, kept
 
 aten = torch.ops.aten
 
@@ -59,6 +59,10 @@ class AttentionSwap(ABC):
     @abstractmethod
     def insert(self, program: Program, attention: Attention, key: fx.Node) -> Inserted:
         """Insert the form before the attention's root; ``key`` is [batch, heads, keys, size]."""
+
+    def start(self, attention: Attention, added: tuple[str, ...]) -> Start | None:
+        """Return how the constants named ``added`` are found before they are tuned; None where they stay."""
+        return None
 
     def __call__(self, program: Program) -> PassResult:
         """Swap in a copy of ``program``; nothing is tuned yet."""
@@ -114,7 +118,7 @@ class AttentionSwap(ABC):
         new.meta["origin"] = label
         known, weights = _projections(program, attention)
         replace(root, new)
-        return Swap(label, inputs_of(program, new, known), (*added, *weights))
+        return Swap(label, inputs_of(program, new, known), (*added, *weights), start=self.start(attention, added))
 
 
 def grid_of(tokens: int | str) -> int | None:

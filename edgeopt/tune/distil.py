@@ -1,5 +1,6 @@
 """Distilling swapped blocks from the original: each on its own inputs first, then the whole model on its outputs.
 
+    start     what some swaps learn from the original's values without tuning, such as hash functions
     stage 1   min over the swaps' parameters of   mean over blocks of |y - y*|^2 / |y*|^2,   y* the original's output
               of the block and y the swap's on the original's inputs, all blocks in one pass of the original
     stage 2   min over all parameters, and the old weights at a smaller rate, of the same over the outputs, to which
@@ -14,7 +15,7 @@ ICLR 2025, call attention transfer. Errors are measured on held-out samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +29,8 @@ from edgeopt.tune.swap import Swap
 
 _BLOCKS_SHARE = 1 / 3
 """Part of the time that stage 1 takes where stage 2 follows."""
+_START_SAMPLES = 16
+"""Samples that what precedes tuning learns from, at most."""
 _CHECKED = 16
 """Held-out samples that decide while tuning; all are measured at the end."""
 
@@ -88,6 +91,7 @@ class Distillation:
 
     def run(self, swapped: Program, swaps: Sequence[Swap], blocks: bool = True, whole: bool = True) -> Tuned:
         """Tune by stages within the options' budget."""
+        swapped = self.started(swapped, swaps)
         fitting = [swap for swap in swaps if not swap.is_fitted]
         blocks = blocks and bool(fitting)
         tuned, stages = swapped, []
@@ -107,6 +111,20 @@ class Distillation:
             self.output_error(tuned),
             tuple(stages),
         )
+
+    def started(self, swapped: Program, swaps: Sequence[Swap]) -> Program:
+        """Return the swapped program over what its swaps learn before any is tuned.
+
+        Raises UserError where the original's values leave nothing to learn.
+        """
+        starts = [swap.start for swap in swaps if swap.start is not None]
+        if not starts:
+            return swapped
+        values = self._start_values({label for start in starts for label in start.reads})
+        learned: Parameters = {}
+        for start in starts:
+            learned |= start.learn(*(values[label] for label in start.reads))
+        return with_constants(swapped, learned)
 
     def tune_blocks(self, swapped: Program, swaps: Sequence[Swap], options: TuneOptions) -> Outcome:
         """Match each block to the original's on the original's inputs."""
@@ -157,6 +175,16 @@ class Distillation:
             self._values = Originals(self.original, wanted)
         return self._values
 
+    def _start_values(self, wanted: Collection[str]) -> Values:
+        """Return the original's values of the first samples that have the first one's shapes."""
+        originals, batches, count = Originals(self.original, wanted, limit=0), [], 0
+        shapes = _shapes(self.training[0])
+        for batch in self.training:
+            if count < _START_SAMPLES and _shapes(batch) == shapes:
+                batches.append(originals(batch))
+                count += len(next(iter(batch.values())))
+        return {label: torch.cat([batch[label] for batch in batches])[:_START_SAMPLES] for label in wanted}
+
     def _error(self, scored: Program, batches: Sequence[Values]) -> float:
         with torch.no_grad():
             return math.sqrt(mean(float(distance(self._answer(b), scored.evaluate(b))) for b in batches))
@@ -167,3 +195,8 @@ class Distillation:
             with torch.no_grad():
                 self._answers[id(batch)] = self._scored.evaluate(batch)
         return self._answers[id(batch)]
+
+
+def _shapes(batch: Values) -> list[torch.Size]:
+    """Return the shapes of a batch's samples."""
+    return [value.shape[1:] for value in batch.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,12 +14,21 @@ from edgeopt.program import Program, origin
 
 
 @dataclass(frozen=True)
+class Start:
+    """``learn`` finds constants, by name, from the original's values labelled ``reads``, [samples, ...] each."""
+
+    reads: tuple[str, ...]
+    learn: Callable[..., dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
 class Swap:
     """A value of the original, by its label (see ``edgeopt.program.origin``), that a swapped program computes anew.
 
     It is computed from the values labelled ``inputs`` with the constants ``parameters``, among them weights that the
     original has too. ``is_fitted``: they are at their best on the original's values already. ``fades``: a constant
-    that is 0, and that stage 2 lets fall from 1 to 0 while the given part of its budget is spent.
+    that is 0, and that stage 2 lets fall from 1 to 0 while the given part of its budget is spent. ``start``: how its
+    constants are found before any is tuned.
     """
 
     original: str
@@ -27,6 +36,7 @@ class Swap:
     parameters: tuple[str, ...]
     is_fitted: bool = False
     fades: tuple[str, float] | None = None
+    start: Start | None = None
 
 
 class Swapper(Protocol):
