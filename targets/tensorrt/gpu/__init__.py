@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt import onnx
+from edgeopt.errors import ToolchainMissing
 from edgeopt.program import Program
 from edgeopt.target import Artifact, Probe, Session, TargetOptions
 from edgeopt.targets.tensorrt.family import MODEL, TensorRtFamily
@@ -30,8 +31,8 @@ class TensorRt(TensorRtFamily):
         """Look for TensorRT, for a GPU, and for what writes ONNX."""
         try:
             return Probe(True, {**cls.packages(), **sdk.versions(), "gpu": sdk.gpu().name})
-        except sdk.Absent as absent:
-            return Probe(False, install=absent.remedy)
+        except ToolchainMissing as missing:
+            return Probe(False, install=missing.install)
         except PackageNotFoundError:
             return Probe(False, install=onnx.INSTALL)
 
@@ -76,7 +77,7 @@ class TensorRt(TensorRtFamily):
         super().check_options(options)
         try:
             found, release = sdk.gpu(), Version.parse(_short(sdk.versions()["tensorrt"]))
-        except sdk.Absent:
+        except ToolchainMissing:
             return  # export says so by the probe
         check_precision(options.precision, found.capability, found.name, release)
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeopt.errors import EdgeoptError
-from edgeopt.targets.tensorrt.gpu.sdk import Absent
+from edgeopt.errors import EdgeoptError, ToolchainMissing
 
 _LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
 _TO_DEVICE, _TO_HOST = 1, 2
@@ -25,7 +24,7 @@ class Timer:
 
 
 class Cuda:
-    """The CUDA runtime; every call raises EdgeoptError where it fails. Raises Absent without the library."""
+    """The CUDA runtime; every call raises EdgeoptError where it fails. Raises ToolchainMissing without the library."""
 
     def __init__(self) -> None:
         self._library = _load()
@@ -90,4 +89,4 @@ def _load() -> ctypes.CDLL:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise Absent("the CUDA runtime", "pip install nvidia-cuda-runtime")
+    raise ToolchainMissing("the CUDA runtime", "pip install nvidia-cuda-runtime")

@@ -18,14 +18,6 @@ _NO_GPU = "an NVIDIA GPU and its driver (the targets jetson and rtx need none)"
 _QUERY = ("name", "compute_cap", "clocks.sm", "driver_version")
 
 
-class Absent(ToolchainMissing):
-    """TensorRT or a GPU is missing; ``remedy`` is the line that helps."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.remedy = remedy
-
-
 @dataclass(frozen=True)
 class Gpu:
     """A GPU: its name, compute capability, clock now, and driver."""
@@ -37,34 +29,34 @@ class Gpu:
 
 
 def tensorrt() -> Any:
-    """Return the module ``tensorrt``; raises Absent."""
+    """Return the module ``tensorrt``; raises ToolchainMissing."""
     try:
         import tensorrt
     except ImportError as error:
-        raise Absent("TensorRT", INSTALL) from error
+        raise ToolchainMissing("TensorRT", INSTALL) from error
     return tensorrt
 
 
 def versions() -> dict[str, str]:
-    """Return TensorRT's version; raises Absent."""
+    """Return TensorRT's version; raises ToolchainMissing."""
     return {"tensorrt": tensorrt().__version__}
 
 
 def gpu() -> Gpu:
-    """Return the first GPU as its driver tells; raises Absent."""
+    """Return the first GPU as its driver tells; raises ToolchainMissing."""
     command = ["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
         name, capability, clock, driver = (part.strip() for part in told.splitlines()[0].split(","))
     except (OSError, subprocess.SubprocessError, IndexError, ValueError) as error:
-        raise Absent("an NVIDIA GPU with its driver", _NO_GPU) from error
+        raise ToolchainMissing("an NVIDIA GPU with its driver", _NO_GPU) from error
     return Gpu(name, capability, clock, driver)
 
 
 def build(path: Path, sizes: Sequence[Profile]) -> bytes:
     """Build an engine for the GPU that is here.
 
-    Raises Absent without TensorRT, EdgeoptError with its words where it refuses the model.
+    Raises ToolchainMissing without TensorRT, EdgeoptError with its words where it refuses the model.
     """
     trt = tensorrt()
     logger = trt.Logger(trt.Logger.ERROR)
