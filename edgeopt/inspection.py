@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,9 +110,6 @@ def inspect_model(
     further = _try_further(prepared, samples)
     told = Verdicts(program, prepared, records, further)
     calls = list(program.calls)
-    counts: dict[str, int] = {}
-    for node in calls:
-        counts[op_name(node)] = counts.get(op_name(node), 0) + 1
     return Inspection(
         source=loaded.source,
         format=loaded.format.value,
@@ -119,7 +117,7 @@ def inspect_model(
         outputs=tuple(map(str, program.outputs)),
         parameters=program.parameters,
         macs=sum(macs.values()),
-        operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        operators=dict(sorted(Counter(map(op_name, calls)).items(), key=lambda item: (-item[1], item[0]))),
         layers=tuple(_layer(program, node, macs.get(node.name, 0)) for node in calls),
         blocks=tuple(_block(block, told) for block in find_blocks(told.program)),
         normalisers=tuple(_normaliser(found, told) for found in find_normalisers(told.program)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -14,24 +15,7 @@ from edgeopt.cli.show import json_option, print_json, stdout
 @json_option
 def command(as_json: bool) -> int:
     """List targets and their devices, and the line that installs what is missing."""
-    from edgeopt.registry import target_classes
-
-    rows: list[dict[str, Any]] = []
-    for name, cls in target_classes().items():
-        probe = cls.probe()
-        for device in cls.devices():
-            rows.append(
-                {
-                    "target": name,
-                    "device": device.name,
-                    "aliases": list(device.aliases),
-                    "description": device.description,
-                    "precisions": list(cls.precisions),
-                    "found": probe.found,
-                    "versions": dict(probe.versions),
-                    "install": probe.install,
-                }
-            )
+    rows = list(_rows())
     if as_json:
         print_json(rows)
         return 0
@@ -44,3 +28,21 @@ def command(as_json: bool) -> int:
         table.add_row(row["target"], names, " ".join(row["precisions"]), state, row["description"])
     stdout().print(table)
     return 0
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    from edgeopt.registry import target_classes
+
+    for name, cls in target_classes().items():
+        probe = cls.probe()
+        for device in cls.devices():
+            yield {
+                "target": name,
+                "device": device.name,
+                "aliases": list(device.aliases),
+                "description": device.description,
+                "precisions": list(cls.precisions),
+                "found": probe.found,
+                "versions": dict(probe.versions),
+                "install": probe.install,
+            }
