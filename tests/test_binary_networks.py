@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 import edgeopt
 from samples import digits, digits_cnn
+from tests.qemu import requires_qemu
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +44,8 @@ def test_digits_lose_at_most_two_points(trained: Path, tmp_path: Path) -> None:
     assert run.fallbacks == ()
 
 
+@requires_qemu
 def test_digits_of_signs_run_on_a_microcontroller(trained: Path, tmp_path: Path) -> None:
-    if not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")):
-        pytest.skip("the cross compiler or QEMU is not installed")
     run = edgeopt.export(
         trained / "model.pt2",
         target="cortex-m4",

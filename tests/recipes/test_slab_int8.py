@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,11 +13,12 @@ import edgeopt
 from edgeopt.report.run import Run
 from samples import digits
 from samples.digits_vit import DigitsVit
+from tests.qemu import HAS_QEMU
 
 MOST_LOST = {"onnx": 0.03, "openvino": 0.03, "cortex-m7": 0.04}
 """Of the accuracy; on the microcontroller the sums and quotients of attention leave and enter as int8 too."""
 NORMS = {"LayerNormalization", "RMSNormalization", "Softmax"}
-HAS_MICRO = bool(find_spec("tvm") and shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
+HAS_MICRO = bool(find_spec("tvm") and HAS_QEMU)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Precision auto from end to end: what is chosen holds the limits, and a search goes on where it was cut off."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from torch import nn
 import edgeopt
 from edgeopt.errors import UserError
 from edgeopt.report.sections import sections
+from tests.qemu import requires_qemu
 
 WIDTH = 64
-QEMU_FOUND = all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm")))
 
 
 class Fragile(nn.Module):
@@ -153,7 +152,7 @@ class Small(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not QEMU_FOUND, reason="needs arm-none-eabi-gcc and qemu-system-arm")
+@requires_qemu
 def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(folder):
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, 8, 4, 4)).astype(np.float32)

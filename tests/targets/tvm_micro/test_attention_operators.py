@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -24,11 +23,11 @@ from edgeopt.targets.tvm_micro.integer_graph import DepthwiseConv2d, Generated, 
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.measure import Firmware
 from samples import digits_vit
+from tests.qemu import requires_qemu
 
 from .quantised import quantise
 
 pytestmark = pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
-HAS_QEMU = bool(shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
 WHOLE = ("hybrid", "agent", "soft")
 HEADS, SIZE = 2, 12
 
@@ -86,7 +85,7 @@ def test_linear_attention_is_products_in_integers_and_the_rest_in_float(form: st
 
 
 @pytest.mark.parametrize("form", ["hedgehog-joint-softmax", "hybrid", "agent", "soft"])
-@pytest.mark.skipif(not HAS_QEMU, reason="the cross compiler or QEMU is not installed")
+@requires_qemu
 def test_the_library_computes_what_the_program_does(form: str, tmp_path: Path) -> None:
     whole = [node for node in lower_program(program(form))[0].nodes if isinstance(node, Generated)]
     assert (len(whole) == 1) is (form in WHOLE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 
 import numpy as np
@@ -13,8 +12,8 @@ from torch import nn
 
 from edgeopt.cli import main
 from samples.digits_vit import DigitsVit
+from tests.qemu import requires_qemu
 
-HAS_QEMU = bool(shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
 QUICK = ("--recover", "correct-bias", "--no-baseline", "--samples", "1", "--max-seconds", "1")
 
 
@@ -36,7 +35,7 @@ def export(capsys, tmp_path):
     return call
 
 
-@pytest.mark.skipif(not HAS_QEMU, reason="the cross compiler or QEMU is not installed")
+@requires_qemu
 def test_a_model_too_large_for_its_device_exits_1_and_says_by_how_much(export) -> None:
     wide = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),

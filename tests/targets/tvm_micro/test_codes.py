@@ -18,15 +18,15 @@ from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
 from edgeopt.targets.tvm_micro.bind import choose_kernels
 from edgeopt.targets.tvm_micro.codes import in_codes
-from edgeopt.targets.tvm_micro.fuse import fuse_residuals
 from edgeopt.targets.tvm_micro.lower import SCHEME, lower_program
 from edgeopt.targets.tvm_micro.network import Network
 from edgeopt.targets.tvm_micro.toolchain import CORES
 from tests.models import mlperf_tiny
 from tests.models.mlperf_tiny import requires_shared
+from tests.qemu import requires_qemu, skip_without_qemu
 
 from .quantised import quantise
-from .test_target import HAS_QEMU, Small, requires_qemu
+from .test_target import Small, assert_equals_the_reference
 
 X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
 
@@ -39,21 +39,10 @@ def small(precision: str) -> Program:
 @pytest.mark.parametrize("precision", CODEBOOKS)
 @pytest.mark.parametrize("device", ["host-c", "cortex-m0plus", "cortex-m4", "cortex-m55"])
 def test_library_equals_the_integer_reference(device: str, precision: str, tmp_path: Path) -> None:
-    if device != "host-c" and not HAS_QEMU:
-        pytest.skip("the cross compiler or QEMU is not installed")
-    program, target = small(precision), resolve(f"tvm_micro:{device}")
-    target.compile(program, tmp_path, MicroOptions(precision=precision))
+    skip_without_qemu(device)
+    assert_equals_the_reference(small(precision), device, X, tmp_path, MicroOptions(precision=precision))
     network = Network.read(tmp_path / LIBRARY)
     assert {layer.kernel.split("_")[1] for layer in network.layers if "conv2d" in layer.op} == {"w4", "s8"}
-    session = target.open(tmp_path, MicroOptions(precision=precision))
-    firmware = session._firmware  # type: ignore[attr-defined]
-    source, sink = firmware.network.inputs[0], firmware.network.outputs[0]
-    q = source.to_int8(X)
-    got = firmware.run({source.name: q}).outputs[sink.name]
-    session.close()
-    graph = fuse_residuals(lower_program(program)[0])
-    for sample, y in zip(q, got, strict=True):
-        np.testing.assert_array_equal(graph.run({graph.inputs[0]: sample})[graph.outputs[0]], y)
 
 
 @pytest.mark.parametrize("precision", CODEBOOKS)

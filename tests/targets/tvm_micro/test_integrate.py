@@ -13,8 +13,9 @@ import pytest
 from edgeopt.errors import UserError
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import MicroOptions
+from tests.qemu import skip_without_qemu
 
-from .test_target import HAS_QEMU, small
+from .test_target import small
 
 DEVICES = ("host-c", "stm32f746", "mps3-an547")
 
@@ -30,8 +31,7 @@ def generated(kind: str, device: str, folder: Path, options: MicroOptions | None
 def requires(device: str, *tools: str) -> None:
     if missing := [tool for tool in tools if not shutil.which(tool)]:
         pytest.skip(f"not installed: {', '.join(missing)}")
-    if device != "host-c" and not HAS_QEMU:
-        pytest.skip("the cross compiler or QEMU is not installed")
+    skip_without_qemu(device)
 
 
 def output(*command: str | Path, cwd: Path) -> str:

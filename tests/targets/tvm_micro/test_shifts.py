@@ -17,13 +17,14 @@ from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.fp4 import Element
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
-from edgeopt.targets.tvm_micro.fuse import fuse_residuals
 from edgeopt.targets.tvm_micro.integer_graph import Weighted
 from edgeopt.targets.tvm_micro.lower import SCHEME, lower_program
+from edgeopt.targets.tvm_micro.network import Network
 from edgeopt.targets.tvm_micro.shifts import by_shifts
+from tests.qemu import requires_qemu, skip_without_qemu
 
 from .quantised import quantise
-from .test_target import HAS_QEMU, Small, requires_qemu
+from .test_target import Small, assert_equals_the_reference
 
 X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
 SHIFT = MicroOptions(requantisation="shift")
@@ -46,21 +47,10 @@ def test_every_scale_is_a_power_of_two(codebook: Element | None) -> None:
 
 @pytest.mark.parametrize("device", ["host-c", "cortex-m0plus", "cortex-m4", "cortex-m55"])
 def test_library_equals_the_integer_reference(device: str, tmp_path: Path) -> None:
-    if device != "host-c" and not HAS_QEMU:
-        pytest.skip("the cross compiler or QEMU is not installed")
-    program, target = small(), resolve(f"tvm_micro:{device}")
-    target.compile(program, tmp_path, SHIFT)
-    session = target.open(tmp_path, SHIFT)
-    firmware = session._firmware  # type: ignore[attr-defined]
-    source, sink = firmware.network.inputs[0], firmware.network.outputs[0]
-    kinds = {layer.kernel.split("_")[1] for layer in firmware.network.layers if layer.macs}
+    skip_without_qemu(device)
+    assert_equals_the_reference(small(), device, X, tmp_path, SHIFT)
+    kinds = {layer.kernel.split("_")[1] for layer in Network.read(tmp_path / LIBRARY).layers if layer.macs}
     assert kinds == {"p8" if device in ("host-c", "cortex-m0plus") else "s8"}
-    q = source.to_int8(X)
-    got = firmware.run({source.name: q}).outputs[sink.name]
-    session.close()
-    graph = fuse_residuals(lower_program(program)[0])
-    for sample, y in zip(q, got, strict=True):
-        np.testing.assert_array_equal(graph.run({graph.inputs[0]: sample})[graph.outputs[0]], y)
 
 
 def test_a_layer_whose_scales_are_no_powers_keeps_its_multipliers() -> None:

@@ -19,9 +19,10 @@ from edgeopt.targets.tvm_micro.bind import choose_kernels
 from edgeopt.targets.tvm_micro.fuse import fuse_residuals
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.network import Network
+from tests.qemu import skip_without_qemu
 
 from .quantised import quantise
-from .test_target import CORES, HAS_QEMU, assert_equals_the_reference, compiled
+from .test_target import CORES, assert_equals_the_reference, compiled
 
 
 class Signs(nn.Module):
@@ -104,10 +105,9 @@ def test_integers_follow_the_program_within_a_step(name: str) -> None:
 @pytest.mark.parametrize("device", CORES)
 @pytest.mark.parametrize("name", MODELS)
 def test_library_equals_the_integer_reference(name: str, device: str, tmp_path: Path) -> None:
-    if device != "host-c" and not HAS_QEMU:
-        pytest.skip("the cross compiler or QEMU is not installed")
+    skip_without_qemu(device)
     program, samples = program_of(name)
-    assert_equals_the_reference(program, device, "speed", samples[:4], tmp_path)
+    assert_equals_the_reference(program, device, samples[:4], tmp_path)
 
 
 def test_bits_pass_between_layers_and_a_weight_takes_one(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
 from edgeopt.targets.tvm_micro.measure import Firmware
 from edgeopt.targets.tvm_micro.stack import ASSEMBLY_FRAME, LIBRARY_FRAME, deepest
+from tests.qemu import requires_qemu
 
 from .quantised import quantise
-
-HAS_QEMU = bool(shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
 
 GRAPHS = (
     """graph: { title: "network.c"
@@ -38,7 +36,7 @@ def test_the_longest_path_counts() -> None:
     assert deepest(GRAPHS[:1], "network_run") == 32 + LIBRARY_FRAME
 
 
-@pytest.mark.skipif(not HAS_QEMU, reason="the cross compiler or QEMU is not installed")
+@requires_qemu
 @pytest.mark.parametrize("device", ["mps2-an386", "mps3-an547"])
 def test_what_is_measured_stays_below(device: str, tmp_path: Path) -> None:
     module = nn.Sequential(

@@ -21,13 +21,12 @@ from edgeopt.targets.tvm_micro.measure import Firmware
 from edgeopt.testing import TargetContract, to_program
 from tests.models import mlperf_tiny
 from tests.models.mlperf_tiny import requires_shared
+from tests.qemu import requires_qemu, skip_without_qemu
 
 from .quantised import mlperf, quantise
 from .test_lower import requires_tvm
 
-HAS_QEMU = bool(shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
-requires_qemu = pytest.mark.skipif(not HAS_QEMU, reason="the cross compiler or QEMU is not installed")
-
+DEFAULT = MicroOptions()
 CORES = ("host-c", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 
 
@@ -67,16 +66,17 @@ class TestTvmMicro(TargetContract):
         return [{"image": random.normal(size=(1, 3, 9, 8)).astype(np.float32)} for _ in range(2)]
 
 
-def compiled(program: Program, device: str, folder: Path, optimize: str = "speed") -> TvmMicro:
+def compiled(program: Program, device: str, folder: Path, options: MicroOptions = DEFAULT) -> TvmMicro:
     target = resolve(f"tvm_micro:{device}")
     assert isinstance(target, TvmMicro)
-    target.compile(program, folder, MicroOptions(optimize=optimize))
+    target.compile(program, folder, options)
     return target
 
 
-def assert_equals_the_reference(program: Program, device: str, optimize: str, x: np.ndarray, folder: Path) -> None:
-    target = compiled(program, device, folder, optimize)
-    session = target.open(folder, MicroOptions())
+def assert_equals_the_reference(
+    program: Program, device: str, x: np.ndarray, folder: Path, options: MicroOptions = DEFAULT
+) -> None:
+    session = compiled(program, device, folder, options).open(folder, options)
     firmware = session._firmware  # type: ignore[attr-defined]
     source, sink = firmware.network.inputs[0], firmware.network.outputs[0]
     q = source.to_int8(x)
@@ -90,10 +90,9 @@ def assert_equals_the_reference(program: Program, device: str, optimize: str, x:
 @pytest.mark.parametrize("optimize", ["speed", "size"])
 @pytest.mark.parametrize("device", CORES)
 def test_library_equals_the_integer_reference(device: str, optimize: str, tmp_path: Path) -> None:
-    if device != "host-c" and not HAS_QEMU:
-        pytest.skip("the cross compiler or QEMU is not installed")
+    skip_without_qemu(device)
     x = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
-    assert_equals_the_reference(small(), device, optimize, x, tmp_path)
+    assert_equals_the_reference(small(), device, x, tmp_path, MicroOptions(optimize=optimize))
 
 
 class Mixed(nn.Module):
@@ -114,8 +113,7 @@ class Mixed(nn.Module):
 @requires_tvm
 @pytest.mark.parametrize("device", ["host-c", "cortex-m4", "cortex-m55"])
 def test_generated_code_runs_beside_kernels(device: str, tmp_path: Path) -> None:
-    if device != "host-c" and not HAS_QEMU:
-        pytest.skip("the cross compiler or QEMU is not installed")
+    skip_without_qemu(device)
     samples = np.random.default_rng(0).normal(size=(8, 3, 9, 8)).astype(np.float32)
     program = quantise(Mixed(), samples)
     target = resolve(f"tvm_micro:{device}")
@@ -138,7 +136,7 @@ def test_generated_code_runs_beside_kernels(device: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("device", ["mps2-an386", "mps3-an547"])
 @pytest.mark.parametrize("name", mlperf_tiny.NAMES)
 def test_mlperf_tiny_equals_the_integer_reference(name: str, device: str, tmp_path: Path) -> None:
-    assert_equals_the_reference(mlperf(name), device, "speed", mlperf_tiny.example_inputs(name, 3), tmp_path)
+    assert_equals_the_reference(mlperf(name), device, mlperf_tiny.example_inputs(name, 3), tmp_path)
 
 
 @requires_shared

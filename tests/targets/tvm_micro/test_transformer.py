@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -24,11 +23,10 @@ from edgeopt.targets.tvm_micro.integer_graph import Attention, Copy, Generated, 
 from edgeopt.targets.tvm_micro.lower import lower_program
 from edgeopt.targets.tvm_micro.measure import Firmware, Measurement
 from samples import digits_vit
+from tests.qemu import requires_qemu
 
 from .quantised import quantise
 
-HAS_QEMU = bool(shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"))
-requires_qemu = pytest.mark.skipif(not HAS_QEMU, reason="the cross compiler or QEMU is not installed")
 CASES = [
     pytest.param(name, device, marks=[] if device == "host-c" else requires_qemu)
     for name, devices in {
