@@ -1,6 +1,6 @@
 """Binary layers on OpenVINO's CPU against OpenVINO's INT8 of the same shape.
 
-    python -m benchmarks.binary [--part layers|deit] [--seconds 2] [--json]
+    python -m benchmarks.binary [--part layers|products|deit] [--seconds 2] [--json]
 
 One thread, batch 1, one inference each in turn in one process, so that only ratios count.
 
@@ -9,6 +9,9 @@ One thread, batch 1, one inference each in turn in one process, so that only rat
             bf16 and float32 are measured too, each against the binary layer alone, as INT8 is. "MLP" is K -> N -> K
             with a GELU between, where signs pass from layer to layer as bits; of a convolution M is the pixels and K
             the channels by 9 taps. About six minutes.
+``products``  heads by rows by inputs by outputs: queries by keys, and attention by values, of signs, against OpenVINO's
+            own operators for the same ("composed"), its INT8 with the quantisation of both operands, and bf16. About
+            two minutes.
 ``deit``    DeiT-tiny's shape with random weights, images of 224 and of 512: norms folded, linear attention, and all but
             the first and last layers of signs, by edgeopt's passes without tuning. Against the same model in INT8, by
             edgeopt and by NNCF, the faster counts. All run what is left in float in OpenVINO's default, bf16 where the
@@ -28,7 +31,7 @@ import torch
 from torch import nn
 
 import edgeopt
-from benchmarks import binary_deit
+from benchmarks import binary_deit, binary_products
 from benchmarks.alternate import medians
 from benchmarks.table import show
 from edgeopt.ops.binary_conv2d import binary_conv2d
@@ -76,13 +79,16 @@ def _convolution(inputs: int, outputs: int, is_binary: bool) -> nn.Module:
 
 
 @click.command()
-@click.option("--part", type=click.Choice(("layers", "deit")), default="layers", show_default=True)
+@click.option("--part", type=click.Choice(("layers", "products", "deit")), default="layers", show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Seconds of measuring a layer or model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def main(part: str, seconds: float, as_json: bool) -> None:
     """Measure every shape and print the table."""
     if part == "deit":
         show([binary_deit.row(side, seconds) for side in binary_deit.SIDES], as_json)
+        return
+    if part == "products":
+        show(binary_products.rows(seconds), as_json)
         return
     rows = []
     for kind, build, shapes in (("linear", _layer, SHAPES), ("MLP", _mlp, MLPS)):

@@ -4,6 +4,8 @@
  * popcount(b) is found once for many rows. */
 #pragma once
 
+#include <cstring>
+
 #include "../common/product.h"
 #include "kernel.h"
 
@@ -35,10 +37,8 @@ struct BlockedProduct {
     }
 
     static void pack_panel(const float* x, int64_t stride, float from, int64_t k, int64_t columns, int32_t* bits) {
-        if (columns == width)
-            pack_columns(x, stride, from, k, width, bits);
-        else
-            pack_columns(x, stride, from, k, columns, bits);
+        for (int64_t n = 0; n < columns; n += V::lanes)
+            pack_columns(x + n, stride, from, k, columns - n < V::lanes ? columns - n : V::lanes, bits + n);
     }
 
     static void run(const BinaryProduct& p, const int32_t* a, int64_t rows, float* out, int64_t stride) {
@@ -62,16 +62,14 @@ private:
         return static_cast<int32_t>(packed);
     }
 
-    /* Inlined where the number of columns is known, so that the compiler makes vectors of them. */
-    [[gnu::always_inline]] static inline void pack_columns(const float* x, int64_t stride, float from, int64_t k,
-                                                           int64_t columns, int32_t* bits) {
+    /* Comparisons are the compiler's own for vectors: all bits of a lane set or none. */
+    static void pack_columns(const float* x, int64_t stride, float from, int64_t k, int64_t lanes, int32_t* bits) {
+        const Vector limit = V::set(from);
         for (int64_t first = 0; first < k; first += 32, bits += width) {
-            uint32_t packed[width] = {};
+            decltype(limit >= limit) packed{};
             for (int64_t i = 0; i < 32 && first + i < k; i++, x += stride)
-                for (int64_t n = 0; n < columns; n++)
-                    packed[n] |= x[n] >= from ? 1u << i : 0u;
-            for (int64_t n = 0; n < columns; n++)
-                bits[n] = static_cast<int32_t>(packed[n]);
+                packed |= ((lanes == V::lanes ? V::load(x) : V::load(x, lanes)) >= limit) & static_cast<int>(1u << i);
+            std::memcpy(bits, &packed, lanes * sizeof(*bits));
         }
     }
 
