@@ -78,6 +78,18 @@ def test_kernel_equals_the_reference(kind: str, causal: bool, monkeypatch: pytes
         check(kind, causal, tensors | parameters(kind, heads, size, rng), [], monkeypatch)
 
 
+@pytest.mark.parametrize("size", [5, 64, 70])
+@pytest.mark.parametrize("zeros", [0.0, 0.2, 0.5, 0.97])
+def test_zeros_that_relu_leaves_are_left_out(zeros: float, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"query": (101, size), "key": (130, size), "value": (130, 90)}
+    tensors = {name: torch.randn(1, 2, *shape) for name, shape in sizes.items()}
+    for name in ("query", "key"):
+        tensors[name] = tensors[name].abs() * torch.where(torch.rand(sizes[name]) < zeros, -1.0, 1.0)
+    tensors["query"][..., 3, :] = -1.0  # a token that attends to nothing
+    check("relu", False, tensors, [], monkeypatch)
+    check("relu", True, tensors | {"query": tensors["key"]}, [], monkeypatch)
+
+
 @pytest.mark.parametrize(
     ("grid", "before", "kernel"), [((3, 5), 1, 3), ((14, 14), 0, 5), ((1, 9), 2, 5), ((40, 30), 0, 3)]
 )

@@ -32,6 +32,10 @@ struct Avx2 {
     static Vector exp2(Vector n) {
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_add_ps(n, set(127.0f))), 23));
     }
+    /* A bit a lane. */
+    static uint32_t nonzero(Vector x) {
+        return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x, set(0.0f), _CMP_NEQ_UQ)));
+    }
     static float sum(Vector x) {
         __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
         half = _mm_add_ps(half, _mm_movehl_ps(half, half));

@@ -32,6 +32,8 @@ struct Avx512 {
     static Vector exp2(Vector n) {
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtps_epi32(_mm512_add_ps(n, set(127.0f))), 23));
     }
+    /* A bit a lane. */
+    static uint32_t nonzero(Vector x) { return _mm512_cmp_ps_mask(x, set(0.0f), _CMP_NEQ_UQ); }
     static float sum(Vector x) { return _mm512_reduce_add_ps(x); }
     static float largest(Vector x) { return _mm512_reduce_max_ps(x); }
 

@@ -60,20 +60,10 @@ private:
         const int64_t rest = left - (C - 1) * V::lanes, last = rest < V::lanes ? rest : V::lanes;
         for (int64_t row = 0; row < rows; row += V::rows) {
             const int64_t end = rows - row < V::rows ? rows : row + V::rows;
-            fetch(ahead.first, row, end, rows);
-            fetch(ahead.second, row, end, rows);
+            fetch(ahead, row, end, rows);
             const Strided here{a.data + row * a.row, a.row, a.step};
             low<V::rows, C>(rows - row, last, depth, here, b, ldb, c.below(row));
         }
-    }
-
-    /* A share with every tile, so that memory is never waited for. Heads that lie side by side have their rows too far
-     * apart for the processor to foresee them. Inlined, or the compiler takes it for a function without effect. */
-    __attribute__((always_inline)) static void fetch(const Coming& rows, int64_t first, int64_t last, int64_t whole) {
-        const float* end = rows.data + rows.count * last / whole * rows.stride;
-        for (const float* row = rows.data + rows.count * first / whole * rows.stride; row < end; row += rows.stride)
-            for (int64_t i = 0; i < rows.floats; i += 16)
-                __builtin_prefetch(row + i, 0, 2);
     }
 
     template <int R, int C>

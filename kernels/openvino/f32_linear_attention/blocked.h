@@ -4,6 +4,7 @@
 #include "../common/product.h"
 #include "features.h"
 #include "kernel.h"
+#include "sparse.h"
 
 namespace edgeopt {
 
@@ -20,7 +21,7 @@ struct Attention {
             Features<V>::run(head, keys, first, here, scratch, z);
             const Ahead ahead{coming(keys.tokens, keys.stride, next, count, block, head.size),
                               coming(values, head.value_stride, next, count, block, head.values)};
-            add(head, scratch, values + first * head.value_stride, here, state, next < count ? ahead : after);
+            add(head, scratch, values + first * head.value_stride, here, state, z, next < count ? ahead : after);
         }
     }
 
@@ -37,9 +38,13 @@ struct Attention {
                 factors[token] = 1.0f / (Row::dot(scratch + token * features, total, features) + head.epsilon);
             const Ahead ahead{coming(queries.tokens, queries.stride, next, count, block, head.size),
                               coming(out, head.out_stride, next, count, block, values)};
-            Product<V>::run(here, values, features, {scratch, features, 1}, state, values,
-                            {out + first * head.out_stride, head.out_stride, false, factors},
-                            next < count ? ahead : after);
+            const Target to{out + first * head.out_stride, head.out_stride, false, factors};
+            Marks marks;
+            const Ahead& soon = next < count ? ahead : after;
+            if (is_sparse(head, scratch, here, marks))
+                Sparse<V>::run(marks, here, values, {scratch, features, 1}, state, values, to, soon);
+            else
+                Product<V>::run(here, values, features, {scratch, features, 1}, state, values, to, soon);
         }
     }
 
@@ -71,7 +76,7 @@ struct Attention {
             for (int64_t token = 0; token < here; token++)
                 scale(weights + token * here, factors[token], here);
             Product<V>::run(here, size, here, {weights, here, 1}, v, head.value_stride, {rows, head.out_stride, true});
-            add(head, k, v, here, state);
+            add(head, k, v, here, state, z);
         }
     }
 
@@ -86,12 +91,27 @@ private:
         return {rows + next * stride, stride, count - next < block ? count - next : block, size};
     }
 
-    static void add(const Head& head, const float* phi, const float* values, int64_t count, float* state,
+    static void add(const Head& head, const float* phi, const float* values, int64_t count, float* state, float* near,
                     const Ahead& ahead = {}) {
         const int64_t features = head.features, size = head.values;
-        Product<V>::run(features, size, count, {phi, 1, features}, values, head.value_stride,
-                        {state, size, true}, ahead);
+        Marks marks{};
+        if (is_sparse(head, phi, count, marks)) {
+            Sparse<V>::transpose(marks);
+            for (int64_t token = 0; token < count; token++)
+                Row::map(values + token * head.value_stride, near + token * size, size, [](Vector v) { return v; });
+            Sparse<V>::run(marks, features, size, {phi, 1, features}, near, size, {state, size, true}, ahead);
+        } else {
+            Product<V>::run(features, size, count, {phi, 1, features}, values, head.value_stride, {state, size, true},
+                            ahead);
+        }
         Row::add(state + features * size, phi, features, count, features);
+    }
+
+    /* Whether so many features of a block are zero that it pays to leave them out; then the others are marked. */
+    static bool is_sparse(const Head& head, const float* phi, int64_t count, Marks& marks) {
+        const int64_t features = head.features;
+        return head.map == FeatureMap::relu && features <= Marks::side &&
+               Sparse<V>::mark(phi, features, count, features, marks) * 4 <= count * features * 3;
     }
 
     static void scale(float* row, float by, int64_t n) {

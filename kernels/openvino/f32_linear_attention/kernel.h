@@ -2,8 +2,9 @@
  *
  *     out_i = phi(q_i) S / (phi(q_i) . z + epsilon),    S = sum_j phi(k_j)^T v_j,    z = sum_j phi(k_j)
  *
- * Tokens are rows, whose distance (in floats) may be more than their length: heads may lie side by side. The caller owns all memory: a state has features * (values + 1) floats (S, then
- * z), scratch has tokens_at_once * (3 * features + mapped + tokens_at_once). The feature maps are those of
+ * Tokens are rows, whose distance (in floats) may be more than their length: heads may lie side by side. The caller owns
+ * all memory: a state has features * (values + 1) floats (S, then z), scratch has tokens_at_once * (3 * features +
+ * mapped + values + tokens_at_once). The feature maps are those of
  * edgeopt.ops.feature_maps; the learned ones read a weight [size, mapped] and a bias [mapped] or null. Scalar C++ is
  * the specification: the others equal it within 1e-5 of the largest value.
  *
