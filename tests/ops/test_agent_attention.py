@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.compare import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.agent_attention import AGENT_ATTENTION, agent_attention, pooling
-from edgeopt.registry import resolve
 from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 B, H, D, E = 2, 3, 4, 5
 GRID, AGENTS, SCALE = (6, 5), (2, 3), 0.5
@@ -72,20 +70,9 @@ class Both(nn.Module):
         return agent_attention(q, k, v, *settings, *self.biases), agent_attention(q, k, v, *settings)
 
 
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_targets_agree(name: str, tmp_path) -> None:
-    target = resolve(name)
-    if not (probe := target.probe()).found:
-        pytest.skip(probe.install)
-    operands = qkv(torch.float32)
-    program = to_program(Both(), operands)
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    sample = {spec.name: np.asarray(t) for spec, t in zip(program.inputs, operands, strict=True)}
-    error = compare(program.run(sample), session.run(sample))
-    session.close()
-    assert error.relative <= 1e-5
+    assert error_on(name, Both(), qkv(torch.float32), tmp_path).relative <= 1e-5
 
 
 def test_onnx_keeps_attention_as_a_function_for_native_kernels() -> None:

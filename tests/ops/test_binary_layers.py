@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.compare import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D, binary_conv2d
 from edgeopt.ops.binary_linear import BINARY_LINEAR, binary_linear
 from edgeopt.quant.binary import dot_signs, pack, signs
-from edgeopt.registry import resolve
 from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 
 def linear_operands(inputs: int, outputs: int = 5, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
@@ -86,19 +85,9 @@ class Layers(nn.Module):
         return BINARY_LINEAR(y, self.linear_shift, self.linear_weight, self.linear_scale, self.linear_bias)
 
 
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_targets_agree(name: str, tmp_path):
-    target = resolve(name)
-    if not (probe := target.probe()).found:
-        pytest.skip(probe.install)
-    x = torch.randn(2, 40, 9, 8)
-    program = to_program(Layers(), (x,))
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    error = compare(program.run({"x": x.numpy()}), session.run({"x": x.numpy()}))
-    session.close()
-    assert error.relative <= 1e-6
+    assert error_on(name, Layers(), (torch.randn(2, 40, 9, 8),), tmp_path).relative <= 1e-6
 
 
 def test_onnx_holds_packed_weights():

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.binary_matmul import BINARY_MATMUL, binary_matmul
 from edgeopt.quant.binary import dot_bits_signs, dot_signs, pack
-from edgeopt.registry import resolve
 from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, K, M = 2, 3, 5, 70, 4
 
@@ -48,16 +47,9 @@ class Both(nn.Module):
         return binary_matmul(a, b, 0.3, -0.1, 0.5, False), binary_matmul(a, b, -0.4, 0.0, 2.0, True)
 
 
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_runs_on_targets(name: str, tmp_path) -> None:
-    program = to_program(Both(), operands())
-    target = resolve(name)
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    sample = {spec.name: x.numpy() for spec, x in zip(program.inputs, operands(), strict=True)}
-    assert compare(program.run(sample), session.run(sample)).max_abs == 0
-    session.close()
+    assert error_on(name, Both(), operands(), tmp_path).max_abs == 0
 
 
 def test_is_a_function_of_the_onnx_file() -> None:

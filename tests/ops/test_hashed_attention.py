@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
 from edgeopt.ops.hashed_attention import FORMS, HASHED_ATTENTION, codes, hashed_attention
 from edgeopt.quant.binary import dot_signs, pack
-from edgeopt.registry import resolve
-from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E, POINTS, BITS = 2, 3, 12, 8, 5, 25, 16
 
@@ -97,14 +95,7 @@ class Both(nn.Module):
         return hashed_attention(q, q, v, *hashing), hashed_attention(q, q, v, *hashing, "released")
 
 
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_runs_on_targets(name: str, tmp_path) -> None:
     _, k, v, *_ = operands(torch.float32)
-    program = to_program(Both(), (k, v))
-    target = resolve(name)
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    sample = {"q": k.numpy(), "v": v.numpy()}
-    assert compare(program.run(sample), session.run(sample)).relative < 1e-5
-    session.close()
+    assert error_on(name, Both(), (k, v), tmp_path).relative < 1e-5

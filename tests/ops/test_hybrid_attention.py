@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,8 +8,8 @@ from edgeopt.compare import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.feature_maps import LEARNED, feature_map
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION, empty_state, hybrid_attention, step
-from edgeopt.registry import resolve
 from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E, F = 2, 3, 23, 4, 5, 6
 WINDOW, SCALE = 4, 0.6
@@ -155,20 +154,9 @@ class Both(nn.Module):
         }
 
 
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_targets_agree(name: str, tmp_path) -> None:
-    target = resolve(name)
-    if not (probe := target.probe()).found:
-        pytest.skip(probe.install)
-    operands = tensors(torch.float32, tokens=24)[:3]
-    program = to_program(Both(), operands)
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    sample = {spec.name: np.asarray(t) for spec, t in zip(program.inputs, operands, strict=True)}
-    error = compare(program.run(sample), session.run(sample))
-    session.close()
-    assert error.relative <= 1e-5
+    assert error_on(name, Both(), tensors(torch.float32, tokens=24)[:3], tmp_path).relative <= 1e-5
 
 
 def test_onnx_keeps_attention_as_a_function_for_native_kernels() -> None:

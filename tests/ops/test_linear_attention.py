@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,8 +11,8 @@ from edgeopt.compare import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.feature_maps import LEARNED, feature_count, feature_map
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION, empty_state, linear_attention, step
-from edgeopt.registry import resolve
 from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E = 2, 3, 9, 4, 5
 ALL = sorted(KINDS)
@@ -199,20 +198,9 @@ class Every(nn.Module):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_targets_agree(name: str, causal: bool, tmp_path) -> None:
-    target = resolve(name)
-    if not (probe := target.probe()).found:
-        pytest.skip(probe.install)
-    tensors = qkv(dtype=torch.float32)
-    program = to_program(Every(causal), tensors)
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    sample = {spec.name: np.asarray(t) for spec, t in zip(program.inputs, tensors, strict=True)}
-    error = compare(program.run(sample), session.run(sample))
-    session.close()
-    assert error.relative <= 1e-5
+    assert error_on(name, Every(causal), qkv(dtype=torch.float32), tmp_path).relative <= 1e-5
 
 
 @pytest.mark.parametrize(

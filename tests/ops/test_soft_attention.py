@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.soft_attention import SOFT_ATTENTION, newton_inverse, soft_attention
-from edgeopt.registry import resolve
 from edgeopt.testing import to_program
+from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E, M = 2, 3, 16, 4, 5, 6
 
@@ -67,19 +65,9 @@ class Both(nn.Module):
         return soft_attention(q, landmarks, v), soft_attention(q, landmarks, v, 12, True)
 
 
-@pytest.mark.parametrize("name", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize("name", NAMES)
 def test_targets_agree(name: str, tmp_path) -> None:
-    target = resolve(name)
-    if not (probe := target.probe()).found:
-        pytest.skip(probe.install)
-    given = operands(torch.float32)
-    program = to_program(Both(), given)
-    options = target.Options(**target.device.options)
-    target.compile(program, tmp_path, options)
-    session = target.open(tmp_path, options)
-    sample = {spec.name: np.asarray(t) for spec, t in zip(program.inputs, given, strict=True)}
-    error = compare(program.run(sample), session.run(sample))
-    session.close()
+    error = error_on(name, Both(), operands(torch.float32), tmp_path)
     assert error.relative <= 1e-4  # the inverse multiplies what rounding leaves
 
 
