@@ -26,7 +26,7 @@ import torch
 
 import edgeopt
 from benchmarks.table import show
-from edgeopt.bundle import read_manifest, restore
+from edgeopt.bundle import open_bundle
 from edgeopt.report.run import Run
 from samples import digits_cnn
 from tests.models import minilm
@@ -174,8 +174,7 @@ def _quality(run: Run, bundle: Path) -> float:
     """Return the accuracy, or MiniLM's mean cosine."""
     if run.accuracy is not None:
         return run.accuracy.exported
-    target, options = restore(read_manifest(bundle))
-    session, model, cosines = target.open(bundle, options), minilm.build(), []
+    session, model, cosines = open_bundle(bundle), minilm.build(), []
     for sentence in minilm.HELD_OUT[::2][:HELD_OUT]:
         sample = {name: array[None] for name, array in _filled(sentence).items()}
         with torch.no_grad():

@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import edgeopt
 from benchmarks import openvino_int8
 from benchmarks.docstrings import docstrings
 from benchmarks.table import show
-from edgeopt.bundle import read_manifest, restore
+from edgeopt.bundle import open_bundle
 from edgeopt.report.run import Run
 from edgeopt.report.swapped import SwappedLayer
 from edgeopt.target import Session
@@ -130,18 +131,8 @@ def _export(model: Any, output: Path, recipe: str, **options: Any) -> Run:
 
 
 def _outputs(bundle: Path, images: np.ndarray) -> np.ndarray:
-    session = _open(bundle)
-    try:
-        return np.concatenate(
-            [next(iter(session.run({"images": images[i : i + 1]}).values())) for i in range(len(images))]
-        )
-    finally:
-        session.close()
-
-
-def _open(bundle: Path) -> Session:
-    target, options = restore(read_manifest(bundle))
-    return target.open(bundle, options)
+    with closing(open_bundle(bundle)) as session:
+        return np.concatenate([next(iter(session.run({"images": image[None]}).values())) for image in images])
 
 
 def _left(run: Run) -> int:
@@ -180,7 +171,7 @@ def _session(exported: Any, folder: Path, recipe: str | None, precision: str) ->
     tuned = {"recipe": recipe, "tune": "1", "tune_data": images} if recipe else {}
     calib = {"calib": images} if precision == "int8" else {}
     edgeopt.export(exported, "openvino", bundle, precision=precision, baseline=False, max_seconds=0.1, **tuned, **calib)
-    return _open(bundle)
+    return open_bundle(bundle)
 
 
 def _alternate(
@@ -283,7 +274,7 @@ def _pieces(texts: Sequence[str], length: int) -> Iterator[Arrays]:
 
 def _compared(scratch: Path, folder: str, texts: Sequence[Arrays]) -> Row:
     """Return the mean cosine with the original's embeddings, the share of equal neighbours, and the latencies."""
-    sessions = {name: _open(scratch / name) for name in ("plain", folder)}
+    sessions = {name: open_bundle(scratch / name) for name in ("plain", folder)}
     found = {name: np.concatenate([next(iter(s.run(t).values())) for t in texts]) for name, s in sessions.items()}
     before, after = found["plain"], found[folder]
     medians = _alternate(sessions, {}, texts[0], 5.0)

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from edgeopt.registry import resolve
 from edgeopt.report.render import html
 from edgeopt.report.run import Run
 from edgeopt.report.sections import sections
-from edgeopt.target import Arrays, TargetOptions
+from edgeopt.target import Arrays, Session, TargetOptions
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -152,11 +152,8 @@ def verify(folder: Path | str) -> Verification:
     if not probe.found:
         return Verification(len(manifest["files"]), (), None, None, f"{target.name} is missing: {probe.install}")
     inputs, expected = read_golden(folder)
-    session = target.open(folder, options)
-    try:
+    with closing(target.open(folder, options)) as session:
         error = compare(expected, session.run(inputs))
-    finally:
-        session.close()
     return Verification(len(manifest["files"]), (), error, manifest["golden"]["bound"])
 
 
@@ -165,6 +162,15 @@ def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:
     chosen = manifest["target"]
     target = resolve(f"{chosen['name']}:{chosen['device']}")
     return target, target.Options(**chosen["options"])
+
+
+def open_bundle(folder: Path) -> Session:
+    """Open a bundle's artifact as its manifest says.
+
+    Raises UserError where the folder is no bundle, ToolchainMissing where the artifact does not run here.
+    """
+    target, options = restore(read_manifest(folder))
+    return target.open(folder, options)
 
 
 def read_golden(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edgeopt.compare import Error, compare_all
@@ -19,11 +19,8 @@ def opened(program: Program, request: Request) -> Iterator[tuple[Session, int]]:
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
         folder = Path(name)
         artifact = request.target.compile(program, folder, request.target_options)
-        session = request.target.open(folder, request.target_options)
-        try:
+        with closing(request.target.open(folder, request.target_options)) as session:
             yield session, artifact.stored(folder)
-        finally:
-            session.close()
 
 
 def answers(session: Session, prepared: Prepared) -> tuple[Error, float | None]:

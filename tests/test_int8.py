@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.bundle import read_manifest, restore
+from edgeopt.bundle import open_bundle
 from edgeopt.compare import compare
 from edgeopt.inputs import DynamicSpec
-from edgeopt.target import Session
 from samples import digits_cnn, digits_vit
 from tests.models import minilm, photographs
 from tests.models import mlperf_tiny as tiny
@@ -26,16 +25,6 @@ pytestmark = pytest.mark.slow
 
 TARGETS = ("onnx", "openvino")
 QUICK: dict[str, Any] = {"precision": "int8", "baseline": False, "max_seconds": 0.1}
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[Session]:
-    target, options = restore(read_manifest(folder))
-    session = target.open(folder, options)
-    try:
-        yield session
-    finally:
-        session.close()
 
 
 def outputs(
@@ -47,7 +36,7 @@ def outputs(
     edgeopt.export(model, target, folder / "out", inputs={"x": x[:1]}, **given)
     with torch.no_grad():
         expected = model(torch.from_numpy(x)).numpy()
-    with opened(folder / "out") as session:
+    with closing(open_bundle(folder / "out")) as session:
         got = np.concatenate([next(iter(session.run({"x": row[None]}).values())) for row in x])
     return expected, got
 
@@ -133,7 +122,7 @@ def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
     given = {"calib": calib, "calib_method": "minmax", "trust": True, **QUICK}
     edgeopt.export(model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, **given)
     batches = [minilm.tokens([sentence]) for sentence in minilm.HELD_OUT]
-    with opened(tmp_path / "out") as session:
+    with closing(open_bundle(tmp_path / "out")) as session:
         got = np.concatenate([session.run(batch)["output"] for batch in batches])
     with torch.no_grad():
         tensors = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in batches]

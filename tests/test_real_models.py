@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.bundle import read_manifest, restore
+from edgeopt.bundle import open_bundle
 from edgeopt.inputs import DynamicSpec
 from edgeopt.report.run import Run
-from edgeopt.target import Session
 from tests.models import minilm, zoo
 from tests.models import mlperf_tiny as tiny
 
@@ -26,17 +24,6 @@ pytestmark = pytest.mark.slow
 QUICK: dict[str, Any] = {"baseline": False, "max_seconds": 0.1}
 TARGETS = ("onnx", "openvino")
 BOUND = 1e-4
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[Session]:
-    """Open a bundle's artifact as its manifest says."""
-    target, options = restore(read_manifest(folder))
-    session = target.open(folder, options)
-    try:
-        yield session
-    finally:
-        session.close()
 
 
 def export_tiny(name: str, target: str, folder: Path, **options: Any) -> Run:
@@ -56,7 +43,7 @@ def test_mlperf_tiny_matches_torch(name: str, target: str, tmp_path: Path) -> No
     x = tiny.example_inputs(name, batch=4)[-1:]
     with torch.no_grad():
         expected = tiny.build(name)(torch.from_numpy(x)).numpy()
-    with opened(tmp_path / "out") as session:
+    with closing(open_bundle(tmp_path / "out")) as session:
         (got,) = session.run({"x": x}).values()
     assert np.abs(got - expected).max() <= BOUND * np.abs(expected).max()
 
@@ -86,7 +73,7 @@ def test_minilm_embeds_fifty_sentences(target: str, sentence_encoder: minilm.Sen
     batches = [
         minilm.tokens(minilm.SENTENCES[start:end]) for start, end in ((0, 1), (1, 4), (4, 18), (18, 34), (34, 50))
     ]
-    with opened(tmp_path / "out") as session:
+    with closing(open_bundle(tmp_path / "out")) as session:
         got = np.concatenate([session.run(batch)["output"] for batch in batches])
     with torch.no_grad():
         given = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in batches]
