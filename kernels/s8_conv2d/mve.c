@@ -4,7 +4,7 @@
  *   int32 bias[4]; for each 16 patch values: int8[16] of channels 0..3; int32 multiplier[4].
  * A patch is filled with zero weights up to a multiple of 16 values; what lies behind it in memory is multiplied by
  * them, so that the pixels of a pointwise convolution are read in place. */
-#include "../common/pixels_mve.h"
+#include "../common/two_pixels_mve.h"
 
 /* clang-format off */
 #define CHANNEL(acc0, acc1)         \
@@ -17,69 +17,14 @@
     CHANNEL("r0", "r8") CHANNEL("r2", "r10") CHANNEL("r4", "r12") CHANNEL("r6", "lr")
 #define SIXTEEN_BYTES "56" /* of code */
 
-/* All output channels of two pixels. r0 r2 r4 r6 accumulate pixel 0, r8 r10 r12 lr pixel 1; r1 x0, r3 x1, r5 packed,
- * r7 x_end, r9 out_zero, r11 channels left; q6 low, q7 high.
- * Stack: 0 x0, 4 x1, 8 y0, 12 y1, 16 entry (the first round starts inside the loop). */
-__attribute__((naked, noinline))
-static void two_pixels(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attribute__((unused)),
-                       int8_t *y0 __attribute__((unused)), int8_t *y1 __attribute__((unused)),
-                       const eo_two_pixels_block *block __attribute__((unused))) {
+/* r9 is out_zero. */
+EO_TWO_PIXELS {
     __asm volatile(
-        "push {r4-r11, lr}          \n"
-        "ldr r4, [sp, #36]          \n"
-        "vpush {d12-d15}            \n"
-        "sub sp, #20                \n"
-        "stm sp, {r0-r3}            \n"
-        "ldm r4, {r5, r7, r9, r11}  \n"
+        EO_ENTER_TWO_PIXELS("{d12-d15}", "20")
         "ldrd r2, r3, [r4, #16]     \n"
-        "vdup.32 q6, r2             \n"
-        "vdup.32 q7, r3             \n"
-        "sub r2, r0, r7             \n"
-        "ubfx r2, r2, #4, #2        \n" /* quarters of the body to skip in the first round */
-        "mov r3, #" SIXTEEN_BYTES " \n"
-        "adr r4, 2f                 \n"
-        "mla r2, r2, r3, r4         \n"
-        "orr r2, #1                 \n" /* Thumb */
-        "str r2, [sp, #16]          \n"
-
-        "1:                         \n"
-        "ldm r5!, {r0, r2, r4, r6}  \n"
-        "ldrd r1, r3, [sp]          \n"
-        "mov r8, r0                 \n"
-        "mov r10, r2                \n"
-        "mov r12, r4                \n"
-        "mov lr, r6                 \n"
-        "ldr pc, [sp, #16]          \n"
-        ".balign 4                  \n"
-        "2:                         \n"
-        SIXTEEN SIXTEEN SIXTEEN SIXTEEN
-        "cmp r1, r7                 \n"
-        "bne 2b                     \n"
-
-        "vldrw.32 q2, [r5], #16     \n"
-        "vmov q0[2], q0[0], r0, r4  \n"
-        "vmov q0[3], q0[1], r2, r6  \n"
-        "vmov q1[2], q1[0], r8, r12 \n"
-        "vmov q1[3], q1[1], r10, lr \n"
-        "ldrd r1, r3, [sp, #8]      \n"
-        "vrmulh.s32 q0, q0, q2      \n"
-        "vrmulh.s32 q1, q1, q2      \n"
-        "vadd.i32 q0, q0, r9        \n"
-        "vadd.i32 q1, q1, r9        \n"
-        "vmax.s32 q0, q0, q6        \n"
-        "vmax.s32 q1, q1, q6        \n"
-        "vmin.s32 q0, q0, q7        \n"
-        "vmin.s32 q1, q1, q7        \n"
-        "vctp.32 r11                \n"
-        "vpstt                      \n"
-        "vstrbt.32 q0, [r1], #4     \n"
-        "vstrbt.32 q1, [r3], #4     \n"
-        "strd r1, r3, [sp, #8]      \n"
-        "subs r11, #4               \n"
-        "bgt 1b                     \n"
-        "add sp, #20                \n"
-        "vpop {d12-d15}             \n"
-        "pop {r4-r11, pc}           \n");
+        EO_FOUR_CHANNELS(SIXTEEN, SIXTEEN_BYTES)
+        EO_STORE_FOUR_CHANNELS("r9")
+        EO_LEAVE_TWO_PIXELS("{d12-d15}", "20"));
 }
 /* clang-format on */
 

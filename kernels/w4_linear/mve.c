@@ -3,7 +3,7 @@
  * Packed: for each 8 outputs (the last block is filled with zeros)
  *   int32 bias[8]; for each 16 inputs and each two outputs 16 bytes, the codes of the first in the low halves;
  *   int32 multiplier[8]. in_features is filled with codes of zero up to a multiple of 16. */
-#include "edgeopt_kernels.h"
+#include "../common/eight_outputs_mve.h"
 
 /* clang-format off */
 #define TWO_OUTPUTS(acc0, acc1)         \
@@ -17,17 +17,8 @@
 #define SIXTEEN                         \
     "vldrb.8 q0, [r1], #16          \n" \
     TWO_OUTPUTS("r0", "r2") TWO_OUTPUTS("r4", "r6") TWO_OUTPUTS("r8", "r10") TWO_OUTPUTS("r12", "lr")
-#define REQUANT_STORE               \
-    "vadd.i32 q0, q0, r1        \n" \
-    "vmax.s32 q0, q0, q6        \n" \
-    "vmin.s32 q0, q0, q7        \n" \
-    "vctp.32 r11                \n" \
-    "vpst                       \n" \
-    "vstrbt.32 q0, [r7], #4     \n" \
-    "subs r11, #4               \n"
 
-/* r0 r2 .. r12 lr accumulate; r1 x, then out_zero; r3 packed, r5 end of x, r7 y, r9 table, r11 outputs left; q5 low
- * halves, q6 low, q7 high. Stack: 0 x, 4 out_zero. */
+/* r1 is out_zero as well as x, r9 the table, q5 low halves. Stack: 4 out_zero. */
 __attribute__((naked, noinline))
 static void all_outputs(const int8_t *x __attribute__((unused)), const void *packed __attribute__((unused)),
                         int8_t *y __attribute__((unused)), const int8_t *x_end __attribute__((unused)),
@@ -41,34 +32,12 @@ static void all_outputs(const int8_t *x __attribute__((unused)), const void *pac
         "ldr r9, [sp, #52]          \n"
         "vpush {d8-d15}             \n"
         "vmov.i8 q5, #15            \n"
-        "vdup.32 q6, r4             \n"
-        "vdup.32 q7, r6             \n"
-        "mov r5, r3                 \n"
-        "mov r7, r2                 \n"
-        "mov r3, r1                 \n"
+        EO_ENTER_EIGHT_OUTPUTS
         "push {r0, r8}              \n"
 
-        "1:                         \n"
-        "ldr r1, [sp]               \n"
-        "ldm r3!, {r0, r2, r4, r6, r8, r10, r12, lr} \n"
-        "2:                         \n"
-        SIXTEEN
-        "cmp r1, r5                 \n"
-        "bne 2b                     \n"
+        EO_EIGHT_OUTPUTS(SIXTEEN)
         "ldr r1, [sp, #4]           \n"
-        "vldrw.32 q2, [r3], #16     \n"
-        "vldrw.32 q3, [r3], #16     \n"
-        "vmov q0[2], q0[0], r0, r4  \n"
-        "vmov q0[3], q0[1], r2, r6  \n"
-        "vmov q1[2], q1[0], r8, r12 \n"
-        "vmov q1[3], q1[1], r10, lr \n"
-        "vrmulh.s32 q0, q0, q2      \n"
-        REQUANT_STORE
-        "ble 3f                     \n"
-        "vrmulh.s32 q0, q1, q3      \n"
-        REQUANT_STORE
-        "bgt 1b                     \n"
-        "3:                         \n"
+        EO_STORE_EIGHT_OUTPUTS("r1")
         "add sp, #8                 \n"
         "vpop {d8-d15}              \n"
         "pop {r4-r11, pc}           \n");
