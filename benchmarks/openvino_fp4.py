@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 import edgeopt
-from benchmarks.openvino_int8 import alternate
+from benchmarks.openvino_int8 import alternate, inferences
 from benchmarks.table import show
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.registry import resolve
@@ -49,7 +49,7 @@ def main(rows: int, size: int, seconds: float, as_json: bool) -> None:
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(size, size)), torch.randn(rows, size)
     requests = {**_edgeopt(model, x), **_own(model, x)}
-    medians = alternate(requests, {NAME: x.numpy()}, seconds)
+    medians = alternate(inferences(requests), {NAME: x.numpy()}, seconds)
     with torch.no_grad():
         expected = model(x).numpy()
     show([_row(name, medians, request, expected) for name, request in requests.items()], as_json)

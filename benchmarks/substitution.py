@@ -16,7 +16,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,13 @@ def tokens(scratch: Path, seconds: float) -> list[Row]:
     folder.mkdir()
     np.savez(folder / "images.npz", **case.samples)
     exported = torch.export.export(model, (), {"images": torch.from_numpy(images[:1])})
-    sessions: dict[str, Session] = {}
+    runs: dict[str, Callable[[Arrays], object]] = {}
     for name, recipe in (("original", None), ("slab", "slab")):
         for precision in ("fp32", "bf16", "int8"):
             click.echo(f"784 tokens: {name}, {precision}", err=True)
-            sessions[f"{name}, {precision}"] = _session(exported, folder, recipe, precision)
+            runs[f"{name}, {precision}"] = _session(exported, folder, recipe, precision).run
     nncf = openvino_int8.compile_models(openvino_int8.nncf_models(case, folder))
-    medians = _alternate(sessions, nncf, {"images": images[:1]}, seconds)
+    medians = openvino_int8.alternate(runs | openvino_int8.inferences(nncf), {"images": images[:1]}, seconds)
     best = min(ms for name, ms in medians.items() if not name.startswith("slab"))
     return [{"784 tokens, 1 thread": name, "ms": ms, "OpenVINO's best is": best / ms} for name, ms in medians.items()]
 
@@ -172,17 +172,6 @@ def _session(exported: Any, folder: Path, recipe: str | None, precision: str) ->
     calib = {"calib": images} if precision == "int8" else {}
     edgeopt.export(exported, "openvino", bundle, precision=precision, baseline=False, max_seconds=0.1, **tuned, **calib)
     return open_bundle(bundle)
-
-
-def _alternate(
-    sessions: dict[str, Session], requests: dict[str, Any], sample: Arrays, seconds: float
-) -> dict[str, float]:
-    class _Infer:
-        def __init__(self, session: Session) -> None:
-            self.infer = session.run
-
-    every = {**{name: _Infer(session) for name, session in sessions.items()}, **requests}
-    return openvino_int8.alternate(every, sample, seconds)
 
 
 # -- sentences -----------------------------------------------------------------------------------------
@@ -277,7 +266,7 @@ def _compared(scratch: Path, folder: str, texts: Sequence[Arrays]) -> Row:
     sessions = {name: open_bundle(scratch / name) for name in ("plain", folder)}
     found = {name: np.concatenate([next(iter(s.run(t).values())) for t in texts]) for name, s in sessions.items()}
     before, after = found["plain"], found[folder]
-    medians = _alternate(sessions, {}, texts[0], 5.0)
+    medians = openvino_int8.alternate({name: session.run for name, session in sessions.items()}, texts[0], 5.0)
     for session in sessions.values():
         session.close()
     return {
