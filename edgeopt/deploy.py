@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -167,11 +168,8 @@ def _plain_layers(
     """Return the layers of the plain export where it is faster, to tell which of the artifact's are to blame."""
     if plain is None or np.median(timings["artifact"].costs) <= np.median(timings["plain"].costs):
         return ()
-    session = opened(plain)
-    try:
+    with closing(opened(plain)) as session:
         return session.layers(sample, PROFILED_RUNS)
-    finally:
-        session.close()
 
 
 def _answer(session: Session, evidence: Evidence, on_step: OnStep) -> Outcome:
@@ -190,10 +188,8 @@ def _measure(session: Session, plain: Session | None, sample: Sample, request: R
     plan = request.options.measure
     if plain is None:
         return measure({"artifact": session}, {"artifact": sample}, plan)
-    try:
+    with closing(plain):
         return measure({"artifact": session, "plain": plain}, {"artifact": sample, "plain": sample}, plan)
-    finally:
-        plain.close()
 
 
 def _size(folder: Path) -> int:

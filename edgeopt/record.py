@@ -86,10 +86,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
     threads = request.target_options.threads
     fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
     latency = latency_of(outcome.timing, threads, outcome.layers) if outcome.timing else None
-    baseline = None
-    if latency is not None and outcome.baseline is not None:
-        plain = latency_of(outcome.baseline, threads, ())
-        baseline = Baseline(latency=plain, speedup=plain.median / latency.median)
+    baseline = _baseline(outcome, threads, latency)
     return Run(
         model=evidence.model,
         target=_target(request, outcome),
@@ -140,6 +137,13 @@ def _target(request: Request, outcome: Outcome) -> TargetUsed:
     )
 
 
+def _baseline(outcome: Outcome, threads: int, latency: Latency | None) -> Baseline | None:
+    if latency is None or outcome.baseline is None:
+        return None
+    plain = latency_of(outcome.baseline, threads, ())
+    return Baseline(latency=plain, speedup=plain.median / latency.median)
+
+
 def latency_of(timing: Timing, threads: int, layers: tuple[Layer, ...]) -> Latency:
     """Return the record's latency of what was measured."""
     return Latency.of(
@@ -167,23 +171,22 @@ def _layer_times(layers: tuple[Layer, ...]) -> tuple[LayerTime, ...]:
 
 
 def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: int) -> tuple[Limit, ...]:
-    stated = request.options.limits
-    reached = outcome.accuracy.exported if outcome.accuracy else None
-    relative = outcome.error.relative if outcome.error else None
-    cosine = outcome.error.cosine if outcome.error else None
-    drop = outcome.accuracy.original - outcome.accuracy.exported if outcome.accuracy else None
-    median = latency.median if latency else None
-    rows = [
-        ("max-latency", stated.max_latency, median, median is not None and median <= (stated.max_latency or 0)),
-        ("max-size", stated.max_size, size, size <= (stated.max_size or 0)),
-        ("min-accuracy", stated.min_accuracy, reached, reached is not None and reached >= (stated.min_accuracy or 0)),
-        ("max-drop", stated.max_drop, drop, drop is not None and drop <= (stated.max_drop or 0)),
-        ("min-cosine", stated.min_cosine, cosine, cosine is not None and cosine >= (stated.min_cosine or 0)),
-        ("max-error", stated.max_error, relative, relative is not None and relative <= (stated.max_error or 0)),
-    ]
-    return tuple(
-        Limit(name=name, limit=limit, value=value, ok=ok) for name, limit, value, ok in rows if limit is not None
+    stated, accuracy, error = request.options.limits, outcome.accuracy, outcome.error
+    rows = (
+        ("max-latency", stated.max_latency, latency.median if latency else None),
+        ("max-size", stated.max_size, size),
+        ("min-accuracy", stated.min_accuracy, accuracy.exported if accuracy else None),
+        ("max-drop", stated.max_drop, accuracy.original - accuracy.exported if accuracy else None),
+        ("min-cosine", stated.min_cosine, error.cosine if error else None),
+        ("max-error", stated.max_error, error.relative if error else None),
     )
+    return tuple(_limit(name, limit, value) for name, limit, value in rows if limit is not None)
+
+
+def _limit(name: str, limit: float, value: float | None) -> Limit:
+    """Hold a value against a limit, whose name says whether it is the most or the least; none holds no limit."""
+    ok = value is not None and (value <= limit if name.startswith("max-") else value >= limit)
+    return Limit(name=name, limit=limit, value=value, ok=ok)
 
 
 def _capacity(artifact: Artifact) -> tuple[Limit, ...]:
