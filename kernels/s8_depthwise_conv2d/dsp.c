@@ -128,17 +128,21 @@ typedef struct {
     "smlad " acc ", r12, " w01 ", " from "           \n" \
     "smlabt " acc ", lr, " w12 ", " acc "            \n"
 
+/* The sum of a window, in r8. */
+#define THREE_COLUMNS(upper_lower, from)                 \
+    "ldrd " upper_lower ", [r0]     \n"                  \
+    ONE_ROW("r8", from, "r2", "r5")                      \
+    "ldrd " upper_lower ", [r0, #8] \n"                  \
+    ONE_ROW("r8", "r8", "r3", "r6")                      \
+    "ldrd " upper_lower ", [r0, #16]\n"                  \
+    ONE_ROW("r8", "r8", "r4", "r7")
+
 #define STRIDE_2(upper_lower)                            \
     ENTER                                                \
     NEXT_CHANNEL                                         \
     "2:                             \n"                  \
     "ldr r11, [sp]                  \n"                  \
-    "ldrd " upper_lower ", [r0]     \n"                  \
-    ONE_ROW("r8", "r11", "r2", "r5")                     \
-    "ldrd " upper_lower ", [r0, #8] \n"                  \
-    ONE_ROW("r8", "r8", "r3", "r6")                      \
-    "ldrd " upper_lower ", [r0, #16]\n"                  \
-    ONE_ROW("r8", "r8", "r4", "r7")                      \
+    THREE_COLUMNS(upper_lower, "r11")                    \
     ONE_ROW("r10", "r11", "r2", "r5")                    \
     "ldrd " upper_lower ", [r0, #24]\n"                  \
     ONE_ROW("r10", "r10", "r3", "r6")                    \
@@ -152,12 +156,7 @@ typedef struct {
     "add r1, r1, r12, lsl #1        \n"                  \
     MORE_COLUMNS                                         \
     "ldr r8, [sp]                   \n"                  \
-    "ldrd " upper_lower ", [r0]     \n"                  \
-    ONE_ROW("r8", "r8", "r2", "r5")                      \
-    "ldrd " upper_lower ", [r0, #8] \n"                  \
-    ONE_ROW("r8", "r8", "r3", "r6")                      \
-    "ldrd " upper_lower ", [r0, #16]\n"                  \
-    ONE_ROW("r8", "r8", "r4", "r7")                      \
+    THREE_COLUMNS(upper_lower, "r8")                     \
     "ldrd r12, lr, [sp, #4]         \n"                  \
     REQUANT("r8")                                        \
     "strb r8, [r1]                  \n"                  \
