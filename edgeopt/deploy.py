@@ -150,7 +150,8 @@ def _try(folder: Path, plain: Path | None, evidence: Evidence, request: Request,
     finally:
         session.close()
     plain_layers = _plain_layers(plain, timings, opened, evidence.samples[0])
-    fallbacks = request.target.fallbacks(layers, request.target_options)
+    formats = evidence.searched.formats if evidence.searched else {}
+    fallbacks = request.target.fallbacks(layers, request.target_options, formats)
     baseline = timings.get("plain")
     return replace(
         outcome,

@@ -102,40 +102,46 @@ class Trial:
     """A mixture of formats that was compiled, run and measured.
 
     ``counts``: layers by format; ``float_precision``: that of what is in float, where there is a choice. ``latency`` is
-    in the session's unit; ``speedup`` over the exact mixture, which was measured in turn with it.
+    in the session's unit; ``speedup`` over the exact mixture, which was measured in turn with it. ``ok``: all limits
+    hold; ``on_front``: it is on the Pareto front of error, speed and size.
     """
 
     counts: Mapping[str, int]
-    float_precision: str
+    float_precision: str | None
     error: Error
     accuracy: float | None
     bytes: int
     latency: float
     speedup: float
+    ok: bool
+    on_front: bool
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """The format of a layer, and by format the noise of the outputs with it alone in it and its cost."""
+    """The format of a layer, and by format the noise of the outputs with it alone in it and its cost, None where the
+    runtime shows no layer of its own."""
 
     layer: str
     op: str
     format: str
     noise: Mapping[str, float]
-    cost: Mapping[str, float]
+    cost: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """What precision ``auto`` tried, in order: which trials are on the Pareto front of error, speed and size, which
-    hold all limits, and which was chosen (its index). ``reused``: measurements that were known from before."""
+    """What precision ``auto`` tried, in order, and which trial was chosen (its index).
+
+    ``reused``: measurements that were known from before. ``formats``: by node of the exported program, the format of
+    the layer that it computes.
+    """
 
     trials: tuple[Trial, ...]
-    on_front: tuple[bool, ...]
-    ok: tuple[bool, ...]
     chosen: int
     layers: tuple[LayerChoice, ...]
     reused: int
+    formats: Mapping[str, str]
 
 
 @dataclass(frozen=True)

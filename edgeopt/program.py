@@ -301,6 +301,11 @@ def origin(node: fx.Node) -> str:
     return node.meta.get("origin", node.name)
 
 
+def first_origin(node: fx.Node) -> str:
+    """Return the label of the value that a node computed before it was redefined."""
+    return origin(node).rstrip("'")
+
+
 def redefine(node: fx.Node) -> None:
     """Say that a node now computes another value than before, for which the original has no counterpart."""
     node.meta["origin"] = origin(node) + "'"

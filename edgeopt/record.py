@@ -21,8 +21,7 @@ from edgeopt.report.form import OutputError
 from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
 from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
 from edgeopt.report.run import Accuracy, ArtifactFiles, FallbackEntry, File, Limit, Model, PassEntry, Run, TargetUsed
-from edgeopt.report.searched import LayerFormat, Search
-from edgeopt.report.searched import Trial as TriedMixture
+from edgeopt.report.searched import Search
 from edgeopt.report.swapped import SwapAttempt, SwappedLayer, Swaps, TunedStage
 from edgeopt.target import Artifact, Layer
 
@@ -95,7 +94,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
         swaps=_swaps(evidence),
         quantisation=_quantisation(evidence, request),
-        search=_search(evidence),
+        search=Search.model_validate(evidence.searched) if evidence.searched else None,
         artifact=ArtifactFiles(files=files, memory=dict(artifact.memory)),
         latency=latency,
         baseline=baseline,
@@ -218,25 +217,6 @@ def _swaps(evidence: Evidence) -> Swaps | None:
         layers=tuple(map(SwappedLayer.model_validate, one.layers)),
         attempts=tuple(map(SwapAttempt.model_validate, one.attempts)),
         figures=one.figures,
-    )
-
-
-def _search(evidence: Evidence) -> Search | None:
-    """Return what precision auto tried and chose."""
-    one = evidence.searched
-    if one is None:
-        return None
-    trials = (
-        TriedMixture.model_validate(
-            {**vars(trial), "float_precision": trial.float_precision or None, "ok": ok, "on_front": on_front}
-        )
-        for trial, ok, on_front in zip(one.trials, one.ok, one.on_front, strict=True)
-    )
-    return Search(
-        trials=tuple(trials),
-        chosen=one.chosen,
-        layers=tuple(map(LayerFormat.model_validate, one.layers)),
-        reused=one.reused,
     )
 
 

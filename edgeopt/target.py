@@ -7,6 +7,7 @@ command line's flags and the TOML's keys), its pipeline (steps with reasons) and
 from __future__ import annotations
 
 import platform
+import re
 import time
 import tomllib
 from abc import ABC, abstractmethod
@@ -75,12 +76,21 @@ class Fallback:
 
 @dataclass(frozen=True)
 class Layer:
-    """One executed layer: its type, the precision it really ran in, and its median cost in the latency's unit."""
+    """One executed layer: its type, the precision it really ran in, and its median cost in the latency's unit.
+
+    ``name``: the program's nodes that it computes, by commas, parts of one as ``linear/MatMul_0`` or ``linear.0``; what
+    the runtime added by itself has a name of the runtime's.
+    """
 
     name: str
     type: str
     precision: str
     median: float | None = None
+
+    @property
+    def computes(self) -> tuple[str, ...]:
+        """The names of the program's nodes that it computes, or computes a part of."""
+        return tuple(dict.fromkeys(re.split("[/.]", part, maxsplit=1)[0] for part in self.name.split(",")))
 
 
 @dataclass(frozen=True)
@@ -189,8 +199,13 @@ class Target(ABC):
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the artifact that ``compile`` left in ``folder``."""
 
-    def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
-        """Return which executed layers did not run as asked; none unless a target says otherwise."""
+    def fallbacks(
+        self, layers: Sequence[Layer], options: TargetOptions, formats: Mapping[str, str]
+    ) -> tuple[Fallback, ...]:
+        """Return which executed layers did not run as asked; none unless a target says otherwise.
+
+        ``formats``: by node of the program the format that was chosen for it, where precision ``auto`` chose.
+        """
         return ()
 
     def hardware(self) -> str:

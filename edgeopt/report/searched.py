@@ -39,8 +39,9 @@ class LayerFormat(Record):
     """The format it is in."""
     noise: dict[str, Extended]
     """By format: noise of the outputs as part of their power, with this layer alone in it."""
-    cost: dict[str, float]
-    """By format: its cost in the profile of an artifact in which all layers are in it, in the unit of `latency`."""
+    cost: dict[str, float | None]
+    """By format: its cost in the profile of an artifact in which all layers are in it, in the unit of `latency`; null
+    where the runtime shows no layer of its own."""
 
 
 class Search(Record):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from torch import fx
+
 from edgeopt.evidence import Prepared, Request
-from edgeopt.program import Program, origin
+from edgeopt.program import Program, first_origin
 from edgeopt.target import Layer
 from edgeopt.trial import opened
 
@@ -24,9 +26,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Profile:
-    """Of one artifact: its bytes, and the cost of each layer in the session's unit."""
+    """Of one artifact: its bytes, and in the session's unit the cost of all that runs, and of each layer.
+
+    Of a layer that the runtime shows no layer of its own for nothing is known.
+    """
 
     bytes: int
+    total: float
     layers: dict[str, float]
 
 
@@ -34,18 +40,38 @@ def profile(program: Program, layers: Mapping[str, Sizes], prepared: Prepared, r
     """Compile and run a program, and attribute the costs of what runs to its layers."""
     with opened(program, request) as (session, size):
         ran = session.layers(prepared.samples[0], _RUNS)
-    owners = {sizes.label: layer for layer, sizes in layers.items()}
-    names = {node.name: owners[origin(node)] for node in program.calls if origin(node) in owners}
-    return Profile(size, _attributed(ran, {**names, **{layer: layer for layer in layers}}, layers))
+    return Profile(size, sum(one.median or 0.0 for one in ran), attributed(ran, owners(program, layers)))
 
 
-def _attributed(ran: tuple[Layer, ...], names: Mapping[str, str], layers: Mapping[str, Sizes]) -> dict[str, float]:
-    """Return each layer's cost; by its multiply-accumulates where the runtime has no layer of its name."""
+def owners(program: Program, layers: Mapping[str, Sizes]) -> dict[str, str]:
+    """Return by node of a program the layer that it computes, or whose weights it prepares."""
+    labels = {sizes.label: layer for layer, sizes in layers.items()}
+    found = {}
+    for node in program.calls:
+        if (layer := labels.get(first_origin(node))) is not None:
+            found.update(dict.fromkeys((node.name, *_preparing(program, node)), layer))
+    return found
+
+
+def attributed(ran: tuple[Layer, ...], owner: Mapping[str, str]) -> dict[str, float]:
+    """Return the cost of each layer that any of the runtime's computes; what computes several is shared out evenly."""
     costs: dict[str, float] = {}
     for one in ran:
-        within = {names[part] for part in one.name.split(",") if part in names}
+        within = {owner[name] for name in one.computes if name in owner}
         for layer in within:
-            # What is fused from several layers is shared out evenly.
             costs[layer] = costs.get(layer, 0.0) + (one.median or 0.0) / len(within)
-    total, macs = sum(one.median or 0.0 for one in ran), sum(sizes.macs for sizes in layers.values()) or 1
-    return {layer: costs.get(layer, total * sizes.macs / macs) for layer, sizes in layers.items()}
+    return costs
+
+
+def _preparing(program: Program, node: fx.Node) -> Iterator[str]:
+    """Yield the names of the operators that compute what a node reads from constants alone."""
+    for source in node.all_input_nodes:
+        if source.op == "call_function" and _is_constant(program, source):
+            yield source.name
+            yield from _preparing(program, source)
+
+
+def _is_constant(program: Program, node: fx.Node) -> bool:
+    if node.op == "placeholder":
+        return program.constant(node) is not None
+    return all(_is_constant(program, source) for source in node.all_input_nodes)

@@ -37,13 +37,14 @@ class Estimates:
         for place, (layer, formats) in enumerate(layers.items(), 1):
             on_step(f"auto: noise of layer {place} of {len(layers)}, {layer}")
             rest = {
-                name: self.store.recall(f"noise {layer} {name}", partial(alone, layer, name)) for name in formats[1:]
+                name: self.store.recall(f"noise {layer} {name}", partial(alone, layer, name), float)
+                for name in formats[1:]
             }
             self.noise[layer] = {formats[0]: 0.0, **rest}
         for name in self.mixture.formats:
             on_step(f"auto: profile with all layers in {name}")
-            seen = self.store.recall(f"profile {name}", partial(self._profile, name, trials))
-            self.profiles[name] = Profile(**seen)
+            measure = partial(self._profile, name, trials)
+            self.profiles[name] = self.store.recall(f"costs {name}", measure, Profile)
 
     def choices(self, objective: str) -> dict[str, list[Choice]]:
         """Return what each layer can be in, with its noise and its cost: ``latency`` or ``bytes``."""
@@ -60,11 +61,13 @@ class Estimates:
             for layer in self.mixture.layers
         )
 
-    def _costs(self, layer: str) -> dict[str, float]:
-        return {name: self._latency(layer, name) for name in self.mixture.layers[layer]}
+    def _costs(self, layer: str) -> dict[str, float | None]:
+        return {name: self.profiles[name].layers.get(layer) for name in self.mixture.layers[layer]}
 
     def _latency(self, layer: str, name: str) -> float:
-        return self.profiles[name].layers[layer]
+        """Return a layer's cost; by its multiply-accumulates where the runtime does not show it."""
+        profile, macs = self.profiles[name], sum(sizes.macs for sizes in self.sizes.values()) or 1
+        return profile.layers.get(layer, profile.total * self.sizes[layer].macs / macs)
 
     def _bytes(self, layer: str, name: str) -> float:
         """Return by how many bytes a layer in a format is larger than in the exact one; below 0 where smaller."""
@@ -72,6 +75,6 @@ class Estimates:
         weights = sum(self.sizes[one].weights for one, able in self.mixture.layers.items() if name in able)
         return (self.profiles[name].bytes - plain) / weights * self.sizes[layer].weights if weights else 0.0
 
-    def _profile(self, name: str, trials: Trials) -> dict:
+    def _profile(self, name: str, trials: Trials) -> Profile:
         program, _ = self.mixture.program(self.mixture.uniform(name))
-        return vars(profile(program, self.sizes, trials.prepared, trials.asking(trials.exact)))
+        return profile(program, self.sizes, trials.prepared, trials.asking(trials.exact))

@@ -20,14 +20,14 @@ from edgeopt.cost import count_macs
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.evidence import OnStep, Prepared, Request, SearchRecord, Trial
 from edgeopt.gate import holds
-from edgeopt.program import origin
+from edgeopt.program import Program, first_origin
 from edgeopt.rewrite import arguments
-from edgeopt.search.costs import Sizes
+from edgeopt.search.costs import Sizes, owners
 from edgeopt.search.estimates import Estimates
 from edgeopt.search.mixture import BINARY, Mixture
 from edgeopt.search.path import Mix, exchange_path, pareto, spread
 from edgeopt.search.store import Store
-from edgeopt.search.trials import Trials
+from edgeopt.search.trials import Figures, Trials, Tried, counted
 from edgeopt.target import AUTO, FLOATS
 from edgeopt.tune.loop import TuneOptions
 
@@ -111,13 +111,15 @@ class _Search:
         macs = count_macs(program, self.prepared.samples[0])
         nodes = {layer: self.mixture.nodes[layer] for layer in self.mixture.layers}
         return {
-            layer: Sizes(origin(node), macs.get(layer, 0), program.constants[arguments(node)["weight"].name].numel())
+            layer: Sizes(
+                first_origin(node), macs.get(layer, 0), program.constants[arguments(node)["weight"].name].numel()
+            )
             for layer, node in nodes.items()
         }
 
     # -- trials ----------------------------------------------------------------------------------------
 
-    def _try(self, mix: Mix, rest: str) -> Trial:
+    def _try(self, mix: Mix, rest: str) -> Figures:
         return self.trials.of(mix, rest, self.on_step)
 
     def _try_uniform(self) -> str:
@@ -127,7 +129,7 @@ class _Search:
         for name in self.mixture.formats[1:]:
             for rest in floats:
                 self._try(self.mixture.uniform(name), rest)
-        able = [rest for rest, trial in floats.items() if self._answers(trial)] or list(floats)[:1]
+        able = [rest for rest, figures in floats.items() if self._answers(figures)] or list(floats)[:1]
         return max(able, key=lambda rest: floats[rest].speedup)
 
     def _walk(self, path: Sequence[Mix], rest: str) -> None:
@@ -143,53 +145,59 @@ class _Search:
             else:
                 high = middle
 
-    def _holds(self, trial: Trial) -> bool:
-        return self._answers(trial) if self.limits.on_answers else self._affordable(trial)
+    def _holds(self, figures: Figures) -> bool:
+        return self._answers(figures) if self.limits.on_answers else self._affordable(figures)
 
-    def _answers(self, trial: Trial) -> bool:
-        return holds(trial.error, trial.accuracy, self.prepared.labelled, self.limits)
+    def _answers(self, figures: Figures) -> bool:
+        return holds(figures.error, figures.accuracy, self.prepared.labelled, self.limits)
 
-    def _affordable(self, trial: Trial) -> bool:
+    def _affordable(self, figures: Figures) -> bool:
         latency, size = self.limits.max_latency, self.limits.max_size
-        return (latency is None or trial.latency <= latency) and (size is None or trial.bytes <= size)
+        return (latency is None or figures.latency <= latency) and (size is None or figures.bytes <= size)
 
     # -- the choice ------------------------------------------------------------------------------------
 
     def _settled(self) -> tuple[Prepared, Request]:
         chosen = self._chosen()
-        mix, trial = self.trials.made[chosen]
+        one = self.trials.made[chosen]
         self.on_step("auto: building what was chosen")
-        program, records = self.mixture.program(mix, self.stage.ledger, self.stage.on_pass)
+        program, records = self.mixture.program(one.mix, self.stage.ledger, self.stage.on_pass)
         prepared = replace(
             self.prepared,
             program=program,
             records=(*self.prepared.records, *records),
-            stage=self.stage if self.mixture.on_integers(mix) else None,
-            searched=self._record(chosen, mix, trial.float_precision),
+            stage=self.stage if self.mixture.on_integers(one.mix) else None,
+            searched=self._record(chosen, program),
         )
-        return prepared, self.trials.asking(trial.float_precision)
+        return prepared, self.trials.asking(one.rest)
 
     def _chosen(self) -> str:
         """Return the trial to export: under limits on answers the fastest, else the most exact.
 
         Where no trial holds all limits, those on answers come first.
         """
-        made = {key: trial for key, (_, trial) in self.trials.made.items()}
-        answering = {key: trial for key, trial in made.items() if self._answers(trial)} or made
-        able = {key: trial for key, trial in answering.items() if self._affordable(trial)}
+        made = {key: one.figures for key, one in self.trials.made.items()}
+        answering = {key: figures for key, figures in made.items() if self._answers(figures)} or made
+        able = {key: figures for key, figures in answering.items() if self._affordable(figures)}
         if not able or not self.limits.on_answers:
             able = able or answering
             return min(able, key=lambda key: (able[key].error.relative, -able[key].speedup))
         return max(able, key=lambda key: (able[key].speedup, -able[key].bytes))
 
-    def _record(self, chosen: str, mix: Mix, rest: str) -> SearchRecord:
-        trials = {key: trial for key, (_, trial) in self.trials.made.items()}
-        front = pareto({key: (t.error.relative, -t.speedup, float(t.bytes)) for key, t in trials.items()})
-        return SearchRecord(
-            tuple(trials.values()),
-            tuple(key in front for key in trials),
-            tuple(self._answers(trial) and self._affordable(trial) for trial in trials.values()),
-            list(trials).index(chosen),
-            self.estimates.of_layers({layer: rest if name in FLOATS else name for layer, name in mix.items()}),
-            self.store.reused,
-        )
+    def _record(self, chosen: str, program: Program) -> SearchRecord:
+        made = self.trials.made
+        front = pareto({key: _respects(one.figures) for key, one in made.items()})
+        trials = tuple(self._trial(one, key in front) for key, one in made.items())
+        formats = made[chosen].formats
+        nodes = {node: formats[layer] for node, layer in owners(program, self.estimates.sizes).items()}
+        layers = self.estimates.of_layers(formats)
+        return SearchRecord(trials, list(made).index(chosen), layers, self.store.reused, nodes)
+
+    def _trial(self, one: Tried, on_front: bool) -> Trial:
+        ok = self._answers(one.figures) and self._affordable(one.figures)
+        return Trial(counted(one.formats), one.rest or None, **vars(one.figures), ok=ok, on_front=on_front)
+
+
+def _respects(figures: Figures) -> tuple[float, ...]:
+    """Return in what mixtures compete; less is better."""
+    return figures.error.relative, -figures.speedup, float(figures.bytes)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgeopt.compare import Error
-from edgeopt.evidence import OnStep, Prepared, Request, Trial
+from edgeopt.evidence import OnStep, Prepared, Request
 from edgeopt.measure import MeasurePlan, measure
 from edgeopt.search.mixture import Mixture
 from edgeopt.search.path import Mix
@@ -22,6 +22,31 @@ from edgeopt.trial import answers, opened
 _PLAN = MeasurePlan(min_runs=10, min_seconds=0.2, max_seconds=1.0)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What a mixture showed, as ``edgeopt.evidence.Trial`` says."""
+
+    error: Error
+    accuracy: float | None
+    bytes: int
+    latency: float
+    speedup: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A mixture, the format of what stays in float (empty where there is no choice), and what it showed."""
+
+    mix: Mix
+    rest: str
+    figures: Figures
+
+    @property
+    def formats(self) -> Mix:
+        """The format of each layer, in float that of what stays there."""
+        return _formats(self.mix, self.rest)
+
+
 class Trials:
     """The trials of one search, each made once. ``floats``: formats of what stays in float, the exact one first."""
 
@@ -29,7 +54,7 @@ class Trials:
         self, mixture: Mixture, floats: tuple[str, ...], prepared: Prepared, request: Request, store: Store
     ) -> None:
         self.mixture, self.floats, self.prepared, self.request, self.store = mixture, floats, prepared, request, store
-        self.made: dict[str, tuple[Mix, Trial]] = {}
+        self.made: dict[str, Tried] = {}
         self._stack = ExitStack()
         self._exact: Session | None = None
 
@@ -38,16 +63,14 @@ class Trials:
         """The format of what stays in float in the exact mixture; an empty string where nothing does."""
         return self.floats[0] if self.floats else ""
 
-    def of(self, mix: Mix, rest: str, on_step: OnStep) -> Trial:
-        """Return the trial of a mixture whose other layers are in ``rest``."""
+    def of(self, mix: Mix, rest: str, on_step: OnStep) -> Figures:
+        """Return what a mixture shows whose other layers are in ``rest``."""
         key = f"trial {rest} {json.dumps(mix, sort_keys=True)}"
         if key not in self.made:
-            counts = counted(mix, rest)
+            counts = counted(_formats(mix, rest))
             on_step(f"auto: trying {', '.join(f'{name} {count}' for name, count in counts.items())}")
-            seen = dict(self.store.recall(key, lambda: self._run(mix, rest)))
-            error = Error(**seen.pop("error"))
-            self.made[key] = mix, Trial(counts, rest, error, **seen)
-        return self.made[key][1]
+            self.made[key] = Tried(mix, rest, self.store.recall(key, lambda: self._run(mix, rest), Figures))
+        return self.made[key].figures
 
     def asking(self, rest: str) -> Request:
         """Return the request with this format of what stays in float."""
@@ -60,21 +83,14 @@ class Trials:
         """Close the exact mixture's session."""
         self._stack.close()
 
-    def _run(self, mix: Mix, rest: str) -> dict[str, Any]:
+    def _run(self, mix: Mix, rest: str) -> Figures:
         program, _ = self.mixture.program(mix)
         with opened(program, self.asking(rest)) as (session, size):
             error, accuracy = answers(session, self.prepared)
             both = {"trial": session, "exact": self._opened_exact()}
             timings = measure(both, dict.fromkeys(both, self.prepared.samples[0]), _PLAN)
         median = {name: float(np.median(timing.costs)) for name, timing in timings.items()}
-        speedup = median["exact"] / median["trial"]
-        return {
-            "error": vars(error),
-            "accuracy": accuracy,
-            "bytes": size,
-            "latency": median["trial"],
-            "speedup": speedup,
-        }
+        return Figures(error, accuracy, size, median["trial"], median["exact"] / median["trial"])
 
     def _opened_exact(self) -> Session:
         if self._exact is None:
@@ -83,6 +99,10 @@ class Trials:
         return self._exact
 
 
-def counted(mix: Mix, rest: str) -> dict[str, int]:
-    """Return the number of layers by format, those in float under the format of what is in float."""
-    return dict(Counter(rest if name in FLOATS else name for name in mix.values()).most_common())
+def counted(formats: Mix) -> dict[str, int]:
+    """Return the number of layers by format, the most frequent first."""
+    return dict(Counter(formats.values()).most_common())
+
+
+def _formats(mix: Mix, rest: str) -> Mix:
+    return {layer: rest if name in FLOATS else name for layer, name in mix.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -46,8 +46,8 @@ _EXECUTED = {
     "bf16": ("bf16",),
     "int8": _INTEGERS,
     **dict.fromkeys(FORMATS, _INTEGERS),
-    AUTO: ("fp32", "bf16", *_INTEGERS),
 }
+"""What runs where a format is asked for. Layers of signs are not here: their kernels compute as they do."""
 
 FILES = ("model.xml", "model.bin")
 
@@ -181,19 +181,20 @@ class OpenVino(Target):
         assert isinstance(options, OpenVinoOptions)
         return OpenVinoSession(folder / FILES[0], float_precision(options), options.threads, group_size(options))
 
-    def fallbacks(self, layers: Sequence[Layer], options: TargetOptions) -> tuple[Fallback, ...]:
+    def fallbacks(
+        self, layers: Sequence[Layer], options: TargetOptions, formats: Mapping[str, str]
+    ) -> tuple[Fallback, ...]:
         """Return the layers that compute in another precision than asked, with their share of the time."""
         total = sum(layer.median or 0.0 for layer in layers)
-        return tuple(
-            Fallback(
-                layer.name,
-                layer.type,
-                f"OpenVINO runs it in {layer.precision}, {options.precision} was asked for",
-                (layer.median or 0.0) / total if total else None,
-            )
-            for layer in layers
-            if is_compute(layer.type) and layer.precision not in _EXECUTED[options.precision]
-        )
+        found = []
+        for layer in filter(lambda layer: is_compute(layer.type), layers):
+            asked = _asked(layer, options, formats)
+            executed = {kind for name in asked for kind in _EXECUTED.get(name, (layer.precision,))}
+            if asked and layer.precision not in executed:
+                reason = f"OpenVINO runs it in {layer.precision}, {' and '.join(asked)} was asked for"
+                share = (layer.median or 0.0) / total if total else None
+                found.append(Fallback(layer.name, layer.type, reason, share))
+        return tuple(found)
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option is not legal or this CPU lacks the precision."""
@@ -215,6 +216,13 @@ class OpenVino(Target):
         """Return the conversion that ``unsupported`` made of this program, or make one."""
         kept, self._converted = self._converted, None
         return kept[1] if kept is not None and kept[0] == program.fingerprint() else _convert(program)
+
+
+def _asked(layer: Layer, options: TargetOptions, formats: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the formats asked of what a layer computes; none where a search had no choice."""
+    if options.precision != AUTO:
+        return (options.precision,)
+    return tuple(dict.fromkeys(formats[name] for name in layer.computes if name in formats))
 
 
 def _convert(program: Program) -> Built:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeopt import onnx
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
-from edgeopt.onnx_names import program_name
+from edgeopt.onnx_names import PREFIX, program_name
 from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.targets.openvino import native
 from edgeopt.targets.openvino.sdk import openvino
@@ -133,10 +133,17 @@ def _left_over(model: Any, program: Program) -> tuple[Placement, ...]:
 
 
 def _name(model: Any, program: Program) -> None:
-    """Name inputs and outputs after the program's, and number the nodes that OpenVINO named by a global count."""
+    """Name inputs and outputs after the program's, and number the nodes that OpenVINO named by a global count.
+
+    What computes an output is called after the output by the front end; it is given the name of the program's node.
+    """
     for index, node in enumerate(model.get_ordered_ops()):
         if node.get_friendly_name() == node.get_name():
             node.set_friendly_name(f"{node.get_type_name()}_{index}")
+    for result, node, name in zip(model.get_results(), program.results, program.output_names, strict=True):
+        source = result.input_value(0).get_node()
+        if node.op == "call_function" and source.get_friendly_name() == name:
+            source.set_friendly_name(f"{PREFIX}{node.name}")
     for port, spec in zip(model.inputs, program.inputs, strict=True):
         port.get_tensor().add_names({spec.name})
         port.get_node().set_friendly_name(spec.name)

@@ -45,7 +45,7 @@ def test_float32_is_executed_where_float32_is_asked_for(tmp_path: Path) -> None:
     layers = target.open(tmp_path, options).layers(_sample(program), 2)
     assert {layer.precision for layer in layers if layer.type in ("Convolution", "FullyConnected")} == {"fp32"}
     assert any("conv2d" in layer.name for layer in layers)
-    assert target.fallbacks(layers, options) == ()
+    assert target.fallbacks(layers, options, {}) == ()
 
 
 @pytest.mark.skipif("bf16" not in sdk.cpu_precisions(), reason="this CPU has no bfloat16 arithmetic")
@@ -75,9 +75,27 @@ def test_a_layer_in_another_precision_is_a_fallback_with_its_share() -> None:
         Layer("head", "FullyConnected", "fp32", 1.0),
         Layer("copy", "Reorder", "fp32", 0.0),
     )
-    (fallback,) = target.fallbacks(layers, target.Options(precision="bf16"))
+    (fallback,) = target.fallbacks(layers, target.Options(precision="bf16"), {})
     assert (fallback.node, fallback.share) == ("head", 0.25)
     assert "fp32" in fallback.reason
+
+
+def test_under_auto_each_layer_is_held_to_the_format_that_was_chosen_for_it() -> None:
+    target = resolve("cpu")
+    layers = (
+        Layer("conv2d_3,quantize_1", "Convolution", "uint8", 3.0),
+        Layer("conv2d_4,relu", "Convolution", "fp32", 2.0),
+        Layer("linear/MatMul_0", "FullyConnected", "bf16", 2.0),
+        Layer("linear_1", "FullyConnected", "fp32", 2.0),
+        Layer("binary_linear", "edgeopt.BinaryLinear, avx2", "fp32", 1.0),
+        Layer("scaled_dot_product_attention", "ScaledDotProductAttention", "fp32", 0.0),  # nothing was to choose
+    )
+    formats = {"conv2d_3": "int8", "conv2d_4": "int8", "linear": "int4", "linear_1": "fp32", "binary_linear": "binary"}
+    fallbacks = target.fallbacks(layers, target.Options(precision="auto"), formats)
+    assert [(one.node, one.share, one.reason) for one in fallbacks] == [
+        ("conv2d_4,relu", 0.2, "OpenVINO runs it in fp32, int8 was asked for"),
+        ("linear/MatMul_0", 0.2, "OpenVINO runs it in bf16, int4 was asked for"),
+    ]
 
 
 def test_what_onnx_cannot_say_is_imported_from_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
