@@ -1,6 +1,7 @@
 /* A tile of counters in registers, outputs by vectors of pixels, over all taps. */
 #pragma once
 
+#include "../common/counters.h"
 #include "kernel.h"
 
 namespace edgeopt {
@@ -67,8 +68,8 @@ private:
     template <int R, int C>
     static void tile(const BinaryConvolution& c, const int32_t* planes, int64_t n, float* y, int64_t stride) {
         Words total[R][C], part[R][C];
-        clear(total);
-        clear(part);
+        clear<W>(total);
+        clear<W>(part);
         int64_t counted = 0;
         for (int64_t tap = 0; tap < c.taps; tap++) {
             const int32_t* at = planes + c.offsets[tap];
@@ -78,13 +79,13 @@ private:
                 inside[j] = W::load(at + c.words * c.plane + j * V::lanes);
             for (int64_t word = 0; word < c.words; word++) {
                 if (W::chunk != 0 && counted++ == W::chunk) {
-                    flush(total, part);
+                    flush<W>(total, part);
                     counted = 1;
                 }
                 add<R, C>(c, at + word * c.plane, (n * c.taps + tap) * c.words + word, inside, part);
             }
         }
-        flush(total, part);
+        flush<W>(total, part);
         EDGEOPT_UNROLL
         for (int j = 0; j < C; j++) {
             const Words channels = W::set(static_cast<int32_t>(c.channels));
@@ -119,26 +120,6 @@ private:
         for (int64_t tap = 0; tap < c.taps; tap++)
             minus = W::add(minus, W::load(planes + c.words * c.plane + c.offsets[tap]));
         return W::multiply(minus, W::set(-1));
-    }
-
-    template <int R, int C>
-    static void clear(Words (&counts)[R][C]) {
-        EDGEOPT_UNROLL
-        for (int i = 0; i < R; i++)
-            EDGEOPT_UNROLL
-            for (int j = 0; j < C; j++)
-                counts[i][j] = W::zero();
-    }
-
-    template <int R, int C>
-    static void flush(Words (&total)[R][C], Words (&part)[R][C]) {
-        EDGEOPT_UNROLL
-        for (int i = 0; i < R; i++)
-            EDGEOPT_UNROLL
-            for (int j = 0; j < C; j++) {
-                total[i][j] = W::add_counts(total[i][j], part[i][j]);
-                part[i][j] = W::zero();
-            }
     }
 };
 

@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "../common/product.h"
+#include "../common/counters.h"
 #include "kernel.h"
 
 namespace edgeopt {
@@ -121,30 +121,17 @@ private:
     /* Count the bits that differ in R rows and in the columns from n on; without rows, the bits that are set. */
     template <int R, int C>
     static void differing(const BinaryProduct& p, const int32_t* a, int64_t n, Words (&counts)[R][C]) {
-        clear(counts);
+        clear<W>(counts);
         if constexpr (W::chunk == 0) {
             add<R, C>(p, a, n, 0, p.words, counts);
         } else {
+            Words part[R][C];
+            clear<W>(part);
             for (int64_t first = 0; first < p.words; first += W::chunk) {
-                Words part[R][C];
-                clear(part);
                 add<R, C>(p, a, n, first, p.words - first < W::chunk ? p.words : first + W::chunk, part);
-                EDGEOPT_UNROLL
-                for (int i = 0; i < R; i++)
-                    EDGEOPT_UNROLL
-                    for (int j = 0; j < C; j++)
-                        counts[i][j] = W::add_counts(counts[i][j], part[i][j]);
+                flush<W>(counts, part);
             }
         }
-    }
-
-    template <int R, int C>
-    static void clear(Words (&counts)[R][C]) {
-        EDGEOPT_UNROLL
-        for (int i = 0; i < R; i++)
-            EDGEOPT_UNROLL
-            for (int j = 0; j < C; j++)
-                counts[i][j] = W::zero();
     }
 
     template <int R, int C>
