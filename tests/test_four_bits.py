@@ -49,6 +49,14 @@ def test_onnx_holds_four_bits_that_the_reference_runs(precision: str, tmp_path: 
         assert run.not_run is None
 
 
+def test_scales_too_many_to_be_folded_are_computed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(1024, 1024), torch.randn(2, 1024)
+    edgeopt.export(model, "onnx", tmp_path / "out", inputs={"input": x}, precision="int4", **QUICK)
+    (got,) = ReferenceEvaluator(onnx.load(tmp_path / "out" / "model.onnx")).run(None, {"input": x.numpy()})
+    assert sqnr(model, x, got) > 12
+
+
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize("precision", FORMATS)
 def test_grouped_int8_runs_and_data_helps(precision: str, target: str, tmp_path: Path) -> None:

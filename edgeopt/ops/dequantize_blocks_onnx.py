@@ -70,6 +70,8 @@ def native(model: ir.Model) -> int:
     from onnx_ir.passes import common
 
     calls = [node for node in model.graph if node.op_type == FUNCTION and node.inputs[0].const_value is not None]
+    if any(scale.shape is None for _, scale, _ in (node.inputs for node in calls)):
+        common.ShapeInferencePass()(model)  # scales too large to have been folded are still computed
     done = sum(_replace(model, node) for node in calls)
     if done:
         common.RemoveUnusedNodesPass()(model)
