@@ -69,15 +69,32 @@ def program_name(name: str) -> str:
     return name.removeprefix(PREFIX).split("/")[0]
 
 
+def read(model: Path | bytes) -> ir.Model:
+    """Return a model that was written, a file or its bytes."""
+    import onnx
+    import onnx_ir as ir
+
+    return ir.from_proto(onnx.ModelProto.FromString(model)) if isinstance(model, bytes) else ir.load(model)
+
+
+def inline(model: ir.Model) -> None:
+    """Put the bodies of functions in the place of their calls, named after the node that calls.
+
+    ONNX Runtime does so, too, but gives them names that do not tell which call they come from.
+    """
+    from onnx_ir.passes.common import InlinePass
+
+    for node in model.graph.all_nodes():
+        node.metadata_props[_KEY] = program_name(str(node.name))
+    InlinePass()(model)
+    set_names(model)
+
+
 class RuntimeNames:
     """What ONNX Runtime's nodes compute, told by the names that it gives them."""
 
-    def __init__(self, model: Path | bytes) -> None:
-        import onnx
-        import onnx_ir as ir
-
-        read = ir.from_proto(onnx.ModelProto.FromString(model)) if isinstance(model, bytes) else ir.load(model)
-        self._nodes = {str(node.name): node for node in read.graph.all_nodes()}
+    def __init__(self, model: ir.Model) -> None:
+        self._nodes = {str(node.name): node for node in model.graph.all_nodes()}
         self._nodes |= {str(value.name): node for node in self._nodes.values() for value in node.outputs}
 
     def of(self, name: str, kind: str) -> str:
@@ -113,5 +130,6 @@ def _own(node: ir.Node) -> str:
 def _name(node: ir.Node, name: str) -> None:
     node.name = f"{PREFIX}{name}"
     for index, value in enumerate(node.outputs):
-        # ONNX Runtime calls what it fuses after the value that comes out.
-        value.name = name if len(node.outputs) == 1 else f"{name}__{index}"
+        # ONNX Runtime calls what it fuses after the value that comes out. Outputs of the model have names already.
+        if not value.is_graph_output():
+            value.name = name if len(node.outputs) == 1 else f"{name}__{index}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeopt import onnx
 from edgeopt.errors import ToolchainMissing
-from edgeopt.onnx_names import RuntimeNames
+from edgeopt.onnx_names import RuntimeNames, inline, read
 from edgeopt.target import Arrays, Layer, Session
 
 OPTIMIZATION = {
@@ -30,7 +30,7 @@ class OnnxSession(Session):
 
     def __init__(self, model: Path | bytes, threads: int, optimization: str) -> None:
         self._model, self._threads, self._optimization = model, threads, optimization
-        self._session = self._load()
+        self._session = self._load(model)
         self._outputs = onnx.output_names(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -39,18 +39,24 @@ class OnnxSession(Session):
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the executed nodes, the type they recorded and their median time in ms over ``runs`` runs."""
-        with tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
-            session = self._load(profile_to=Path(folder))
+        model, profiled = read(self._model), self._model
+        with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
+            folder = Path(name)
+            if model.functions:
+                inline(model)
+                profiled = folder / "model.onnx"
+                onnx.save(model, profiled)
+            session = self._load(profiled, folder)
             for _ in range(runs):
                 session.run(None, dict(inputs))
             events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-        return _layers(events, RuntimeNames(self._model))
+        return _layers(events, RuntimeNames(model))
 
     def close(self) -> None:
         """Release the session."""
         self._session = None
 
-    def _load(self, profile_to: Path | None = None) -> Any:
+    def _load(self, model: Path | bytes, profile_to: Path | None = None) -> Any:
         try:
             import onnxruntime as ort
         except ImportError as error:
@@ -63,7 +69,7 @@ class OnnxSession(Session):
         if profile_to is not None:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(profile_to / "profile")
-        return ort.InferenceSession(self._model, settings, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
 def _layers(events: list[dict[str, Any]], names: RuntimeNames) -> tuple[Layer, ...]:

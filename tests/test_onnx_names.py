@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from edgeopt import onnx
-from edgeopt.onnx_names import RuntimeNames, program_name
+from edgeopt.onnx_names import RuntimeNames, program_name, read
 from edgeopt.onnx_session import OnnxSession
+from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
@@ -108,8 +109,28 @@ def test_runtime_names_tell_what_is_computed(
 ) -> None:
     onnx.save(model, tmp_path / "model.onnx")
     first = next(node.name for node in program.calls)
-    names = RuntimeNames(tmp_path / "model.onnx")
+    names = RuntimeNames(read(tmp_path / "model.onnx"))
     assert names.of(name.format(first=first), kind) == told.format(first=first)
+
+
+def test_what_runs_in_the_body_of_a_function_bears_the_name_of_its_call(tmp_path: Path) -> None:
+    class Signs(nn.Module):
+        def forward(self, x: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            for _ in range(2):
+                x = torch.relu(BINARY_LINEAR(x, shift, weight, shift, shift))
+            return x
+
+    torch.manual_seed(0)
+    weight = torch.randint(-9, 9, (64, 2), dtype=torch.int32)
+    program = to_program(Signs(), (torch.zeros(1, 64), torch.zeros(64), weight))
+    onnx.save(onnx.translate(program).model, tmp_path / "model.onnx")
+    inputs = {"x": np.ones((1, 64), np.float32), "shift": np.ones(64, np.float32), "weight": weight.numpy()}
+    session = OnnxSession(tmp_path / "model.onnx", 1, "all")
+    before = session.run(inputs)
+    layers = session.layers(inputs, 2)
+    assert {layer.computes[0] for layer in layers if "MatMul" in layer.type} == {"binary_linear", "binary_linear_1"}
+    assert not any("_inlfunc_" in layer.name for layer in layers)
+    np.testing.assert_array_equal(session.run(inputs)["output"], before["output"])
 
 
 @pytest.mark.parametrize("optimization", ["none", "extended", "all"])
