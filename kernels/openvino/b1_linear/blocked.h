@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "../common/product.h"
+#include "../common/counters.h"
 #include "kernel.h"
 
 namespace edgeopt {
@@ -72,19 +72,15 @@ private:
         if (layer.residual != nullptr)
             fetch<R, C>(layer.residual + row * layer.outputs + n, layer.outputs);
         Words total[R][C];
-        clear(total);
+        clear<W>(total);
         if constexpr (W::chunk == 0) {
             count(layer, bits, n, 0, layer.words, total);
         } else {
+            Words part[R][C];
+            clear<W>(part);
             for (int64_t first = 0; first < layer.words; first += W::chunk) {
-                Words part[R][C];
-                clear(part);
                 count(layer, bits, n, first, layer.words - first < W::chunk ? layer.words : first + W::chunk, part);
-                EDGEOPT_UNROLL
-                for (int i = 0; i < R; i++)
-                    EDGEOPT_UNROLL
-                    for (int j = 0; j < C; j++)
-                        total[i][j] = W::add_counts(total[i][j], part[i][j]);
+                flush<W>(total, part);
             }
         }
         const bool is_plain = layer.activation == Activation::none && layer.residual == nullptr && out != nullptr;
@@ -112,15 +108,6 @@ private:
             EDGEOPT_UNROLL
             for (int j = 0; j < C; j++)
                 __builtin_prefetch(at + i * stride + (C + j) * V::lanes);
-    }
-
-    template <int R, int C>
-    static void clear(Words (&counts)[R][C]) {
-        EDGEOPT_UNROLL
-        for (int i = 0; i < R; i++)
-            EDGEOPT_UNROLL
-            for (int j = 0; j < C; j++)
-                counts[i][j] = W::zero();
     }
 
     /* Add the bits that differ in words [first, last) of R rows and of the outputs from n on. */

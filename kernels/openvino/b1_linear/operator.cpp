@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include "../common/isa.h"
 #include "../common/memory.h"
 #include "../common/parallel.h"
-#include "kernels.h"
+#include "kernel.h"
 
 namespace edgeopt {
 namespace {
@@ -35,7 +36,7 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
     const int32_t* x_bits = m_x < 0 ? static_cast<const int32_t*>(inputs[m_x_bits].data()) : nullptr;
     float* out = gives_bits() ? nullptr : static_cast<float*>(outputs[0].data());
     int32_t* out_bits = gives_bits() ? static_cast<int32_t*>(outputs[0].data()) : nullptr;
-    const BinaryLinearKernels& kernels = b1_linear_kernels();
+    const BinaryLinearKernels& kernels = EDGEOPT_KERNELS(b1_linear);
     parallel_for((rows + rows_a_task - 1) / rows_a_task, [&](int64_t task) {
         const int64_t first = task * rows_a_task, here = std::min(rows_a_task, rows - first);
         static thread_local std::vector<float> memory;

@@ -16,16 +16,6 @@ const std::map<std::string, FeatureMap> feature_maps{
     {"hedgehog-joint-softmax", FeatureMap::hedgehog_joint_softmax},
 };
 
-const LinearAttentionKernels& kernels() {
-#if defined(__x86_64__)
-    if (isa() == Isa::avx512)
-        return f32_linear_attention__avx512;
-    if (isa() == Isa::avx2)
-        return f32_linear_attention__avx2;
-#endif
-    return f32_linear_attention__scalar;
-}
-
 /* The names of a list, between commas; streams would take longer than the attention of a few tokens. */
 std::vector<std::string> split(const std::string& list) {
     std::vector<std::string> found;
@@ -57,7 +47,7 @@ Call::Call(ov::TensorVector& outputs, const ov::TensorVector& inputs, const std:
       key(inputs[1], names(tokens_first, "key")),
       value(inputs[2], names(tokens_first, "value")),
       out(shaped(outputs[0], query, value, names(tokens_first, "out")), names(tokens_first, "out")),
-      kernels(edgeopt::kernels()) {
+      kernels(EDGEOPT_KERNELS(f32_linear_attention)) {
     const std::vector<std::string> named = split(roles);
     for (size_t i = 3; i < std::min(named.size(), inputs.size()); i++)
         others[named[i]] = &inputs[i];
