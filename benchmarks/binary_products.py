@@ -19,7 +19,7 @@ from edgeopt.targets.openvino.build import convert, save
 from edgeopt.targets.openvino.sdk import core, openvino
 from edgeopt.testing import to_program
 
-ATTENTIONS = ((3, 196, 64), (12, 196, 64), (12, 128, 64), (12, 512, 64))
+ATTENTIONS = ((3, 196, 64), (12, 196, 64), (12, 128, 64), (3, 512, 64))
 """Heads, tokens and channels of a head."""
 
 
