@@ -65,4 +65,6 @@ class Store:
         return values
 
     def _damaged(self, reason: str) -> UserError:
-        return UserError(f"{self.file}, where a search keeps its measurements, is damaged: {reason}", "delete the file")
+        return UserError(
+            f"{self.file}, where a search keeps its measurements, is damaged: {reason}", "remove it to measure anew"
+        )

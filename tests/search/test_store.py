@@ -46,7 +46,7 @@ def test_a_damaged_file_is_named_with_the_remedy(store: Store, text: str, reason
     store.file.write_text(text, "latin-1")
     with pytest.raises(UserError, match=reason) as caught:
         Store(["facts"])
-    assert str(store.file) in caught.value.message and caught.value.hint == "delete the file"
+    assert str(store.file) in caught.value.message and caught.value.hint == "remove it to measure anew"
 
 
 @pytest.mark.parametrize("text", ['{"trial": 3}', '{"trial": {"value": "much"}}', '{"trial": {}}', '{"trial": null}'])
