@@ -20,19 +20,19 @@ VARIANTS = 4
 """Moved copies of each training image among the images to tune on."""
 
 
-def build(patch: int = 2) -> DigitsVit:
+def build(patch: int = 2, depth: int = 3) -> DigitsVit:
     """Return the untrained model; patches of 2x2 pixels make 196 tokens, of 4x4 49, of one 784."""
-    return DigitsVit(SIDE, patch, width=64, heads=2, depth=3)
+    return DigitsVit(SIDE, patch, width=64, heads=2, depth=depth)
 
 
-def main(folder: Path, epochs: int = 100, patch: int = 2) -> float:
+def main(folder: Path, epochs: int = 100, patch: int = 2, depth: int = 3, learning_rate: float = 1.5e-3) -> float:
     """Train, save into ``folder``, and return the accuracy on held-out digits.
 
     ``tune.npz`` beside the model holds moved training images without labels, to tune what takes its layers' place.
     """
     torch.manual_seed(0)
-    small, model = digits.load(), build(patch)
-    digits.train(model, small, epochs, learning_rate=1.5e-3, augment=partial(digits.moved, side=SIDE), batch=32)
+    small, model = digits.load(), build(patch, depth)
+    digits.train(model, small, epochs, learning_rate, augment=partial(digits.moved, side=SIDE), batch=32)
     large = digits.enlarged(small, SIDE)
     digits.save(model, large, folder)
     moved = torch.cat([large.train_images, *(digits.moved(small.train_images, SIDE) for _ in range(VARIANTS))])

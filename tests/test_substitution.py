@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -174,9 +175,12 @@ def test_what_cannot_be_done_is_said(folder: Path, tmp_path: Path, options: dict
 
 @pytest.mark.slow
 def test_slab_on_a_trained_vision_transformer(tmp_path: Path) -> None:
-    reached = digits_vit_196.main(tmp_path, epochs=30, patch=4)
-    assert reached >= 0.97
-    given = {"recipe": "slab", "tune": "250", "tune_data": str(tmp_path / "tune.npz"), "force": True}
+    reached = digits_vit_196.main(tmp_path, epochs=40, patch=4, depth=2, learning_rate=2e-3)
+    assert reached >= 0.98
+    # The recipe's rate is for five minutes; a fraction of those steps take a larger one in stage 2.
+    recipe = tmp_path / "slab.toml"
+    recipe.write_text((resources.files("edgeopt.recipes") / "slab.toml").read_text("utf-8") + "model-part = 0.5\n")
+    given = {"recipe": str(recipe), "tune": "600", "tune_data": str(tmp_path / "tune.npz"), "force": True}
     run = edgeopt.export(
         str(tmp_path / "model.pt2"),
         "reference",
@@ -186,10 +190,13 @@ def test_slab_on_a_trained_vision_transformer(tmp_path: Path) -> None:
         max_seconds=0.05,
         **given,
     )
+    print(
+        f"{run.accuracy.original:.1%}, {run.accuracy.exported:.1%}, {run.accuracy.agreement:.1%}, {run.swaps.after:.3f}"
+    )
     assert not {layer.type for layer in run.latency.layers} & {"aten.layer_norm", "aten.scaled_dot_product_attention"}
-    assert run.accuracy.exported >= run.accuracy.original - 0.015
-    assert run.accuracy.agreement >= 0.95
-    assert run.swaps.after <= 0.3
+    assert run.accuracy.exported >= run.accuracy.original - 0.005
+    assert run.accuracy.agreement >= 0.975
+    assert run.swaps.after <= 0.25
 
 
 def test_the_target_says_whether_it_pays() -> None:
