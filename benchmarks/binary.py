@@ -11,7 +11,7 @@ One thread, batch 1, one inference each in turn in one process, so that only rat
             the channels by 9 taps. About six minutes.
 ``products``  heads by rows by inputs by outputs: queries by keys, and attention by values, of signs, against OpenVINO's
             own operators for the same ("composed"), its INT8 with the quantisation of both operands, and bf16. About
-            two minutes.
+            three minutes.
 ``deit``    DeiT-tiny's shape with random weights, images of 224 and of 512: norms folded, linear attention, and all but
             the first and last layers of signs, by edgeopt's passes without tuning. Against the same model in INT8, by
             edgeopt and by NNCF, the faster counts. All run what is left in float in OpenVINO's default, bf16 where the
