@@ -21,10 +21,6 @@ static inline int32_t eo_mul_high(int32_t acc, int32_t multiplier) {
     return (int32_t)(((int64_t)acc * multiplier + 0x80000000LL) >> 32);
 }
 
-static inline int32_t eo_shift_right(int32_t acc, int32_t shift) {
-    return acc >> shift;
-}
-
 static inline int32_t eo_max_i32(int32_t a, int32_t b) {
     return a > b ? a : b;
 }
