@@ -22,7 +22,7 @@ start or end, head by head (the authors' code decides for all heads at once). An
 (there, from the first). Equal data and seed give equal planes.
 
 A bit that finds too little left raises the objective: its products are 1 or -1 where 0 would do. Of ``paper``, where
-most pairs are to be at 0, about every second bit does on trained transformers; of ``ranks`` few.
+most pairs are to be at 0, more than every second bit does on a trained transformer; of ``ranks`` few.
 
 Source: J. Liu et al., EcoFormer: Energy-Saving Attention with Linear Complexity, NeurIPS 2022, and its code; the
 spectral start and the residual: W. Liu et al., Supervised Hashing with Kernels, CVPR 2012. Ranks are edgeopt's own.
