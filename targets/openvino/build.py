@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import fx
+
 from edgeopt import onnx
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
-from edgeopt.onnx_names import PREFIX, program_name
+from edgeopt.onnx_names import PREFIX, marked, program_name
 from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.targets.openvino import native
 from edgeopt.targets.openvino.sdk import openvino
@@ -82,6 +84,7 @@ def _convert_directly(program: Program) -> Conversion:
         with onnx.quiet():
             decoder = TorchFXPythonDecoder.from_exported_program(onnx.exportable(computed))
             model = frontend.convert_partially(frontend.load(decoder))
+            _name_after_program(model, decoder.pt_module.graph)
     except Exception as error:
         return Conversion(None, (Placement("the program", "torch", str(error).splitlines()[0]),))
     if unplaced := _left_over(model, program):
@@ -92,6 +95,15 @@ def _convert_directly(program: Program) -> Conversion:
     }
     model.reshape(shapes)
     return Conversion(_with_all_outputs(model, program, computed))
+
+
+def _name_after_program(model: Any, decomposed: fx.Graph) -> None:
+    """Put the name of the program's node before what the torch front end calls after a node of its own graph."""
+    owners = {node.name: marked(node) for node in decomposed.nodes}
+    for operator in model.get_ordered_ops():
+        name = operator.get_friendly_name()
+        if (owner := owners.get(name.split("/")[0])) is not None:
+            operator.set_friendly_name(f"{PREFIX}{owner}/{name}")
 
 
 def _with_computed_outputs(program: Program) -> Program:

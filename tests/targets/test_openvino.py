@@ -113,6 +113,18 @@ def test_what_onnx_cannot_say_is_imported_from_torch(monkeypatch: pytest.MonkeyP
         assert compare(program.run(sample), session.run(sample)).relative < 1e-4
 
 
+def test_what_is_imported_from_torch_bears_the_programs_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise EdgeoptError("no luck")
+
+    monkeypatch.setattr(onnx, "translate", fail)
+    program, target = _program(), resolve("cpu")  # torch's front end makes ``convolution`` of ``conv2d``
+    target.compile(program, tmp_path, target.Options())
+    layers = target.open(tmp_path, target.Options()).layers(_sample(program), 1)
+    shown = [name for layer in layers if layer.type in ("Convolution", "FullyConnected") for name in layer.computes]
+    assert shown == ["conv2d", "relu", "linear"]
+
+
 def test_without_openvino_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ToolchainMissing) as caught:
