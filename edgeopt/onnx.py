@@ -173,7 +173,7 @@ def _fit_windows(program: Program) -> None:
         if node.target is not aten.avg_pool2d.default or len(node.args) < 5 or not node.args[4]:
             continue
         x, kernel, stride, padding, _, *rest = node.args
-        size, result = x.meta["val"].shape[-2:], node.meta["val"].shape[-2:]
+        size, result = node.all_input_nodes[0].meta["val"].shape[-2:], node.meta["val"].shape[-2:]
         kernel, padding = _pair(kernel), _pair(padding)
         stride = _pair(stride) if stride else kernel
         if not any(padding):

@@ -10,7 +10,7 @@ TensorRT and OpenVINO read; ONNX Runtime's CPU provider does not run the former.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +69,8 @@ def native(model: ir.Model) -> int:
     """
     from onnx_ir.passes import common
 
-    calls = [node for node in model.graph if node.op_type == FUNCTION and node.inputs[0].const_value is not None]
+    nodes: Iterable[Any] = model.graph
+    calls = [node for node in nodes if node.op_type == FUNCTION and node.inputs[0].const_value is not None]
     if any(scale.shape is None for _, scale, _ in (node.inputs for node in calls)):
         common.ShapeInferencePass()(model)  # scales too large to have been folded are still computed
     done = sum(_replace(model, node) for node in calls)

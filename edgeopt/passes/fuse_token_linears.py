@@ -32,7 +32,8 @@ class FuseTokenLinears:
     def __call__(self, program: Program) -> PassResult:
         """Fuse in a copy of ``program``."""
         program = program.clone()
-        found = [n for n in program.calls if n.target is aten.linear.default and n.args[0].target is ROUND_TOKENS]
+        linears = [node for node in program.calls if node.target is aten.linear.default]
+        found = [node for node in linears if node.all_input_nodes[0].target is ROUND_TOKENS]
         notes = tuple(Note(_RULE, node.name, _fuse(program, node)) for node in found)
         program.clean()
         return PassResult(program, any(note.reason is None for note in notes), notes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.ops import linear_attention, onnx_functions
 from edgeopt.ops.feature_maps import MAPS
-from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer
+from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer, producer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -138,7 +138,7 @@ _SWAPS_HEADS_AND_TOKENS = (0, 2, 1, 3)
 
 
 def _absorb_before(node: ir.Node, index: int) -> bool:
-    transpose = node.inputs[index].producer()
+    transpose = producer(node, index)
     if transpose is None or not _swaps(transpose):
         return False
     node.replace_input_with(index, transpose.inputs[0])

@@ -124,6 +124,7 @@ def _absorb_residual(node: ir.Node) -> None:
     _add_operand(node, "residual", other)
     # What is added may be computed after the layer.
     graph = node.graph
+    assert graph is not None
     graph.remove(node)
     graph.insert_before(add, node)
     _take_over(node, add)
@@ -187,6 +188,7 @@ def _constant(node: ir.Node, name: str, array: np.ndarray) -> ir.Value:
     import onnx_ir as ir
 
     value = ir.val(name, const_value=ir.tensor(array, name=name))
+    assert node.graph is not None
     node.graph.register_initializer(value)
     return value
 

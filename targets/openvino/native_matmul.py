@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer
+from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer, producer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -42,7 +42,7 @@ def absorb_transposes(model: ir.Model) -> None:
 
 
 def _absorb_before(node: ir.Node, index: int, name: str, last: tuple[int, ...]) -> None:
-    while (transpose := node.inputs[index].producer()) is not None and transpose.op_type == "Transpose":
+    while (transpose := producer(node, index)) is not None and transpose.op_type == "Transpose":
         order = _permutation(transpose)[_order(node, name)]
         if not any(order[axis] == len(order) - 1 for axis in last):
             return

@@ -40,6 +40,12 @@ def only_consumer(value: ir.Value) -> ir.Node | None:
     return None if value.is_graph_output() or len(readers) != 1 else next(iter(readers)).node
 
 
+def producer(node: ir.Node, index: int) -> ir.Node | None:
+    """Return the node that computes an operand, None where it is given."""
+    operand = node.inputs[index]
+    return None if operand is None else operand.producer()
+
+
 def drop_unused(model: ir.Model) -> None:
     """Remove nodes whose results nobody reads."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass

@@ -10,7 +10,7 @@ type in ONNX (E1M2, E3M0, powers of two as scales) stays the function that unpac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def write(model: ir.Model) -> None:
     common.RemoveUnusedOpsetsPass()(model)
 
 
-def _replace(model: ir.Model, node: ir.Node) -> None:
+def _replace(model: ir.Model, node: Any) -> None:
     import ml_dtypes
     import onnx_ir as ir
 

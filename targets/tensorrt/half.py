@@ -73,8 +73,7 @@ def _reason(node: ir.Node, extremes: Mapping[str, float]) -> str | None:
     if node.op_type in _FLOAT_ONLY or any(True for _ in _subgraphs(node)):
         return "its values are float32 by definition"
     for value in (*node.inputs, *node.outputs):
-        reaches = extremes.get(str(value.name), 0.0) if value is not None else 0.0
-        if reaches > LARGEST:
+        if value is not None and (reaches := extremes.get(str(value.name), 0.0)) > LARGEST:
             return f"{value.name} reaches {reaches:,.0f}, FP16 ends at {LARGEST:,.0f}"
     return _sum_reason(node, extremes) or _constant_reason(node)
 
@@ -92,17 +91,17 @@ def _sum_reason(node: ir.Node, extremes: Mapping[str, float]) -> str | None:
 
 def _count(node: ir.Node) -> float:
     """Return how many elements one element of the result is made of, 1 where shapes are not known."""
-    before, after = node.inputs[0].shape, node.outputs[0].shape
-    if before is None or after is None:
+    values = [value for value in (node.inputs[0], node.outputs[0]) if value is not None and value.shape is not None]
+    sizes = [[d for d in value.shape or () if isinstance(d, int)] for value in values]
+    if len(sizes) < 2:
         return 1.0
-    sizes = [[d for d in shape if isinstance(d, int)] for shape in (before, after)]
     return max(1.0, math.prod(sizes[0]) / max(1, math.prod(sizes[1])))
 
 
 def _constant_reason(node: ir.Node) -> str | None:
     for value in node.inputs:
         array = _constant(value)
-        if array is None:
+        if value is None or array is None:
             continue
         if node.op_type in _PAIRS:
             if value is node.inputs[1] and array.min() < _SMALLEST_NORMAL:
@@ -203,17 +202,17 @@ class _Conversion:
         if value.dtype == wanted:
             return value
         if value.producer() is None and value.const_value is not None:
-            return self._half_constant(value)
+            return self._half_constant(value, value.const_value.numpy())
         if (value, wanted) not in self._casts:
             self._casts[value, wanted] = self._cast(value, wanted, reader)
         return self._casts[value, wanted]
 
-    def _half_constant(self, value: ir.Value) -> ir.Value:
+    def _half_constant(self, value: ir.Value, numbers: np.ndarray) -> ir.Value:
         import onnx_ir as ir
 
         if value not in self._halves:
             name = f"{value.name}_half"
-            tensor = ir.tensor(value.const_value.numpy().astype(np.float16), name=name)
+            tensor = ir.tensor(numbers.astype(np.float16), name=name)
             half = ir.Value(name=name, shape=value.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
             self.model.graph.register_initializer(half)
             self._halves[value] = half

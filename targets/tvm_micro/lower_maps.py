@@ -122,7 +122,7 @@ def mean(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
         kernel = tuple(found["kernel_size"])
         stride = tuple(found["stride"]) or kernel
     elif node.target is aten.mean.dim:
-        rank = node.args[0].meta["val"].dim()
+        rank = node.all_input_nodes[0].meta["val"].dim()
         if sorted(d % rank for d in found["dim"]) != {4: [2, 3], 3: [1]}.get(rank):
             raise Refused("a mean over other dimensions than height and width, or the positions")
     else:

@@ -107,7 +107,7 @@ class Lowering:
         """Integers and scale of a dequantized constant."""
         if node is None or not self.is_stored(node):
             raise Refused("its weight or bias is not a quantised constant")
-        q, scale = (self.program.constant(node.args[i]) for i in (0, 1))
+        q, scale = (self.program.constants[constant.name] for constant in node.all_input_nodes[:2])
         return q.numpy(), scale.double().numpy()
 
 
