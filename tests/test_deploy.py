@@ -135,7 +135,7 @@ def test_nodes_that_cannot_be_placed_are_all_listed_and_nothing_is_left(tmp_path
 
 def test_a_fallback_is_reported_and_refused_when_strict(tmp_path, net, monkeypatch):
     fallback = (Fallback("relu", "aten.relu", "ran in float64", 0.1),)
-    monkeypatch.setattr(Reference, "fallbacks", lambda self, layers, options: fallback)
+    monkeypatch.setattr(Reference, "fallbacks", lambda self, layers, options, formats: fallback)
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     assert run.fallbacks[0].reason == "ran in float64"
     with pytest.raises(UserError, match="ran in float64"):

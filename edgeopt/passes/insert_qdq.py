@@ -131,7 +131,7 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
         return reason
     if node.target in PRODUCTS and any(program.constant(used) is not None for used in operands(node)):
         return "it multiplies by a constant that is no layer's weight"
-    if node.target in SUMS | POOLS and not scheme.integer_results and not _feeds_integers(tail(node, scheme), scheme):
+    if node.target in SUMS | POOLS and _stays_float(node, scheme):
         return "no product reads its result as integers"
     if _by_token(node, scheme):
         return None
@@ -149,6 +149,11 @@ def _sum_refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
     if read[0].meta["val"].shape != read[1].meta["val"].shape:
         return "it broadcasts"
     return None if arguments(node)["alpha"] == 1 else "it scales an operand"
+
+
+def _stays_float(node: fx.Node, scheme: Scheme) -> bool:
+    may = not scheme.integer_results or node.target in scheme.float_results
+    return may and not _feeds_integers(tail(node, scheme), scheme)
 
 
 def _feeds_integers(node: fx.Node, scheme: Scheme) -> bool:
@@ -193,7 +198,7 @@ class _Placement:
                     self._quantise_operand(node, used)
             if node.target in WEIGHTED:
                 self._quantise_constants(node)
-            if self.scheme.integer_results:
+            if self.scheme.integer_results and not _stays_float(node, self.scheme):
                 self._quantise_result(node)
 
     def _quantise_by_token(self, node: fx.Node) -> None:

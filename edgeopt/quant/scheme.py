@@ -64,17 +64,18 @@ MOVES: frozenset[Operator] = frozenset(
 class Scheme:
     """How a target computes in INT8.
 
-    ``activation`` is the integer type of activations (weights are int8). ``integer`` names the operators that run
-    on integers, ``fused`` the activation functions that they absorb. With ``integer_bias`` biases are int32. With
-    ``integer_results`` every integer operator and every move between them leaves integers, as kernels want that
-    have no other output; otherwise values are quantised only where an integer operator reads them. Without
-    ``float_beside`` nothing may be added that computes in float beside the integer operators. With
-    ``symmetric_products`` the second operand of a product of activations has zero point 0, as a weight has; with
-    ``constant_sums`` a sum may add a constant of its shape, which is stored as integers. With ``symmetric`` every zero
-    point is 0. ``in_float`` says of operators that other targets run on integers why this one does not.
-    With ``per_token`` linears find a scale for each token as they run, instead of a calibrated one for the tensor.
-    With ``codebook`` weights are its sixteen integers, but for those of depthwise convolutions; ``codebooks`` names
-    others for some layers. With ``shifts`` all scales are powers of two.
+    ``activation`` is the integer type of activations (weights are int8). ``integer`` names the operators that run on
+    integers, ``fused`` the activation functions that they absorb. With ``integer_bias`` biases are int32. With
+    ``integer_results`` every integer operator and every move between them leaves integers, as kernels want that have no
+    other output, save for ``float_results``: these leave floats where no integer operator reads the result. Otherwise
+    values are quantised only where an integer operator reads them. Without ``float_beside`` nothing may be added that
+    computes in float beside the integer operators. With ``symmetric_products`` the second operand of a product of
+    activations has zero point 0, as a weight has; with ``constant_sums`` a sum may add a constant of its shape, which
+    is stored as integers. With ``symmetric`` every zero point is 0. ``in_float`` says of operators that other targets
+    run on integers why this one does not.
+    With ``per_token`` linears find a scale for each token as they run, instead of a calibrated one for the tensor. With
+    ``codebook`` weights are its sixteen integers, but for those of depthwise convolutions; ``codebooks`` names others
+    for some layers. With ``shifts`` all scales are powers of two.
     """
 
     activation: torch.dtype
@@ -83,6 +84,7 @@ class Scheme:
     moves: frozenset[Operator] = MOVES
     integer_bias: bool = True
     integer_results: bool = True
+    float_results: frozenset[Operator] = frozenset()
     float_beside: bool = True
     symmetric_products: bool = False
     constant_sums: bool = False

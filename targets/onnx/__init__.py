@@ -43,12 +43,16 @@ _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SCHEME = Scheme(
     torch.int8,
     WEIGHTED | SUMS | POOLS | CONCATENATIONS,
+    float_results=frozenset({torch.ops.aten.linear.default}) | SUMS | POOLS,
     in_float={
         **dict.fromkeys((*PRODUCTS, *SCALED_ATTENTION), "attention stays in float for its accuracy"),
         **dict.fromkeys((*SOFTMAXES, *NORMS), "ONNX has no such operator on integers"),
     },
 )
-"""What ONNX Runtime has integer operators for: it takes them by the pairs on all sides."""
+"""What ONNX Runtime has integer operators for: it takes them by the pairs on all sides.
+
+A product may leave floats, and does where a residual and a norm follow, whose outliers eight bits do not hold.
+"""
 
 FOUR_BITS = ("native", "int8")
 

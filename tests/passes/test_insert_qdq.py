@@ -70,6 +70,24 @@ def test_kernels_get_integer_results_everywhere():
     assert types["a_weight_q"] == torch.int8 and types["a_bias_q"] == torch.int32
 
 
+def test_some_results_are_integers_only_for_integer_readers():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down, self.norm = nn.Linear(8, 16), nn.Linear(16, 8), nn.LayerNorm(8)
+
+        def forward(self, x):
+            return self.norm(x + self.down(torch.relu(self.up(x))))
+
+    program, sample = calibrated(Normalised(), (5, 8))
+    everywhere, _ = quantise(program, KERNELS)
+    some, record = quantise(program, replace(KERNELS, float_results=SUMS | {torch.ops.aten.linear.default}))
+    assert everywhere.text().count("edgeopt.quantize(") == 4
+    assert some.text().count("edgeopt.quantize(") == 2, "what the linears read: the input and the ReLU's result"
+    assert [note.reason for note in record.refused] == ["no product reads its result as integers"]
+    assert sqnr(program, some, sample) > sqnr(program, everywhere, sample)
+
+
 def test_fusing_leaves_float_what_nothing_integer_reads():
     result, _ = quantise(calibrated(Residual(), (1, 4, 6, 6))[0], FUSING)
     text = result.text()
