@@ -180,7 +180,7 @@ def test_slab_on_a_trained_vision_transformer(tmp_path: Path) -> None:
     # The recipe's rate is for five minutes; a fraction of those steps take a larger one in stage 2.
     recipe = tmp_path / "slab.toml"
     recipe.write_text((resources.files("edgeopt.recipes") / "slab.toml").read_text("utf-8") + "model-part = 0.5\n")
-    given = {"recipe": str(recipe), "tune": "600", "tune_data": str(tmp_path / "tune.npz"), "force": True}
+    given = {"recipe": str(recipe), "tune": "900", "tune_data": str(tmp_path / "tune.npz"), "force": True}
     run = edgeopt.export(
         str(tmp_path / "model.pt2"),
         "reference",
