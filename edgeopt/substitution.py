@@ -102,7 +102,7 @@ class _Substitution:
         self.final = self.tuned.program
         if has_gate and not self._judge(0, self.final):
             self._give_back(replace(options, seconds=options.seconds * _GATE_SHARE))
-        return PassResult(self.final, True)
+        return PassResult(self.final, bool(self.tuned.stages or self.kept))
 
     # -- swapping --------------------------------------------------------------------------------------
 
@@ -179,7 +179,8 @@ class _Substitution:
         """Return the swapped program as stage 1 left it, with the original's weights outside the swaps."""
         program = self.distillation.started(*self._without((), self.original))
         stages = cast(Tuned, self.tuned).stages
-        return with_constants(program, stages[0].parameters) if self.recipe.blocks and len(stages) > 1 else program
+        were_tuned = self.recipe.blocks and len(stages) == 1 + self.recipe.model
+        return with_constants(program, stages[0].parameters) if were_tuned else program
 
     def _sqnr_alone(self, label: str, blocks: Program) -> float:
         program, (swap, *_) = self._without(self.swaps.keys() - {label}, self.original)
@@ -198,7 +199,7 @@ class _Substitution:
     def _note_stages(self) -> None:
         names = ["blocks"] * self.recipe.blocks + ["model"] * self.recipe.model
         outcomes = cast(Tuned, self.tuned).stages
-        for name, o in zip(names[-len(outcomes) :], outcomes, strict=True):
+        for name, o in zip(names[len(names) - len(outcomes) :], outcomes, strict=True):
             self.stages.append(TunedStage(name, o.steps, o.before, o.after, o.ended))
 
     def record(self) -> SwapRecord:

@@ -91,6 +91,24 @@ def test_the_worst_return_until_the_limit_holds(folder: Path, tmp_path: Path) ->
     assert any(attempt.ok and attempt.kept == len(kept) for attempt in run.swaps.attempts)
 
 
+def test_swaps_are_judged_alone_as_their_blocks_were_tuned(folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('[[passes]]\nname = "linear-attention"\nfeature-map = "hedgehog-exp"\n[tune]\nmodel = false\n')
+    alone = []
+    for steps in ("1", "80"):
+        run = export(folder, tmp_path / "out", str(recipe), tune=steps, min_cosine=0.9999999)
+        assert [stage.name for stage in run.swaps.stages] == ["blocks"]
+        alone.append(np.mean([layer.alone for layer in run.swaps.layers]))
+    assert alone[1] > alone[0] + 0.1  # dB
+
+
+def test_norms_alone_have_no_blocks_to_tune(folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('[[passes]]\nname = "replace-layernorm"\n[tune]\nmodel = false\n')
+    run = export(folder, tmp_path / "out", str(recipe), tune="5")
+    assert run.swaps.stages == () and len(run.swaps.layers) == 5
+
+
 def test_a_limit_that_nothing_helps_is_missed(folder: Path, tmp_path: Path) -> None:
     # Two samples' labels are wrong: not even the original reaches all.
     data = dict(np.load(folder / "data.npz"))
