@@ -85,6 +85,7 @@ def main(
             show(rows, as_json)
             show(blocks, as_json)
     if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
         draw(swapped, output / "substitution.png")
 
 
