@@ -49,6 +49,26 @@ struct Product {
         }
     }
 
+    /* Vector j of a row of C vectors, whose last one has that many floats. */
+    template <int C>
+    static Vector part(const float* p, int j, int64_t last) {
+        return j == C - 1 ? V::load(p + j * V::lanes, last) : V::load(p + j * V::lanes);
+    }
+
+    /* Store C vectors of sums as the target's first row. */
+    template <int C>
+    static void put(const Vector (&sums)[C], Target c, int64_t last) {
+        const Vector factor = V::set(c.factor == nullptr ? 1.0f : c.factor[0]);
+        EDGEOPT_UNROLL
+        for (int j = 0; j < C; j++) {
+            const Vector sum = c.factor == nullptr ? sums[j] : V::mul(sums[j], factor);
+            if (j < C - 1)
+                V::store(c.data + j * V::lanes, sum);
+            else
+                V::store(c.data + j * V::lanes, sum, last);
+        }
+    }
+
 private:
     template <int C>
     static void narrow(int64_t vectors, int64_t rows, int64_t left, int64_t depth, Strided a, const float* b,
@@ -98,23 +118,8 @@ private:
         }
         EDGEOPT_UNROLL
         for (int i = 0; i < R; i++) {
-            float* to = c.data + i * c.stride;
-            const Vector factor = V::set(c.factor == nullptr ? 1.0f : c.factor[i]);
-            EDGEOPT_UNROLL
-            for (int j = 0; j < C; j++) {
-                const Vector sum = c.factor == nullptr ? sums[i][j] : V::mul(sums[i][j], factor);
-                if (j < C - 1)
-                    V::store(to + j * V::lanes, sum);
-                else
-                    V::store(to + j * V::lanes, sum, last);
-            }
+            put<C>(sums[i], c.below(i), last);
         }
-    }
-
-    /* Vector j of a row of C vectors, whose last one has that many floats. */
-    template <int C>
-    static Vector part(const float* p, int j, int64_t last) {
-        return j == C - 1 ? V::load(p + j * V::lanes, last) : V::load(p + j * V::lanes);
     }
 };
 

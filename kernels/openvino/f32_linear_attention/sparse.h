@@ -77,28 +77,15 @@ private:
         Vector sums[C];
         EDGEOPT_UNROLL
         for (int j = 0; j < C; j++)
-            sums[j] = c.add ? part<C>(c.data, j, last) : V::set(0.0f);
+            sums[j] = c.add ? Product<V>::template part<C>(c.data, j, last) : V::set(0.0f);
         for (; marks != 0; marks &= marks - 1) {
             const int64_t k = __builtin_ctzll(marks);
             const Vector factor = V::set(a[k * step]);
             EDGEOPT_UNROLL
             for (int j = 0; j < C; j++)
-                sums[j] = V::fma(factor, part<C>(b + k * ldb, j, last), sums[j]);
+                sums[j] = V::fma(factor, Product<V>::template part<C>(b + k * ldb, j, last), sums[j]);
         }
-        const Vector factor = V::set(c.factor == nullptr ? 1.0f : c.factor[0]);
-        EDGEOPT_UNROLL
-        for (int j = 0; j < C; j++) {
-            const Vector sum = c.factor == nullptr ? sums[j] : V::mul(sums[j], factor);
-            if (j < C - 1)
-                V::store(c.data + j * V::lanes, sum);
-            else
-                V::store(c.data + j * V::lanes, sum, last);
-        }
-    }
-
-    template <int C>
-    static Vector part(const float* p, int j, int64_t last) {
-        return j == C - 1 ? V::load(p + j * V::lanes, last) : V::load(p + j * V::lanes);
+        Product<V>::template put<C>(sums, c, last);
     }
 };
 
