@@ -18,6 +18,7 @@ LAYERS = (
     ("program", "compare", "canonical", "exported", "registry"),
     ("quant", "ops", "ledger", "pipeline", "rewrite"),
     (
+        "analysis",
         "folding",
         "structures",
         "passes",
@@ -40,6 +41,7 @@ LAYERS = (
         "accuracy",
         "blame",
         "bundle",
+        "candidate",
         "cost",
         "crossover",
         "deploy",
