@@ -1,0 +1,100 @@
+"""Where an artifact begins to differ from the program it was compiled from.
+
+The program is cut short, compiled and run like the whole, and its values are held against torch's. A wrong value is
+taken to be wrong at all later cuts, so that bisection finds the first: the logarithm of the number of nodes is how many
+compilations it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import fx
+
+from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
+from edgeopt.compare import compare
+from edgeopt.evidence import Request
+from edgeopt.exported import source_line
+from edgeopt.inputs import Sample
+from edgeopt.program import Program, op_name
+from edgeopt.trial import opened
+
+RunCompiled = Callable[[Program, Sample], Mapping[str, np.ndarray]]
+"""Compiles a program, runs it on one sample and returns its outputs by name."""
+
+MOST_COMPILATIONS = 24
+"""Cuts that are compiled at most: beside a bisection, those that do not compile."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first node whose value an artifact has wrong.
+
+    ``module``: path of its layer in the user's model; ``line``: the user's source line; empty where not known.
+    ``error``: largest absolute difference over the largest absolute value, NaN where one is not finite.
+    """
+
+    node: str
+    op: str
+    module: str
+    line: str
+    error: float
+
+    def __str__(self) -> str:
+        where = f" in {self.module}" if self.module else ""
+        return f"{self.node} ({self.op}){where}{self.line}, relative error {self.error:.1e}"
+
+
+def compiled_for(request: Request) -> RunCompiled:
+    """Return what compiles a program for the request's target and runs it there."""
+
+    def run(program: Program, sample: Sample) -> Mapping[str, np.ndarray]:
+        with opened(program, request) as (session, _):
+            return session.run(sample)
+
+    return run
+
+
+def first_divergence(program: Program, sample: Sample, run: RunCompiled, bound: float) -> Divergence | None:
+    """Return the first node where what ``run`` returns leaves torch's values by more than ``bound``, relative.
+
+    In a quantized program it is the first operator of the layer between two roundings. None where the outputs of the
+    whole program agree. Raises what ``run`` raises for the whole program; a shorter one that does not compile is passed
+    over.
+    """
+    cuts = cuts_of(program)
+    error = _error(cuts[-1], sample, run)
+    if error <= bound:
+        return None
+    low, high = -1, len(cuts) - 1
+    unusable: set[int] = set()
+    for _ in range(MOST_COMPILATIONS):
+        untried = [index for index in range(low + 1, high) if index not in unusable]
+        if not untried:
+            break
+        middle = min(untried, key=lambda index: abs(2 * index - low - high))
+        try:
+            found = _error(cuts[middle], sample, run)
+        except Exception:
+            unusable.add(middle)  # nobody asked for this program: why it does not compile says nothing
+            continue
+        low, high, error = (middle, high, error) if found <= bound else (low, middle, found)
+    return _described(first_layer(program, cuts[low].end if low >= 0 else -1, cuts[high].end), error)
+
+
+def _error(cut: Cut, sample: Sample, run: RunCompiled) -> float:
+    """Return the largest relative error of a value at a cut; what is not finite is infinitely wrong."""
+    program = cut.shortened()
+    expected, got = program.run(sample), run(program, sample)
+    errors = [compare({name: values}, {name: got[name]}).relative for name, values in expected.items()]
+    return max((math.inf if math.isnan(error) else error for error in errors), default=0.0)
+
+
+def _described(node: fx.Node, error: float) -> Divergence:
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(modules[-1][0]) if modules else ""
+    module = path.removeprefix("L['self']").removeprefix(".")
+    return Divergence(node.name, op_name(node), module, source_line(node), error)
