@@ -1,8 +1,7 @@
 """What was computed before, found by the content of what it was computed from.
 
 The key hashes the program (operators, constants), the data, the method and edgeopt's version: a changed byte in any
-of them is another key. Files are written beside their place and renamed, so that a kill leaves the old one or the
-new one, never half of one.
+of them is another key.
 """
 
 from __future__ import annotations
@@ -54,14 +53,3 @@ class Entry:
     def checkpoint(self) -> Path:
         """The half-way state."""
         return self.folder / f"{self.key}.partial.json"
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, even when the process or the machine dies."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import edgeopt
-from edgeopt.calib.cache import Entry, program_digest, write_whole
+from edgeopt.calib.cache import Entry, program_digest
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.methods import Method, method
 from edgeopt.calib.observe import observable, observe
 from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
+from edgeopt.files import write_whole
 from edgeopt.pipeline import Kind, PassResult
 from edgeopt.program import Program, op_name
 

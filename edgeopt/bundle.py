@@ -1,6 +1,7 @@
 """The bundle: a folder with the artifact, golden inputs and outputs, a manifest of hashes, and the reports.
 
-It is written to a temporary folder beside its place and renamed when complete. The manifest covers every file
+It is written to a temporary folder beside its place and renamed when complete; what edgeopt did not write is never
+replaced. The manifest covers every file
 but the reports, which hold times: two exports of one model with the same options give equal manifests.
 """
 
@@ -8,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from edgeopt.compare import Error, compare
 from edgeopt.errors import UserError
+from edgeopt.files import followed, made_parents, write_whole, writing
 from edgeopt.inputs import load_sample
 from edgeopt.registry import resolve
 from edgeopt.report.render import html
@@ -39,30 +42,67 @@ _REPORTS = (REPORT, REPORT_HTML)
 def staged(output: Path) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of ``output`` when the block ends without an error.
 
-    Raises UserError where ``output`` is a file, or a folder that is no bundle and not empty.
+    Only what the manifest of an earlier bundle lists is ever replaced; a link is written through. Raises UserError
+    where ``output`` cannot be written, or is anything but an empty folder or a bundle with nothing else in it.
     """
-    is_bundle = (output / MANIFEST).is_file()
-    if output.exists() and not is_bundle and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"'{output}' exists and is no bundle", "choose another folder with -o, or remove it")
-    made = [parent for parent in output.parents if not parent.exists()]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    with writing(output):
+        output = followed(output)
+        _refuse_foreign(output)
+        with made_parents(output):
+            folder = Path(tempfile.mkdtemp(prefix=".edgeopt-", dir=output.parent))
+            try:
+                folder.chmod(0o755)
+                yield folder
+                _refuse_foreign(output)
+                _put(folder, output)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(folder: Path, output: Path) -> None:
+    """Rename ``folder`` to ``output``; a bundle that is there leaves only once the new one is whole."""
+    if not output.exists():
+        folder.rename(output)
+        return
+    with tempfile.TemporaryDirectory(prefix=".edgeopt-", dir=output.parent, ignore_cleanup_errors=True) as old:
+        earlier = output.rename(Path(old) / output.name)
+        try:
+            folder.rename(output)
+        except OSError:
+            earlier.rename(output)
+            raise
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Raise UserError where something would be lost, or could not be renamed, if ``output`` were replaced."""
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise UserError(f"'{output}' holds the folder that this runs in", "choose another folder with -o")
+    if output.is_mount():
+        raise UserError(f"'{output}' is a mount point", f"choose a folder inside it: -o {output / 'bundle'}")
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise UserError(f"'{output}' exists and is not a bundle", "choose another folder with -o, or remove it")
+    if foreign := _foreign(output):
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UserError(
+            f"'{output}' holds '{foreign[0]}'{more}, which edgeopt did not write",
+            "choose another folder with -o, or move it elsewhere",
+        )
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Return the paths in a folder that its manifest does not list, nor are on the way to what it lists."""
     try:
-        folder.chmod(0o755)
-        yield folder
-        if output.exists():
-            # A folder cannot be renamed over a full one: the old bundle leaves only once the new one is whole.
-            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
-            output.rename(old / output.name)
-            folder.rename(output)
-            shutil.rmtree(old)
-        else:
-            folder.rename(output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for parent in made:
-            if not any(parent.iterdir()):
-                parent.rmdir()
+        listed = [entry["path"] for entry in json.loads((folder / MANIFEST).read_text("utf-8"))["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        own: set[str] = set()
+    else:
+        own = {MANIFEST, *_REPORTS, *listed}
+        own |= {parent.as_posix() for path in listed for parent in PurePosixPath(path).parents}
+    os.scandir(folder).close()  # rglob passes over a folder that cannot be read
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    return sorted(path for path in found if path not in own)
 
 
 def file_entry(folder: Path, path: str) -> dict[str, Any]:
@@ -103,8 +143,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def write_report(folder: Path, run: Run) -> None:
     """Write a bundle's ``report.json`` and ``report.html``."""
-    (folder / REPORT).write_text(run.to_json(), "utf-8")
-    (folder / REPORT_HTML).write_text(html(sections(run)), "utf-8")
+    write_whole(folder / REPORT, run.to_json())
+    write_whole(folder / REPORT_HTML, html(sections(run)))
 
 
 def read_report(folder: Path) -> Run:

@@ -16,6 +16,7 @@ from edgeopt.cost import count_macs
 from edgeopt.errors import PassError, UserError
 from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
 from edgeopt.exported import save
+from edgeopt.files import check_writable, replacing, write_whole
 from edgeopt.inputs import Sample, verification_samples
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded
@@ -167,12 +168,12 @@ def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Progra
     """Return what reports each pass, and writes the program's text after it where ``dump`` names a folder."""
     folder = Path(dump) if dump else None
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder / "00.txt")
 
     def observe(entry: PassRecord, program: Program) -> None:
         on_step(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
         if folder is not None:
-            (folder / f"{len(program.history):02d}-{entry.name}.txt").write_text(program.text(), "utf-8")
+            write_whole(folder / f"{len(program.history):02d}-{entry.name}.txt", program.text())
 
     return observe
 
@@ -181,8 +182,8 @@ def _keep_last_good(failure: PassError, output: Path) -> PassError:
     if failure.last_good is None:
         return failure
     path = output.with_name(f"{output.name}.last-good.pt2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(failure.last_good, path)
+    with replacing(path) as temporary:
+        save(failure.last_good, temporary)
     return PassError(f"{failure.message}; the program before it is in '{path}'", failure.hint, failure.last_good)
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Bottom first. A name stands for the module and what is below it; within a layer, imports must not go in circles.
 LAYERS = (
-    ("edgeopt", "errors"),
+    ("edgeopt", "errors", "files"),
     ("report",),  # knows the Run record alone, so the core can write reports
     ("program", "compare", "canonical", "exported", "registry"),
     ("quant", "ops", "ledger", "pipeline", "rewrite"),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 
 import edgeopt
-from edgeopt.errors import EdgeoptError
+from edgeopt.cli.failures import fail
+from edgeopt.cli.streams import guarded
 
 COMMANDS = {
     "export": "Export a model to a target: rewrite, compile, run, compare, measure.",
@@ -26,8 +29,37 @@ COMMANDS = {
 }
 
 
+class _Stopped(Exception):
+    """Carries ``cause`` past click."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+@contextmanager
+def _past_click() -> Iterator[None]:
+    """Let click see none but its own exceptions: it takes others for an interrupt or a closed pipe, and exits."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        raise _Stopped(error) from error
+
+
 class _Lazy(click.Group):
     """Lists the commands without importing any; a file of this package is imported when its command is called."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments, or print the help."""
+        with _past_click():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _past_click():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -53,28 +85,16 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors become two lines on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
     # Deprecations inside libraries are not the user's to act on.
     warnings.simplefilter("ignore")
-    try:
-        result: Any = cli.main(arguments, prog_name="edgeopt", standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
-    except EdgeoptError as error:
-        _fail(error.message, error.hint)
-    except click.ClickException as error:
-        _fail(error.format_message(), _usage_hint(error))
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", "nothing was left behind; run it again")
-    except BrokenPipeError:
-        sys.exit(2)
-
-
-def _fail(message: str, hint: str | None) -> None:
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
-    sys.exit(2)
-
-
-def _usage_hint(error: click.ClickException) -> str | None:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"see {context.command_path} --help" if context else None
+    with guarded():
+        try:
+            result: Any = cli.main(given, prog_name="edgeopt", standalone_mode=False)
+            code = result if isinstance(result, int) else 0
+            sys.stdout.flush()
+        except _Stopped as stopped:
+            code = fail(stopped.cause, given)
+        except Exception as error:
+            code = fail(error, given)
+    sys.exit(code)

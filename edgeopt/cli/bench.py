@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeopt.cli.show import json_option, print_sections, progress
+from edgeopt.cli.show import json_option, print_json, print_sections, progress
 from edgeopt.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, ver
         on_step(f"measuring {len(folders)} bundle(s) alternately")
         runs = _measure(folders, reports, MeasurePlan(warmup=warmup, max_seconds=max_seconds))
     if as_json:
-        click.echo(json.dumps([run.model_dump(mode="json") for run in runs], indent=2))
+        print_json([run.model_dump(mode="json") for run in runs])
     else:
         print_sections([comparison(runs)])
     return max(run.exit_code for run in runs)

@@ -50,15 +50,18 @@ def command(
     With --check, exits 1 where a range moved by more than --drift of its width, and names the tensors. A killed run
     goes on where it was when called again.
     """
-    from edgeopt.calib.cache import cache_folder, write_whole
+    from edgeopt.calib.cache import cache_folder
     from edgeopt.calib.calibrate import calibrate
     from edgeopt.calib.data import open_data
     from edgeopt.calib.ranges import drifts, read_ranges
+    from edgeopt.files import check_writable, write_whole
     from edgeopt.fixed_shapes import load_for
     from edgeopt.quantisation import calibratable
     from edgeopt.registry import resolve
 
     bound = _share(drift)
+    check_writable(output)
+    check_writable(junit)
     earlier = read_ranges(check) if check else None
     chosen = resolve(target)
     program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)

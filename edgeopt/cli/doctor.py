@@ -7,9 +7,8 @@ import platform
 from importlib.metadata import version
 
 import click
-from rich.table import Table
 
-from edgeopt.cli.show import json_option, print_json, stdout
+from edgeopt.cli.show import json_option, print_json, print_rows
 
 
 @click.command("doctor")
@@ -34,8 +33,6 @@ def command(as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
-    table = Table("what", "state", "detail", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["what"], row["state"], row["detail"], style=None if row["state"] == "found" else "yellow")
-    stdout().print(table)
+    missing = [number for number, row in enumerate(rows) if row["state"] != "found"]
+    print_rows(list(rows[0]), [list(row.values()) for row in rows], missing)
     return 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.table import Table
 
-from edgeopt.cli.show import json_option, print_json, stdout
+from edgeopt.cli.show import json_option, print_json, print_rows
 
 
 @click.command("passes")
@@ -20,10 +19,7 @@ def command(target: str | None, precision: str | None, as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    stdout().print(table)
+    print_rows(list(rows[0]), [list(row.values()) for row in rows])
     return 0
 
 

@@ -29,9 +29,11 @@ def command(
     """Print the report of the bundle in FOLDER."""
     from edgeopt.bundle import read_report, write_report
     from edgeopt.errors import UserError
+    from edgeopt.files import check_writable, write_whole
     from edgeopt.report import render, trtexec
     from edgeopt.report.sections import sections
 
+    check_writable(html)
     run = read_report(folder)
     if more and not measured:
         raise UserError(f"'{more[0]}' is one argument too many", "to read measurements in, write --import before them")
@@ -40,7 +42,7 @@ def command(
         write_report(folder, run)
         click.echo(f"read {len(measured) + len(more)} files into {folder}", err=True)
     if html is not None:
-        html.write_text(render.html(sections(run)), "utf-8")
+        write_whole(html, render.html(sections(run)))
         click.echo(f"wrote {html}", err=True)
     elif as_json:
         click.echo(run.to_json(), nl=False)

@@ -6,12 +6,15 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from edgeopt.report.blocks import Section
@@ -31,6 +34,14 @@ def print_sections(sections: Iterable[Section]) -> None:
     terminal(sections, stdout())
 
 
+def print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], marked: Collection[int] = ()) -> None:
+    """Print a table of plain texts under its columns' names; the rows with the numbers ``marked`` in yellow."""
+    table = Table(*names, box=None, pad_edge=False)
+    for number, row in enumerate(rows):
+        table.add_row(*map(Text, row), style="yellow" if number in marked else None)
+    stdout().print(table)
+
+
 def stdout() -> Console:
     """Return the console of results; 100 columns wide when it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
@@ -42,7 +53,7 @@ def progress(verbose: int) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True, highlight=False)
     if console.is_terminal and not verbose:
         with console.status("starting") as status:
-            yield lambda step: status.update(step)
+            yield lambda step: status.update(escape(step))
         return
     start = time.perf_counter()
     yield lambda step: click.echo(f"[{time.perf_counter() - start:6.1f} s] {step}", err=True)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from rich.table import Table
 
-from edgeopt.cli.show import json_option, print_json, stdout
+from edgeopt.cli.show import json_option, print_json, print_rows
 
 
 @click.command("targets")
@@ -19,15 +18,15 @@ def command(as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
-    table = Table("target", "device", "precisions", "toolchain", "what it is", box=None, pad_edge=False)
-    for row in rows:
-        state = (
-            ", ".join(f"{k} {v}" for k, v in row["versions"].items()) if row["found"] else f"missing: {row['install']}"
-        )
-        names = ", ".join([row["device"], *row["aliases"]])
-        table.add_row(row["target"], names, " ".join(row["precisions"]), state, row["description"])
-    stdout().print(table)
+    print_rows(("target", "device", "precisions", "toolchain", "what it is"), map(_cells, rows))
     return 0
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+    toolchain = versions if row["found"] else f"missing: {row['install']}"
+    names = ", ".join([row["device"], *row["aliases"]])
+    return row["target"], names, " ".join(row["precisions"]), toolchain, row["description"]
 
 
 def _rows() -> Iterator[dict[str, Any]]:

@@ -55,7 +55,7 @@ def _print_table(table: Table, console: Console) -> None:
     for row in table.rows[:ROWS]:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     if table.title:
-        console.print(f"  {table.title}", style="bold")
+        console.print(Text(f"  {table.title}", "bold"))
     console.print(_indented(grid))
     if len(table.rows) > ROWS:
         console.print(Text(f"  and {len(table.rows) - ROWS} more", "dim"))

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 import edgeopt
-from edgeopt.calib.cache import cache_folder, write_whole
+from edgeopt.calib.cache import cache_folder
 from edgeopt.errors import UserError
+from edgeopt.files import write_whole
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from edgeopt.errors import UserError
+from edgeopt.files import replacing
 
 T = TypeVar("T")
 Parameters = dict[str, torch.Tensor]
@@ -211,7 +212,5 @@ def _copy(parameters: Parameters) -> Parameters:
 
 def _save(path: Path, state: _State, parameters: Parameters, optimizer: torch.optim.Adam) -> None:
     content = {"parameters": _copy(parameters), "optimizer": optimizer.state_dict(), **vars(state)}
-    # A run that is cut off while it writes must leave the checkpoint before it.
-    partial = path.with_name(f"{path.name}.part")
-    torch.save(content, partial)
-    partial.replace(path)
+    with replacing(path) as temporary:
+        torch.save(content, temporary)

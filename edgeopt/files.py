@@ -1,0 +1,134 @@
+"""Where results are written: whole or not at all, and never in place of what nobody asked to replace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgeopt.errors import UserError
+
+_REMEDIES = {
+    errno.ENOSPC: "free space there and in the folder of temporary files, or choose another place",
+    errno.EDQUOT: "free space there and in the folder of temporary files, or choose another place",
+    errno.EACCES: "choose a place where you may read and write",
+    errno.EPERM: "choose a place where you may read and write",
+    errno.EROFS: "choose a place where you may read and write",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "choose a place that is not below a file",
+    errno.EEXIST: "choose a place that is not below a file",
+    errno.EISDIR: "give a file instead of a folder",
+    errno.ELOOP: "mend the links, or choose another place",
+    errno.EBUSY: "choose a folder inside it",
+    errno.EIO: "check the disk, or choose another place",
+    errno.EMFILE: "close other files, or raise the limit with ulimit -n",
+}
+
+
+def is_circumstance(error: OSError) -> bool:
+    """Return whether an error of the system tells of the user's disk and rights, not of a fault in the code."""
+    return error.errno in _REMEDIES
+
+
+def explained(error: OSError, place: Path | None = None) -> UserError:
+    """Return the error of the system as a sentence about the file that it names, or else about ``place``."""
+    name = error.filename or place
+    subject = "a file" if name is None else f"'{name}'"
+    return UserError(f"{subject} cannot be used: {error.strerror}", _REMEDIES.get(error.errno or 0, "check the path"))
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Raise UserError where the system refuses to write to ``place``, or where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        beside = isinstance(error.filename, str) and Path(error.filename).parent == place.parent
+        if not beside and not is_circumstance(error):
+            raise
+        raise explained(error, place) from error
+    except RuntimeError as error:
+        # Libraries in C++ report a full disk in words of their own.
+        if not _is_full(place):
+            raise
+        raise explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), place) from error
+
+
+def _is_full(place: Path) -> bool:
+    folder = next(parent for parent in place.absolute().parents if parent.is_dir())
+    return any(shutil.disk_usage(disk).free < 4096 for disk in (folder, tempfile.gettempdir()))
+
+
+def followed(place: Path) -> Path:
+    """Return where a link leads, so that it is written through and not replaced.
+
+    Raises UserError where it leads to nothing, and OSError where there can be no such place.
+    """
+    with suppress(FileNotFoundError):
+        place.lstat()
+    if not place.is_symlink():
+        return place
+    end = Path(os.path.realpath(place))
+    if not end.exists():
+        raise UserError(f"'{place}' is a link to '{end}', which does not exist", "make that, or remove the link")
+    return end
+
+
+@contextmanager
+def made_parents(place: Path) -> Iterator[None]:
+    """Make the folders above ``place``; those that are new and still empty afterwards are removed again."""
+    made = [parent for parent in place.parents if not parent.exists()]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for parent in made:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the place of ``file`` when the block ends without an error.
+
+    It bears the name of ``file`` and lies on the same disk. A device or a pipe is written straight. Raises UserError
+    where the place cannot be written.
+    """
+    with writing(file):
+        file = followed(file)
+        if file.exists() and not file.is_file() and not file.is_dir():
+            yield file
+            return
+        with made_parents(file), tempfile.TemporaryDirectory(prefix=".edgeopt-", dir=file.parent) as folder:
+            temporary = Path(folder) / file.name
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text so that the file is there whole or not at all, even when the process or the machine dies.
+
+    Raises UserError where the place cannot be written.
+    """
+    with replacing(file) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def check_writable(file: Path | None) -> None:
+    """Raise UserError where a file can't be written, before the work whose result it is to hold; None is fine."""
+    if file is None:
+        return
+    with writing(file):
+        file = followed(file)
+        if file.is_dir():
+            raise UserError(f"'{file}' is a folder", "give a file instead of a folder")
+        if file.exists() and not file.is_file():
+            return
+        with made_parents(file), tempfile.TemporaryFile(dir=file.parent):
+            pass
