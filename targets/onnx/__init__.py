@@ -18,6 +18,7 @@ from edgeopt.passes.fuse_token_linears import FuseTokenLinears
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
+from edgeopt.passes.unsigned_weights import UnsignedWeights
 from edgeopt.passes.widen_blocks import WidenBlocks
 from edgeopt.pipeline import Step
 from edgeopt.program import Program
@@ -41,7 +42,7 @@ _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 SCHEME = Scheme(
-    torch.int8,
+    torch.uint8,
     WEIGHTED | SUMS | POOLS | CONCATENATIONS,
     float_results=frozenset({torch.ops.aten.linear.default}) | SUMS | POOLS,
     in_float={
@@ -49,7 +50,7 @@ SCHEME = Scheme(
         **dict.fromkeys((*SOFTMAXES, *NORMS), "ONNX has no such operator on integers"),
     },
 )
-"""What ONNX Runtime has integer operators for: it takes them by the pairs on all sides.
+"""What ONNX Runtime has integer operators for: it takes them by the pairs on all sides. On x86 it computes on uint8.
 
 A product may leave floats, and does where a residual and a norm follow, whose outliers eight bits do not hold.
 """
@@ -101,10 +102,11 @@ class Onnx(Target):
         if options.precision not in ("int8", AUTO):
             return PACKED
         scheme = replace(SCHEME, per_token=options.activations == "token")
-        if options.precision == AUTO:
-            # Four bits need opset 21, where ONNX Runtime (1.31) fails on activations in int8: it turns them to uint8.
-            scheme = replace(scheme, activation=torch.uint8)
-        return (*PACKED, Step(partial(InsertQdq, scheme), "last, on what is left to compute"))
+        return (
+            *PACKED,
+            Step(partial(InsertQdq, scheme), "on what is left to compute"),
+            Step(UnsignedWeights, "last: recoveries round weights that are symmetric int8"),
+        )
 
     def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
         """Return the nodes that ONNX has no translation of."""
