@@ -18,7 +18,6 @@ from torch.export import ExportedProgram
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import staged
 from edgeopt.calib.data import open_data
-from edgeopt.compare import compare_all
 from edgeopt.errors import EdgeoptError, ToolchainMissing, Unsupported, UserError
 from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
 from edgeopt.fixed_shapes import load_for
@@ -176,13 +175,13 @@ def _plain_layers(
 def _answer(session: Session, evidence: Evidence, on_step: OnStep) -> Outcome:
     """Compare the artifact's outputs with the original's, and its classes with the labels."""
     outputs = [session.run(sample) for sample in evidence.samples]
-    error = compare_all(evidence.reference, outputs)
+    comparison = evidence.reference.compare(outputs)
     reached = None
     if evidence.labelled is not None:
         on_step("running the artifact on the labelled data")
         exported = classes(evidence.labelled.data, session.run)
         reached = accuracy(evidence.labelled.labels, evidence.labelled.original, exported)
-    return Outcome(outputs=outputs[0], error=error, accuracy=reached)
+    return Outcome(outputs=outputs[0], comparison=comparison, accuracy=reached)
 
 
 def _measure(session: Session, plain: Session | None, sample: Sample, request: Request) -> dict[str, Timing]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeopt.accuracy import AccuracyResult, Runner, classes
 from edgeopt.calib.data import CalibrationData
-from edgeopt.compare import Error
+from edgeopt.compare import Comparison, Error, Reference
 from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.measure import Timing
@@ -212,7 +212,7 @@ class Prepared:
     program: Program
     records: tuple[PassRecord, ...]
     samples: tuple[Sample, ...]
-    reference: tuple[Sample, ...]
+    reference: Reference
     macs: int
     labelled: Labelled | None = None
     stage: QuantisedStage | None = None
@@ -230,7 +230,7 @@ class Evidence:
     model: Model
     records: tuple[PassRecord, ...]
     samples: tuple[Sample, ...]
-    reference: tuple[Sample, ...]
+    reference: Reference
     labelled: Labelled | None
     gate: GateRecord | None
     swapped: SwapRecord | None = None
@@ -241,12 +241,12 @@ class Evidence:
 class Outcome:
     """What running the artifact showed; all but ``not_run`` is empty where it could not run here.
 
-    ``outputs``: its outputs on the first verification input. ``error``: against the original, over all of them.
+    ``outputs``: its outputs on the first verification input. ``comparison``: with the original's, over all of them.
     ``baseline``: cost of the plain export, measured alternately; ``plain_layers``: its layers, where it is faster.
     """
 
     outputs: Sample | None = None
-    error: Error | None = None
+    comparison: Comparison | None = None
     accuracy: AccuracyResult | None = None
     timing: Timing | None = None
     baseline: Timing | None = None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.compare import Error, compare, compare_all
+from edgeopt.compare import EQUAL, Error, Reference, compare
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
@@ -38,18 +38,22 @@ class Ledger:
     ``drift`` is the error of the program measured last against the one measured before it.
     """
 
-    def __init__(self, original: Program, samples: Sequence[Sample]) -> None:
+    def __init__(self, original: Program, samples: Sequence[Sample], reference: Reference | None = None) -> None:
+        """``reference``: the original's outputs, where more is known of them (see edgeopt.analysis.reference)."""
         self.samples = tuple(samples)
-        self.reference = tuple(original.run(sample) for sample in self.samples)
-        self.drift = Error(0.0, 0.0, float("inf"), 1.0)
+        self.reference = reference or Reference(tuple(original.run(sample) for sample in self.samples))
+        self.drift = EQUAL
         self._last = self.reference
 
-    def measure(self, program: Program) -> Error:
-        """Return the error of ``program`` against the original over all verification inputs."""
+    def measure(self, program: Program) -> Error | None:
+        """Return the error of ``program`` against the original over all verification inputs.
+
+        It is that of the output in which each figure is worst; None where no output can be compared.
+        """
         outputs = tuple(program.run(sample) for sample in self.samples)
-        self.drift = compare_all(self._last, outputs)
-        self._last = outputs
-        return compare_all(self.reference, outputs)
+        self.drift = self._last.compare(outputs).worst or EQUAL
+        self._last = replace(self.reference, outputs=outputs)
+        return self.reference.compare(outputs).worst
 
     def stepwise(self, before: Program, after: Program) -> Error:
         """Return the largest error of a node of ``after``, each computed from what ``before`` has at its inputs.
@@ -57,7 +61,7 @@ class Ledger:
         That is how programs are compared whose signs are decided by rounding where a value is next to zero: one sign
         that turns moves the outputs however exact all nodes are.
         """
-        errors = [Error(0.0, 0.0, float("inf"), 1.0)]
+        errors = [EQUAL]
         for sample in self.samples:
             expected: dict[str, np.ndarray] = {}
 
@@ -70,7 +74,7 @@ class Ledger:
 
             outputs = before.run(sample, _keeping(expected))
             errors.append(compare(outputs, after.run(sample, judge)))
-        return max(errors, key=_size)
+        return max(errors, key=lambda error: error.relative)
 
     def first_divergence(self, before: Program, after: Program) -> str:
         """Return the first node of ``after`` whose value leaves the bound, with its error.
@@ -107,8 +111,3 @@ def _keeping(values: dict[str, np.ndarray]) -> Callable[[fx.Node, Any], None]:
             values[origin(node)] = to_numpy(value)
 
     return keep
-
-
-def _size(error: Error) -> float:
-    # No number is larger than NaN, nor smaller.
-    return float("inf") if math.isnan(error.relative) else error.relative

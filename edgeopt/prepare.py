@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edgeopt.accuracy import classes
+from edgeopt.analysis.reference import reference_of
 from edgeopt.calib.data import open_data
+from edgeopt.compare import Arrays
 from edgeopt.cost import count_macs
 from edgeopt.errors import PassError, UserError
 from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
@@ -43,7 +45,7 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
     original, options = loaded.program, request.options
     tuning = tuning_samples(options.swap, options.quant.calib, original, options.load.trust)
     samples = _samples(loaded, request, tuning)
-    ledger = Ledger(original, samples)
+    ledger = Ledger(original, samples, reference_of(original, samples))
     for sample, outputs in zip(samples, ledger.reference, strict=True):
         _refuse_nan(sample, outputs)
     macs = sum(count_macs(original, samples[0]).values())
@@ -187,7 +189,7 @@ def _keep_last_good(failure: PassError, output: Path) -> PassError:
     return PassError(f"{failure.message}; the program before it is in '{path}'", failure.hint, failure.last_good)
 
 
-def _refuse_nan(sample: Sample, outputs: Sample) -> None:
+def _refuse_nan(sample: Sample, outputs: Arrays) -> None:
     for name, array in outputs.items():
         if array.dtype.kind == "f" and np.isnan(array).any():
             shapes = ", ".join(f"{k}: {'x'.join(map(str, v.shape))}" for k, v in sample.items())

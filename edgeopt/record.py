@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeopt.blame import blamed
 from edgeopt.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
+from edgeopt.compare import Error
 from edgeopt.evidence import Evidence, GateRecord, Outcome, Prepared, Request
 from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
@@ -90,7 +91,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         model=evidence.model,
         target=_target(request, outcome),
         passes=tuple(map(PassEntry.of, evidence.records)),
-        error=OutputError.model_validate(outcome.error) if outcome.error else None,
+        error=OutputError.model_validate(error) if (error := _worst(outcome)) else None,
         accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
         swaps=_swaps(evidence),
         quantisation=_quantisation(evidence, request),
@@ -170,7 +171,7 @@ def _layer_times(layers: tuple[Layer, ...]) -> tuple[LayerTime, ...]:
 
 
 def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: int) -> tuple[Limit, ...]:
-    stated, accuracy, error = request.options.limits, outcome.accuracy, outcome.error
+    stated, accuracy, error = request.options.limits, outcome.accuracy, _worst(outcome)
     rows = (
         ("max-latency", stated.max_latency, latency.median if latency else None),
         ("max-size", stated.max_size, size),
@@ -180,6 +181,10 @@ def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: i
         ("max-error", stated.max_error, error.relative if error else None),
     )
     return tuple(_limit(name, limit, value) for name, limit, value in rows if limit is not None)
+
+
+def _worst(outcome: Outcome) -> Error | None:
+    return outcome.comparison.worst if outcome.comparison is not None else None
 
 
 def _limit(name: str, limit: float, value: float | None) -> Limit:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from edgeopt.compare import Error, compare_all
+from edgeopt.compare import EQUAL, Error
 from edgeopt.crossover import Crossover
 from edgeopt.errors import UserError
 from edgeopt.evidence import Labelled, OnStep, Request, SwappedLayer, SwapRecord, SwapVerdict, TunedStage
@@ -189,7 +189,7 @@ class _Substitution:
 
     def _error(self, program: Program) -> Error:
         ledger = self.conditions.ledger
-        return compare_all(ledger.reference, map(program.run, ledger.samples))
+        return ledger.reference.compare(map(program.run, ledger.samples)).worst or EQUAL
 
     # -- telling ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from edgeopt.compare import Error, compare_all
+from edgeopt.compare import EQUAL, Error
 from edgeopt.evidence import Prepared, Request
 from edgeopt.program import Program
 from edgeopt.target import Session
@@ -25,5 +25,5 @@ def opened(program: Program, request: Request) -> Iterator[tuple[Session, int]]:
 
 def answers(session: Session, prepared: Prepared) -> tuple[Error, float | None]:
     """Return the error on the verification inputs, and the accuracy where there is labelled data."""
-    error = compare_all(prepared.reference, map(session.run, prepared.samples))
+    error = prepared.reference.compare(map(session.run, prepared.samples)).worst or EQUAL
     return error, prepared.labelled.accuracy(session.run) if prepared.labelled is not None else None

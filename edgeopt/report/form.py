@@ -18,25 +18,24 @@ class Record(BaseModel):
 
 
 class OutputError(Record):
-    """Distance of outputs from the original's, over all outputs and verification inputs together."""
+    """Distance of outputs from the original's over all verification inputs: each figure of the output in which it is
+    worst, or of one output."""
 
     max_abs: Extended
-    """Largest absolute difference; null where an output is NaN."""
+    """Largest absolute difference; null where one is infinite: NaN or infinity where the original has none, or the
+    other way round."""
     relative: Extended
-    """`max_abs` over the largest absolute reference value; null where that is zero (or an output is NaN)."""
+    """`max_abs` over the largest absolute reference value; null where it is infinite (as above, or that value is 0)."""
     sqnr_db: Extended
-    """Reference power over error power in dB; null where the outputs are equal (infinite), or the reference is zero."""
+    """Reference power over error power in dB; null where the outputs are equal (infinite), or without a number."""
     cosine: Extended
-    """Cosine of the angle between outputs and reference; null where an output is NaN."""
+    """Cosine of the angle between outputs and reference; null where there is none."""
 
     @model_validator(mode="before")
     @classmethod
     def _restore(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        largest = data.get("max_abs", 0.0)
-        if largest is None:
-            missing = {"max_abs": math.nan, "relative": math.nan, "sqnr_db": math.nan, "cosine": math.nan}
-        else:
-            missing = {"relative": math.inf, "sqnr_db": -math.inf if largest else math.inf, "cosine": math.nan}
-        return {key: missing.get(key) if value is None else value for key, value in data.items()}
+        is_equal = data.get("max_abs") == 0
+        missing = {"sqnr_db": math.inf if is_equal else -math.inf, "cosine": math.nan}
+        return {key: missing.get(key, math.inf) if value is None else value for key, value in data.items()}

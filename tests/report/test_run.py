@@ -8,7 +8,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from edgeopt.compare import Error
+from edgeopt.compare import NOT_FINITE, Error
 from edgeopt.errors import UserError
 from edgeopt.pipeline import Note, PassRecord
 from edgeopt.report.form import OutputError
@@ -40,11 +40,12 @@ def test_infinities_survive_json(error: Error) -> None:
     )
 
 
-def test_nan_survives_json() -> None:
-    record = OutputError(max_abs=math.nan, relative=math.nan, sqnr_db=math.nan, cosine=math.nan)
-    text = record.model_dump_json()
+def test_an_error_without_a_number_survives_json() -> None:
+    text = OutputError.model_validate(NOT_FINITE).model_dump_json()
     assert json.loads(text) == {"max_abs": None, "relative": None, "sqnr_db": None, "cosine": None}
-    assert all(math.isnan(value) for _, value in OutputError.model_validate_json(text))
+    again = OutputError.model_validate_json(text)
+    assert (again.max_abs, again.relative, again.sqnr_db) == (math.inf, math.inf, -math.inf)
+    assert math.isnan(again.cosine)
 
 
 def test_pass_entry_counts_by_rule() -> None:
