@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.compare import EQUAL, Error, Reference, compare
+from edgeopt.analysis.noise import Noise, noise_of
+from edgeopt.compare import EQUAL, Arrays, Error, Reference, compare
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
@@ -35,15 +37,21 @@ Sample = dict[str, np.ndarray]
 class Ledger:
     """Holds the verification inputs and the original's outputs.
 
-    ``drift`` is the error of the program measured last against the one measured before it.
+    ``drift`` is by output the relative error of the program measured last against the one measured before it.
     """
 
     def __init__(self, original: Program, samples: Sequence[Sample], reference: Reference | None = None) -> None:
         """``reference``: the original's outputs, where more is known of them (see edgeopt.analysis.reference)."""
+        self.original = original
         self.samples = tuple(samples)
         self.reference = reference or Reference(tuple(original.run(sample) for sample in self.samples))
-        self.drift = EQUAL
+        self.drift: Mapping[str, float] = dict.fromkeys(original.output_names, 0.0)
         self._last = self.reference
+
+    @cached_property
+    def noise(self) -> Noise:
+        """What rounding alone does to the original's outputs, on the first sample."""
+        return noise_of(self.original, self.samples[0])
 
     def measure(self, program: Program) -> Error | None:
         """Return the error of ``program`` against the original over all verification inputs.
@@ -51,7 +59,7 @@ class Ledger:
         It is that of the output in which each figure is worst; None where no output can be compared.
         """
         outputs = tuple(program.run(sample) for sample in self.samples)
-        self.drift = self._last.compare(outputs).worst or EQUAL
+        self.drift = changes(self._last, outputs)
         self._last = replace(self.reference, outputs=outputs)
         return self.reference.compare(outputs).worst
 
@@ -96,6 +104,12 @@ class Ledger:
         before.run(sample, _keeping(expected))
         after.run(sample, judge)
         return found[0] if found else "the output (no common node diverges before it)"
+
+
+def changes(reference: Reference, outputs: Sequence[Arrays]) -> dict[str, float]:
+    """Return by output that can be compared the relative error over all samples."""
+    compared = reference.compare(outputs).compared
+    return {output.name: output.error.relative for output in compared if output.error is not None}
 
 
 def decides(program: Program) -> bool:

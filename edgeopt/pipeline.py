@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edgeopt.compare import Error
 from edgeopt.errors import PassError
-from edgeopt.ledger import EXACT_BOUND, Ledger, decides
+from edgeopt.exactness import excessive_change
+from edgeopt.ledger import EXACT_BOUND, Ledger
 from edgeopt.program import Program
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ class PassRecord:
 class Pipeline:
     """Passes in order; itself a pass.
 
-    ``on_pass(record, program)`` is called after each one. An exact pass that moves the outputs by more than
-    ``EXACT_BOUND``, a false ``changed`` or a broken program raises PassError, which names the pass and those
-    that ran before.
+    ``on_pass(record, program)`` is called after each one. An exact pass that moves the outputs by more than it may
+    (see ``edgeopt.exactness``), a false ``changed`` or a broken program raises PassError, which names the pass and
+    those that ran before.
     """
 
     name = "pipeline"
@@ -157,13 +158,11 @@ class Pipeline:
         if self.ledger is None:
             return None
         error = self.ledger.measure(after)
-        drift = self.ledger.drift
-        if step.kind == "exact" and not drift.relative <= EXACT_BOUND and decides(before):
-            drift = self.ledger.stepwise(before, after)
-        # `not <=` also catches NaN.
-        if step.kind == "exact" and not drift.relative <= EXACT_BOUND:
+        excess = excessive_change(step, before, after, self.ledger) if step.kind == "exact" else None
+        if excess is not None:
             raise PassError(
-                f"it is exact, yet changed the outputs by {drift.relative:.2e} relative (bound {EXACT_BOUND:.0e}), "
+                f"it is exact, yet changed the outputs by {excess:.2e} relative (bound {EXACT_BOUND:.0e}, "
+                f"the model's own noise {self.ledger.noise.largest:.0e}), "
                 f"first at node {self.ledger.first_divergence(before, after)}",
                 f"run again with --skip-pass {step.name} and report the model",
             )

@@ -16,7 +16,7 @@ LAYERS = (
     ("edgeopt", "errors", "files"),
     ("report",),  # knows the Run record alone, so the core can write reports
     ("program", "compare", "canonical", "exported", "registry"),
-    ("quant", "ops", "ledger", "pipeline", "rewrite"),
+    ("analysis.float64", "analysis.noise", "quant", "ops", "exactness", "ledger", "pipeline", "rewrite"),
     (
         "analysis",
         "folding",

@@ -1,0 +1,77 @@
+"""The noise of a model: what rounding alone does to its outputs, whoever computes them.
+
+Two figures are taken, and the larger one counts: how far the outputs in float32 lie from those in float64, and how far
+they move when every input moves by its last digit. An ill-conditioned model, such as one whose batch norms divide by
+tiny variances, loses digits in any correct implementation; to ask more of an artifact would be to ask for luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
+from edgeopt.compare import compare
+from edgeopt.program import Program
+
+INPUT_CHANGE = 1e-7
+"""Relative change of the inputs: about the last digit of float32."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """By output with floating-point values, the largest difference that rounding makes over its largest value.
+
+    ``reason``: why there is no comparison with float64, None where there is one. An output whose noise is not finite,
+    for its values are not or are all zero, is left out.
+    """
+
+    outputs: Mapping[str, float]
+    reason: str | None = None
+
+    @property
+    def largest(self) -> float:
+        """The noise of the noisiest output; 0 where there is none."""
+        return max(self.outputs.values(), default=0.0)
+
+
+def noise_of(program: Program, sample: Arrays) -> Noise:
+    """Return the noise of a program on one sample."""
+    expected = {name: array for name, array in program.run(sample).items() if array.dtype.kind == "f"}
+    others, reason = [program.run(_moved(sample))], None
+    try:
+        others.append(_exact(program, sample))
+    except NotInFloat64 as error:
+        reason = str(error)
+    noise = {name: np.max([_relative(array, other[name]) for other in others]) for name, array in expected.items()}
+    return Noise({name: float(value) for name, value in noise.items() if np.isfinite(value)}, reason)
+
+
+def _exact(program: Program, sample: Arrays) -> Arrays:
+    double = in_float64(program)
+    try:
+        return double.run(sample_in_float64(sample))
+    except Exception as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise NotInFloat64(f"the model does not run in float64 ({first_line})") from error
+
+
+def _moved(sample: Arrays) -> dict[str, np.ndarray]:
+    """Return the inputs with every float moved up or down by a last digit, at random."""
+    generator = np.random.default_rng(0)
+    return {name: _moved_array(array, generator) for name, array in sample.items()}
+
+
+def _moved_array(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    if array.dtype.kind != "f":
+        return array
+    factor = 1 + INPUT_CHANGE * generator.choice([-1.0, 1.0], array.shape)
+    return (array * factor).astype(array.dtype)
+
+
+def _relative(expected: np.ndarray, other: np.ndarray) -> float:
+    return compare({"": expected}, {"": other}).relative
