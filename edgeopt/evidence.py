@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeopt.accuracy import AccuracyResult, Runner, classes
+from edgeopt.analysis.noise import Noise
 from edgeopt.calib.data import CalibrationData
 from edgeopt.compare import Comparison, Error, Reference
 from edgeopt.inputs import Sample
@@ -205,7 +206,8 @@ class SwapRecord:
 class Prepared:
     """A program ready to compile, its passes' records, and the original's answers to compare with.
 
-    ``macs``: multiply-accumulates of the original on the first sample. ``stage``: how it was quantised, if it was.
+    ``noise``: what rounding alone does to the original's outputs. ``macs``: multiply-accumulates of the original on the
+    first sample. ``stage``: how it was quantised, if it was.
     ``swapped``: what a recipe did, if there was one. ``searched``: what precision ``auto`` tried.
     """
 
@@ -213,6 +215,7 @@ class Prepared:
     records: tuple[PassRecord, ...]
     samples: tuple[Sample, ...]
     reference: Reference
+    noise: Noise
     macs: int
     labelled: Labelled | None = None
     stage: QuantisedStage | None = None
@@ -231,6 +234,7 @@ class Evidence:
     records: tuple[PassRecord, ...]
     samples: tuple[Sample, ...]
     reference: Reference
+    noise: Noise
     labelled: Labelled | None
     gate: GateRecord | None
     swapped: SwapRecord | None = None

@@ -56,7 +56,7 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
             program, records, swapped, stage = _run_passes(original, conditions)
         except PassError as failure:
             raise _keep_last_good(failure, output) from failure
-    return Prepared(program, records, ledger.samples, ledger.reference, macs, labelled, stage, swapped)
+    return Prepared(program, records, ledger.samples, ledger.reference, ledger.noise, macs, labelled, stage, swapped)
 
 
 def _samples(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> list[Sample]:

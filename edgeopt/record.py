@@ -21,7 +21,18 @@ from edgeopt.report import figures
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
 from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
-from edgeopt.report.run import Accuracy, ArtifactFiles, FallbackEntry, File, Limit, Model, PassEntry, Run, TargetUsed
+from edgeopt.report.run import (
+    Accuracy,
+    ArtifactFiles,
+    FallbackEntry,
+    File,
+    Limit,
+    Model,
+    OutputNoise,
+    PassEntry,
+    Run,
+    TargetUsed,
+)
 from edgeopt.report.searched import Search
 from edgeopt.report.swapped import SwapAttempt, SwappedLayer, Swaps, TunedStage
 from edgeopt.target import Artifact, Layer
@@ -38,6 +49,7 @@ def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
         records=prepared.records,
         samples=prepared.samples,
         reference=prepared.reference,
+        noise=prepared.noise,
         labelled=prepared.labelled,
         gate=None if stage is None else stage.gate or GateRecord((), (), ()),
         swapped=prepared.swapped,
@@ -92,6 +104,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         target=_target(request, outcome),
         passes=tuple(map(PassEntry.of, evidence.records)),
         error=OutputError.model_validate(error) if (error := _worst(outcome)) else None,
+        noise=OutputNoise(outputs=dict(evidence.noise.outputs), reason=evidence.noise.reason),
         accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
         swaps=_swaps(evidence),
         quantisation=_quantisation(evidence, request),

@@ -110,6 +110,20 @@ class PassEntry(Record):
         )
 
 
+class OutputNoise(Record):
+    """What rounding alone does to the original's outputs, whoever computes them."""
+
+    outputs: dict[str, float]
+    """By output, the largest difference that rounding makes over the largest absolute value."""
+    reason: str | None = None
+    """Why the original was not also run in float64; null where it was."""
+
+    @property
+    def largest(self) -> float:
+        """The noise of the noisiest output; 0 where there is none."""
+        return max(self.outputs.values(), default=0.0)
+
+
 class Accuracy(Record):
     """A metric on labelled samples, before and after."""
 
@@ -194,6 +208,8 @@ class Run(Record):
     """The passes in the order in which they ran."""
     error: OutputError | None
     """Error of the artifact's outputs against the original's; null where it was not run."""
+    noise: OutputNoise | None = None
+    """The model's own noise; null in records that do not have it."""
     accuracy: Accuracy | None = None
     """Accuracy on labelled samples, where labels were given."""
     swaps: Swaps | None = None

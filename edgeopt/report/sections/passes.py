@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, ErrorSteps, Section, Table
-from edgeopt.report.run import PassEntry, Run
+from edgeopt.report.run import OutputNoise, PassEntry, Run
 
 EXACT_BOUND = 1e-5
 """The ledger's bound, repeated because reading a report needs no torch."""
@@ -20,6 +20,7 @@ def passes(run: Run) -> Section:
     refused = sum(len(entry.refused) for entry in run.passes)
     lead = f"{len(run.passes)} passes ran, {changed} changed the program"
     lead += f"; {refused} place{'s were' if refused != 1 else ' was'} left alone, with reasons." if refused else "."
+    lead += f" {_noise(run.noise)}" if run.noise is not None and run.noise.outputs else ""
     columns = (
         Column("Pass", "code"),
         Column("Kind"),
@@ -32,6 +33,11 @@ def passes(run: Run) -> Section:
     rows = tuple(_pass_row(entry) for entry in run.passes)
     tables = (Table(columns, rows), *_rules(run.passes), *_refusals(run.passes))
     return Section("passes", "Passes", lead, tables=tables, plots=_error_plot(run))
+
+
+def _noise(noise: OutputNoise) -> str:
+    told = f"The model's own noise, what rounding alone does to its outputs, is {figures.scientific(noise.largest)}"
+    return f"{told}." if noise.reason is None else f"{told}, without a run in float64: {noise.reason}."
 
 
 def _pass_row(entry: PassEntry) -> tuple[str, ...]:
