@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.canonical import canonicalise
 from edgeopt.errors import UserError
+from edgeopt.naming import distinct
 from edgeopt.program import Program, short_name
 
 _CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
@@ -38,6 +41,7 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     Raises UserError where the model writes its own buffers or inputs, returns no tensor, or holds control
     flow that torch.export kept as nested graphs.
     """
+    exported = _without_keywords(exported)
     # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
     exported = exported.run_decompositions({})
     _refuse_state(exported)
@@ -59,6 +63,30 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     return program
 
 
+def _without_keywords(exported: ExportedProgram) -> ExportedProgram:
+    """Return the program with other names for tensors whose path holds one of Python's words (``heads.class.weight``).
+
+    torch writes the path into code that it then compiles.
+    """
+    signature = exported.graph_signature
+    targets = list(dict.fromkeys(s.target for s in signature.input_specs if s.kind in _CONSTANT_KINDS and s.target))
+    legal = [".".join(f"{part}_" if iskeyword(part) else part for part in target.split(".")) for target in targets]
+    if legal == targets:
+        return exported
+    renamed = dict(zip(targets, distinct(legal), strict=True))
+    specs = [replace(spec, target=renamed.get(spec.target, spec.target)) for spec in signature.input_specs]
+    return ExportedProgram(
+        root=exported.graph_module,
+        graph=exported.graph,
+        graph_signature=ExportGraphSignature(specs, signature.output_specs),
+        state_dict={renamed.get(name, name): tensor for name, tensor in exported.state_dict.items()},
+        range_constraints=exported.range_constraints,
+        module_call_graph=exported.module_call_graph[:1],
+        example_inputs=exported.example_inputs,
+        constants={renamed.get(name, name): value for name, value in exported.constants.items()},
+    )
+
+
 def _given_names(exported: ExportedProgram) -> dict[str, str]:
     """Map constant placeholders to their names in the model: ``p_conv_weight`` to ``conv_weight``."""
     specs = exported.graph_signature.input_specs
@@ -69,14 +97,16 @@ def _rename(program: Program, constant_names: dict[str, str], input_names: Seque
     """Number operators and order constants by first use, so that one model has one graph whatever its file."""
     graph, constants = fx.Graph(), {}
     copies: dict[fx.Node, fx.Node] = {}
+    inputs = list(input_names or [node.name for node in program.input_nodes])
     used = [n for reader in program.graph.nodes for n in reader.all_input_nodes if n.name in program.constants]
-    for node in dict.fromkeys(used):
-        copies[node] = _placeholder(graph, constant_names.get(node.name, node.name), node)
+    own = distinct([*inputs, *(constant_names.get(node.name, node.name) for node in dict.fromkeys(used))])
+    for node, name in zip(dict.fromkeys(used), own[len(inputs) :], strict=True):
+        copies[node] = _placeholder(graph, name, node)
         constants[copies[node].name] = program.constants[node.name]
-    for index, node in enumerate(program.input_nodes):
-        copies[node] = _placeholder(graph, input_names[index] if input_names else node.name, node)
+    for node, name in zip(program.input_nodes, inputs, strict=True):
+        copies[node] = _placeholder(graph, name, node)
         # fx renames what is a name of Python's own (``input``); for the user it is the model's argument.
-        copies[node].name = copies[node].target = input_names[index] if input_names else node.name
+        copies[node].name = copies[node].target = name
     for node in program.calls:
         args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
         copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))  # type: ignore[arg-type]
@@ -140,19 +170,24 @@ def _constants(exported: ExportedProgram) -> dict[str, torch.Tensor]:
 
 
 def _output_names(exported: ExportedProgram) -> tuple[str, ...]:
-    """Name outputs after their place in the returned structure: ``output``, ``output_0``, ``logits``."""
+    """Name outputs after their place in the returned structure: ``output``, ``output_0``, ``logits``, ``boxes_1``.
+
+    Where two places give one name, that of fewer steps keeps it, then the earlier: the other is called ``boxes_1_2``.
+    """
     out_spec = exported.call_spec.out_spec
     placeholders = list(range(out_spec.num_leaves))
     paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(placeholders, out_spec))
-    names = []
     specs = [s for s in exported.graph_signature.output_specs if s.kind == OutputKind.USER_OUTPUT]
-    for spec, (path, _) in zip(specs, paths, strict=True):
-        if isinstance(spec.arg, ConstantArgument):
-            continue
-        keys = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
-        name = "_".join(keys)
-        names.append(name if name and not name[0].isdigit() else "_".join(["output", *keys]))
-    return tuple(names)
+    places = [path for spec, (path, _) in zip(specs, paths, strict=True) if not isinstance(spec.arg, ConstantArgument)]
+    order = sorted(range(len(places)), key=lambda index: len(places[index]))
+    names = dict(zip(order, distinct([_place_name(places[index]) for index in order]), strict=True))
+    return tuple(names[index] for index in range(len(places)))
+
+
+def _place_name(path: Sequence[Any]) -> str:
+    keys = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
+    name = "_".join(keys)
+    return name if name and not name[0].isdigit() else "_".join(["output", *keys])
 
 
 def _erase_placeholder(graph: fx.Graph, name: str) -> None:

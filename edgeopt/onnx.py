@@ -78,9 +78,9 @@ def translate(program: Program, keep: Collection[str] | None = None, functions: 
             notes = (f"decomposed to core ATen before ONNX, because torch.onnx failed: {_reason(failure)}",)
             model = _translate_decomposed(exported, functions, failure)
         _simplify(model, keep)
-    onnx_names.set_names(model)
+    onnx_names.set_names(model, program.output_names)
     _strip(model)
-    _name_outputs(model, program.output_names)
+    model.metadata_props[OUTPUTS] = json.dumps(program.output_names)
     return Translation(model, notes)
 
 
@@ -274,6 +274,7 @@ def _simplify(model: ir.Model, keep: Collection[str] | None) -> None:
     common.InlinePass(lambda function: keep is not None and function.name not in keep)(model)
     fold_constants(model)
     _drop_zero_points(model)
+    types = [(value.type, value.shape) for value in model.graph.outputs]
     passes.Sequential(
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
@@ -283,8 +284,25 @@ def _simplify(model: ir.Model, keep: Collection[str] | None) -> None:
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedOpsetsPass(),
         common.OutputFixPass(),
-        common.NameFixPass(),
     )(model)
+    _own_outputs(model.graph)
+    for value, (type_, shape) in zip(model.graph.outputs, types, strict=True):
+        # Sharing equal expressions puts a value in an output's place whose type nobody has inferred.
+        value.type, value.shape = value.type or type_, value.shape or shape
+
+
+def _own_outputs(graph: ir.Graph) -> None:
+    """Let a node of each graph compute its outputs, which ONNX demands: dropping identities leaves values of outer
+    graphs, and constants, in their place."""
+    import onnx_ir as ir
+
+    for inner in (graph, *graph.subgraphs()):
+        for index, value in enumerate(inner.outputs):
+            producer = value.producer()
+            if producer is None or producer.graph is not inner:
+                copy = ir.Value(type=value.type, shape=value.shape)
+                inner.append(ir.node("Identity", [value], outputs=[copy]))
+                inner.outputs[index] = copy
 
 
 def _drop_zero_points(model: ir.Model) -> None:
@@ -307,24 +325,3 @@ def _strip(model: ir.Model) -> None:
     model.metadata_props.clear()
     model.producer_name = DOMAIN
     model.producer_version = None
-
-
-def _name_outputs(model: ir.Model, names: tuple[str, ...]) -> None:
-    """Give the outputs the program's names, and record them: an input of the same name keeps it."""
-    graph = model.graph
-    outputs, inputs = list(graph.outputs), {value.name for value in graph.inputs}
-    own = [value for value in _values(graph) if value not in outputs and value.name in names]
-    for value in own:
-        if value.name not in inputs:
-            value.name = f"{value.name}__value"
-    for index, value in enumerate(outputs):
-        value.name = f"output__{index}"
-    for value, name in zip(outputs, names, strict=True):
-        value.name = f"{name}__output" if name in inputs else name
-    model.metadata_props[OUTPUTS] = json.dumps(names)
-
-
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.initializers.values()
-    for node in graph.all_nodes():
-        yield from node.outputs

@@ -1,4 +1,4 @@
-"""Names of ONNX nodes: each is called after the program's node that it computes, so that runtimes report by it.
+"""Names in ONNX: each node is called after the program's node that it computes, so that runtimes report by it.
 
 torch.onnx decomposes and traces the graph anew, and numbers what comes out of that by itself: what the program calls
 ``conv2d_3`` becomes ``conv2d``. The program's name therefore travels with the node, as metadata that both torch and
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import fx
 from torch.export import ExportedProgram
+
+from edgeopt.naming import distinct
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,22 +49,54 @@ def note_names(model: ir.Model) -> None:
             node.metadata_props[_KEY] = name
 
 
-def set_names(model: ir.Model) -> None:
-    """Name nodes and their values as noted: the last that computes ``linear_1`` after it, others ``linear_1/MatMul_0``.
+def set_names(model: ir.Model, outputs: Sequence[str] = ()) -> None:
+    """Give everything in a model a name of its own, subgraphs included: inputs keep theirs.
 
-    What came of no single node of the program is named by its type and a count.
+    Outputs are called as given (an input of that name keeps it: the output is then ``x__output``), or keep their names.
+    Nodes and their values are called as noted: the last that computes ``linear_1`` after it, others
+    ``linear_1/MatMul_0``; what came of no single node of the program by its type and a count. Constants keep their
+    names. Where a name is taken already, ``__2`` and so on is added.
     """
+    graph = model.graph
+    wished = {value: str(value.name) for value in graph.inputs}
+    called = outputs or [str(value.name) for value in graph.outputs]
+    for value, name in zip(graph.outputs, called, strict=True):
+        wished[value] = f"{name}__output" if name in wished.values() else name
+    _name_nodes(model)
+    for node in graph.all_nodes():
+        wished |= {value: name for value, name in _value_names(node).items() if value not in wished}
+    for inner in (graph, *graph.subgraphs()):
+        constants = (*inner.inputs, *inner.initializers.values())
+        wished |= {value: str(value.name) for value in constants if value not in wished}
+    # By way of names that none has: an initializer refuses one that another still bears.
+    for index, value in enumerate(wished):
+        value.name = f"edgeopt//{index}"
+    for value, name in zip(wished, distinct(list(wished.values()), "__"), strict=True):
+        value.name = name
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Name nodes as noted, the last that computes a node of the program after it alone."""
+    nodes, wishes = list(reversed(list(model.graph.all_nodes()))), []
     seen: Counter[str] = Counter()
     ended = set()
-    for node in reversed(list(model.graph.all_nodes())):
+    for node in nodes:
         owner = node.metadata_props.get(_KEY)
         if owner is not None and owner not in ended:
             ended.add(owner)
-            _name(node, owner)
+            wishes.append(owner)
             continue
         kind = node.op_type if owner is None else f"{owner}/{node.op_type}"
-        _name(node, f"{kind}_{seen[kind]}")
+        wishes.append(f"{kind}_{seen[kind]}")
         seen[kind] += 1
+    for node, name in zip(nodes, distinct(wishes, "__"), strict=True):
+        node.name = f"{PREFIX}{name}"
+
+
+def _value_names(node: ir.Node) -> dict[ir.Value, str]:
+    """Return what the values of a node are to be called: ONNX Runtime calls what it fuses after what comes out."""
+    own = _own(node)
+    return {value: own if len(node.outputs) == 1 else f"{own}__{i}" for i, value in enumerate(node.outputs)}
 
 
 def program_name(name: str) -> str:
@@ -125,11 +160,3 @@ class RuntimeNames:
 
 def _own(node: ir.Node) -> str:
     return str(node.name).removeprefix(PREFIX)
-
-
-def _name(node: ir.Node, name: str) -> None:
-    node.name = f"{PREFIX}{name}"
-    for index, value in enumerate(node.outputs):
-        # ONNX Runtime calls what it fuses after the value that comes out. Outputs of the model have names already.
-        if not value.is_graph_output():
-            value.name = name if len(node.outputs) == 1 else f"{name}__{index}"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Bottom first. A name stands for the module and what is below it; within a layer, imports must not go in circles.
 LAYERS = (
-    ("edgeopt", "errors", "files"),
+    ("edgeopt", "errors", "files", "naming"),
     ("report",),  # knows the Run record alone, so the core can write reports
     ("program", "compare", "canonical", "exported", "registry"),
     ("analysis.float64", "analysis.noise", "quant", "ops", "exactness", "ledger", "pipeline", "rewrite"),

@@ -21,6 +21,7 @@ OUTPUTS = ["edgeopt", "outputs"]
 
 # What a partial conversion leaves where an operator has no rule, by front end.
 _LEFT_OVER = ("NotSupportedONNXNode", "ONNXFrameworkNode", "PtFrameworkNode")
+_ABSENT = "NullNode"
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,19 @@ def _with_all_outputs(model: Any, program: Program, computed: Program) -> Any:
 
 def _left_over(model: Any, program: Program) -> tuple[Placement, ...]:
     """Return a placement for every operator that the front end left as it was."""
-    placements = []
+    # What computes an output is called after the output by the front end.
+    nodes = {node.name: node for node in program.calls} | dict(zip(program.output_names, program.results, strict=True))
+    found: dict[str, str] = {}
     for operator in model.get_ordered_ops():
-        if operator.get_type_name() in _LEFT_OVER:
-            name = program_name(operator.get_friendly_name())
-            node = program.node(name)
-            kind = op_name(node) if node is not None else str(operator.get_attributes().get("ONNX_META_type", "?"))
-            placements.append(Placement(name, kind, "OpenVINO has no conversion of this operator"))
-    return tuple(placements)
+        left = operator.get_type_name() in _LEFT_OVER
+        # What reads an optional input that is absent has been converted no better.
+        readers = operator.output(0).get_target_inputs() if operator.get_type_name() == _ABSENT else ()
+        for one in (*([operator] if left else ()), *(reader.get_node() for reader in readers)):
+            name = program_name(one.get_friendly_name())
+            node = nodes.get(name)
+            # Asking such a node for its attributes ends the process.
+            found[node.name if node else name] = op_name(node) if node else one.get_type_name()
+    return tuple(Placement(name, kind, "OpenVINO has no conversion of this operator") for name, kind in found.items())
 
 
 def _name(model: Any, program: Program) -> None:
@@ -157,6 +163,6 @@ def _name(model: Any, program: Program) -> None:
         if node.op == "call_function" and source.get_friendly_name() == name:
             source.set_friendly_name(f"{PREFIX}{node.name}")
     for port, spec in zip(model.inputs, program.inputs, strict=True):
-        port.get_tensor().add_names({spec.name})
+        port.get_tensor().set_names({spec.name})
         port.get_node().set_friendly_name(spec.name)
     model.set_rt_info(json.dumps(program.output_names), OUTPUTS)
