@@ -275,7 +275,7 @@ def _facts(graph: IntegerGraph, call: Call | Loop) -> LayerFacts:
 
 def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:
     t = graph.tensors[tensor]
-    return Port(spec.name, tuple(int(d) for d in spec.shape[1:]), t.shape, t.scale, t.zero_point)
+    return Port(spec.name, tuple(int(d) for d in spec.shape), t.shape, t.scale, t.zero_point)
 
 
 def _note(call: Call) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -99,10 +99,10 @@ def choose_kernels(
     """
     compact = [isa for isa in isas if isa != "dsp16"]
     nodes = [node for node in graph.nodes if not isinstance(node, View)]
-    steps = [_step(graph, node, compact) for node in nodes]
+    steps = [_bound(graph, node, compact) for node in nodes]
     if "dsp16" not in isas or mode == "size":
         return steps
-    expanded = [_step(graph, node, isas) for node in nodes]
+    expanded = [_bound(graph, node, isas) for node in nodes]
     if mode == "speed":
         return expanded
     budget = (flash_bytes or 0) - sum(step.packed.nbytes for step in steps)
@@ -120,11 +120,17 @@ def _gain(graph: IntegerGraph, compact: Step, expanded: Step) -> float:
     return graph.macs(compact.node) / extra if extra > 0 else 0.0
 
 
+def _bound(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
+    """The call of a node; what a kernel may write over is told for one sample, so that of several nothing is."""
+    step = _step(graph, node, isas)
+    return step if node.samples == 1 else replace(step, sharings=())
+
+
 def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
     if isinstance(node, Generated):
         return Step(node, None, scratch_bytes=node.code.scratch_bytes)
-    y = graph.tensors[node.output].shape
-    x = graph.tensors[node.inputs[0]].shape if node.inputs else y
+    y = graph.part(node, node.output).shape
+    x = graph.part(node, node.inputs[0]).shape if node.inputs else y
     have = {k.isa for k in kernels.inventory() if (k.dtype, k.op) == (node.dtype, node.op)}
     fitting = [isa for isa in (*isas, "scalar") if isa in have and _takes(node, isa, x)]
     kernel = Kernel(node.dtype, node.op, fitting[0])
@@ -204,7 +210,7 @@ def _coded(graph: IntegerGraph, node: Conv2d | Linear, kernel: Kernel) -> Step:
     if isinstance(node, Linear):
         over = overlap.overread("linear", isa, node.weights.shape[1], node.weights.shape[1])
         return Step(node, kernel, packing_codes.pack_linear(*parameters), overread=over, table=table)
-    x, y = (graph.tensors[name].shape for name in (node.inputs[0], node.output))
+    x, y = (graph.part(node, name).shape for name in (node.inputs[0], node.output))
     row = node.window.kernel[1] * x[2]
     distance = overlap.coded_conv2d_distance(isa, node.window, x, y)
     return Step(

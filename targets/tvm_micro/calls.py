@@ -71,6 +71,20 @@ class Memory:
         return _int8(index)
 
 
+class SampleMemory(Memory):
+    """Of sample number ``sample`` of the tensors of a node."""
+
+    def __init__(self, graph: IntegerGraph, plan: Plan, samples: int) -> None:
+        super().__init__(graph, plan)
+        self.samples = samples
+
+    def at(self, name: str) -> str:
+        """Pointer to the sample of a tensor."""
+        if name not in self.graph.tensors:  # scratch, which every sample has in turn
+            return super().at(name)
+        return f"AT({self.plan.offsets[name]} + sample * {self.graph.tensors[name].size // self.samples})"
+
+
 class TileMemory(Memory):
     """Of the positions ``at`` to ``at + n``: hidden tensors in the loop's scratch, all others a part of the whole."""
 
@@ -143,15 +157,19 @@ def _loop(graph: IntegerGraph, plan: Plan, loop: Loop, numbers: dict[int, int]) 
 
 def _layer(memory: Memory, index: int, step: Step) -> Layer:
     node, graph = step.node, memory.graph
-    x, y = (graph.tensors[name] for name in ((*node.inputs, node.output)[0], node.output))
+    x, y = (graph.part(node, name) for name in ((*node.inputs, node.output)[0], node.output))
     macs = graph.macs(node)
     shapes = " -> ".join("x".join(map(str, tensor.shape)) for tensor in (x, y))
-    comment = f"{node.name}: {node.op}, {shapes}" + (f", {macs} MACs" if macs else "")
+    times = f"{node.samples} times " if node.samples > 1 else ""
+    comment = f"{node.name}: {node.op}, {times}{shapes}" + (f", {macs} MACs" if macs else "")
     if isinstance(node, Copy):
         tables, code = _copies(memory, index, step)
         return Layer(tuple(tables), tuple(code), comment)
-    tables, arguments = _call(memory, index, step, x, y)
-    return Layer(tuple(tables), (f"{step.symbol}({', '.join(arguments)});",), comment)
+    each = SampleMemory(graph, memory.plan, node.samples) if node.samples > 1 else memory
+    tables, arguments = _call(each, index, step, x, y)
+    call = f"{step.symbol}({', '.join(arguments)});"
+    loop = f"for (int sample = 0; sample < {node.samples}; sample++)"
+    return Layer(tuple(tables), (loop, f"    {call}") if node.samples > 1 else (call,), comment)
 
 
 def _call(memory: Memory, index: int, step: Step, x: Tensor, y: Tensor) -> tuple[list[str], list[str]]:

@@ -83,6 +83,7 @@ def _generated(step: Step) -> dict[str, object]:
 def _port(port: Port, plan: Plan, side: str, tensor: str) -> dict[str, object]:
     return {
         "name": port.name, "macro": f"{side}_{_identifier(port.name).upper()}", "shape": port.hwc, "size": port.size,
+        "maps": port.shape[0] if len(port.shape) == 4 else 1,
         "scale": repr(float(np.float32(port.scale))), "zero_point": port.zero_point,
         "offset": plan.offsets.get(tensor, 0),
     }  # fmt: skip

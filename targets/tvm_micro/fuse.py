@@ -64,7 +64,7 @@ def fuse_attention(graph: IntegerGraph) -> IntegerGraph:
         if any(len(graph.users(node.output)) != 1 or node.output in graph.outputs for node in (scores, softmax)):
             continue
         inputs = (*scores.inputs, mix.inputs[1])
-        nodes[nodes.index(mix)] = Attention(mix.name, inputs, mix.output, scores, softmax, mix)
+        nodes[nodes.index(mix)] = Attention(mix.name, inputs, mix.output, scores, softmax, mix, samples=mix.samples)
         nodes.remove(scores)
         nodes.remove(softmax)
     return _with_nodes(graph, nodes)
@@ -157,7 +157,7 @@ def _is_attention(scores: MatMul, mix: MatMul) -> bool:
     """Whether the second product reads the rows that the first one wrote, in their order."""
     columns = scores.b.sizes[2]
     in_rows = (scores.a.sizes[1] * columns, columns, 1)
-    return all(
+    return scores.samples == mix.samples and all(
         strides.sizes == (*scores.a.sizes[:2], columns)
         and strides.offset == 0
         and all(size == 1 or step == row for size, step, row in zip(strides.sizes, strides.steps, in_rows, strict=True))

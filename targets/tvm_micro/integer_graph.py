@@ -1,14 +1,14 @@
 """A network in integers only: what the planner places and the printer prints.
 
-One sample, no batch. Tensors are int8 of shape (H, W, C); a vector of n is (1, 1, n). ``IntegerGraph.run`` is the
-reference that the C library equals bit by bit.
+Tensors are int8 of shape (H, W, C); a vector of n is (1, 1, n), and a batch of maps is one below the other.
+``IntegerGraph.run`` is the reference that the C library equals bit by bit.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from edgeopt.kernels import packing, reference
 from edgeopt.kernels.reference import AddFactors, Clamp, NormFactors, Window
 
-from .tensor import Shape, Tensor
+from .tensor import Shape, Tensor, part_of
 
 if TYPE_CHECKING:
     from .generate import Code
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Node(ABC):
-    """An operator: ``inputs`` and ``output`` are names of tensors."""
+    """An operator: ``inputs`` and ``output`` are names of tensors.
+
+    ``samples``: so many equal parts of every operand, one after another in memory, are computed one by one.
+    """
 
     name: str
     inputs: tuple[str, ...]
     output: str
+    samples: int = field(default=1, kw_only=True)
 
     @property
     def dtype(self) -> str:
@@ -48,7 +52,14 @@ class Node(ABC):
 
     @abstractmethod
     def run(self, *operands: np.ndarray) -> np.ndarray:
-        """The output for int8 operands (H, W, C)."""
+        """The output of one sample for int8 operands (H, W, C)."""
+
+    def run_all(self, *operands: np.ndarray) -> np.ndarray:
+        """The output of all samples, one below the other."""
+        if self.samples == 1:
+            return self.run(*operands)
+        parts = (x.reshape(self.samples, *part_of(x.shape, self.samples)) for x in operands)
+        return np.concatenate([self.run(*sample) for sample in zip(*parts, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,10 +351,11 @@ class IntegerGraph:
     outputs: tuple[str, ...]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All tensors by name, int8 (H, W, C), for int8 inputs of one sample."""
+        """All tensors by name, int8 (H, W, C), for the int8 inputs of one inference."""
         values = {name: inputs[name].reshape(self.tensors[name].shape) for name in self.inputs}
         for node in self.nodes:
-            values[node.output] = node.run(*(values[name] for name in node.inputs))
+            y = node.run_all(*(values[name] for name in node.inputs))
+            values[node.output] = y.reshape(self.tensors[node.output].shape)
         return values
 
     def macs(self, node: Node) -> int:
@@ -351,9 +363,14 @@ class IntegerGraph:
         if isinstance(node, Attention):
             return self.macs(node.scores) + self.macs(node.mix)
         if isinstance(node, MatMul):
-            return int(np.prod(node.a.sizes)) * node.b.sizes[2]
+            return node.samples * int(np.prod(node.a.sizes)) * node.b.sizes[2]
         height, width, _ = self.tensors[node.output].shape
         return node.products * height * width
+
+    def part(self, node: Node, tensor: str) -> Tensor:
+        """What one call of a node sees of a tensor."""
+        whole = self.tensors[tensor]
+        return replace(whole, shape=part_of(whole.shape, node.samples))
 
     def users(self, tensor: str) -> list[int]:
         """Indices of the nodes that read a tensor."""

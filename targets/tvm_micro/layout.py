@@ -40,14 +40,19 @@ def strides(places: torch.Tensor) -> Strides | None:
 
 def refined(places: torch.Tensor) -> list[int]:
     """The shape in which dimensions that were merged out of several are apart again, as far as steps tell."""
-    shape = []
-    for dim, size in enumerate(places.shape):
-        line = places.movedim(dim, -1).reshape(-1, size)[0]
-        steps = line.diff()
-        changes = (steps != steps[:1]).nonzero()
-        run = int(changes[0]) + 1 if len(changes) else size
-        shape += [size] if size % run else [size // run, run]
-    return shape
+    return [
+        size for dim in range(places.dim()) for size in _runs(places.movedim(dim, -1).reshape(-1, places.shape[dim])[0])
+    ]
+
+
+def _runs(line: torch.Tensor) -> list[int]:
+    """The sizes of nested runs of even steps that a line consists of, the outermost first."""
+    steps = line.diff()
+    changes = (steps != steps[:1]).nonzero()
+    if not len(changes):
+        return [len(line)]
+    run = int(changes[0]) + 1
+    return [len(line)] if len(line) % run else [*_runs(line[::run]), run]
 
 
 def merged(source: Strides, target: Strides) -> tuple[Strides, Strides]:

@@ -11,6 +11,7 @@ kernel takes stays in float between integers: as a table, or compiled by TVM.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from edgeopt.rewrite import arguments
 from . import lower_maps, lower_signs, lower_tokens
 from .generate import generate
 from .integer_graph import Copy, Generated, IntegerGraph, Node, Table
-from .layout import canonical, in_order
+from .layout import canonical
 from .lowering import Lowering, Refused, Value, copied, map_shape, shape_of
 from .region import RegionModule, collect, tabulate
 from .tensor import Tensor
@@ -63,11 +64,33 @@ def lower_program(program: Program) -> tuple[IntegerGraph, list[Placement]]:
             state.values[node] = state.values[source]
         elif node.target is QUANTIZE:
             state.values[node] = _quantised(state, node)
+        elif node.target in lower_tokens.MOVES_OF_PLACES and source in state.values:
+            _moved(state, node)
     _refuse_the_rest(state)
-    results = [state.values[node] for node in program.results if node in state.values]
-    outputs = tuple(state.plain(value).name for value in results if not any(value.padding))
+    outputs = _outputs(state)
     inputs = tuple(spec.name for spec in program.inputs if spec.name in state.tensors)
     return _without_dead(IntegerGraph(state.tensors, tuple(state.nodes), inputs, outputs)), state.refused
+
+
+def _outputs(state: Lowering) -> tuple[str, ...]:
+    """The tensors of the outputs that are there as integers; the others are reported."""
+    found = []
+    for name, node in zip(state.program.output_names, state.program.results, strict=True):
+        try:
+            if node not in state.values:
+                raise Refused("it is not the result of an integer operator")
+            found.append(state.plain(state.values[node]).name)
+        except Refused as refusal:
+            state.refused.append(Placement(name, "output", str(refusal)))
+    return tuple(found)
+
+
+def _moved(state: Lowering, node: fx.Node) -> None:
+    """A move whose result is not quantised anew: integers are moved as they are, whoever reads them."""
+    tensor = state.values[node.all_input_nodes[0]].tensor
+    with suppress(Refused):
+        state.values[node] = lower_tokens.move(state, node, tensor, Clamp(tensor.zero_point))
+        state.covered.add(node)
 
 
 def _without_dead(graph: IntegerGraph) -> IntegerGraph:
@@ -92,11 +115,6 @@ def _refuse_the_rest(state: Lowering) -> None:
         if node.name not in state.tensors:
             reason = f"it is {node.meta['val'].dtype} and read as such: inputs are quantised to int8"
             state.refused.append(Placement(node.name, "input", reason))
-    for name, node in zip(state.program.output_names, state.program.results, strict=True):
-        if node not in state.values:
-            state.refused.append(Placement(name, "output", "it is not the result of an integer operator"))
-        elif any(state.values[node].padding):
-            state.refused.append(Placement(name, "output", "it is padded: end at the layer before"))
 
 
 def _quantised(state: Lowering, node: fx.Node) -> Value:
@@ -125,9 +143,10 @@ def _quantised(state: Lowering, node: fx.Node) -> Value:
 def _stored(state: Lowering, source: fx.Node, values: torch.Tensor, y: Tensor) -> Value:
     """A constant that is read like an activation, such as the class token."""
     integers = to_integers(values, Affine(torch.tensor(y.scale), torch.tensor(y.zero_point, dtype=torch.int8)))
-    order = in_order(shape_of(source))
-    piece = copied(order, canonical(shape_of(source)), integers.reshape(-1).numpy())
-    return state.add(Copy(source.name, (), y.name, (piece,), y.shape), y, shape_of(source))
+    order = canonical(shape_of(source))
+    stored = integers.reshape(-1)[order.reshape(-1).argsort()].numpy()
+    pieces = tuple(replace(piece, constant=stored) for piece in copied(order, order))
+    return state.add(Copy(source.name, (), y.name, pieces, y.shape), y, shape_of(source))
 
 
 def _in_float(state: Lowering, operator: fx.Node, end: fx.Node, y: Tensor, refusal: str) -> Value:

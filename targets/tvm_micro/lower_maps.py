@@ -41,10 +41,18 @@ def _weighted(state: Lowering, node: fx.Node, x: Tensor, y: Tensor) -> tuple[np.
     return weights, bias, multiplier.astype(np.int32)
 
 
+def maps(value: Value) -> int:
+    """How many maps a value is that a window goes over one by one."""
+    if len(value.shape) != 4:
+        raise Refused(f"a window over {len(value.shape)} dimensions: the kernels go over maps (N, C, H, W)")
+    return value.shape[0]
+
+
 def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     """A convolution, with the padding that was put around its input."""
     found = arguments(node)
     value = state.operand(found["input"])
+    samples = maps(value)
     x = state.plain(replace(value, padding=(0, 0, 0, 0)))
     if tuple(found["dilation"]) != (1, 1):
         raise Refused(f"dilation {tuple(found['dilation'])}: the kernels have 1")
@@ -54,29 +62,46 @@ def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     window = window_of(weights.shape[2:], tuple(found["stride"]), padding)
     common = (node.name, (x.name,), y.name)
     if found["groups"] == 1:
-        lowered: Node = Conv2d(*common, weights.transpose(0, 2, 3, 1), bias, multiplier, x.zero_point, clamp, window)
+        samples = 1 if window == Window() else samples
+        kernels = weights.transpose(0, 2, 3, 1)
+        lowered: Node = Conv2d(*common, kernels, bias, multiplier, x.zero_point, clamp, window, samples=samples)
     elif found["groups"] == x.shape[2] == len(weights):
-        lowered = DepthwiseConv2d(*common, weights[:, 0], bias, multiplier, x.zero_point, clamp, window)
+        lowered = DepthwiseConv2d(
+            *common, weights[:, 0], bias, multiplier, x.zero_point, clamp, window, samples=samples
+        )
     else:
         raise Refused(f"{found['groups']} groups: the kernels have one, or one for each channel")
     return state.add(lowered, y, shape_of(node))
 
 
 def linear(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
-    """A linear: of a whole flattened map, its weights in the order of its bytes, or of every position."""
+    """A linear: of flattened maps, its weights in the order of their bytes, or of every position."""
     value = state.operand(arguments(node)["input"])
-    flat = torch.Size(value.shape[:-1]).numel() == 1
-    in_any_order = flat and not any(value.padding) and value.tensor.size == value.shape[-1]
-    x = value.tensor if in_any_order else state.plain(value, rows=True)
+    order = None if any(value.padding) else _common_order(value)
     y = replace(y, shape=map_shape(shape_of(node), rows=True))
+    if order is None:
+        x = state.plain(value, rows=True)
+    elif y.size == y.shape[2]:
+        x = value.tensor  # a single vector, whatever the shape of its map
+    else:
+        x = state.viewed(value.tensor, map_shape(value.shape, rows=True))
     weights, bias, multiplier = _weighted(state, node, x, y)
+    weights = weights if order is None else weights[:, order]
     common = (node.name, (x.name,), y.name)
-    if in_any_order:
-        weights = weights[:, np.argsort(value.all_places().reshape(-1).numpy())]
+    if y.size == y.shape[2]:
         return state.add(Linear(*common, weights, bias, multiplier, x.zero_point, clamp), y, shape_of(node))
     pointwise = weights[:, None, None, :]  # a vector for each position: a convolution of one pixel
     lowered = Conv2d(*common, pointwise, bias, multiplier, x.zero_point, clamp, Window())
     return state.add(lowered, y, shape_of(node), in_order(shape_of(node)))
+
+
+def _common_order(value: Value) -> np.ndarray | None:
+    """The order in which every row of a tensor has its values, None where it has others or each has its own."""
+    rows = value.all_places().reshape(-1, value.shape[-1])
+    order = rows[0].argsort()
+    complete = value.tensor.size == rows.numel()
+    alike = complete and torch.equal(rows[:, order], in_order(rows.shape))
+    return order.numpy() if alike else None
 
 
 def sum_(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
@@ -112,10 +137,13 @@ def mean(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     """A mean over windows of a map, over all of it, or over all positions."""
     found = arguments(node)
     value = state.operand(found["self"])
-    if node.target is aten.mean.dim and len(value.shape) == 3:
-        value = replace(value, shape=(*_factors(value.shape[1]), value.shape[2]))
     x = state.plain(value)
-    kernel = stride = x.shape[:2]
+    if node.target is aten.mean.dim and len(value.shape) == 3:
+        samples, (height, width) = value.shape[0], _factors(value.shape[1])
+        x = state.viewed(x, (samples * height, width, value.shape[2]))
+    else:
+        samples = maps(value)
+    size = kernel = stride = x.shape[0] // samples, x.shape[1]
     if node.target is aten.avg_pool2d.default:
         if any(found["padding"]) or found["ceil_mode"] or found["divisor_override"]:
             raise Refused("an average pool with padding, ceil_mode or divisor_override")
@@ -126,26 +154,29 @@ def mean(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
         if sorted(d % rank for d in found["dim"]) != {4: [2, 3], 3: [1]}.get(rank):
             raise Refused("a mean over other dimensions than height and width, or the positions")
     else:
-        if any(size % out for size, out in zip(x.shape[:2], found["output_size"], strict=True)):
+        if any(whole % out for whole, out in zip(size, found["output_size"], strict=True)):
             raise Refused("an adaptive pool whose windows differ in size")
-        kernel = stride = tuple(size // out for size, out in zip(x.shape[:2], found["output_size"], strict=True))
+        kernel = stride = tuple(whole // out for whole, out in zip(size, found["output_size"], strict=True))
     if kernel[0] * kernel[1] > 32768:
         raise Refused(f"a mean over {kernel[0] * kernel[1]} values: at most 32768")
     # 16 times the sum, so that the scale may exceed a half.
     multiplier = int(reference.multiplier(x.scale / y.scale / (16 * kernel[0] * kernel[1])))
-    pool = AvgPool2d(node.name, (x.name,), y.name, window_of(kernel, stride), multiplier, x.zero_point, clamp)
+    window = window_of(kernel, stride)
+    pool = AvgPool2d(node.name, (x.name,), y.name, window, multiplier, x.zero_point, clamp, samples=samples)
     return state.add(pool, y, shape_of(node))
 
 
 def max_pool(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     """The largest value of each window."""
     found = arguments(node)
-    x = same_map(state.plain(state.operand(found["self"])), y)
+    value = state.operand(found["self"])
+    x = same_map(state.plain(value), y)
     if tuple(found["dilation"]) not in ((1,), (1, 1)) or found["ceil_mode"]:
         raise Refused("a max pool with dilation or ceil_mode")
     kernel, stride = tuple(found["kernel_size"]), tuple(found["stride"])
     window = window_of(kernel, stride or kernel, tuple(found["padding"]) * 2)
-    return state.add(MaxPool2d(node.name, (x.name,), y.name, window, clamp.low, clamp.high), y, shape_of(node))
+    pool = MaxPool2d(node.name, (x.name,), y.name, window, clamp.low, clamp.high, samples=maps(value))
+    return state.add(pool, y, shape_of(node))
 
 
 def pad(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:

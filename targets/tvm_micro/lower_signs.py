@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,11 @@ from edgeopt.kernels.reference import Clamp, Int8, Window
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.quant.binary import unpack
-from edgeopt.quant.scheme import MOVES
 from edgeopt.rewrite import arguments
 
 from . import lower_tokens
 from .integer_graph import Node
+from .layout import in_order
 from .lowering import Lowering, Refused, Value, map_shape, shape_of, window_of
 from .region import is_pointwise
 from .signs import BinaryConv2d, BinaryMaxPool2d, Sign, tensor_of_signs
@@ -40,7 +40,6 @@ from .tensor import Shape, Tensor
 aten = torch.ops.aten
 
 LAYERS = (BINARY_CONV2D, BINARY_LINEAR)
-_MOVES = MOVES - {aten.max_pool2d.default, aten.pad.default}
 
 
 def layer(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
@@ -49,9 +48,16 @@ def layer(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     scale, bias = (state.program.constant(found[name]).double().numpy() for name in ("scale", "bias"))  # type: ignore[union-attr]
     end = Requant.of(np.abs(scale), bias, y.scale, clamp)
     weights = np.where(scale < 0, -1, 1).astype(np.int8)[:, None, None, None] * weights
-    x = _signs(state, found["x"], found["shift"])
-    lowered = BinaryConv2d(node.name, (x.name,), y.name, weights, _window(node, weights), end)
-    return state.add(lowered, y, shape_of(node))
+    x = _signs(state, node)
+    window, samples = _window(node, weights)
+    lowered = BinaryConv2d(node.name, (x.name,), y.name, weights, window, end, samples=samples)
+    y, places = replace(y, shape=map_shape(shape_of(node), _rows(node))), in_order(shape_of(node))
+    return state.add(lowered, y, shape_of(node), places if _rows(node) else None)
+
+
+def _rows(layer: fx.Node) -> bool:
+    """Whether a layer reads and returns vectors along the last dimension, where a convolution has maps."""
+    return layer.target is BINARY_LINEAR
 
 
 # -- what a layer reads ----------------------------------------------------------------------------------
@@ -59,11 +65,15 @@ def layer(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
 
 @dataclass(frozen=True)
 class _Way:
-    """From ``source`` (int8, or a layer of signs) through ``nodes`` to the sign of the result plus ``shift``."""
+    """From ``source`` (int8, or a layer of signs) through ``nodes`` to the sign of the result plus ``shift``.
+
+    ``rows``: the signs are packed along the last dimension, not along the channels of a map.
+    """
 
     source: fx.Node
     nodes: tuple[fx.Node, ...]
     shift: torch.Tensor
+    rows: bool
 
     @property
     def pools(self) -> list[fx.Node]:
@@ -71,11 +81,13 @@ class _Way:
         return [node for node in self.nodes if node.target is aten.max_pool2d.default]
 
 
-def _signs(state: Lowering, node: fx.Node, shift: fx.Node) -> Tensor:
-    """The packed signs of ``node + shift``."""
-    if (node, shift) not in state.signs:
-        state.signs[node, shift] = _taken(state, _way_to(state, node, shift))
-    return state.signs[node, shift]
+def _signs(state: Lowering, layer: fx.Node) -> Tensor:
+    """The packed signs that a layer reads: of its input plus its shift."""
+    found, rows = arguments(layer), _rows(layer)
+    key = found["x"], found["shift"], rows
+    if key not in state.signs:
+        state.signs[key] = _taken(state, _way_to(state, *key))
+    return state.signs[key]
 
 
 def _taken(state: Lowering, way: _Way) -> Tensor:
@@ -85,26 +97,30 @@ def _taken(state: Lowering, way: _Way) -> Tensor:
         x, shape = _layer_of_layer(state, way)
     else:
         x, shape = _compared(state, way)
+    if way.pools and (way.rows or len(shape_of(way.pools[0])) != 4):
+        raise Refused("it takes signs along another dimension than the channels of a max pool")
     for pool in way.pools:
         x, shape = _pooled(state, pool, x, shape)
     return x
 
 
-def _way_to(state: Lowering, node: fx.Node, shift: fx.Node) -> _Way:
+def _way_to(state: Lowering, node: fx.Node, shift: fx.Node, rows: bool) -> _Way:
     nodes: list[fx.Node] = []
     while node not in state.values and node.target not in LAYERS:
         read = [used for used in node.all_input_nodes if state.program.constant(used) is None]
-        passes = node.target in (aten.max_pool2d.default, *_MOVES) or is_pointwise(node)
+        passes = node.target in (aten.max_pool2d.default, *lower_tokens.MOVES_OF_PLACES) or is_pointwise(node)
         if node.op != "call_function" or not passes or len(read) != 1:
             raise Refused(f"it takes signs of {node.name}, which is neither int8 nor goes value by value")
         nodes.insert(0, node)
         (node,) = read
-    return _Way(node, tuple(nodes), state.program.constants[shift.name])
+    return _Way(node, tuple(nodes), state.program.constants[shift.name], rows)
 
 
 def _layer_of_layer(state: Lowering, way: _Way) -> tuple[Tensor, Shape]:
     """A layer of signs whose result is read as signs."""
     node = way.source
+    if _rows(node) is not way.rows:
+        raise Refused(f"{node.name} has its channels along another dimension than the layer that reads its signs")
     weights, found = _weights(state, node), arguments(node)
     terms = weights[0].size
     sums = torch.arange(-terms, terms + 1, dtype=torch.float32)[:, None]
@@ -114,21 +130,23 @@ def _layer_of_layer(state: Lowering, way: _Way) -> tuple[Tensor, Shape]:
     # Falling, the sign is +1 up to the sum before first: for the negated sums, from the negative of that on.
     least = np.where(falls, terms - first + 1, first - terms).astype(np.int32)
     weights = np.where(falls, -1, 1).astype(np.int8)[:, None, None, None] * weights
-    x = _signs(state, found["x"], found["shift"])
-    height, width, channels = map_shape(shape_of(node))
+    x = _signs(state, node)
+    height, width, channels = map_shape(shape_of(node), way.rows)
     y = tensor_of_signs(f"{node.name}.signs.{len(state.nodes)}", height, width, channels)
-    _add(state, BinaryConv2d(y.name, (x.name,), y.name, weights, _window(node, weights), Thresholds(least)), y)
+    window, samples = _window(node, weights)
+    layer = BinaryConv2d(y.name, (x.name,), y.name, weights, window, Thresholds(least), samples=samples)
+    _add(state, layer, y)
     return y, (height, width, channels)
 
 
 def _compared(state: Lowering, way: _Way) -> tuple[Tensor, Shape]:
     """The signs of int8 values."""
     value = state.operand(way.source)
-    first_moves = list(itertools.takewhile(lambda node: node.target in _MOVES, way.nodes))
+    first_moves = list(itertools.takewhile(lambda node: node.target in lower_tokens.MOVES_OF_PLACES, way.nodes))
     for move in first_moves:
         state.values[move] = value = lower_tokens.move(state, move, value.tensor, Clamp(value.tensor.zero_point))
-    x = state.plain(value)
-    rest = _Way(way.source, way.nodes[len(first_moves) :], way.shift)
+    x = state.plain(value, way.rows)
+    rest = replace(way, nodes=way.nodes[len(first_moves) :])
     bytes_ = torch.arange(-128, 128).to(torch.int8)
     reals = way.source.target(bytes_, *map_arg(way.source.args[1:], state.program.constant))  # type: ignore[operator]
     falls, first = _turns(state, rest, reals[:, None].expand(-1, x.shape[2]))
@@ -146,7 +164,8 @@ def _pooled(state: Lowering, pool: fx.Node, x: Tensor, shape: Shape) -> tuple[Te
     kernel, stride, padding = (_pair(found[name]) for name in ("kernel_size", "stride", "padding"))
     height, width, channels = map_shape(shape_of(pool))
     y = tensor_of_signs(f"{pool.name}.signs.{len(state.nodes)}", height, width, channels)
-    _add(state, BinaryMaxPool2d(y.name, (x.name,), y.name, window_of(kernel, stride or kernel, padding * 2)), y)
+    window, samples = window_of(kernel, stride or kernel, padding * 2), shape_of(pool)[0]
+    _add(state, BinaryMaxPool2d(y.name, (x.name,), y.name, window, samples=samples), y)
     return y, (height, width, channels)
 
 
@@ -169,10 +188,10 @@ def _turns(state: Lowering, way: _Way, values: torch.Tensor) -> tuple[np.ndarray
     for node in way.nodes:
         if node.target is aten.max_pool2d.default:
             befores.append(values)
-        elif node.target in _MOVES:
+        elif node.target in lower_tokens.MOVES_OF_PLACES:
             raise Refused(f"{node.name} moves values on their way to a sign")
         else:
-            values = _evaluated(state, node, values)
+            values = _evaluated(state, node, values, way.rows)
     if len(way.shift) != values.shape[1]:
         raise Refused("its shift differs from position to position")
     positive = (values + way.shift >= 0).numpy()
@@ -188,9 +207,14 @@ def _turns(state: Lowering, way: _Way, values: torch.Tensor) -> tuple[np.ndarray
     return np.asarray(falls), first
 
 
-def _evaluated(state: Lowering, node: fx.Node, values: torch.Tensor) -> torch.Tensor:
+def _evaluated(state: Lowering, node: fx.Node, values: torch.Tensor, rows: bool) -> torch.Tensor:
     """A pointwise operator on (steps, channels), as it broadcasts over the program's own layout."""
-    x = values[:, :, None, None] if len(shape_of(node)) == 4 else values[:, None, :]
+    rank = len(shape_of(node))
+    x = (
+        values[:, :, None, None]
+        if rank == 4 and not rows
+        else values.reshape(-1, *(1,) * max(1, rank - 2), values.shape[1])
+    )
 
     def operand(used: fx.Node) -> torch.Tensor:
         constant = state.program.constant(used)
@@ -218,10 +242,12 @@ def _weights(state: Lowering, node: fx.Node) -> Int8:
     return signs
 
 
-def _window(node: fx.Node, weights: Int8) -> Window:
-    if node.target is BINARY_LINEAR:
-        return Window()
+def _window(node: fx.Node, weights: Int8) -> tuple[Window, int]:
+    """A layer's window, and how many maps it goes over one by one."""
+    if _rows(node):
+        return Window(), 1
     found = arguments(node)
     if tuple(found["dilation"]) != (1, 1):
         raise Refused(f"dilation {tuple(found['dilation'])}: the kernels have 1")
-    return window_of((weights.shape[1], weights.shape[2]), tuple(found["stride"]), tuple(found["padding"]) * 2)
+    window = window_of((weights.shape[1], weights.shape[2]), tuple(found["stride"]), tuple(found["padding"]) * 2)
+    return window, 1 if window == Window() else shape_of(node)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +15,12 @@ from torch.fx.node import map_arg
 from edgeopt.kernels import reference
 from edgeopt.kernels.reference import Clamp, NormFactors
 from edgeopt.passes.insert_qdq import QUANTIZE
+from edgeopt.quant.scheme import MOVES
 from edgeopt.rewrite import arguments
 
-from .integer_graph import Copy, MatMul, Norm, Softmax, Strides
+from .integer_graph import Copy, MatMul, Norm, Piece, Softmax, Strides
 from .layout import canonical, in_order, strides
-from .lowering import Lowering, Refused, Value, copied, map_shape, same_map, shape_of
+from .lowering import Lowering, Refused, Value, copied, same_map, shape_of
 from .tensor import Tensor
 
 aten = torch.ops.aten
@@ -32,39 +35,51 @@ def matmul(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
         raise Refused(f"its second operand has zero point {right.tensor.zero_point}: the kernel has 0")
     a, a_strides = _matrices(state, left, rows=True)
     b, b_strides = _matrices(state, right, rows=False)
-    places = _result(node)
-    batch, rows, columns = _batches(places).shape
+    samples = _samples(shape_of(node))
+    places, y_strides = _result(node)
+    batch, rows, columns = y_strides.sizes
     depth = a_strides.sizes[2]
-    shape = (
-        map_shape(shape_of(node), rows=True)
-        if torch.equal(places, in_order(places.shape))
-        else (1, rows, batch * columns)
-    )
-    if depth > 32768 or max(batch, rows, columns) > 65535:
-        raise Refused(f"{depth} products a sum, sizes {batch}, {rows}, {columns}: 32768 and 65535 at most")
-    y_strides = strides(_batches(places))
-    assert y_strides is not None
-    y = replace(y, shape=shape)
+    if depth > 32768 or max(samples * batch, rows, columns) > 65535:
+        raise Refused(f"{depth} products a sum, sizes {samples * batch}, {rows}, {columns}: 32768 and 65535 at most")
+    ordered = torch.equal(places, in_order(places.shape))
+    shape = (batch, rows, columns) if ordered else (1, rows, batch * columns)
+    y = replace(y, shape=(samples * shape[0], *shape[1:]))
     multiplier = int(reference.multiplier(a.scale * b.scale / y.scale))
     steps = (a_strides, b_strides, y_strides)
-    product = MatMul(node.name, (a.name, b.name), y.name, *steps, shape, multiplier, a.zero_point, clamp)
+    product = MatMul(
+        node.name, (a.name, b.name), y.name, *steps, shape, multiplier, a.zero_point, clamp, samples=samples
+    )
     return state.add(product, y, shape_of(node), places)
 
 
-def _batches(places: torch.Tensor) -> torch.Tensor:
-    return places.reshape(-1, *places.shape[-2:])
+def _samples(shape: Sequence[int]) -> int:
+    """How many products of several matrices each there are: windows or samples of so many heads."""
+    return math.prod(shape[:-3])
+
+
+def _batches(places: torch.Tensor, size: int) -> Strides | None:
+    """Where the matrices of the first sample are, None where the others are not as they in equal parts of ``size``."""
+    samples = _samples(places.shape)
+    parts = places.reshape(samples, -1, *places.shape[-2:])
+    starts = size // samples * torch.arange(samples)
+    alike = size % samples == 0 and torch.equal(parts, parts[0] + starts[:, None, None, None])
+    return strides(parts[0]) if alike else None
+
+
+def _in_order(shape: Sequence[int]) -> Strides:
+    """The matrices of a sample that lie one after another."""
+    *before, rows, columns = shape
+    return Strides(0, (math.prod(before[-1:]), rows, columns), (rows * columns, columns, 1))
 
 
 def _matrices(state: Lowering, value: Value, rows: bool) -> tuple[Tensor, Strides]:
     """A tensor and its matrices in it. With ``rows`` these are of neighbours, a whole number of rows apart."""
     if any(value.padding):
         raise Refused("it reads padded values: only convolutions take padding")
-    found = strides(_batches(value.all_places()))
+    found = _batches(value.all_places(), value.tensor.size)
     if found is not None and (not rows or _is_of_rows(found)):
         return value.tensor, found
-    found = strides(_batches(in_order(value.shape)))
-    assert found is not None
-    return state.plain(value, rows=True), found
+    return state.plain(value, rows=True), _in_order(value.shape)
 
 
 def _is_of_rows(a: Strides) -> bool:
@@ -72,18 +87,21 @@ def _is_of_rows(a: Strides) -> bool:
     return (depth == 1 or step == 1) and (rows == 1 or (row % depth == 0 and row // depth <= 255))
 
 
-def _result(node: fx.Node) -> torch.Tensor:
-    """Places of a product's result: position after position where its reader wants the heads side by side."""
+def _result(node: fx.Node) -> tuple[torch.Tensor, Strides]:
+    """Places of a product's result, and the matrices of a sample in it.
+
+    Position after position where its reader wants the heads side by side.
+    """
     shape = shape_of(node)
-    ordered = in_order(shape)
-    rank = len(shape)
-    if rank < 3:
-        return ordered
-    by_position = in_order((*shape[:-3], shape[-2], shape[-3], shape[-1])).transpose(-3, -2)
     readers = [reader for q in node.users if q.target is QUANTIZE for dq in q.users for reader in dq.users]
+    rank = len(shape)
     swap = [*range(rank - 3), rank - 2, rank - 3, rank - 1]
     wanted = all(r.target is aten.permute.default and list(arguments(r)["dims"]) == swap for r in readers)
-    return by_position if readers and wanted else ordered
+    if rank < 3 or not readers or not wanted:
+        return in_order(shape), _in_order(shape)
+    *before, heads, rows, columns = shape
+    by_position = in_order((*before, rows, heads, columns)).transpose(-3, -2)
+    return by_position, Strides(0, (heads, rows, columns), (columns, heads * columns, 1))
 
 
 def norm(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
@@ -129,15 +147,20 @@ def concatenation(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Va
     """Tensors and constants side by side, copied into one."""
     found = arguments(node)
     parts = canonical(shape_of(node)).split([shape_of(part)[found["dim"]] for part in found["tensors"]], found["dim"])
-    pieces, inputs = [], []
+    pieces, inputs = list[Piece](), list[str]()
     for part, places in zip(found["tensors"], parts, strict=True):
         value = state.operand(part)
         same_map(value.tensor, y)
         if any(value.padding):
             raise Refused("it reads padded values: only convolutions take padding")
-        pieces.append(copied(value.all_places(), places))
-        inputs.append(value.tensor.name)
+        copies = copied(value.all_places(), places)
+        pieces += copies
+        inputs += [value.tensor.name] * len(copies)
     return state.add(Copy(node.name, tuple(inputs), y.name, tuple(pieces), y.shape), y, shape_of(node))
+
+
+MOVES_OF_PLACES = MOVES - {aten.max_pool2d.default, aten.pad.default}
+"""Moves that choose no value and put none in."""
 
 
 def move(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:

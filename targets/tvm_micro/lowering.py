@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +17,14 @@ from edgeopt.kernels.reference import Window
 from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.program import Program
 
-from .integer_graph import Copy, Node, Piece, View
+from .integer_graph import Copy, Node, Piece, Strides, View
 from .layout import canonical, in_order, merged, refined, strides
 from .tensor import Shape, Tensor
 
 COPY_DIMENSIONS = 4
 """Dimensions that the copying kernel has."""
+PIECES = 64
+"""Calls of it that a copy may be."""
 
 
 class Refused(Exception):
@@ -48,14 +52,14 @@ class Value:
 class Lowering:
     """A program on its way: ``values`` of its nodes, the integer ``nodes`` made so far, what was ``refused``.
 
-    ``signs``: packed signs, by the node and the shift that they are taken of.
+    ``signs``: packed signs, by the node and the shift that they are taken of, and whether along its last dimension.
     """
 
     program: Program
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[fx.Node, Value] = field(default_factory=dict)
-    signs: dict[tuple[fx.Node, fx.Node], Tensor] = field(default_factory=dict)
+    signs: dict[tuple[fx.Node, fx.Node, bool], Tensor] = field(default_factory=dict)
     covered: set[fx.Node] = field(default_factory=set)
     refused: list[Placement] = field(default_factory=list)
 
@@ -80,15 +84,19 @@ class Lowering:
             raise Refused("it reads padded values: only convolutions take padding")
         wanted = in_order(value.shape) if rows else canonical(value.shape)
         shape, x = map_shape(value.shape, rows), value.tensor
-        in_place = wanted.numel() == x.size and torch.equal(value.all_places(), wanted)
-        if in_place and x.shape == shape:
+        if wanted.numel() == x.size and torch.equal(value.all_places(), wanted):
+            return self.viewed(x, shape)
+        tensor = Tensor(f"{x.name}.{len(self.nodes)}", shape, x.scale, x.zero_point)
+        pieces = copied(value.all_places(), wanted)
+        self.add(Copy(tensor.name, (x.name,) * len(pieces), tensor.name, pieces, shape), tensor, value.shape)
+        return tensor
+
+    def viewed(self, x: Tensor, shape: Shape) -> Tensor:
+        """The bytes of a tensor under another shape."""
+        if x.shape == shape:
             return x
         tensor = Tensor(f"{x.name}.{len(self.nodes)}", shape, x.scale, x.zero_point)
-        if in_place:
-            self.add(View(tensor.name, (x.name,), tensor.name, shape), tensor, value.shape)
-        else:
-            piece = copied(value.all_places(), wanted)
-            self.add(Copy(tensor.name, (x.name,), tensor.name, (piece,), shape), tensor, value.shape)
+        self.add(View(tensor.name, (x.name,), tensor.name, shape), tensor, shape)
         return tensor
 
     def alike(self, values: Sequence[Value]) -> tuple[list[Tensor], torch.Tensor | None]:
@@ -111,18 +119,35 @@ class Lowering:
         return q.numpy(), scale.double().numpy()
 
 
-def copied(source: torch.Tensor, target: torch.Tensor, constant: np.ndarray | None = None) -> Piece:
-    """A copy from places to places."""
+def copied(source: torch.Tensor, target: torch.Tensor) -> tuple[Piece, ...]:
+    """Copies from places to places: one, or several where the kernel has too few dimensions for one."""
     shape = refined(source)
     source, target = source.reshape(shape), target.reshape(shape)
     order = sorted(range(target.dim()), key=lambda d: -_step(target, d))
     taken, put = strides(source.permute(order)), strides(target.permute(order))
     if taken is None or put is None:
         raise Refused("it reads values that are not evenly apart")
-    taken, put = merged(taken, put)
-    if len(taken.sizes) > COPY_DIMENSIONS or max(taken.sizes) > 65535:
-        raise Refused(f"it moves values in {len(taken.sizes)} dimensions: the kernel has {COPY_DIMENSIONS}")
-    return Piece(taken, put, constant)
+    return tuple(_pieces(*merged(taken, put)))
+
+
+def _pieces(taken: Strides, put: Strides) -> Iterator[Piece]:
+    """The outermost dimensions that the kernel has not, one copy after another."""
+    outer = taken.sizes[:-COPY_DIMENSIONS]
+    if math.prod(outer) > PIECES or max(taken.sizes) > 65535:
+        raise Refused(
+            f"it moves values in the dimensions {taken.sizes}: the kernel has {COPY_DIMENSIONS} of 65535,"
+            f" and runs {PIECES} times at most"
+        )
+    for index in itertools.product(*map(range, outer)):
+        inner = (
+            Strides(
+                strides.offset + sum(i * step for i, step in zip(index, strides.steps, strict=False)),
+                strides.sizes[len(outer) :],
+                strides.steps[len(outer) :],
+            )
+            for strides in (taken, put)
+        )
+        yield Piece(*inner)
 
 
 def _step(places: torch.Tensor, dim: int) -> int:
@@ -130,15 +155,15 @@ def _step(places: torch.Tensor, dim: int) -> int:
 
 
 def map_shape(shape: tuple[int, ...], rows: bool = False) -> Shape:
-    """(H, W, C) of a value of the program, without its batch dimension; with ``rows`` its last three dimensions."""
-    match shape:
-        case (1, c, h, w):
-            return (c, h, w) if rows else (h, w, c)
-        case (h, w, c):
-            return h, w, c
-        case (w, c):
-            return 1, w, c
-    return 1, 1, int(np.prod(shape))
+    """(H, W, C) of a value of the program: of a batch of maps (N, C, H, W), one below the other.
+
+    Of everything else, and with ``rows`` of maps too, the last two dimensions are W and C, and H is all before them.
+    """
+    if len(shape) == 4 and not rows:
+        n, c, h, w = shape
+        return n * h, w, c
+    *before, w, c = (1, 1, *shape)
+    return math.prod(before), w, c
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ FILE = "network.json"
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: shape without batch as the program has it, (H, W, C) as the library has it."""
+    """An input or output of one inference: its shape in the program, (H, W, C) in the library."""
 
     name: str
     shape: tuple[int, ...]
@@ -23,22 +23,23 @@ class Port:
 
     @property
     def size(self) -> int:
-        """Bytes of one sample."""
+        """Bytes of one inference."""
         return int(np.prod(self.hwc))
 
     def to_int8(self, real: np.ndarray) -> np.ndarray:
-        """Samples along axis 0, as the program takes them -> int8 (samples, H, W, C)."""
+        """What the program takes, one inference after another along axis 0 -> int8 (inferences, H, W, C)."""
         q = np.clip(np.round(real / np.float32(self.scale)) + self.zero_point, -128, 127).astype(np.int8)
-        if len(self.shape) == 3:
-            q = q.reshape(-1, *self.shape).transpose(0, 2, 3, 1)
+        if len(self.shape) == 4:
+            q = q.reshape(-1, *self.shape).transpose(0, 1, 3, 4, 2)
         return np.ascontiguousarray(q.reshape(-1, *self.hwc))
 
     def to_real(self, q: np.ndarray) -> np.ndarray:
-        """int8 (samples, H, W, C) -> float32, samples along axis 0, as the program returns them."""
+        """int8 (inferences, H, W, C) -> float32, one inference after another along axis 0."""
         real = (q.astype(np.float32) - self.zero_point) * np.float32(self.scale)
-        if len(self.shape) == 3:
-            real = real.transpose(0, 3, 1, 2)
-        return real.reshape(-1, *self.shape)
+        if len(self.shape) == 4:
+            n, c, h, w = self.shape
+            real = real.reshape(-1, n, h, w, c).transpose(0, 1, 4, 2, 3)
+        return real.reshape(-1, *self.shape[1:]) if self.shape else real.reshape(())
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ _BODIES: Mapping[Any, Any] = {
 
 @dataclass(frozen=True)
 class Region:
-    """``nodes`` in order, the last one the result; ``sources``: quantised values read; ``constants``: the others."""
+    """``nodes`` in order and the result, ``end``; ``sources``: quantised values read; ``constants``: the others."""
 
+    end: fx.Node
     sources: tuple[fx.Node, ...]
     nodes: tuple[fx.Node, ...]
     constants: Mapping[fx.Node, torch.Tensor]
@@ -79,7 +80,7 @@ def collect(program: Program, end: fx.Node, quantised: Collection[fx.Node]) -> R
             found.add(node)
             pending += reversed(node.all_input_nodes)
     order = {node: i for i, node in enumerate(program.graph.nodes)}
-    return Region(tuple(sources), tuple(sorted(found, key=order.__getitem__)), constants)
+    return Region(end, tuple(sources), tuple(sorted(found, key=order.__getitem__)), constants)
 
 
 def _constant(program: Program, node: fx.Node) -> torch.Tensor | None:
@@ -95,7 +96,7 @@ def tabulate(region: Region, x: Tensor, y: Tensor) -> np.ndarray:
     values[region.sources[0]] = (torch.arange(-128, 128) - x.zero_point) * torch.tensor(x.scale)
     for node in region.nodes:
         values[node] = _call(node, values)
-    q = torch.round(values[region.nodes[-1]] / torch.tensor(y.scale)) + y.zero_point
+    q = torch.round(values[region.end] / torch.tensor(y.scale)) + y.zero_point
     return q.expand(256).clamp(-128, 127).to(torch.int8).numpy()
 
 
@@ -119,11 +120,11 @@ class RegionModule(torch.nn.Module):
         }
         for i, (node, x) in enumerate(zip(self.region.sources, operands, strict=True)):
             shape = self.shapes[i]
-            x = x.permute(0, 3, 1, 2) if len(shape) == 4 else x.reshape(shape)
+            x = _from_rows(x, shape) if len(shape) == 4 else x.reshape(shape)
             values[node] = (x.float() - self.zeros[i]) * getattr(self, f"scale_{i}")
         for node in self.region.nodes:
             values[node] = _call(node, values)
-        y = values[self.region.nodes[-1]]
+        y = values[self.region.end]
         scale = getattr(self, f"scale_{len(operands)}")
         q = torch.clamp(torch.round(y / scale) + self.zeros[-1], -128, 127).to(torch.int8)
         return q.permute(0, 2, 3, 1) if q.dim() == 4 else q
@@ -132,6 +133,12 @@ class RegionModule(torch.nn.Module):
         """The result, flat, for operands (H, W, C)."""
         with torch.no_grad():
             return self(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in operands)).numpy().reshape(-1)
+
+
+def _from_rows(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Maps (N, C, H, W) of what lies as (N, H, W, C)."""
+    n, c, h, w = shape
+    return x.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:

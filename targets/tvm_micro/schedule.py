@@ -112,13 +112,19 @@ def stream(graph: IntegerGraph, steps: Sequence[Step]) -> Loop:
 
     Raises UserError where the input is read otherwise.
     """
-    readers = [step for step in steps if graph.inputs[0] in step.reads]
+    root = roots(graph)
+    readers = [step for step in steps if graph.inputs[0] in map(root, step.reads)]
     first = steps[0]
     if readers != [first] or not isinstance(first.node, Conv2d | DepthwiseConv2d) or first.node.inputs[1:]:
         names = ", ".join(step.node.name for step in readers)
         raise UserError(
             f"input '{graph.inputs[0]}' cannot be streamed: it is read by {names}, not by a first convolution alone",
             "leave out stream-input",
+        )
+    if first.node.samples > 1:
+        raise UserError(
+            f"input '{graph.inputs[0]}' cannot be streamed: it is a batch of {first.node.samples} maps",
+            "trace the model with a batch of 1, or leave out stream-input",
         )
     height, width, _ = graph.tensors[first.node.output].shape
     run = [first]

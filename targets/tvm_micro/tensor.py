@@ -22,3 +22,11 @@ class Tensor:
     def size(self) -> int:
         """Bytes."""
         return int(np.prod(self.shape))
+
+
+def part_of(shape: Shape, samples: int) -> Shape:
+    """One of ``samples`` equal parts: a map, or a vector where no map's height divides by them."""
+    height, width, channels = shape
+    if height % samples:
+        return 1, 1, height * width * channels // samples
+    return height // samples, width, channels

@@ -21,9 +21,14 @@ from tests.models import mlperf_tiny
 
 def quantise(module: nn.Module, samples: np.ndarray, scheme: Scheme = SCHEME) -> Program:
     """Quantise a module of one input over ``samples`` (along axis 0)."""
-    program = to_program(module, (torch.from_numpy(samples[:1]),))
+    return quantise_over(module, [x[None] for x in samples], scheme)
+
+
+def quantise_over(module: nn.Module, inputs: Sequence[np.ndarray], scheme: Scheme = SCHEME) -> Program:
+    """Quantise a module of one input over ``inputs``, each of them whole: a batch, or anything else."""
+    program = to_program(module, (torch.from_numpy(inputs[0]),))
     program = Pipeline([step.build() for step in PREPARE])(program).program
-    calibrate(program, [{program.inputs[0].name: x[None]} for x in samples])
+    calibrate(program, [{program.inputs[0].name: x} for x in inputs])
     return InsertQdq(scheme)(program).program
 
 
