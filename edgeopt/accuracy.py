@@ -24,6 +24,11 @@ class AccuracyResult:
     exported: float
     agreement: float
 
+    @property
+    def drop(self) -> float:
+        """By how much the artifact's accuracy is below the original's."""
+        return self.original - self.exported
+
 
 def classes(data: CalibrationData, run: Runner) -> np.ndarray:
     """Return the class of the first output (its largest entry along the last axis) for each sample."""

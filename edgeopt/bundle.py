@@ -15,12 +15,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from edgeopt.compare import Error, compare
+from edgeopt.compare import Error, Reference
 from edgeopt.errors import UserError
 from edgeopt.files import followed, made_parents, write_whole, writing
 from edgeopt.inputs import load_sample
@@ -30,7 +31,7 @@ from edgeopt.report.run import Run
 from edgeopt.report.sections import sections
 from edgeopt.target import Arrays, Session, TargetOptions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 REPORT = "report.json"
@@ -160,19 +161,26 @@ def read_report(folder: Path) -> Run:
 
 @dataclass(frozen=True)
 class Verification:
-    """Outcome of ``verify``: files whose bytes differ, and the golden outputs' error against its bound."""
+    """Outcome of ``verify``: files whose bytes differ, and the golden outputs' error against its bound.
+
+    ``error``: of the worst output; None where nothing was run or nothing can be compared. ``verdict`` and
+    ``accepted_difference``: what the export found when it compared the artifact with the original.
+    """
 
     files: int
-    damaged: tuple[str, ...]
-    error: Error | None
-    bound: float | None
+    verdict: str
+    accepted_difference: str | None
+    damaged: tuple[str, ...] = ()
+    error: Error | None = None
+    bound: float | None = None
     not_run: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every hash agrees and the artifact, where it could run, gave its golden outputs."""
+        """Whether every hash agrees, the artifact, where it could run, gave its golden outputs, and does not differ
+        from the original, unless that was accepted."""
         runs = self.error is None or self.bound is None or self.error.relative <= self.bound
-        return not self.damaged and runs
+        return not self.damaged and runs and (self.verdict != "differs" or self.accepted_difference is not None)
 
 
 def verify(folder: Path | str) -> Verification:
@@ -182,19 +190,23 @@ def verify(folder: Path | str) -> Verification:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    found = partial(Verification, len(manifest["files"]), manifest["verdict"], manifest["accepted_difference"])
+    golden = manifest["golden"]
     damaged = tuple(entry["path"] for entry in manifest["files"] if not _is_intact(folder, entry))
     if damaged:
-        return Verification(len(manifest["files"]), damaged, None, None, "files differ from the manifest")
-    if manifest["golden"]["not_run"] is not None:
-        return Verification(len(manifest["files"]), (), None, None, manifest["golden"]["not_run"])
+        return found(damaged, not_run="files differ from the manifest")
+    if golden["not_run"] is not None:
+        return found(not_run=golden["not_run"])
     target, options = restore(manifest)
     probe = target.probe()
     if not probe.found:
-        return Verification(len(manifest["files"]), (), None, None, f"{target.name} is missing: {probe.install}")
+        return found(not_run=f"{target.name} is missing: {probe.install}")
     inputs, expected = read_golden(folder)
     with closing(target.open(folder, options)) as session:
-        error = compare(expected, session.run(inputs))
-    return Verification(len(manifest["files"]), (), error, manifest["golden"]["bound"])
+        comparison = Reference((expected,), golden["not_compared"]).compare([session.run(inputs)])
+    if comparison.worst is None:
+        return found(not_run="no output can be compared")
+    return found(error=comparison.worst, bound=golden["bound"])
 
 
 def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:

@@ -90,6 +90,11 @@ class Comparison:
         return tuple(output for output in self.outputs if output.error is not None)
 
     @property
+    def is_equal(self) -> bool:
+        """Whether every output could be compared and every element is equal."""
+        return len(self.compared) == len(self.outputs) and not any(output.differing for output in self.outputs)
+
+    @property
     def worst(self) -> Error | None:
         """Each figure of the output in which it is worst; None where no output could be compared."""
         errors = [output.error for output in self.outputs if output.error is not None]
@@ -173,7 +178,7 @@ class _OutputSum:
         difference = np.abs(a[finite] - b[finite])
         if expected.dtype.kind in "iub":
             # Integers beyond 2**53 that differ may be one float64.
-            difference = np.maximum(difference, unequal.ravel())
+            difference = np.maximum(difference, unequal.ravel()[finite])
         self._add(a[finite], b[finite], difference)
 
     def _add(self, a: np.ndarray, b: np.ndarray, difference: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from edgeopt.accuracy import AccuracyResult, Runner, classes
 from edgeopt.analysis.noise import Noise
 from edgeopt.calib.data import CalibrationData
+from edgeopt.candidate.limits import Measured
 from edgeopt.compare import Comparison, Error, Reference
 from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
@@ -47,6 +48,16 @@ class Labelled:
     def accuracy(self, run: Runner) -> float:
         """Return the part of the samples, 0 to 1, whose class ``run`` finds."""
         return float(np.mean(classes(self.data, run) == self.labels))
+
+    def drop(self, accuracy: float) -> float:
+        """Return by how much an accuracy is below the original's."""
+        return float(np.mean(self.original == self.labels)) - accuracy
+
+
+def measured(error: Error, accuracy: float | None, labelled: Labelled | None) -> Measured:
+    """Return what a candidate answered, as limits are held against it."""
+    drop = labelled.drop(accuracy) if labelled is not None and accuracy is not None else None
+    return Measured(error=error, accuracy=accuracy, drop=drop)
 
 
 @dataclass(frozen=True)
@@ -227,7 +238,8 @@ class Prepared:
 class Evidence:
     """What outlasts the programs once they are compiled: facts of the model, records, and answers to compare with.
 
-    ``gate``: what the accuracy gate did; None where nothing was quantised.
+    ``gate``: what the accuracy gate did; None where nothing was quantised. ``is_binary``: whether the program computes
+    with signs.
     """
 
     model: Model
@@ -239,6 +251,7 @@ class Evidence:
     gate: GateRecord | None
     swapped: SwapRecord | None = None
     searched: SearchRecord | None = None
+    is_binary: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeopt.compare import Error, compare_all
-from edgeopt.evidence import GateRecord, Labelled, OnStep, Prepared, Request, Sensitivity, Verdict
+from edgeopt.candidate.limits import answers_hold
+from edgeopt.compare import compare_all
+from edgeopt.evidence import GateRecord, OnStep, Prepared, Request, Sensitivity, Verdict, measured
 from edgeopt.ledger import Sample
-from edgeopt.options import Limits
 from edgeopt.passes.insert_qdq import InsertQdq, choose
 from edgeopt.program import Program, op_name
 from edgeopt.quant.scheme import Scheme
@@ -100,21 +100,5 @@ def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) 
     with opened(program, request) as (session, size):
         error, accuracy = answers(session, prepared)
         cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
-    ok = holds(error, accuracy, prepared.labelled, request.options.limits)
+    ok = answers_hold(request.options.limits, measured(error, accuracy, prepared.labelled))
     return Verdict(kept, ok, error.relative, accuracy, size, cost)
-
-
-def holds(error: Error, accuracy: float | None, labelled: Labelled | None, limits: Limits) -> bool:
-    """Whether the limits on error and accuracy hold; one on accuracy does not without labelled data."""
-    if limits.max_error is not None and not error.relative <= limits.max_error:
-        return False
-    if limits.min_cosine is not None and not error.cosine >= limits.min_cosine:
-        return False
-    if limits.min_accuracy is None and limits.max_drop is None:
-        return True
-    if accuracy is None or labelled is None:
-        return False
-    original = float(np.mean(labelled.original == labelled.labels))
-    least = limits.min_accuracy if limits.min_accuracy is not None else 0.0
-    most = limits.max_drop if limits.max_drop is not None else 1.0
-    return accuracy >= least and original - accuracy <= most

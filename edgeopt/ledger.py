@@ -24,12 +24,8 @@ EXACT_BOUND = 1e-5
 
 aten = torch.ops.aten
 
-_DECISIONS = frozenset(
-    {
-        *(aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar),
-        *(BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION),
-    }
-)
+_SIGNS = frozenset({aten.sign.default, BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION})
+_DECISIONS = _SIGNS | {aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
 
 Sample = dict[str, np.ndarray]
 
@@ -115,6 +111,11 @@ def changes(reference: Reference, outputs: Sequence[Arrays]) -> dict[str, float]
 def decides(program: Program) -> bool:
     """Return whether a program takes signs or compares with numbers: there, rounding may decide."""
     return any(node.target in _DECISIONS for node in program.calls)
+
+
+def takes_signs(program: Program) -> bool:
+    """Return whether a program computes with signs of values: a binary network, or one that hashes."""
+    return any(node.target in _SIGNS for node in program.calls)
 
 
 def _keeping(values: dict[str, np.ndarray]) -> Callable[[fx.Node, Any], None]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeopt.candidate.limits import Limits
 from edgeopt.errors import UserError
 from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.load import LoadOptions
@@ -19,32 +20,6 @@ from edgeopt.target import AUTO, Target, TargetOptions
 
 _NOT_UNLESS_NAMED = ("fp4", "mxfp4")
 """Formats that others of the same size surpass in accuracy."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Stated limits: latency in the target's unit (median), bytes of the artifact (of flash where the target counts
-    it), accuracy and its loss against the original (0 to 1), relative error, cosine of the angle between the outputs
-    and the original's.
-    """
-
-    max_latency: float | None = None
-    max_size: int | None = None
-    min_accuracy: float | None = None
-    max_drop: float | None = None
-    max_error: float | None = None
-    min_cosine: float | None = None
-
-    @property
-    def on_answers(self) -> bool:
-        """Whether a limit is on what the model answers, which layers can be given back for."""
-        stated = (self.min_accuracy, self.max_drop, self.max_error, self.min_cosine)
-        return any(limit is not None for limit in stated)
-
-    @property
-    def stated(self) -> bool:
-        """Whether there is any limit."""
-        return self.on_answers or self.max_latency is not None or self.max_size is not None
 
 
 @dataclass(frozen=True)
@@ -80,7 +55,8 @@ class ExportOptions:
     measure the plain export. ``strict``: any fallback is an error. ``samples``: verification inputs, drawn with
     ``seed``. ``add_passes`` run after the target's, ``skip_passes`` do not run. ``dump``: folder for the
     program's text after each pass. ``quant``: how to quantise, where the precision is int8. ``swap``: the recipe,
-    and how what it swaps is tuned. ``search``: what precision ``auto`` chooses among.
+    and how what it swaps is tuned. ``search``: what precision ``auto`` chooses among. ``accept_difference``: why an
+    artifact that misses the default limits is taken all the same.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -96,11 +72,14 @@ class ExportOptions:
     swap: SwapOptions = field(default_factory=SwapOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
     limits: Limits = field(default_factory=Limits)
+    accept_difference: str | None = None
     measure: MeasurePlan = field(default_factory=MeasurePlan)
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise UserError(f"samples is {self.samples}", "verify on at least one sample")
+        if self.accept_difference is not None and not self.accept_difference.strip():
+            raise UserError("the reason of --accept-difference is empty", "say why the difference is right")
 
 
 _PARTS = {

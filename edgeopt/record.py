@@ -5,13 +5,25 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgeopt.blame import blamed
 from edgeopt.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
+from edgeopt.candidate.limits import (
+    Checked,
+    Measured,
+    check,
+    check_capacity,
+    check_drop,
+    check_outputs,
+    floor_of,
+    verdict,
+)
 from edgeopt.compare import Error
 from edgeopt.evidence import Evidence, GateRecord, Outcome, Prepared, Request
+from edgeopt.ledger import takes_signs
 from edgeopt.load import Loaded
 from edgeopt.measure import UNSTABLE_CV, Timing
 from edgeopt.options import described
@@ -28,6 +40,7 @@ from edgeopt.report.run import (
     File,
     Limit,
     Model,
+    OutputEntry,
     OutputNoise,
     PassEntry,
     Run,
@@ -54,6 +67,7 @@ def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
         gate=None if stage is None else stage.gate or GateRecord((), (), ()),
         swapped=prepared.swapped,
         searched=prepared.searched,
+        is_binary=takes_signs(prepared.program),
     )
 
 
@@ -77,17 +91,24 @@ def _manifest(
 ) -> None:
     target = request.target
     bound = target.golden_bounds[request.target_options.precision]
-    facts = {
+    facts: dict[str, Any] = {
         "source": {"name": evidence.model.source, "sha256": evidence.model.sha256, "format": evidence.model.format},
         "target": {"name": target.name, "device": target.device.name, "options": vars(request.target_options)},
         "options": run.options,
+        "verdict": run.verdict,
+        "accepted_difference": run.accepted_difference,
         **({} if evidence.swapped is None else {"recipe": evidence.swapped.recipe.described()}),
         "passes": [{"name": r.name, "kind": r.kind, "changed": r.changed} for r in evidence.records],
         "inputs": [str(spec) for spec in artifact.inputs],
         "outputs": [str(spec) for spec in artifact.outputs],
         "artifact": list(artifact.files),
         "deployment": dict(artifact.facts),
-        "golden": {"file": GOLDEN, "bound": bound, "not_run": outcome.not_run},
+        "golden": {
+            "file": GOLDEN,
+            "bound": bound,
+            "not_run": outcome.not_run,
+            "not_compared": {one.name: one.reason for one in run.outputs if one.reason is not None},
+        },
         "versions": run.versions,
     }
     write_manifest(folder, facts)
@@ -99,11 +120,19 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
     fallbacks = (*artifact.fallbacks, *outcome.fallbacks)
     latency = latency_of(outcome.timing, threads, outcome.layers) if outcome.timing else None
     baseline = _baseline(outcome, threads, latency)
+    checked = (
+        *_stated(request, outcome, latency, artifact.stored(folder)),
+        *_capacity(artifact),
+        *_by_default(request, evidence, outcome),
+    )
     return Run(
         model=evidence.model,
         target=_target(request, outcome),
         passes=tuple(map(PassEntry.of, evidence.records)),
+        verdict=verdict(outcome.comparison, checked),
+        accepted_difference=request.options.accept_difference,
         error=OutputError.model_validate(error) if (error := _worst(outcome)) else None,
+        outputs=tuple(map(OutputEntry.model_validate, outcome.comparison.outputs)) if outcome.comparison else (),
         noise=OutputNoise(outputs=dict(evidence.noise.outputs), reason=evidence.noise.reason),
         accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
         swaps=_swaps(evidence),
@@ -114,7 +143,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         baseline=baseline,
         not_run=outcome.not_run,
         fallbacks=tuple(FallbackEntry.model_validate(f) for f in fallbacks),
-        limits=(*_limits(request, outcome, latency, artifact.stored(folder)), *_capacity(artifact)),
+        limits=tuple(map(Limit.model_validate, checked)),
         warnings=(
             *_nothing_swapped(evidence),
             *outcome.warnings,
@@ -183,34 +212,48 @@ def _layer_times(layers: tuple[Layer, ...]) -> tuple[LayerTime, ...]:
     )
 
 
-def _limits(request: Request, outcome: Outcome, latency: Latency | None, size: int) -> tuple[Limit, ...]:
-    stated, accuracy, error = request.options.limits, outcome.accuracy, _worst(outcome)
-    rows = (
-        ("max-latency", stated.max_latency, latency.median if latency else None),
-        ("max-size", stated.max_size, size),
-        ("min-accuracy", stated.min_accuracy, accuracy.exported if accuracy else None),
-        ("max-drop", stated.max_drop, accuracy.original - accuracy.exported if accuracy else None),
-        ("min-cosine", stated.min_cosine, error.cosine if error else None),
-        ("max-error", stated.max_error, error.relative if error else None),
+def _stated(request: Request, outcome: Outcome, latency: Latency | None, size: int) -> tuple[Checked, ...]:
+    """Hold the artifact against the limits that were stated."""
+    accuracy = outcome.accuracy
+    measured = Measured(
+        error=_worst(outcome),
+        accuracy=accuracy.exported if accuracy else None,
+        drop=accuracy.drop if accuracy else None,
+        latency=latency.median if latency else None,
+        bytes=size,
     )
-    return tuple(_limit(name, limit, value) for name, limit, value in rows if limit is not None)
+    return check(request.options.limits, measured)
+
+
+def _by_default(request: Request, evidence: Evidence, outcome: Outcome) -> tuple[Checked, ...]:
+    """Hold the artifact against the limits that need not be stated."""
+    if outcome.comparison is None:
+        return ()
+    floor = floor_of(_formats(request, evidence))
+    drop = outcome.accuracy.drop if outcome.accuracy else None
+    return *check_outputs(outcome.comparison, floor, evidence.noise.outputs), *check_drop(drop)
+
+
+def _formats(request: Request, evidence: Evidence) -> set[str]:
+    """Return the number formats of the artifact, and whether it is a binary network or a trained one, in words."""
+    searched, swapped = evidence.searched, evidence.swapped
+    precision = request.target_options.precision
+    formats = {precision} if searched is None else set(searched.trials[searched.chosen].counts)
+    if evidence.is_binary:
+        formats.add("binary")
+    if swapped is not None and not all(layer.kept for layer in swapped.layers):
+        formats.add("trained")
+    return formats
 
 
 def _worst(outcome: Outcome) -> Error | None:
     return outcome.comparison.worst if outcome.comparison is not None else None
 
 
-def _limit(name: str, limit: float, value: float | None) -> Limit:
-    """Hold a value against a limit, whose name says whether it is the most or the least; none holds no limit."""
-    ok = value is not None and (value <= limit if name.startswith("max-") else value >= limit)
-    return Limit(name=name, limit=limit, value=value, ok=ok)
-
-
-def _capacity(artifact: Artifact) -> tuple[Limit, ...]:
+def _capacity(artifact: Artifact) -> tuple[Checked, ...]:
     """Return what the device has of each kind of memory as limits."""
     return tuple(
-        Limit(name=f"device-{kind}", limit=most, value=artifact.memory[kind], ok=artifact.memory[kind] <= most)
-        for kind, most in artifact.capacity.items()
+        check_capacity(f"device-{kind}", most, artifact.memory[kind]) for kind, most in artifact.capacity.items()
     )
 
 

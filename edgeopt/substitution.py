@@ -12,11 +12,21 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from edgeopt.candidate.limits import answers_hold
 from edgeopt.compare import EQUAL, Error
 from edgeopt.crossover import Crossover
 from edgeopt.errors import UserError
-from edgeopt.evidence import Labelled, OnStep, Request, SwappedLayer, SwapRecord, SwapVerdict, TunedStage
-from edgeopt.gate import fewest, holds
+from edgeopt.evidence import (
+    Labelled,
+    OnStep,
+    Request,
+    SwappedLayer,
+    SwapRecord,
+    SwapVerdict,
+    TunedStage,
+    measured,
+)
+from edgeopt.gate import fewest
 from edgeopt.ledger import Ledger
 from edgeopt.pipeline import Kind, Pass, PassRecord, PassResult, Pipeline
 from edgeopt.program import Program
@@ -143,7 +153,7 @@ class _Substitution:
     def _judge(self, kept: int, program: Program) -> bool:
         error, labelled = self._error(program), self.conditions.labelled
         accuracy = labelled.accuracy(program.run) if labelled is not None else None
-        ok = holds(error, accuracy, labelled, self.limits)
+        ok = answers_hold(self.limits, measured(error, accuracy, labelled))
         self.attempts.append(SwapVerdict(kept, ok, error, accuracy))
         return ok
 

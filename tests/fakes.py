@@ -1,8 +1,8 @@
-"""Sessions whose cost is known."""
+"""Sessions whose cost is known, and sessions that answer wrongly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -35,6 +35,18 @@ class CountingSession(ScriptedSession):
 
     unit = "instructions"
     is_deterministic = True
+
+
+def answering(open_session: Callable, change: Callable[[dict], dict]) -> Callable:
+    """Return a target's ``open`` whose sessions' outputs are changed."""
+
+    def opened(self, folder, options):
+        session = open_session(self, folder, options)
+        run = session.run
+        session.run = lambda inputs: change(run(inputs))
+        return session
+
+    return opened
 
 
 X = {"x": np.ones((1, 2), np.float32)}

@@ -91,6 +91,10 @@ def test_integers_beyond_float64_are_no_equals() -> None:
     assert error.max_abs == 1.0 and error.relative > 0
 
 
+def test_an_integer_that_became_nan_is_a_difference() -> None:
+    assert compare({"y": np.array([1, 2])}, arrays(1, math.nan)) == NOT_FINITE
+
+
 def test_both_parts_of_complex_numbers_count() -> None:
     assert compare({"y": np.array([3 + 4j])}, {"y": np.array([3 - 4j])}).max_abs == 8.0
 

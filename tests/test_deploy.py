@@ -116,7 +116,8 @@ def test_a_missed_limit_is_told_and_everything_written(tmp_path, net, labelled, 
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labelled, **limit, **QUICK)
     assert not run.ok and run.exit_code == 1
     (name,) = limit
-    assert [entry.name for entry in run.limits] == [name.replace("_", "-")]
+    assert [entry.name for entry in run.limits if not entry.is_default] == [name.replace("_", "-")]
+    assert run.verdict == "close" and all(entry.ok for entry in run.limits if entry.is_default)
     assert (tmp_path / "out" / "report.html").exists()
 
 

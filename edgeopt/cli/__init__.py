@@ -79,7 +79,7 @@ class _Lazy(click.Group):
 def cli() -> None:
     """From a trained PyTorch model to a verified, measured bundle on edge hardware.
 
-    Exit codes: 0 done, 1 done but a stated limit was missed, 2 could not.
+    Exit codes: 0 done, 1 done but a limit was missed or the outputs differ, 2 could not.
     """
 
 

@@ -38,6 +38,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--max-drop", type=float, metavar="0..1", help="Limit of the loss of accuracy on --data.")
 @click.option("--max-error", type=float, metavar="X", help="Limit of the relative error against the original.")
 @click.option("--min-cosine", type=float, metavar="0..1", help="Limit of the outputs' cosine with the original's.")
+@click.option("--accept-difference", metavar="REASON", help="Take what misses the default limits; say why.")
 @click.option("--samples", type=int, help="Verification inputs (default 3).")
 @click.option("--seed", type=int, help="Seed of random verification inputs (default 0).")
 @click.option("--warmup", type=int, metavar="N", help="Runs before measuring (default: detected).")
@@ -68,6 +69,7 @@ def command(
     from edgeopt.deploy import export
     from edgeopt.registry import resolve
     from edgeopt.report.sections import sections
+    from edgeopt.report.sections.verdict import caveats
 
     loading_flags = ("inputs", "sample", "dynamic", "arch", "trust", "max_archive_bytes")
     load = load_options(**{name: flags.pop(name) for name in loading_flags})
@@ -79,6 +81,8 @@ def command(
         _log_refusals(run)
     click.echo(run.to_json(), nl=False) if as_json else print_sections(sections(run))
     click.echo(f"bundle: {output}", err=True)
+    for line in caveats(run):
+        click.echo(line, err=True)
     return run.exit_code
 
 

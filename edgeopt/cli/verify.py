@@ -15,7 +15,8 @@ from edgeopt.cli.show import json_option, print_json
 def command(folder: str, as_json: bool) -> int:
     """Check the bundle in FOLDER: every file's hash, then its golden outputs by running the artifact.
 
-    Exits 1 where a file differs or an output leaves its bound.
+    Exits 1 where a file differs, an output leaves its bound, or the export found that the artifact differs from the
+    original and nobody accepted it.
     """
     from edgeopt.bundle import verify
 
@@ -30,5 +31,7 @@ def command(folder: str, as_json: bool) -> int:
         click.echo(f"golden outputs: relative error {result.error.relative:.2e} (bound {result.bound:.0e})")
     else:
         click.echo(f"golden outputs: not run ({result.not_run})")
+    accepted = f" (accepted: {result.accepted_difference})" if result.accepted_difference is not None else ""
+    click.echo(f"against the original: {result.verdict}{accepted}")
     click.echo("ok" if result.ok else "FAILED")
     return 0 if result.ok else 1

@@ -90,7 +90,7 @@ Plot = ErrorSteps | Distribution | Bars | Front
 class Section:
     """A titled part of a report: a leading sentence, then what backs it.
 
-    ``detail``: for those who look closer; left out of the terminal.
+    ``detail``: for those who look closer; left out of the terminal. ``alarm``: stands before all else, in red.
     """
 
     id: str
@@ -101,6 +101,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
     detail: bool = False
+    alarm: str = ""
 
 
 def printable(text: str) -> str:

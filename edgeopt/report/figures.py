@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edgeopt.report.form import OutputError
+
+if TYPE_CHECKING:
+    from edgeopt.report.run import Limit
 
 ABSENT = "-"
 """Stands where there is no figure."""
@@ -60,7 +65,7 @@ def ratio(value: float) -> str:
 
 
 def relative(error: OutputError | None) -> str:
-    """Return the relative error, or the word for an exact match."""
+    """Return the relative error, or the word for an exact match; ``-`` where it was not measured."""
     if error is None:
         return ABSENT
     return "equal" if error.max_abs == 0 else scientific(error.relative)
@@ -71,6 +76,22 @@ def sqnr(error: OutputError | None) -> str:
     if error is None:
         return ABSENT
     return f"{error.sqnr_db:.1f} dB" if math.isfinite(error.sqnr_db) else f"{_extended(error.sqnr_db)} dB"
+
+
+def limit(one: Limit, value: float | None, latency_unit: str = "ms") -> str:
+    """Return a limit, or what was measured of it, in the limit's unit."""
+    if value is None:
+        return "equal" if one.ok else "not finite" if one.is_default else "not measured"
+    kinds: dict[str, Callable[[float], str]] = {
+        "latency": lambda v: cost(v, latency_unit),
+        "bytes": lambda v: size(round(v)),
+        "share": percent,
+        "ratio": scientific,
+        "cosine": significant,
+        "dB": lambda v: f"{v:.1f} dB",
+        "elements": lambda v: f"{v:,.0f}",
+    }
+    return kinds[one.unit](value)
 
 
 def verdict(ok: bool) -> str:

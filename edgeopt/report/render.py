@@ -28,6 +28,8 @@ def terminal(parts: Iterable[Section], console: Console) -> None:
     for part in parts:
         if part.detail:
             continue
+        if part.alarm:
+            console.print(Text(printable(part.alarm), TONES["bad"]))
         console.print(Text(printable(part.title), "bold"), Text(printable(part.lead), "dim"), sep="  ")
         if part.facts:
             console.print(_indented(_facts(part.facts)))
@@ -69,6 +71,8 @@ def markdown(parts: Iterable[Section]) -> str:
     """Return the sections as Markdown with tables and without plots."""
     lines: list[str] = []
     for level, part in enumerate(parts):
+        if part.alarm:
+            lines += [f"**{_escaped(part.alarm)}**", ""]
         lines += [f"{'##' if level else '#'} {_escaped(part.title)}", ""]
         if part.lead:
             lines += [_escaped(part.lead), ""]

@@ -24,7 +24,7 @@ from edgeopt.report.swapped import Swaps
 if TYPE_CHECKING:
     from edgeopt.pipeline import PassRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Raised whenever a field is added, removed or changes its meaning."""
 
 
@@ -177,17 +177,46 @@ class FallbackEntry(Record):
     """Its part of the time, 0 to 1, where known."""
 
 
-class Limit(Record):
-    """A limit that was stated, and whether it holds."""
+class OutputEntry(Record):
+    """One output of the artifact against the original's."""
 
     name: str
-    """The option that states it, such as `max-latency`."""
+    """The output."""
+    form: Literal["number", "index", "decision", "exact"]
+    """What it holds: floats; places of values (top-k, argmax, sort); other integers or booleans that floats decided;
+    integers or booleans that no float took part in."""
+    error: OutputError | None
+    """Its error over all verification inputs; of an index that of the values it points at; null: not compared."""
+    elements: int
+    """Number of elements over all verification inputs."""
+    differing: int
+    """How many of them are not equal."""
+    not_finite: int
+    """How many are NaN or infinite where the original is not, or the other way round."""
+    reason: str | None = None
+    """Why it was not compared."""
+
+
+class Limit(Record):
+    """A limit, stated or by default, and whether it holds."""
+
+    name: str
+    """The option that states it, such as `max-latency`, or the name of a default limit."""
+    direction: Literal["most", "least"]
+    """Whether the limit is the most or the least that is allowed."""
+    unit: Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements"]
+    """Unit of limit and value: `latency` as under `latency`, `share` from 0 to 1, `ratio` of an error to the largest
+    value."""
     limit: float
     """The limit."""
     value: float | None
-    """What was measured; null where it could not be."""
+    """What was measured; null where it could not be, or is not finite."""
     ok: bool
     """Whether it holds."""
+    is_default: bool = False
+    """Whether it holds for every export, stated or not."""
+    output: str | None = None
+    """The output that is worst in it, of a default limit."""
 
     @field_validator("value")
     @classmethod
@@ -198,7 +227,7 @@ class Limit(Record):
 class Run(Record):
     """What one export did, as data: the passes, the error after each, the artifact, its cost, the versions."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     """Version of this form."""
     model: Model
     """The original model."""
@@ -206,8 +235,16 @@ class Run(Record):
     """Where the artifact runs."""
     passes: tuple[PassEntry, ...]
     """The passes in the order in which they ran."""
+    verdict: Literal["equal", "close", "differs", "not compared", "not run"]
+    """What the comparison with the original says: every element equal; within the default limits; a default limit
+    missed; no output could be compared; the artifact could not be run here."""
+    accepted_difference: str | None = None
+    """Why an artifact was taken that differs."""
     error: OutputError | None
-    """Error of the artifact's outputs against the original's; null where it was not run."""
+    """Error of the artifact's outputs against the original's, each figure of the output in which it is worst; null
+    where it was not run, or no output could be compared."""
+    outputs: tuple[OutputEntry, ...] = ()
+    """The outputs one by one; empty where it was not run."""
     noise: OutputNoise | None = None
     """The model's own noise; null in records that do not have it."""
     accuracy: Accuracy | None = None
@@ -229,7 +266,7 @@ class Run(Record):
     fallbacks: tuple[FallbackEntry, ...] = ()
     """Nodes that run elsewhere or otherwise than asked."""
     limits: tuple[Limit, ...] = ()
-    """Limits that were stated."""
+    """Limits that were stated, those of the device, and those that hold by default."""
     warnings: tuple[str, ...] = ()
     """What a reader should doubt or change."""
     notes: tuple[str, ...] = ()
@@ -246,12 +283,17 @@ class Run(Record):
 
     @property
     def ok(self) -> bool:
-        """Whether all stated limits hold."""
-        return all(limit.ok for limit in self.limits)
+        """Whether all limits hold; default ones count as held where a difference was accepted."""
+        return all(limit.ok or (limit.is_default and self.is_accepted) for limit in self.limits)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a difference was accepted."""
+        return self.accepted_difference is not None
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 where a stated limit is missed."""
+        """0, or 1 where a limit is missed."""
         return 0 if self.ok else 1
 
     def to_json(self) -> str:

@@ -16,10 +16,10 @@ from itertools import islice, pairwise
 
 from edgeopt.calib.cache import program_digest
 from edgeopt.calib.data import open_data
+from edgeopt.candidate.limits import Measured, answers_hold, costs_hold
 from edgeopt.cost import count_macs
 from edgeopt.errors import ToolchainMissing, UserError
-from edgeopt.evidence import OnStep, Prepared, Request, SearchRecord, Trial
-from edgeopt.gate import holds
+from edgeopt.evidence import OnStep, Prepared, Request, SearchRecord, Trial, measured
 from edgeopt.program import Program, first_origin
 from edgeopt.rewrite import arguments
 from edgeopt.search.costs import Sizes, owners
@@ -149,11 +149,10 @@ class _Search:
         return self._answers(figures) if self.limits.on_answers else self._affordable(figures)
 
     def _answers(self, figures: Figures) -> bool:
-        return holds(figures.error, figures.accuracy, self.prepared.labelled, self.limits)
+        return answers_hold(self.limits, measured(figures.error, figures.accuracy, self.prepared.labelled))
 
     def _affordable(self, figures: Figures) -> bool:
-        latency, size = self.limits.max_latency, self.limits.max_size
-        return (latency is None or figures.latency <= latency) and (size is None or figures.bytes <= size)
+        return costs_hold(self.limits, Measured(latency=figures.latency, bytes=figures.bytes))
 
     # -- the choice ------------------------------------------------------------------------------------
 

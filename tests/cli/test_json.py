@@ -18,7 +18,7 @@ def bundle(tmp_path, run):
 
 
 def test_every_command(bundle, run):
-    assert bundle["schema_version"] == 1
+    assert bundle["schema_version"] == 2
     expected = {
         ("inspect", "model.pt2"): lambda found: found["macs"] == 4 and found["operators"] == {"aten.linear": 1},
         ("verify", "out"): lambda found: found["ok"] is True,

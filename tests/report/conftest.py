@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from edgeopt.report.run import (
     File,
     Limit,
     Model,
+    OutputEntry,
     PassEntry,
     Refusal,
     Run,
@@ -102,6 +104,14 @@ def _passes() -> tuple[PassEntry, ...]:
     )
 
 
+def limit(name: str, unit: Any, most: float, value: float, **facts: Any) -> Limit:
+    """Return a limit; it is the least where its name or unit says so."""
+    least = name.startswith("min-") or unit == "dB"
+    ok = value >= most if least else value <= most
+    direction: Any = "least" if least else "most"
+    return Limit(name=name, direction=direction, unit=unit, limit=most, value=value, ok=ok, **facts)
+
+
 def sample_run() -> Run:
     """Return the Run."""
     latency, baseline = _latency(1.148, 1, _layers()), _latency(1.507, 2)
@@ -123,7 +133,13 @@ def sample_run() -> Run:
             hardware="Intel Xeon, 2 cores, AVX-512",
         ),
         passes=_passes(),
+        verdict="close",
         error=_error(3.1e-7, 136.9),
+        outputs=(
+            OutputEntry(
+                name="output", form="number", error=_error(3.1e-7, 136.9), elements=30, differing=12, not_finite=0
+            ),
+        ),
         accuracy=Accuracy(metric="top-1", samples=1000, original=0.872, exported=0.872, agreement=1.0),
         artifact=ArtifactFiles(
             files=(
@@ -138,10 +154,12 @@ def sample_run() -> Run:
             FallbackEntry(node="softmax", op="aten.softmax", reason="runs in fp32: no bf16 kernel", share=0.003),
         ),
         limits=(
-            Limit(name="max-latency", limit=2.0, value=latency.median, ok=True),
-            Limit(name="max-size", limit=400_000, value=352_357, ok=True),
-            Limit(name="max-error", limit=1e-4, value=3.1e-7, ok=True),
-            Limit(name="min-accuracy", limit=0.87, value=0.872, ok=True),
+            limit("max-latency", "latency", 2.0, latency.median),
+            limit("max-size", "bytes", 400_000, 352_357),
+            limit("max-error", "ratio", 1e-4, 3.1e-7),
+            limit("min-accuracy", "share", 0.87, 0.872),
+            limit("default-error", "ratio", 1e-3, 3.1e-7, is_default=True, output="output"),
+            limit("default-sqnr", "dB", 60.0, 136.9, is_default=True, output="output"),
         ),
         warnings=("The latency varies by 3.1 % (CV): close other programs or raise --runs.",),
         notes=("Inference precision was set to f32: the runtime would have chosen bf16.",),

@@ -13,7 +13,8 @@ from edgeopt.errors import UserError
 from edgeopt.pipeline import Note, PassRecord
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import SAMPLES_KEPT, Latency, LayerTime, executed_precision
-from edgeopt.report.run import Limit, PassEntry, Run
+from edgeopt.report.run import PassEntry, Run
+from tests.report.conftest import limit
 
 
 def test_roundtrip(run: Run) -> None:
@@ -59,13 +60,22 @@ def test_pass_entry_counts_by_rule() -> None:
 
 def test_limits_give_the_verdict(run: Run) -> None:
     assert run.ok and run.exit_code == 0
-    missed = run.model_copy(update={"limits": (*run.limits, Limit(name="max-size", limit=1, value=2, ok=False))})
+    missed = run.model_copy(update={"limits": (*run.limits, limit("max-size", "bytes", 1, 2))})
     assert not missed.ok and missed.exit_code == 1
     assert run.model_copy(update={"limits": ()}).ok
 
 
+def test_an_accepted_difference_excuses_default_limits_alone(run: Run) -> None:
+    missed = run.model_copy(update={"limits": (*run.limits, limit("default-error", "ratio", 1, 2, is_default=True))})
+    assert not missed.ok
+    accepted = missed.model_copy(update={"accepted_difference": "the original rounds"})
+    assert accepted.ok and accepted.exit_code == 0
+    stated = accepted.model_copy(update={"limits": (*accepted.limits, limit("max-size", "bytes", 1, 2))})
+    assert not stated.ok and stated.exit_code == 1
+
+
 def test_a_limit_that_could_not_be_measured_has_no_value() -> None:
-    assert Limit(name="max-error", limit=1e-3, value=math.inf, ok=False).value is None
+    assert limit("max-error", "ratio", 1e-3, math.inf).value is None
 
 
 def test_samples_are_thinned(run: Run) -> None:
@@ -98,7 +108,7 @@ def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
     with pytest.raises(ValidationError):
         run.model.parameters = 1  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        Limit(name="max-size", limit=1, value=2, ok=False, colour="red")  # type: ignore[call-arg]
+        limit("max-size", "bytes", 1, 2, colour="red")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +117,8 @@ def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
         ("", "is not JSON"),
         ("[1, 2]", "no edgeopt report"),
         ('{"name": "edgeopt"}', "no edgeopt report"),
-        ('{"schema_version": 2}', "has form 2, this edgeopt reads form 1"),
-        ('{"schema_version": 1, "target": {}}', "is damaged at 'model'"),
+        ('{"schema_version": 9}', "has form 9, this edgeopt reads form 2"),
+        ('{"schema_version": 2, "target": {}}', "is damaged at 'model'"),
     ],
 )
 def test_foreign_files_are_refused(text: str, message: str) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 
+from edgeopt.compare import NOT_FINITE
 from edgeopt.ledger import EXACT_BOUND
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
 from edgeopt.report.form import OutputError
 from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
-from edgeopt.report.run import ArtifactFiles, Limit, PassEntry, Refusal, Run
+from edgeopt.report.run import ArtifactFiles, OutputEntry, PassEntry, Refusal, Run
 from edgeopt.report.sections import comparison, sections
 from edgeopt.report.sections.quantisation import quantisation
+from edgeopt.report.sections.verdict import caveats
+from tests.report.conftest import limit
 
 ALL = ["summary", "warnings", "limits", "passes", "latency", "layers", "fallbacks", "accuracy", "files", "setting"]
 
@@ -35,7 +37,14 @@ def test_a_full_run_has_every_section_in_order(run: Run) -> None:
 
 
 def test_a_run_that_could_not_be_run_says_so(run: Run) -> None:
-    nothing: dict[str, Any] = {"error": None, "latency": None, "baseline": None, "accuracy": None}
+    nothing: dict[str, Any] = {
+        "error": None,
+        "latency": None,
+        "baseline": None,
+        "accuracy": None,
+        "outputs": (),
+        "verdict": "not run",
+    }
     target = run.target.model_copy(update={"precision_executed": None})
     bare = but(run, **nothing, target=target, not_run="qemu is not installed", limits=(), warnings=(), fallbacks=())
     assert list(told(bare)) == ["summary", "passes", "files", "setting"]
@@ -47,10 +56,50 @@ def test_a_run_that_could_not_be_run_says_so(run: Run) -> None:
 
 def test_summary_tells_the_verdict(run: Run) -> None:
     assert facts(run)["Limits"] == ("all hold", "4 stated", "good")
-    missed = but(run, limits=(*run.limits, Limit(name="max-size", limit=1000, value=2000, ok=False)))
+    missed = but(run, limits=(*run.limits, limit("max-size", "bytes", 1000, 2000)))
     assert facts(missed)["Limits"] == ("1 missed", "max-size", "bad")
-    assert told(missed)["limits"].tables[0].rows[-1] == ("max-size", "1000 B", "1.95 KiB", "✗ missed by 1000 B")
+    assert told(missed)["limits"].tables[0].rows[-1] == ("max-size", "1000 B", "1.95 KiB", "✗ missed by 1000 B", "")
     assert facts(but(run, limits=()))["Limits"] == ("none stated", "", "plain")
+    assert facts(but(run, limits=run.limits[4:]))["Limits"] == ("none stated", "the default ones hold", "plain")
+
+
+def entry(name: str, error: OutputError | None, reason: str | None = None) -> OutputEntry:
+    return OutputEntry(name=name, form="number", error=error, elements=8, differing=3, not_finite=0, reason=reason)
+
+
+def differing(run: Run) -> Run:
+    error = OutputError(max_abs=2.3, relative=0.23, sqnr_db=12.0, cosine=0.97)
+    missed = (
+        limit("default-error", "ratio", 1e-3, 0.23, is_default=True, output="small"),
+        limit("default-sqnr", "dB", 60.0, 12.0, is_default=True, output="small"),
+    )
+    outputs = (*run.outputs, entry("small", error))
+    return but(run, verdict="differs", error=error, outputs=outputs, limits=missed)
+
+
+def test_a_difference_is_told_first_with_output_figure_and_remedy(run: Run) -> None:
+    run = differing(run)
+    assert told(run)["summary"].alarm == (
+        "DIFFERS from the original: output 'small' has relative error 2.3e-01, at most 1.0e-03 by default; "
+        "output 'small' has SQNR 12.0 dB, at least 60.0 dB by default."
+    )
+    assert "outputs that differ" in told(run)["summary"].lead
+    assert facts(run)["Error"][2] == facts(run)["Limits"][2] == "bad"
+    assert caveats(run)[1].startswith("hint: ") and "--accept-difference" in caveats(run)[1]
+    accepted = but(run, accepted_difference="the original rounds")
+    assert told(accepted)["summary"].alarm.endswith("Accepted: the original rounds")
+    assert caveats(accepted) == ()
+
+
+def test_outputs_that_were_not_compared_are_listed(run: Run) -> None:
+    some = but(run, outputs=(*run.outputs, entry("index", None, "ties: 3 of 8")))
+    assert told(some)["outputs"].lead == "1 of 2 outputs were compared with the original's."
+    assert told(some)["outputs"].tables[0].rows[1] == ("index", "numbers", "-", "-", "3 of 8", "ties: 3 of 8")
+    assert caveats(some) == ("not compared: output 'index': ties: 3 of 8",) and not told(some)["summary"].alarm
+    none = but(run, verdict="not compared", error=None, outputs=(entry("index", None, "it is empty"),))
+    assert told(none)["summary"].alarm == "NOT COMPARED with the original: output 'index': it is empty."
+    assert facts(none)["Error"] == ("not measured", "no output could be compared", "bad")
+    assert "within" not in told(none)["summary"].lead
 
 
 def test_a_precision_other_than_requested_is_shown(run: Run) -> None:
@@ -66,10 +115,10 @@ def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
 
 
 def test_errors_without_a_finite_value_are_told(run: Run) -> None:
-    lost = OutputError(max_abs=math.nan, relative=math.nan, sqnr_db=math.nan, cosine=math.nan)
+    lost = OutputError.model_validate(NOT_FINITE)
     entry = PassEntry(name="quantise", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
     row = told(but(run, passes=(entry,)))["passes"].tables[0].rows[0]
-    assert row == ("quantise", "calibrated", "1", "0", "NaN", "NaN dB", "1.00 s")
+    assert row == ("quantise", "calibrated", "1", "0", "∞", "-∞ dB", "1.00 s")
 
 
 def test_slowest_layers_and_types_come_in_order(run: Run) -> None:

@@ -26,12 +26,13 @@ DEVICE = {
 
 def run() -> Run:
     return Run(
+        verdict="not run",
         model=Model(source="m.pt2", sha256=None, format="pt2", parameters=1, macs=None),
         target=TargetUsed(name="jetson", device="jetson-orin", precision_requested="int8", precision_executed=None),
         passes=(),
         error=None,
         artifact=ArtifactFiles(files=()),
-        limits=(Limit(name="max-latency", limit=1.0, value=None, ok=False),),
+        limits=(Limit(name="max-latency", direction="most", unit="latency", limit=1.0, value=None, ok=False),),
     )
 
 

@@ -19,6 +19,7 @@ from edgeopt.report.sections.quantisation import quantisation
 from edgeopt.report.sections.setting import setting
 from edgeopt.report.sections.summary import summary
 from edgeopt.report.sections.swaps import swaps
+from edgeopt.report.sections.verdict import outputs
 from edgeopt.report.sections.warnings import warnings
 
 __all__ = ["comparison", "sections"]
@@ -27,6 +28,7 @@ SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     summary,
     warnings,
     limits,
+    outputs,
     passes,
     swaps,
     formats,

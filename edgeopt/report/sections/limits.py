@@ -1,8 +1,6 @@
-"""Limits that were stated, against what was measured."""
+"""Limits, stated and by default, against what was measured."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
@@ -10,37 +8,29 @@ from edgeopt.report.run import Limit, Run
 
 
 def limits(run: Run) -> Section | None:
-    """Return each stated limit with its verdict."""
+    """Return each limit with its verdict."""
     if not run.limits:
         return None
-    columns = (Column("Limit", "code"), Column("Stated", "figure"), Column("Measured", "figure"), Column("Verdict"))
+    columns = (
+        *(Column("Limit", "code"), Column("Allowed", "figure"), Column("Measured", "figure")),
+        *(Column("Verdict"), Column("Worst output", "code")),
+    )
     rows = tuple(
         (
             limit.name,
-            _limit_text(run, limit, limit.limit),
-            _limit_text(run, limit, limit.value),
-            figures.verdict(limit.ok) + _missed_by(run, limit),
+            figures.limit(limit, limit.limit, unit),
+            figures.limit(limit, limit.value, unit),
+            figures.verdict(limit.ok) + _missed_by(limit, unit),
+            limit.output or "",
         )
+        for unit in (run.latency.unit if run.latency else "ms",)
         for limit in run.limits
     )
-    lead = "All stated limits hold." if run.ok else "A stated limit is missed."
-    return Section("limits", "Limits", lead, tables=(Table(columns, rows),), detail=run.ok)
+    lead = "All limits hold." if run.ok else "A limit is missed."
+    return Section("limits", "Limits", lead, tables=(Table(columns, rows),), detail=all(one.ok for one in run.limits))
 
 
-def _missed_by(run: Run, limit: Limit) -> str:
+def _missed_by(limit: Limit, unit: str) -> str:
     if limit.ok or limit.value is None:
         return ""
-    return f" by {_limit_text(run, limit, abs(limit.value - limit.limit))}"
-
-
-def _limit_text(run: Run, limit: Limit, value: float | None) -> str:
-    if value is None:
-        return "not measured"
-    kinds: dict[str, Callable[[float], str]] = {
-        "latency": lambda v: figures.cost(v, run.latency.unit if run.latency else "ms"),
-        **dict.fromkeys(("size", "flash", "ram"), lambda v: figures.size(round(v))),
-        "accuracy": figures.percent,
-        "drop": figures.percent,
-        "error": figures.scientific,
-    }
-    return kinds.get(limit.name.rpartition("-")[2], figures.significant)(value)
+    return f" by {figures.limit(limit, abs(limit.value - limit.limit), unit)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgeopt.report import figures
-from edgeopt.report.blocks import Fact, Section
+from edgeopt.report.blocks import Fact, Section, Tone
 from edgeopt.report.run import Run
+from edgeopt.report.sections.verdict import alarm
 
 
 def summary(run: Run) -> Section:
@@ -12,17 +13,23 @@ def summary(run: Run) -> Section:
     executed = run.target.precision_executed
     where = f"{run.target.name} on {run.target.device}" + (f" in {executed}" if executed else "")
     clauses = []
-    if run.error is not None:
-        equal = run.error.max_abs == 0
-        distance = "equal to" if equal else f"within {figures.relative(run.error)} of"
-        clauses.append(f"outputs {distance} the original's")
+    clauses += _distance(run)
     if run.baseline is not None:
         clauses.append(f"{figures.ratio(run.baseline.speedup)} the speed of the plain export")
     if run.not_run is not None:
         clauses.append(f"not run: {run.not_run}")
     lead = f"Exported for {where}" + (": " if clauses else "") + ", ".join(clauses) + "."
     facts = (_latency_fact(run), _error_fact(run), _accuracy_fact(run), _precision_fact(run), _size_fact(run))
-    return Section("summary", run.name, lead, (*(f for f in facts if f is not None), _limits_fact(run)))
+    kept = (*(f for f in facts if f is not None), _limits_fact(run))
+    return Section("summary", run.name, lead, kept, alarm=alarm(run))
+
+
+def _distance(run: Run) -> list[str]:
+    """Return how far the outputs lie from the original's, as clauses of the leading sentence."""
+    if run.verdict in ("equal", "close") and run.error is not None:
+        equal = run.verdict == "equal"
+        return [f"outputs {'equal to' if equal else f'within {figures.relative(run.error)} of'} the original's"]
+    return ["outputs that differ from the original's"] if run.verdict == "differs" else []
 
 
 def _latency_fact(run: Run) -> Fact | None:
@@ -35,10 +42,14 @@ def _latency_fact(run: Run) -> Fact | None:
     return Fact("Latency", value, f"{figures.ratio(run.baseline.speedup)} the plain export's speed ({baseline})")
 
 
-def _error_fact(run: Run) -> Fact | None:
+def _error_fact(run: Run) -> Fact:
     if run.error is None:
-        return Fact("Error", "not measured", run.not_run or "")
-    return Fact("Error", figures.relative(run.error), f"relative to the original; SQNR {figures.sqnr(run.error)}")
+        why = run.not_run or "no output could be compared"
+        return Fact("Error", "not measured", why, "plain" if run.verdict == "not run" else "bad")
+    tone: Tone = "bad" if run.verdict == "differs" else "plain"
+    worst = ", of the worst output" if len(run.outputs) > 1 else ""
+    detail = f"relative to the original{worst}; SQNR {figures.sqnr(run.error)}"
+    return Fact("Error", figures.relative(run.error), detail, tone)
 
 
 def _accuracy_fact(run: Run) -> Fact | None:
@@ -61,9 +72,10 @@ def _size_fact(run: Run) -> Fact:
 
 
 def _limits_fact(run: Run) -> Fact:
-    if not run.limits:
-        return Fact("Limits", "none stated")
+    stated = [limit for limit in run.limits if not limit.is_default]
     missed = [limit for limit in run.limits if not limit.ok]
     if missed:
         return Fact("Limits", f"{len(missed)} missed", ", ".join(limit.name for limit in missed), "bad")
-    return Fact("Limits", "all hold", f"{len(run.limits)} stated", "good")
+    if not stated:
+        return Fact("Limits", "none stated", "the default ones hold" if run.limits else "")
+    return Fact("Limits", "all hold", f"{len(stated)} stated", "good")

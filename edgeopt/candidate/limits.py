@@ -1,0 +1,271 @@
+"""Limits: those that are stated, those that hold by default, and the one place where both are evaluated.
+
+A stated limit is a field of ``Limits`` and a row of ``STATED``. The default ones hold for every export and are judged
+output by output; their figures belong to the coarsest number format of the artifact (docs/limits.md derives them).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeopt.compare import Comparison, Error, Form, OutputComparison
+from edgeopt.quant.blocks import FORMATS
+
+Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements"]
+"""``latency``: of the target; ``share``: 0 to 1; ``ratio``: of an error to the largest value."""
+Direction = Literal["most", "least"]
+Verdict = Literal["equal", "close", "differs", "not compared", "not run"]
+
+LARGEST_DROP = 0.05
+"""Most accuracy that an export may lose on labelled data by default."""
+TIMES_NOISE = 10.0
+"""The default limits are never tighter than this many times the model's own noise."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Stated limits: latency in the target's unit (median), bytes of the artifact (of flash where the target counts
+    it), accuracy and its loss against the original (0 to 1), relative error, cosine of the angle between the outputs
+    and the original's.
+    """
+
+    max_latency: float | None = None
+    max_size: int | None = None
+    min_accuracy: float | None = None
+    max_drop: float | None = None
+    max_error: float | None = None
+    min_cosine: float | None = None
+
+    @property
+    def on_answers(self) -> bool:
+        """Whether a limit is on what the model answers, which layers can be given back for."""
+        return any(kind.on_answers and self.of(kind) is not None for kind in STATED)
+
+    @property
+    def stated(self) -> bool:
+        """Whether there is any limit."""
+        return any(self.of(kind) is not None for kind in STATED)
+
+    def of(self, kind: LimitKind) -> float | None:
+        """Return the limit of one kind; None where it is not stated."""
+        limit: float | None = getattr(self, kind.name.replace("-", "_"))
+        return limit
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a candidate showed, of which limits are stated; None where it was not measured.
+
+    ``error``: that of the worst output. ``drop``: the original's accuracy less the candidate's.
+    """
+
+    error: Error | None = None
+    accuracy: float | None = None
+    drop: float | None = None
+    latency: float | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class LimitKind:
+    """A kind of limit: its option, whether it is the most or the least, its unit, and what it is held against.
+
+    ``on_answers``: whether it is on what the model answers rather than on what that costs.
+    """
+
+    name: str
+    direction: Direction
+    unit: Unit
+    read: Callable[[Measured], float | None]
+    on_answers: bool
+
+    def holds(self, limit: float, value: float | None) -> bool:
+        """Whether a value is within a limit; none, and NaN, are not."""
+        return _holds(self.direction, limit, value)
+
+
+STATED = (
+    LimitKind("max-latency", "most", "latency", lambda m: m.latency, on_answers=False),
+    LimitKind("max-size", "most", "bytes", lambda m: m.bytes, on_answers=False),
+    LimitKind("min-accuracy", "least", "share", lambda m: m.accuracy, on_answers=True),
+    LimitKind("max-drop", "most", "share", lambda m: m.drop, on_answers=True),
+    LimitKind("min-cosine", "least", "cosine", lambda m: m.error.cosine if m.error else None, on_answers=True),
+    LimitKind("max-error", "most", "ratio", lambda m: m.error.relative if m.error else None, on_answers=True),
+)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A limit, what was measured, and whether it holds. ``output``: the output that decides, of a default limit."""
+
+    name: str
+    direction: Direction
+    unit: Unit
+    limit: float
+    value: float | None
+    ok: bool
+    is_default: bool = False
+    output: str | None = None
+
+
+def check(limits: Limits, measured: Measured, kinds: Iterable[LimitKind] = STATED) -> tuple[Checked, ...]:
+    """Hold what was measured against the limits that are stated."""
+    return tuple(
+        Checked(kind.name, kind.direction, kind.unit, limit, value := kind.read(measured), kind.holds(limit, value))
+        for kind in kinds
+        if (limit := limits.of(kind)) is not None
+    )
+
+
+def answers_hold(limits: Limits, measured: Measured) -> bool:
+    """Whether the limits on what the model answers hold."""
+    return all(one.ok for one in check(limits, measured, (kind for kind in STATED if kind.on_answers)))
+
+
+def costs_hold(limits: Limits, measured: Measured) -> bool:
+    """Whether the limits on latency and size hold."""
+    return all(one.ok for one in check(limits, measured, (kind for kind in STATED if not kind.on_answers)))
+
+
+# -- by default ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least that an output of some number format must keep: a largest relative error, and a least SQNR in dB.
+
+    ``differing``: the largest share, 0 to 1, of integers and booleans decided by floats that may differ.
+    """
+
+    relative: float
+    sqnr_db: float
+    differing: float
+
+    @classmethod
+    def rounding(cls, sqnr_db: float, differing: float | None = None) -> Floor:
+        """Return that of a floating-point format, whose largest error is about the noise that its SQNR states."""
+        return cls(10 ** (-sqnr_db / 20), sqnr_db, _turned(sqnr_db) if differing is None else differing)
+
+    @classmethod
+    def quantized(cls, sqnr_db: float) -> Floor:
+        """Return that of a coarse format: single values may be off by the largest value, the noise is what counts."""
+        return cls(1.0, sqnr_db, _turned(sqnr_db))
+
+    def above(self, noise: float) -> Floor:
+        """Return this floor, or a lower one where the model's own noise (relative) leaves no digits to ask for."""
+        most = TIMES_NOISE * noise
+        if most <= self.relative:
+            return self
+        return Floor(most, min(self.sqnr_db, -20 * math.log10(most)), max(self.differing, min(most, 1.0)))
+
+
+def _turned(sqnr_db: float) -> float:
+    """Return the share of normally distributed values whose sign turns under noise of this SQNR."""
+    return math.atan(10 ** (-sqnr_db / 20)) / math.pi
+
+
+FLOORS: Mapping[str, Floor] = {
+    "fp32": Floor.rounding(60.0, differing=0.0),
+    "fp16": Floor.rounding(40.0),
+    "bf16": Floor.rounding(22.0),
+    **dict.fromkeys(("int8", "fp8"), Floor.quantized(10.0)),
+    **dict.fromkeys(FORMATS, Floor.quantized(3.0)),
+    **dict.fromkeys(("binary", "trained"), Floor.quantized(0.0)),
+}
+"""By number format; another name is held to that of fp32."""
+
+
+def floor_of(formats: Iterable[str]) -> Floor:
+    """Return the floor of an artifact whose layers are in these formats: that of the coarsest."""
+    floors = [FLOORS.get(name, FLOORS["fp32"]) for name in formats]
+    return min(floors, key=lambda floor: floor.sqnr_db, default=FLOORS["fp32"])
+
+
+@dataclass(frozen=True)
+class OutputLimit:
+    """A kind of default limit: for which outputs it is, the limit that a floor sets, and what is held against it."""
+
+    name: str
+    direction: Direction
+    unit: Unit
+    forms: tuple[Form, ...]
+    limit: Callable[[Floor], float]
+    read: Callable[[OutputComparison], float]
+
+    def check(self, output: OutputComparison, floor: Floor) -> Checked:
+        """Hold an output against the limit."""
+        limit, value = self.limit(floor), self.read(output)
+        ok = _holds(self.direction, limit, value)
+        return Checked(self.name, self.direction, self.unit, limit, value, ok, is_default=True, output=output.name)
+
+    def worst(self, checked: Iterable[Checked]) -> list[Checked]:
+        """Return the output that is furthest from holding the limit, alone in a list; none of none."""
+        sign = 1.0 if self.direction == "least" else -1.0
+        return sorted(checked, key=lambda one: (one.ok, sign * (one.value or 0.0)))[:1]
+
+
+_NUMBERS: tuple[Form, ...] = ("number", "index")
+DEFAULT = (
+    OutputLimit("default-error", "most", "ratio", _NUMBERS, lambda f: f.relative, lambda o: _error(o).relative),
+    OutputLimit("default-sqnr", "least", "dB", _NUMBERS, lambda f: f.sqnr_db, lambda o: _error(o).sqnr_db),
+    OutputLimit("no-new-nan", "most", "elements", _NUMBERS, lambda f: 0.0, lambda o: float(o.not_finite)),
+    OutputLimit("default-decisions", "most", "share", ("decision",), lambda f: f.differing, lambda o: _differing(o)),
+    OutputLimit("default-integers", "most", "share", ("exact",), lambda f: 0.0, lambda o: _differing(o)),
+)
+"""What is asked of each output by default. Integers that no float took part in have one right value."""
+
+
+def check_outputs(comparison: Comparison, floor: Floor, noise: Mapping[str, float]) -> tuple[Checked, ...]:
+    """Hold each output against the floor; return of each default limit the output that is worst.
+
+    ``noise``: the model's own, relative, by output (see edgeopt.analysis.noise).
+    """
+    floors = {one.name: floor.above(noise.get(one.name, 0.0)) for one in comparison.compared}
+    return tuple(
+        worst
+        for kind in DEFAULT
+        for worst in kind.worst(
+            kind.check(one, floors[one.name]) for one in comparison.compared if one.form in kind.forms
+        )
+    )
+
+
+def check_drop(drop: float | None) -> tuple[Checked, ...]:
+    """Hold the loss of accuracy against the default; nothing where there is no labelled data."""
+    if drop is None:
+        return ()
+    ok = _holds("most", LARGEST_DROP, drop)
+    return (Checked("default-drop", "most", "share", LARGEST_DROP, drop, ok, is_default=True),)
+
+
+def check_capacity(name: str, most: int, used: int) -> Checked:
+    """Hold the bytes that an artifact takes against those that its device has."""
+    return Checked(name, "most", "bytes", most, used, _holds("most", most, used))
+
+
+def verdict(comparison: Comparison | None, checked: Iterable[Checked]) -> Verdict:
+    """Return in one word what the comparison with the original says under the default limits."""
+    if comparison is None:
+        return "not run"
+    if not all(one.ok for one in checked if one.is_default):
+        return "differs"
+    if not comparison.compared:
+        return "not compared"
+    return "equal" if comparison.is_equal else "close"
+
+
+def _error(output: OutputComparison) -> Error:
+    assert output.error is not None, "only outputs that could be compared are held against limits"
+    return output.error
+
+
+def _differing(output: OutputComparison) -> float:
+    return output.differing / output.elements
+
+
+def _holds(direction: Direction, limit: float, value: float | None) -> bool:
+    """Whether a value is within a limit; none, and NaN, are not."""
+    return value is not None and (value <= limit if direction == "most" else value >= limit)

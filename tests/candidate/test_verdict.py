@@ -1,0 +1,115 @@
+"""An export that differs from its original is not done: from the command line to the bundle, and in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import edgeopt
+from edgeopt.bundle import verify
+from edgeopt.cli import main
+from edgeopt.targets.reference import Reference
+from tests.fakes import answering
+
+QUICK = ("--target", "reference", "--warmup", "1", "--max-seconds", "0.05", "--no-baseline", "-o", "out")
+
+
+class Two(nn.Module):
+    """One output of size 1e7, one of size 1, and one of integers."""
+
+    def forward(self, x: torch.Tensor, n: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"large": x * 1e7, "small": x.tanh(), "next": n + 1}
+
+
+INPUTS = {"x": np.linspace(-1, 1, 8, dtype=np.float32)[None], "n": np.arange(4)}
+
+
+def small_is_wrong(outputs: dict) -> dict:
+    return {**outputs, "small": outputs["small"] * np.float32(1.23)}
+
+
+def integers_are_wrong(outputs: dict) -> dict:
+    return {**outputs, "next": outputs["next"] + 1}
+
+
+def not_a_number(outputs: dict) -> dict:
+    return {**outputs, "large": outputs["large"] * np.float32(np.nan)}
+
+
+def cli(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return (ended.value.code, *capsys.readouterr())  # type: ignore[return-value]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = tuple(torch.from_numpy(INPUTS[name]) for name in ("x", "n"))
+    torch.export.save(torch.export.export(Two(), given), "model.pt2")
+
+
+def test_a_difference_exits_1_and_says_so_everywhere(model, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Reference, "open", answering(Reference.open, small_is_wrong))
+    code, out, err = cli(capsys, "export", "model.pt2", *QUICK)
+    assert code == 1
+    assert out.startswith("DIFFERS from the original: output 'small' has relative error 2.3e-01, at most 1.0e-03")
+    assert "DIFFERS" in err and "hint: report the model" in err and "--accept-difference" in err
+    assert json.loads(Path("out/manifest.json").read_text())["verdict"] == "differs"
+    assert json.loads(Path("out/report.json").read_text())["verdict"] == "differs"
+    page = Path("out/report.html").read_text()
+    assert page.index('class="alarm"') < page.index("<h1>")
+    code, out, _ = cli(capsys, "verify", "out")
+    assert code == 1 and "against the original: differs" in out and "FAILED" in out
+    assert json.loads(cli(capsys, "verify", "out", "--json")[1])["verdict"] == "differs"
+
+
+def test_an_accepted_difference_is_done_and_stated_limits_still_bind(model, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Reference, "open", answering(Reference.open, small_is_wrong))
+    reason = ("--accept-difference", "tanh is approximated on purpose")
+    code, out, err = cli(capsys, "export", "model.pt2", *QUICK, *reason)
+    assert code == 0 and out.startswith("DIFFERS") and reason[1] in " ".join(out.split()) and "hint:" not in err
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert (manifest["verdict"], manifest["accepted_difference"]) == ("differs", reason[1])
+    code, out, _ = cli(capsys, "verify", "out")
+    assert code == 0 and f"differs (accepted: {reason[1]})" in out
+    assert cli(capsys, "export", "model.pt2", *QUICK, *reason, "--max-error", "0.1")[0] == 1
+    code, _, err = cli(capsys, "export", "model.pt2", *QUICK, "--accept-difference", " ")
+    assert code == 2 and "is empty" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        (integers_are_wrong, {"default-integers": "next"}),
+        (not_a_number, {"default-error": "large", "default-sqnr": "large", "no-new-nan": "large"}),
+        (lambda outputs: outputs, {}),
+    ],
+)
+def test_a_run_is_ok_only_within_the_default_limits(tmp_path, monkeypatch, change, missed) -> None:
+    monkeypatch.setattr(Reference, "open", answering(Reference.open, change))
+    options = {"inputs": INPUTS, "warmup": 1, "max_seconds": 0.05, "baseline": False}
+    run = edgeopt.export(Two(), "reference", tmp_path / "out", **options)
+    assert {one.name: one.output for one in run.limits if not one.ok} == missed
+    assert run.ok is (not missed) and run.verdict == ("differs" if missed else "equal")
+    assert run.from_json(run.to_json()).limits == run.limits
+
+
+class Unjudged(nn.Module):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"random": x + torch.rand_like(x), "empty": x[:0]}
+
+
+def test_outputs_that_say_nothing_are_listed_and_nothing_is_claimed(tmp_path) -> None:
+    options = {"inputs": {"x": INPUTS["x"]}, "warmup": 1, "max_seconds": 0.05, "baseline": False}
+    run = edgeopt.export(Unjudged(), "reference", tmp_path / "out", **options)
+    assert run.verdict == "not compared" and run.error is None and run.ok
+    assert [(one.name, one.error) for one in run.outputs] == [("random", None), ("empty", None)]
+    assert "other values each run" in run.outputs[0].reason and run.outputs[1].reason == "it is empty"
+    result = verify(tmp_path / "out")
+    assert result.ok and result.verdict == "not compared" and result.error is None
