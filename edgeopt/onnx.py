@@ -21,6 +21,8 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from edgeopt import onnx_names
+from edgeopt.canonical import canonicalise
+from edgeopt.decompositions import write_out
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.exported import to_exported
 from edgeopt.ops import onnx_functions
@@ -133,9 +135,11 @@ def untranslatable(program: Program) -> list[Placement]:
 def exportable(program: Program) -> ExportedProgram:
     """Return the program in a spelling that exporters take, with the same values."""
     program = program.clone()
+    if write_out(program):
+        canonicalise(program)
     _separate_outputs(program)
     _make_dense(program)
-    _fit_windows(program)
+    program.clean()
     exported = to_exported(program)
     onnx_names.mark(exported)
     return exported
@@ -161,29 +165,6 @@ def _make_dense(program: Program) -> None:
         if isinstance(source, fx.Node) and source.op == "call_function":
             copy = program.insert(node, aten.clone.default, source, memory_format=torch.contiguous_format)
             node.replace_input_with(source, copy)
-
-
-def _fit_windows(program: Program) -> None:
-    """Say without ``ceil_mode`` what average pooling does, where that is possible.
-
-    torch averages over the part of a window that lies inside the input. ONNX counts the windows differently,
-    and OpenVINO refuses one larger than the input: it is shrunk to the input.
-    """
-    for node in program.calls:
-        if node.target is not aten.avg_pool2d.default or len(node.args) < 5 or not node.args[4]:
-            continue
-        x, kernel, stride, padding, _, *rest = node.args
-        size, result = node.all_input_nodes[0].meta["val"].shape[-2:], node.meta["val"].shape[-2:]
-        kernel, padding = _pair(kernel), _pair(padding)
-        stride = _pair(stride) if stride else kernel
-        if not any(padding):
-            kernel = [min(k, n) if isinstance(n, int) else k for k, n in zip(kernel, size, strict=True)]
-        floors = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(size, padding, kernel, stride, strict=True)]
-        node.args = (x, kernel, stride, padding, list(result) != floors, *rest)
-
-
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
 
 
 @contextmanager

@@ -30,10 +30,15 @@ _ADDED = re.compile(r"fused |(/[^/]*|_token_\d+|_nchwc|_d?q)$")
 
 
 def mark(exported: ExportedProgram) -> None:
-    """Let every operator carry its name through decompositions."""
+    """Let every operator carry its name through decompositions; what is attributed to another carries that name."""
     for node in exported.graph.nodes:
-        # The one field of torch's metadata that is the caller's own.
-        node.meta["custom"] = {**node.meta.get("custom", {}), _KEY: node.name}
+        attribute_to(node, marked(node) or node.name)
+
+
+def attribute_to(node: fx.Node, name: str) -> None:
+    """Let a node carry the name of the program's node that it computes a part of."""
+    # The one field of torch's metadata that is the caller's own.
+    node.meta["custom"] = {**node.meta.get("custom", {}), _KEY: name}
 
 
 def marked(node: fx.Node) -> str | None:

@@ -19,6 +19,7 @@ LAYERS = (
     ("analysis.float64", "analysis.noise", "quant", "ops", "exactness", "ledger", "pipeline", "rewrite"),
     (
         "analysis",
+        "decompositions",
         "folding",
         "structures",
         "passes",

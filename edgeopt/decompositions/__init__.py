@@ -1,0 +1,22 @@
+"""Operators in plain forms: what exporters or runtimes compute wrongly, written by operators that they compute rightly.
+
+One file an idea; each function is torch, and equals the operator that it stands for on every input. They apply to all
+targets that take a program through an exporter, after the passes: passes see the operators whole.
+"""
+
+from __future__ import annotations
+
+from edgeopt.decompositions import (  # noqa: F401
+    attention,
+    distances,
+    dtypes,
+    embedding_bag,
+    indexing,
+    interpolation,
+    logarithms,
+    pools,
+    recurrent,
+)
+from edgeopt.decompositions.writing_out import TABLE, write_out
+
+__all__ = ["TABLE", "write_out"]

@@ -1,0 +1,77 @@
+"""Antialiased interpolation as two products with constant matrices.
+
+    y = H x W^T,   H[i, j] = weight of row j in row i of the result
+
+Each axis is interpolated by itself and linearly in the values, so its matrix is what torch makes of the identity.
+Neither ONNX's ``Resize`` with antialias nor OpenVINO's weighs as torch does.
+
+Source: torch, aten/src/ATen/native/cpu/UpSampleKernel.cpp (separable, weights normalized).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from edgeopt.decompositions.writing_out import decomposes
+
+aten = torch.ops.aten
+
+_BILINEAR, _BICUBIC = aten._upsample_bilinear2d_aa.default, aten._upsample_bicubic2d_aa.default
+
+
+@decomposes(aten._upsample_bilinear2d_aa.vec)
+def bilinear(
+    x: torch.Tensor, output_size: Sequence[int] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, H, W] resized with a triangular filter as wide as the scale."""
+    return _resized(_BILINEAR, x, output_size, align_corners, scale_factors)
+
+
+@decomposes(aten._upsample_bicubic2d_aa.vec)
+def bicubic(
+    x: torch.Tensor, output_size: Sequence[int] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, H, W] resized with a cubic filter (a = -0.5) as wide as the scale."""
+    return _resized(_BICUBIC, x, output_size, align_corners, scale_factors)
+
+
+@decomposes(_BILINEAR)
+def bilinear_to_size(
+    x: torch.Tensor, output_size: Sequence[int], align_corners: bool, scales_h: float | None, scales_w: float | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, H, W] resized as ``bilinear`` does, each axis with a scale of its own."""
+    return _along_axes(_BILINEAR, x, output_size, align_corners, (scales_h, scales_w))
+
+
+@decomposes(_BICUBIC)
+def bicubic_to_size(
+    x: torch.Tensor, output_size: Sequence[int], align_corners: bool, scales_h: float | None, scales_w: float | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, H, W] resized as ``bicubic`` does, each axis with a scale of its own."""
+    return _along_axes(_BICUBIC, x, output_size, align_corners, (scales_h, scales_w))
+
+
+def _resized(operator: Callable[..., Any], x: torch.Tensor, size: Any, align_corners: bool, factors: Any) -> torch.Tensor:
+    if factors is None:
+        return _along_axes(operator, x, size, align_corners, (None, None))
+    sizes = [int(length * factor) for length, factor in zip(x.shape[-2:], factors, strict=True)]
+    return _along_axes(operator, x, sizes, align_corners, factors)
+
+
+def _along_axes(
+    operator: Callable[..., Any], x: torch.Tensor, sizes: Sequence[int], align_corners: bool, scales: Sequence[Any]
+) -> torch.Tensor:
+    rows, columns = (
+        _matrix(operator, length, size, align_corners, scale).to(x.dtype)
+        for length, size, scale in zip(x.shape[-2:], sizes, scales, strict=True)
+    )
+    return torch.matmul(torch.matmul(rows, x), columns.mT)
+
+
+def _matrix(operator: Callable[..., Any], length: int, size: int, align_corners: bool, scale: Any) -> torch.Tensor:
+    """Return the weights [size, length] of an axis in float64."""
+    identity = torch.eye(length, dtype=torch.float64)[None, None]
+    return operator(identity, [length, size], align_corners, None, scale)[0, 0].mT

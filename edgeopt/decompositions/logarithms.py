@@ -1,0 +1,64 @@
+"""Logarithms and exponentials near the point where a formula's terms cancel.
+
+    log1p(x)       = log(u) * x / (u - 1),  u = 1 + x rounded;  x itself where u = 1
+    expm1(x)       = (u - 1) * x / log(u),  u = exp(x) rounded; x itself where u = 1
+    softplus(x)    = max(x, 0) + log1p(exp(-|x|))
+    logsigmoid(x)  = min(x, 0) - log1p(exp(-|x|))
+
+``log(1 + x)`` has lost all digits of an x of 1e-8; the factor x / (u - 1) undoes the rounding of 1 + x.
+
+Source: N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 1.14.1 and problem 1.5 (the
+method is W. Kahan's).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from edgeopt.decompositions.writing_out import decomposes
+
+aten = torch.ops.aten
+
+
+def _is_real(x: torch.Tensor) -> bool:
+    return x.is_floating_point()
+
+
+@decomposes(aten.log1p.default, where=lambda given: _is_real(given["self"]))
+def log1p(x: torch.Tensor) -> torch.Tensor:
+    """Return log(1 + x)."""
+    u = x + 1.0
+    return torch.where((u == 1.0) | (u == torch.inf), x, torch.log(u) * (x / (u - 1.0)))
+
+
+@decomposes(aten.expm1.default, where=lambda given: _is_real(given["self"]))
+def expm1(x: torch.Tensor) -> torch.Tensor:
+    """Return exp(x) - 1."""
+    u = torch.exp(x)
+    # Above, u - 1 has lost nothing; below, log(u) is -inf.
+    near = (u - 1.0) * (x / torch.log(u))
+    return torch.where(u == 1.0, x, torch.where(torch.abs(x) < 1.0, near, u - 1.0))
+
+
+@decomposes(aten.softplus.default, where=lambda given: _is_real(given["self"]))
+def softplus(x: torch.Tensor, beta: float, threshold: float) -> torch.Tensor:
+    """Return log(1 + exp(beta x)) / beta, and x itself where beta x is above the threshold."""
+    scaled = x * beta
+    return torch.where(scaled > threshold, x, (scaled.clamp(min=0.0) + _log1p_exp(scaled)) / beta)
+
+
+@decomposes(aten.log_sigmoid.default, where=lambda given: _is_real(given["self"]))
+def log_sigmoid(x: torch.Tensor) -> torch.Tensor:
+    """Return log(1 / (1 + exp(-x)))."""
+    return x.clamp(max=0.0) - _log1p_exp(x)
+
+
+@decomposes(aten.mish.default, where=lambda given: _is_real(given["self"]))
+def mish(x: torch.Tensor) -> torch.Tensor:
+    """Return x tanh(softplus(x))."""
+    return x * torch.tanh(softplus(x, 1.0, 20.0))
+
+
+def _log1p_exp(x: torch.Tensor) -> torch.Tensor:
+    """Return log(1 + exp(-|x|))."""
+    return log1p(torch.exp(-torch.abs(x)))

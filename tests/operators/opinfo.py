@@ -1,0 +1,89 @@
+"""Cases from torch's own database of operators, which lists samples of every ATen operator."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+
+from tests.operators.cases import Case
+
+_COUNTS = {torch.float32: 2, torch.int64: 1, torch.bool: 1}
+_MOST_SAMPLES, _MOST_ELEMENTS = 24, 4096
+_SECONDS = 5
+_ALLOWED = frozenset([torch.float32, torch.int64, torch.int32, torch.bool])
+
+
+def cases() -> Iterator[Case]:
+    """Yield, operator by operator, a few samples of each type of number."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    for info in op_db:
+        name = ".".join(filter(None, [info.name.removeprefix("torch.ops.aten."), info.variant_test_name]))
+        for dtype, count in _COUNTS.items():
+            if dtype in info.dtypes:
+                yield from _cases(info, name, dtype, count)
+
+
+def _cases(info: Any, name: str, dtype: torch.dtype, count: int) -> Iterator[Case]:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with _time_limit():
+                samples = [s for s in islice(info.sample_inputs("cpu", dtype), _MOST_SAMPLES) if _is_usual(s)]
+        except Exception:  # what some samples need is not installed, or they take too long to make
+            return
+    for index, sample in _spread(samples, count):
+        yield _case(info, f"{name}", f"{str(dtype).removeprefix('torch.')} {index}", sample)
+
+
+def _spread(samples: Sequence[Any], count: int) -> list[tuple[int, Any]]:
+    """Return the first sample and others at even distances, the last among them."""
+    if not samples:
+        return []
+    places = {round(step * (len(samples) - 1) / max(count - 1, 1)) for step in range(count)}
+    return [(place, samples[place]) for place in sorted(places)]
+
+
+def _is_usual(sample: Any) -> bool:
+    tensors = [leaf for leaf in _leaves(sample) if isinstance(leaf, torch.Tensor)]
+    return all(0 < x.numel() <= _MOST_ELEMENTS and x.dtype in _ALLOWED and x.layout == torch.strided for x in tensors)
+
+
+def _leaves(sample: Any) -> list[Any]:
+    return pytree.tree_leaves((sample.input, sample.args, sample.kwargs))
+
+
+def _case(info: Any, name: str, label: str, sample: Any) -> Case:
+    leaves, spec = pytree.tree_flatten((sample.input, sample.args, sample.kwargs))
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+
+    def run(*operands: torch.Tensor) -> Any:
+        given = list(leaves)
+        for place, operand in zip(places, operands, strict=True):
+            given[place] = operand
+        value, args, kwargs = pytree.tree_unflatten(given, spec)
+        return info.op(value, *args, **kwargs)
+
+    return Case(name, label, run, tuple(leaves[place].detach().contiguous() for place in places))
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"the samples take more than {_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

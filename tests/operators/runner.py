@@ -1,0 +1,169 @@
+"""Many cases in one program, on one target; what goes wrong is looked for by halving.
+
+A target compiles and runs in a process of its own: a runtime that crashes costs one row.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgeopt.errors import EdgeoptError, Unsupported, UserError
+from edgeopt.exported import from_exported
+from edgeopt.pipeline import Pipeline
+from edgeopt.program import Program, to_numpy
+from edgeopt.registry import resolve
+from tests.operators.cases import Case, SideBySide
+from tests.operators.judge import difference
+
+Kind = Literal["equal", "refused", "wrong", "fault", "random", "untraced"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: ``equal``; ``refused`` in one sentence; ``wrong`` numbers; a ``fault`` that no sentence
+    explains; ``random``, so that nothing can be compared; ``untraced`` by torch.export, before any target."""
+
+    kind: Kind
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether edgeopt keeps its word."""
+        return self.kind not in ("wrong", "fault")
+
+
+class Traced:
+    """Cases as one program, with the results that torch eager has for each."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.cases = list(cases)
+        operands = [operand.clone() for case in cases for operand in case.operands]
+        with torch.no_grad():
+            exported = torch.export.export(SideBySide(cases).eval(), tuple(operands))
+        names = [f"operand_{index}" for index in range(len(exported.graph_signature.user_inputs))]
+        self.program: Program = from_exported(exported, names)
+        self.feed = {name: to_numpy(operand) for name, operand in zip(names, operands, strict=True)}
+
+
+def _owner(program: Program, node: fx.Node) -> int | None:
+    """Return the index of the case that a node belongs to: that of the outputs it leads to."""
+    pending = [node]
+    while pending:
+        reader = pending.pop()
+        if reader in program.results:
+            return _index(program.output_names[program.results.index(reader)])
+        pending += list(reader.users)
+    return None
+
+
+def _index(output: str) -> int:
+    return int(output.removeprefix("output_").split("_")[0])
+
+
+def traced(cases: Sequence[Case]) -> tuple[list[Traced], dict[str, Outcome]]:
+    """Return the cases in as few programs as torch.export takes them in, and what became of the others."""
+    if not cases:
+        return [], {}
+    try:
+        return [Traced(cases)], {}
+    except Exception as error:
+        if len(cases) > 1:
+            middle = len(cases) // 2
+            (first, lost), (second, other) = traced(cases[:middle]), traced(cases[middle:])
+            return first + second, {**lost, **other}
+        refused = isinstance(error, EdgeoptError)
+        return [], {cases[0].name: Outcome("refused" if refused else "untraced", _sentence(error))}
+
+
+def outcomes(group: Traced, target: str) -> dict[str, Outcome]:
+    """Return what becomes of each case of a group on a target."""
+    random = {group.cases[i].name: Outcome("random") for n in group.program.calls if _is_random(n) if (i := _owner(group.program, n)) is not None}
+    results = _in_a_process_of_its_own(lambda: _run(group, target))
+    if isinstance(results, dict):
+        found = {case.name: _judged(case, results, index) for index, case in enumerate(group.cases)}
+        return {**found, **random}
+    if isinstance(results, Outcome) and len(group.cases) == 1:
+        return {group.cases[0].name: results, **random}
+    found = {group.cases[index].name: outcome for index, outcome in (results if isinstance(results, list) else [])}
+    left = [case for case in group.cases if case.name not in found]
+    parts = [left] if found else [left[: len(left) // 2], left[len(left) // 2 :]]
+    for part in parts:
+        for smaller in traced(part)[0]:
+            found.update(outcomes(smaller, target))
+    return {**found, **random}
+
+
+def _run(group: Traced, name: str) -> Any:
+    """Return results by name; or the cases that are refused by index; or the outcome of all of them together."""
+    target = resolve(name)
+    options = target.Options(**target.device.options)
+    try:
+        program = Pipeline([step.build() for step in target.pipeline(options)])(group.program).program
+        if placements := target.unsupported(program, options):
+            raise Unsupported(name, placements)
+        with tempfile.TemporaryDirectory() as folder:
+            target.compile(program, Path(folder), options)
+            with closing(target.open(Path(folder), options)) as session:
+                return session.run(group.feed)
+    except Unsupported as error:
+        return _unplaced(program, error) or Outcome("refused", _sentence(error))
+    except EdgeoptError as error:
+        return Outcome("refused" if error.hint else "fault", _sentence(error))
+    except Exception as error:
+        return Outcome("fault", _sentence(error))
+
+
+def _unplaced(program: Program, error: Unsupported) -> list[tuple[int, Outcome]]:
+    """Return the cases that cannot be placed, where the nodes tell which they are."""
+    found = []
+    for placement in error.placements:
+        node = program.node(placement.node)
+        index = _owner(program, node) if node is not None else None
+        if index is not None:
+            found.append((index, Outcome("refused", f"{placement.op}: {placement.reason}")))
+    return found
+
+
+def _judged(case: Case, results: dict[str, np.ndarray], index: int) -> Outcome:
+    expected = case.expected()
+    noise = case.noise(expected)
+    for place, (wanted, level) in enumerate(zip(expected, noise, strict=True)):
+        if (fault := difference(wanted, results[f"output_{index}_{place}"], level)) is not None:
+            return Outcome("wrong", f"output {place}: {fault}")
+    return Outcome("equal")
+
+
+def _in_a_process_of_its_own(function: Callable[[], Any]) -> Any:
+    """Return what a function returns, pickled by a forked process; an outcome where that process is killed."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            with os.fdopen(writing, "wb") as stream:
+                pickle.dump(function(), stream)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        content = stream.read()
+    _, status = os.waitpid(child, 0)
+    return pickle.loads(content) if content else Outcome("fault", f"the process ended with status {status}")
+
+
+def _is_random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def _sentence(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])[:240]}"
