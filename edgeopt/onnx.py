@@ -6,6 +6,7 @@ a model are equal byte for byte.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import operator
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,10 +221,17 @@ def _translation_table(functions: Functions | None) -> dict[Any, Callable]:
     return table
 
 
-def _registry(functions: Functions | None = None) -> Any:
+@cache
+def _torchlib() -> Any:
+    """Return torch.onnx's own translations, which take seconds to read."""
     from torch.onnx._internal.exporter import _registration
 
-    registry = _registration.ONNXRegistry.from_torchlib(_TORCH_OPSET)
+    return _registration.ONNXRegistry.from_torchlib(_TORCH_OPSET)
+
+
+def _registry(functions: Functions | None = None) -> Any:
+    registry = copy.copy(_torchlib())
+    registry.functions = {target: list(found) for target, found in registry.functions.items()}
     for overload, function in _translation_table(functions).items():
         registry.register_op(overload, function)
     return registry

@@ -323,7 +323,7 @@ def to_numpy(value: Any) -> np.ndarray:
 
 
 def _to_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.asarray(array, order="C"))
     return tensor.to(dtype) if dtype == torch.bfloat16 else tensor
 
 

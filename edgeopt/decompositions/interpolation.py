@@ -54,7 +54,9 @@ def bicubic_to_size(
     return _along_axes(_BICUBIC, x, output_size, align_corners, (scales_h, scales_w))
 
 
-def _resized(operator: Callable[..., Any], x: torch.Tensor, size: Any, align_corners: bool, factors: Any) -> torch.Tensor:
+def _resized(
+    operator: Callable[..., Any], x: torch.Tensor, size: Any, align_corners: bool, factors: Any
+) -> torch.Tensor:
     if factors is None:
         return _along_axes(operator, x, size, align_corners, (None, None))
     sizes = [int(length * factor) for length, factor in zip(x.shape[-2:], factors, strict=True)]

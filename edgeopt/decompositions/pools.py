@@ -48,7 +48,9 @@ def average_pool(
     counts = [_windows(*axis, ceil_mode) for axis in axes]
     # What the last window lacks behind the padding.
     behind = [max(0, (n - 1) * s + k - (size + p)) for n, (size, k, s, p) in zip(counts, axes, strict=True)]
-    widths = [width for before, after in zip(reversed(pads), reversed(behind), strict=True) for width in (before, after)]
+    widths = [
+        width for before, after in zip(reversed(pads), reversed(behind), strict=True) for width in (before, after)
+    ]
     result = _PLAIN[rank](functional.pad(x, widths), kernels, strides)
     window = torch.Size(kernels).numel()
     if divisor_override is not None:

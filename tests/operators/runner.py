@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.errors import EdgeoptError, Unsupported, UserError
+from edgeopt.errors import EdgeoptError, Unsupported
 from edgeopt.exported import from_exported
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, to_numpy
@@ -43,17 +43,35 @@ class Outcome:
         return self.kind not in ("wrong", "fault")
 
 
-class Traced:
-    """Cases as one program, with the results that torch eager has for each."""
+@dataclass(frozen=True)
+class Group:
+    """Cases as one program, by the index that the program's outputs bear, and what to feed it."""
 
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.cases = list(cases)
-        operands = [operand.clone() for case in cases for operand in case.operands]
-        with torch.no_grad():
-            exported = torch.export.export(SideBySide(cases).eval(), tuple(operands))
-        names = [f"operand_{index}" for index in range(len(exported.graph_signature.user_inputs))]
-        self.program: Program = from_exported(exported, names)
-        self.feed = {name: to_numpy(operand) for name, operand in zip(names, operands, strict=True)}
+    cases: dict[int, Case]
+    program: Program
+    feed: dict[str, np.ndarray]
+
+    def only(self, indices: Sequence[int]) -> Group:
+        """Return the part of the program that computes some of the cases."""
+        program = self.program.clone()
+        kept = [pair for pair in zip(program.output_names, program.results, strict=True) if _index(pair[0]) in indices]
+        program.output_node.args = (tuple(result for _, result in kept),)
+        program.output_names = tuple(name for name, _ in kept)
+        program.clean()
+        for node in program.input_nodes:
+            if not node.users:
+                program.graph.erase_node(node)
+        feed = {spec.name: self.feed[spec.name] for spec in program.inputs}
+        return Group({index: self.cases[index] for index in indices}, program, feed)
+
+
+def _traced(cases: Sequence[Case]) -> Group:
+    operands = [operand.clone() for case in cases for operand in case.operands]
+    with torch.no_grad():
+        exported = torch.export.export(SideBySide(cases).eval(), tuple(operands))
+    names = [f"operand_{index}" for index in range(len(operands))]
+    feed = {name: to_numpy(operand) for name, operand in zip(names, operands, strict=True)}
+    return Group(dict(enumerate(cases)), from_exported(exported, names), feed)
 
 
 def _owner(program: Program, node: fx.Node) -> int | None:
@@ -71,40 +89,48 @@ def _index(output: str) -> int:
     return int(output.removeprefix("output_").split("_")[0])
 
 
-def traced(cases: Sequence[Case]) -> tuple[list[Traced], dict[str, Outcome]]:
+def traced(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outcome]]:
     """Return the cases in as few programs as torch.export takes them in, and what became of the others."""
     if not cases:
         return [], {}
     try:
-        return [Traced(cases)], {}
+        return [_traced(cases)], {}
     except Exception as error:
         if len(cases) > 1:
             middle = len(cases) // 2
             (first, lost), (second, other) = traced(cases[:middle]), traced(cases[middle:])
             return first + second, {**lost, **other}
-        refused = isinstance(error, EdgeoptError)
-        return [], {cases[0].name: Outcome("refused" if refused else "untraced", _sentence(error))}
+        kind: Kind = "refused" if isinstance(error, EdgeoptError) else "untraced"
+        return [], {cases[0].name: Outcome(kind, _sentence(error))}
 
 
-def outcomes(group: Traced, target: str) -> dict[str, Outcome]:
+def outcomes(group: Group, target: str) -> dict[str, Outcome]:
     """Return what becomes of each case of a group on a target."""
-    random = {group.cases[i].name: Outcome("random") for n in group.program.calls if _is_random(n) if (i := _owner(group.program, n)) is not None}
+    random = {
+        index for node in group.program.calls if _is_random(node) if (index := _owner(group.program, node)) is not None
+    }
+    found = {group.cases[index].name: Outcome("random") for index in random}
+    left = [index for index in group.cases if index not in random]
+    return {**found, **_outcomes(group.only(left), target)} if left else found
+
+
+def _outcomes(group: Group, target: str) -> dict[str, Outcome]:
     results = _in_a_process_of_its_own(lambda: _run(group, target))
-    if isinstance(results, dict):
-        found = {case.name: _judged(case, results, index) for index, case in enumerate(group.cases)}
-        return {**found, **random}
+    if not isinstance(results, Outcome | list):
+        return {case.name: _judged(case, results, index) for index, case in group.cases.items()}
+    refused = dict(results) if isinstance(results, list) else {}
     if isinstance(results, Outcome) and len(group.cases) == 1:
-        return {group.cases[0].name: results, **random}
-    found = {group.cases[index].name: outcome for index, outcome in (results if isinstance(results, list) else [])}
-    left = [case for case in group.cases if case.name not in found]
-    parts = [left] if found else [left[: len(left) // 2], left[len(left) // 2 :]]
-    for part in parts:
-        for smaller in traced(part)[0]:
-            found.update(outcomes(smaller, target))
-    return {**found, **random}
+        refused = dict.fromkeys(group.cases, results)
+    found = {group.cases[index].name: outcome for index, outcome in refused.items()}
+    left = [index for index in group.cases if index not in refused]
+    middle = 0 if refused else len(left) // 2
+    for part in (left[:middle], left[middle:]):
+        if part:
+            found.update(_outcomes(group.only(part), target))
+    return found
 
 
-def _run(group: Traced, name: str) -> Any:
+def _run(group: Group, name: str) -> Any:
     """Return results by name; or the cases that are refused by index; or the outcome of all of them together."""
     target = resolve(name)
     options = target.Options(**target.device.options)
