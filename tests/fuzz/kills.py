@@ -1,0 +1,194 @@
+"""Commands killed at random moments: no half of a bundle is left, and the same command ends as if nothing had been.
+
+``python -m tests.fuzz.kills --count 200``. Each command runs in a forked process, for importing torch takes longer
+than most of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgeopt.bundle import MANIFEST, verify
+from edgeopt.calib import calibrate
+from edgeopt.cli import main as command_line
+TEMPORARY = ".edgeopt-"
+from tests.fuzz.surfaces import model
+
+SLOWEST = 120.0
+"""Seconds after which a command that was not killed counts as hanging."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """``arguments`` of the command line, run in a folder; ``result`` reads what must be the same every time."""
+
+    name: str
+    arguments: tuple[str, ...]
+    result: Callable[[Path], object]
+
+
+def _bundle(folder: Path) -> object:
+    """Return the manifest of the whole bundle in ``folder``, or None where there is none."""
+    bundle = folder / "bundle"
+    if not bundle.exists():
+        return None
+    found = verify(bundle)
+    assert found.ok, f"a bundle that does not verify: {found}"
+    return json.loads((bundle / MANIFEST).read_text("utf-8"))
+
+
+def _ranges(folder: Path) -> object:
+    file = folder / "ranges.json"
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+def _sound(folder: Path) -> object:
+    """Return whether there is a bundle; which formats a search chose depends on what it measured."""
+    return _bundle(folder) is not None or None
+
+
+_EXPORT = ("export", "model.pt2", "-o", "bundle", "--no-baseline", "--max-seconds", "0.02")
+COMMANDS = (
+    Command("export", (*_EXPORT, "--target", "reference"), _bundle),
+    Command("calibrate", ("calibrate", "model.pt2", "--data", "data.npz", "-o", "ranges.json"), _ranges),
+    Command(
+        "tune",
+        (*_EXPORT, "--target", "reference", "--recipe", "tuned.toml", "--tune", "60", "--tune-data", "data.npz")
+        + ("--checkpoint", "tuning", "--force"),
+        _bundle,
+    ),
+    Command(
+        "search",
+        (*_EXPORT, "--target", "onnx", "--precision", "auto", "--calib", "data.npz", "--max-error", "0.5"),
+        _sound,
+    ),
+)
+
+_RECIPE = """[[passes]]
+name = "replace-layernorm"
+[tune]
+budget = "60"
+check-every = 1
+patience = 1000
+"""
+
+
+class Normed(torch.nn.Module):
+    """The network of all files here behind a norm, which is what the recipe replaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rest = torch.nn.LayerNorm(4), model()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rest(self.norm(x))
+
+
+def prepare(folder: Path) -> None:
+    """Write the files that the commands read."""
+    exported = torch.export.export(Normed().eval(), (torch.zeros(1, 4),))
+    torch.export.save(exported, folder / "model.pt2")
+    np.savez(folder / "data.npz", x=np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32))
+    (folder / "tuned.toml").write_text(_RECIPE)
+
+
+def start(command: Command, folder: Path) -> int:
+    """Run a command in a forked process, in ``folder`` with a cache of its own; return the process."""
+    if (process := os.fork()) != 0:
+        return process
+    try:
+        os.chdir(folder)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        calibrate.SAVE_SECONDS = 0.0  # type: ignore[attr-defined]
+        with open(folder / "log", "a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        command_line(list(command.arguments))
+    except SystemExit as ended:
+        os._exit(int(ended.code or 0))
+    except BaseException:
+        traceback.print_exc()
+    os._exit(70)
+
+
+def ended(process: int) -> int:
+    """Wait for a process; return its exit code, or the negative number of the signal that ended it."""
+    limit = time.monotonic() + SLOWEST
+    while time.monotonic() < limit:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    raise AssertionError(f"a command was not done in {SLOWEST:.0f} s")
+
+
+def left(folder: Path) -> list[str]:
+    """Return what lies in the folder that no command is to leave there; a kill may leave a hidden temporary folder."""
+    known = {"model.pt2", "data.npz", "tuned.toml", "bundle", "ranges.json", "cache", "log"}
+    names = {path.name for path in folder.iterdir()} - known
+    return sorted(name for name in names if not name.startswith((TEMPORARY, "tuning.")))
+
+
+def check(command: Command, kills: int, choice: random.Random) -> list[str]:
+    """Kill a command at random moments, run it to its end after each, and return what was not as it must be."""
+    with tempfile.TemporaryDirectory(prefix="edgeopt-kills-") as name:
+        whole = Path(name)
+        prepare(whole)
+        begun = time.monotonic()
+        if (code := ended(start(command, whole))) != 0:
+            return [f"{command.name} ends with {code} when it is not killed: {(whole / 'log').read_text()[-2000:]}"]
+        seconds, expected = time.monotonic() - begun, command.result(whole)
+        return [fault for _ in range(kills) for fault in _killed(command, choice.uniform(0, seconds), expected)]
+
+
+def _killed(command: Command, moment: float, expected: object) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="edgeopt-kills-") as name:
+        folder = Path(name)
+        prepare(folder)
+        process = start(command, folder)
+        time.sleep(moment)
+        os.kill(process, signal.SIGKILL)
+        ended(process)
+        where = f"{command.name} killed after {moment:.3f} s"
+        try:
+            if command.result(folder) not in (None, expected):
+                return [f"{where} left another result"]
+            if (code := ended(start(command, folder))) != 0:
+                return [f"{where}, then ends with {code}: {(folder / 'log').read_text()[-2000:]}"]
+            if command.result(folder) != expected:
+                return [f"{where} ends with another result than without the kill"]
+        except Exception as error:
+            return [f"{where}: {type(error).__name__}: {error}"]
+        return [f"{where} leaves {name}" for name in left(folder)]
+
+
+def main() -> int:
+    """Kill each command a fourth of ``--count`` times; what was found is JSON on stdout."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kills", description=__doc__)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    choice = random.Random(arguments.seed)
+    faults = [f for command in COMMANDS for f in check(command, arguments.count // len(COMMANDS), choice)]
+    print(json.dumps(faults, indent=1))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
