@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 APT_PACKAGES := gcc clang gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cmake make shellcheck python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test check install install-test toolchain clean
+.PHONY: demo test test-all check install install-test toolchain clean
 
 demo: install toolchain  ## train a small model on digits, export it to CPU and microcontroller, print the reports
 	$(BIN)/python -m samples.digits_cnn
@@ -20,6 +20,9 @@ demo: install toolchain  ## train a small model on digits, export it to CPU and 
 
 test: install-test toolchain check  ## everything: style, types, unit and end-to-end tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
+
+test-all: install-test toolchain check  ## the same with what only a nightly run has the time for: fuzzing, all operators
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 -m ""
 
 check: install-test
 	$(BIN)/ruff check .

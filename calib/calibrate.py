@@ -24,7 +24,7 @@ from edgeopt.calib.observe import observable, observe
 from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
-from edgeopt.files import write_whole
+from edgeopt.files import reading, write_whole
 from edgeopt.pipeline import Kind, PassResult
 from edgeopt.program import Program, op_name
 
@@ -78,13 +78,14 @@ class _State:
 
     @classmethod
     def load(cls, file: Path) -> _State:
-        content = json.loads(file.read_text("utf-8"))
-        return cls(
-            {name: Extremes(**e) for name, e in content["extremes"].items()},
-            {name: Histogram(low, high, np.array(c)) for name, (low, high, c) in content["histograms"].items()},
-            content["samples"],
-            content["done"],
-        )
+        with reading(file, "remove it to calibrate anew"):
+            content = json.loads(file.read_text("utf-8"))
+            return cls(
+                {name: Extremes(**e) for name, e in content["extremes"].items()},
+                {name: Histogram(low, high, np.array(c)) for name, (low, high, c) in content["histograms"].items()},
+                content["samples"],
+                content["done"],
+            )
 
 
 class _Observation:

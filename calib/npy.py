@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,9 @@ from typing import IO
 import numpy as np
 
 from edgeopt.errors import UserError
+from edgeopt.files import reading
+
+_REMEDY = "write it again with numpy.savez"
 
 
 def stream_npy(stream: IO[bytes], source: str) -> Iterator[np.ndarray]:
@@ -20,9 +24,10 @@ def stream_npy(stream: IO[bytes], source: str) -> Iterator[np.ndarray]:
     """
     shape, dtype = _header(stream, source)
     row_shape = shape[1:]
-    size = dtype.itemsize * int(np.prod(row_shape, dtype=np.int64))
+    size = dtype.itemsize * math.prod(row_shape)
     for index in range(shape[0]):
-        content = stream.read(size)
+        with reading(source, _REMEDY):
+            content = stream.read(size)
         if len(content) != size:
             raise UserError(f"{source} ends inside sample {index} of {shape[0]}", "write the file again")
         yield np.frombuffer(content, dtype).reshape(row_shape)
@@ -36,7 +41,7 @@ def stream_npz(file: Path, names: Sequence[str]) -> Iterator[dict[str, np.ndarra
     with ExitStack() as stack:
         archive = stack.enter_context(_open(file))
         present = [name for name in names if f"{name}.npy" in archive.namelist()]
-        streams = [stack.enter_context(archive.open(f"{name}.npy")) for name in present]
+        streams = [stack.enter_context(_member(archive, name)) for name in present]
         if not present:
             raise UserError(f"{file} has no array named {' or '.join(names)}", "name the arrays as the inputs")
         lengths = {npy_shape(file, name)[0] for name in present}
@@ -53,8 +58,11 @@ def npz_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         present = [name for name in names if f"{name}.npy" in archive.namelist()]
         found = {}
         for name in present:
-            with archive.open(f"{name}.npy") as stream:
-                found[name] = np.stack(list(stream_npy(stream, f"{file}:{name}")))
+            with _member(archive, name) as stream:
+                rows = list(stream_npy(stream, f"{file}:{name}"))
+            if not rows:
+                raise UserError(f"{file} has no samples in '{name}'", "give at least one sample")
+            found[name] = np.stack(rows)
         return found
 
 
@@ -66,24 +74,25 @@ def npy_shape(file: Path, name: str) -> tuple[int, ...]:
     with _open(file) as archive:
         if f"{name}.npy" not in archive.namelist():
             raise UserError(f"{file} has no array named {name}", "name the arrays as the inputs")
-        with archive.open(f"{name}.npy") as stream:
+        with _member(archive, name) as stream:
             return _header(stream, f"{file}:{name}")[0]
 
 
 def _open(file: Path) -> zipfile.ZipFile:
-    try:
+    with reading(file, _REMEDY):
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{file} is no .npz archive: {error}", "write it with numpy.savez") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    with reading(f"{archive.filename}:{name}", _REMEDY):
+        return archive.open(f"{name}.npy")
 
 
 def _header(stream: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype]:
-    try:
+    with reading(source, _REMEDY):
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(stream)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{source} is no array in .npy format: {error}", "write it with numpy.save") from error
     if dtype.hasobject:
         raise UserError(f"{source} holds Python objects", "store plain numbers")
     if not shape:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.errors import UserError
+from edgeopt.files import reading
 from edgeopt.program import Range
 
 SCHEMA_VERSION = 1
@@ -69,10 +70,8 @@ class Ranges:
 
 def read_ranges(file: Path) -> Ranges:
     """Read ``ranges.json``; raises UserError where it is missing or holds no ranges."""
-    try:
+    with reading(file, "write it with edgeopt calibrate"):
         return Ranges.from_json(file.read_text("utf-8"), str(file))
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error}", "write it with edgeopt calibrate") from error
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ expressions made of known names only (torch evaluates them).
 from __future__ import annotations
 
 import json
+import pickletools
 import re
 import stat
 import struct
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgeopt.errors import UserError
+from edgeopt.files import reading
 
 DEFAULT_MAX_BYTES = 16 * 2**30
 """Largest unpacked size of an archive that is accepted unless told otherwise."""
@@ -71,19 +73,15 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _identify_archive(path: Path, max_bytes: int) -> Format:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(path, archive, max_bytes)
-            names = {PurePosixPath(*PurePosixPath(n).parts[1:]).as_posix() for n in archive.namelist()}
-            if any(re.fullmatch(r"models/[^/]+\.json|serialized_exported_program\.json", n) for n in names):
-                _check_expressions(path, archive)
-                return Format.EXPORTED
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"'{path}' is a truncated or damaged archive ({error})", "copy or save the file again"
-        ) from error
-    if "constants.pkl" in names and any(n.startswith("code/") for n in names):
-        return Format.TORCHSCRIPT
+    with reading(path, "copy or save the file again"), zipfile.ZipFile(path) as archive:
+        _check_members(path, archive, max_bytes)
+        names = {PurePosixPath(*PurePosixPath(n).parts[1:]).as_posix() for n in archive.namelist()}
+        if any(re.fullmatch(r"models/[^/]+\.json|serialized_exported_program\.json", n) for n in names):
+            _check_expressions(path, archive)
+            return Format.EXPORTED
+        if "constants.pkl" in names and any(n.startswith("code/") for n in names):
+            _check_pickles(archive)
+            return Format.TORCHSCRIPT
     if "data.pkl" in names:
         return Format.CHECKPOINT
     raise UserError(f"'{path}' is a zip archive, but holds no model", _SAVE_HINT)
@@ -109,6 +107,17 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
         )
     if (damaged := archive.testzip()) is not None:
         raise UserError(f"'{path}' is damaged: member '{damaged}' fails its checksum", "copy or save the file again")
+
+
+def _check_pickles(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError where a pickle ends early or holds what is no instruction, without running any.
+
+    torch reserves the memory that a pickle asks for before it finds that it is damaged.
+    """
+    for member in archive.namelist():
+        if member.endswith((".pkl", ".debug_pkl")):
+            for _ in pickletools.genops(archive.read(member)):
+                pass
 
 
 def _check_expressions(path: Path, archive: zipfile.ZipFile) -> None:

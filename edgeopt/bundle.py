@@ -20,10 +20,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from edgeopt.compare import Error, Reference
 from edgeopt.errors import UserError
-from edgeopt.files import followed, made_parents, write_whole, writing
+from edgeopt.files import followed, made_parents, reading, write_whole, writing
 from edgeopt.inputs import load_sample
 from edgeopt.registry import resolve
 from edgeopt.report.render import html
@@ -37,6 +39,33 @@ GOLDEN = "golden.npz"
 REPORT = "report.json"
 REPORT_HTML = "report.html"
 _REPORTS = (REPORT, REPORT_HTML)
+
+
+class _FileEntry(TypedDict):
+    path: str
+    bytes: int
+    sha256: str
+
+
+class _Golden(TypedDict):
+    bound: float
+    not_run: str | None
+
+
+class _Target(TypedDict):
+    name: str
+    device: str
+    options: dict[str, Any]
+
+
+class _Manifest(TypedDict):
+    files: list[_FileEntry]
+    golden: _Golden
+    target: _Target
+
+
+_FORM = TypeAdapter(_Manifest)
+"""What is read of a manifest; it holds more."""
 
 
 @contextmanager
@@ -139,6 +168,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"'{folder}' is no bundle ({error})", "give the folder that edgeopt export wrote") from error
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
+    try:
+        _FORM.validate_python(manifest)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"the manifest of '{folder}' is damaged at '{place}'", "export the model again") from error
     return manifest
 
 
@@ -153,10 +187,8 @@ def read_report(folder: Path) -> Run:
 
     Raises UserError where there is none or it cannot be read.
     """
-    try:
+    with reading(folder / REPORT, "give the folder that edgeopt export wrote"):
         return Run.from_json((folder / REPORT).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"'{folder}' holds no report ({error})", "give the folder that edgeopt export wrote") from error
 
 
 @dataclass(frozen=True)
@@ -213,7 +245,10 @@ def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:
     """Return the target and options that a manifest names."""
     chosen = manifest["target"]
     target = resolve(f"{chosen['name']}:{chosen['device']}")
-    return target, target.Options(**chosen["options"])
+    with reading(MANIFEST, "export the model again"):
+        options = target.Options(**chosen["options"])
+        target.check_options(options)
+    return target, options
 
 
 def open_bundle(folder: Path) -> Session:

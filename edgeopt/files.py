@@ -1,4 +1,5 @@
-"""Where results are written: whole or not at all, and never in place of what nobody asked to replace."""
+"""Files that are read, which may be damaged, and files that are written: whole or not at all, and never in place of
+what nobody asked to replace."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgeopt.errors import UserError
+from edgeopt.errors import EdgeoptError, UserError
 
 _REMEDIES = {
     errno.ENOSPC: "free space there and in the folder of temporary files, or choose another place",
@@ -39,6 +40,23 @@ def explained(error: OSError, place: Path | None = None) -> UserError:
     name = error.filename or place
     subject = "a file" if name is None else f"'{name}'"
     return UserError(f"{subject} cannot be used: {error.strerror}", _REMEDIES.get(error.errno or 0, "check the path"))
+
+
+@contextmanager
+def reading(source: object, remedy: str) -> Iterator[None]:
+    """Raise UserError where what the block reads of ``source`` is damaged.
+
+    Parsers, archives and decoders raise whatever they meet first in bytes that nobody meant: no list of types is whole.
+    """
+    try:
+        yield
+    except EdgeoptError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise explained(error) from error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"'{source}' is truncated or damaged: {reason[:300]}", remedy) from error
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.files import reading
 from edgeopt.program import Program, TensorSpec, dtype_name
 from edgeopt.registry import nearest
 
@@ -83,13 +83,10 @@ def load_sample(path: Path) -> Sample:
 
     Raises UserError where the file is missing, unreadable, or holds pickled objects.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise UserError(f"'{path}' does not exist", "check the path of the .npz file") from None
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
-        raise UserError(f"'{path}' is no readable .npz file ({error})", "write it with numpy.savez") from error
+    if not path.exists():
+        raise UserError(f"'{path}' does not exist", "check the path of the .npz file")
+    with reading(path, "write it with numpy.savez"), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def check_inputs(specs: Sequence[TensorSpec], arrays: Arrays) -> None:

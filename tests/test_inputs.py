@@ -43,10 +43,10 @@ def test_sample_files(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_sample(tmp_path / "absent.npz")
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(UserError, match="no readable"):
+    with pytest.raises(UserError, match="truncated or damaged"):
         load_sample(tmp_path / "text.npz")
     np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
-    with pytest.raises(UserError, match="no readable"):
+    with pytest.raises(UserError, match="truncated or damaged"):
         load_sample(tmp_path / "pickled.npz")
 
 

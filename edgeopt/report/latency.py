@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from edgeopt.report.form import Record
 
@@ -79,18 +79,17 @@ class Latency(Record):
             p99=p99,
             max=float(values.max()),
             cv=float(values.std() / values.mean()) if values.mean() else 0.0,
-            samples=tuple(costs),
+            samples=_thinned(costs),
             **facts,
         )
 
-    @field_validator("samples", mode="before")
-    @classmethod
-    def _thin(cls, samples: Iterable[float]) -> tuple[float, ...]:
-        # Sorted first: every n-th run would favour what recurs with n, such as the order of alternate measuring.
-        values = sorted(samples)
-        if len(values) <= SAMPLES_KEPT:
-            return tuple(values)
-        return tuple(values[i * (len(values) - 1) // (SAMPLES_KEPT - 1)] for i in range(SAMPLES_KEPT))
+
+def _thinned(costs: Iterable[float]) -> tuple[float, ...]:
+    # Sorted first: every n-th run would favour what recurs with n, such as the order of alternate measuring.
+    values = sorted(costs)
+    if len(values) <= SAMPLES_KEPT:
+        return tuple(values)
+    return tuple(values[i * (len(values) - 1) // (SAMPLES_KEPT - 1)] for i in range(SAMPLES_KEPT))
 
 
 class Baseline(Record):

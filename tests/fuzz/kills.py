@@ -25,8 +25,10 @@ import torch
 from edgeopt.bundle import MANIFEST, verify
 from edgeopt.calib import calibrate
 from edgeopt.cli import main as command_line
-TEMPORARY = ".edgeopt-"
 from tests.fuzz.surfaces import model
+
+TEMPORARY = ".edgeopt-"
+"""How the names of temporary folders begin."""
 
 SLOWEST = 120.0
 """Seconds after which a command that was not killed counts as hanging."""
@@ -62,13 +64,13 @@ def _sound(folder: Path) -> object:
 
 
 _EXPORT = ("export", "model.pt2", "-o", "bundle", "--no-baseline", "--max-seconds", "0.02")
+_TUNING = ("--tune", "60", "--checkpoint", "tuning", "--force")
 COMMANDS = (
     Command("export", (*_EXPORT, "--target", "reference"), _bundle),
     Command("calibrate", ("calibrate", "model.pt2", "--data", "data.npz", "-o", "ranges.json"), _ranges),
     Command(
         "tune",
-        (*_EXPORT, "--target", "reference", "--recipe", "tuned.toml", "--tune", "60", "--tune-data", "data.npz")
-        + ("--checkpoint", "tuning", "--force"),
+        (*_EXPORT, "--target", "reference", "--recipe", "tuned.toml", "--tune-data", "data.npz", *_TUNING),
         _bundle,
     ),
     Command(
