@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeopt.candidate.compile import compiled
 from edgeopt.errors import EdgeoptError
 from edgeopt.exported import from_exported
 from edgeopt.measure import MeasurePlan, measure
@@ -63,9 +64,7 @@ class Crossover:
             try:
                 for name, program in programs.items():
                     folder = Path(scratch) / name
-                    folder.mkdir()
-                    self.target.compile(program, folder, self.options)
-                    sessions[name] = self.target.open(folder, self.options)
+                    sessions[name] = compiled(program, folder, self.target, self.options, [sample]).open()
                 timings = measure(sessions, dict.fromkeys(sessions, sample), _PLAN)
             finally:
                 for session in sessions.values():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from torch.export import ExportedProgram
 
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import staged
-from edgeopt.calib.data import open_data
-from edgeopt.errors import EdgeoptError, ToolchainMissing, Unsupported, UserError
-from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
+from edgeopt.candidate.compile import Compiled, compiled, observed
+from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
+from edgeopt.evidence import Evidence, OnStep, Outcome, Request
 from edgeopt.fixed_shapes import load_for
 from edgeopt.gate import gated
 from edgeopt.inputs import Sample
@@ -31,7 +30,7 @@ from edgeopt.record import evidence_of, write_bundle
 from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.search.search import searched
-from edgeopt.target import Artifact, Layer, Session
+from edgeopt.target import Arrays, Artifact, Layer, Session
 
 PROFILED_RUNS = 10
 HELD_TOGETHER_BYTES = 128 * 2**20
@@ -66,19 +65,19 @@ def export(
 def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
     with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
         built, request = _build(model, request, output, folder, Path(scratch), on_step)
-        outcome = _try(folder, built.plain, built.evidence, request, on_step)
-        _check_fallbacks(built.artifact, outcome, request)
+        outcome = _try(built, request, on_step)
+        _check_fallbacks(built.shipped.artifact, outcome, request)
         on_step("writing the bundle")
         outcome = replace(outcome, warnings=(*built.warnings, *outcome.warnings))
-        return write_bundle(request, built.evidence, built.artifact, outcome, folder)
+        return write_bundle(request, built.evidence, built.shipped.artifact, outcome, folder)
 
 
 @dataclass(frozen=True)
 class _Built:
     """What is on disk, and what is known of it. The programs are gone: measuring needs the memory of their weights."""
 
-    artifact: Artifact
-    plain: Path | None
+    shipped: Compiled
+    plain: Compiled | None
     warnings: tuple[str, ...]
     evidence: Evidence
 
@@ -92,83 +91,68 @@ def _build(
     loaded = load_for(target, model, request.options.load)
     prepared, request = searched(prepare(loaded, request, output, on_step), request, on_step)
     prepared = gated(prepared, request, on_step)
-    target_options = request.target_options
-    if placements := target.unsupported(prepared.program, target_options):
-        raise Unsupported(target.name, placements, "choose another target, or replace these operators")
-    target.observe(prepared.program, _seen(prepared, request), target_options)
     on_step(f"compiling for {target.name}")
-    artifact = target.compile(prepared.program, folder, target_options)
-    plain, warnings = _compile_plain(loaded.program, request, scratch, on_step)
-    return _Built(artifact, plain, warnings, evidence_of(loaded, prepared)), request
-
-
-def _seen(prepared: Prepared, request: Request) -> Iterable[Sample]:
-    """Return what a target may observe values on: the calibration data, or else the verification inputs."""
-    options = request.options
-    if options.quant.calib is None:
-        return prepared.samples
-    return open_data(options.quant.calib, prepared.program.inputs, options.load.trust)
+    samples = observed(prepared, request)
+    shipped = compiled(prepared.program, folder, target, request.target_options, samples)
+    plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_step)
+    return _Built(shipped, plain, warnings, evidence_of(loaded, prepared)), request
 
 
 def _compile_plain(
-    original: Program, request: Request, folder: Path, on_step: OnStep
-) -> tuple[Path | None, tuple[str, ...]]:
+    original: Program, folder: Path, samples: Iterable[Arrays], request: Request, on_step: OnStep
+) -> tuple[Compiled | None, tuple[str, ...]]:
     """Compile the original without any pass, to compare with; a failure is a warning."""
     if not request.options.baseline or not request.target.has_plain_export:
         return None, ()
     on_step("compiling the plain export to compare with")
     try:
-        request.target.compile(original, folder, request.target_options)
+        return compiled(original, folder, request.target, request.target_options, samples), ()
     except EdgeoptError as error:
         return None, (f"no baseline: the plain export fails ({error.message.splitlines()[0].rstrip(':')})",)
-    return folder, ()
 
 
-def _try(folder: Path, plain: Path | None, evidence: Evidence, request: Request, on_step: OnStep) -> Outcome:
+def _try(built: _Built, request: Request, on_step: OnStep) -> Outcome:
     """Run what was compiled, where it can run here."""
     on_step("running the artifact")
-    opened = partial(request.target.open, options=request.target_options)
+    evidence = built.evidence
     try:
-        session = opened(folder)
+        session = built.shipped.open()
     except ToolchainMissing as missing:
         return Outcome(not_run=f"{missing.message} ({missing.hint})")
-    try:
+    with closing(session):
         outcome = _answer(session, evidence, on_step)
         if session.stands_in:
             return outcome
         on_step("measuring")
-        if plain is not None and _size(folder) > HELD_TOGETHER_BYTES:
-            session.close()
-            openers = {"artifact": partial(opened, folder), "plain": partial(opened, plain)}
-            timings = measure_in_turns(openers, evidence.samples[0], request.options.measure)
-            session = opened(folder)
-        else:
-            timings = _measure(session, opened(plain) if plain else None, evidence.samples[0], request)
-        on_step("profiling layers")
-        layers = session.layers(evidence.samples[0], PROFILED_RUNS)
-    finally:
-        session.close()
-    plain_layers = _plain_layers(plain, timings, opened, evidence.samples[0])
+        together = built.plain is None or _size(built.shipped.folder) <= HELD_TOGETHER_BYTES
+        if together:
+            timings = _measure(session, built.plain, evidence.samples[0], request)
+            layers = _profiled(session, evidence.samples[0], on_step)
+    if not together:
+        timings = _measure_in_turns(built, request)
+        with closing(built.shipped.open()) as session:
+            layers = _profiled(session, evidence.samples[0], on_step)
     formats = evidence.searched.formats if evidence.searched else {}
-    fallbacks = request.target.fallbacks(layers, request.target_options, formats)
-    baseline = timings.get("plain")
     return replace(
         outcome,
         timing=timings["artifact"],
-        baseline=baseline,
+        baseline=timings.get("plain"),
         layers=layers,
-        plain_layers=plain_layers,
-        fallbacks=fallbacks,
+        plain_layers=_plain_layers(built.plain, timings, evidence.samples[0]),
+        fallbacks=request.target.fallbacks(layers, request.target_options, formats),
     )
 
 
-def _plain_layers(
-    plain: Path | None, timings: Mapping[str, Timing], opened: Callable[[Path], Session], sample: Sample
-) -> tuple[Layer, ...]:
+def _profiled(session: Session, sample: Sample, on_step: OnStep) -> tuple[Layer, ...]:
+    on_step("profiling layers")
+    return session.layers(sample, PROFILED_RUNS)
+
+
+def _plain_layers(plain: Compiled | None, timings: Mapping[str, Timing], sample: Sample) -> tuple[Layer, ...]:
     """Return the layers of the plain export where it is faster, to tell which of the artifact's are to blame."""
     if plain is None or np.median(timings["artifact"].costs) <= np.median(timings["plain"].costs):
         return ()
-    with closing(opened(plain)) as session:
+    with closing(plain.open()) as session:
         return session.layers(sample, PROFILED_RUNS)
 
 
@@ -184,12 +168,18 @@ def _answer(session: Session, evidence: Evidence, on_step: OnStep) -> Outcome:
     return Outcome(outputs=outputs[0], comparison=comparison, accuracy=reached)
 
 
-def _measure(session: Session, plain: Session | None, sample: Sample, request: Request) -> dict[str, Timing]:
+def _measure(session: Session, plain: Compiled | None, sample: Sample, request: Request) -> dict[str, Timing]:
     plan = request.options.measure
     if plain is None:
         return measure({"artifact": session}, {"artifact": sample}, plan)
-    with closing(plain):
-        return measure({"artifact": session, "plain": plain}, {"artifact": sample, "plain": sample}, plan)
+    with closing(plain.open()) as other:
+        return measure({"artifact": session, "plain": other}, {"artifact": sample, "plain": sample}, plan)
+
+
+def _measure_in_turns(built: _Built, request: Request) -> dict[str, Timing]:
+    assert built.plain is not None
+    openers = {"artifact": built.shipped.open, "plain": built.plain.open}
+    return measure_in_turns(openers, built.evidence.samples[0], request.options.measure)
 
 
 def _size(folder: Path) -> int:

@@ -11,15 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.limits import answers_hold
-from edgeopt.compare import compare_all
+from edgeopt.compare import EQUAL, Error, compare_all
 from edgeopt.evidence import GateRecord, OnStep, Prepared, Request, Sensitivity, Verdict, measured
 from edgeopt.ledger import Sample
 from edgeopt.passes.insert_qdq import InsertQdq, choose
 from edgeopt.program import Program, op_name
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import quantised
-from edgeopt.trial import answers, opened
+from edgeopt.target import Session
 
 _TIMED_RUNS = 15
 
@@ -97,8 +98,14 @@ def fewest(order: Sequence[str], holds: Callable[[Collection[str]], bool]) -> tu
 
 def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) -> Verdict:
     """Compile and run a candidate, and hold what it shows against the limits."""
-    with opened(program, request) as (session, size):
+    with tried(program, request, observed(prepared, request)) as (candidate, session):
         error, accuracy = answers(session, prepared)
         cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
     ok = answers_hold(request.options.limits, measured(error, accuracy, prepared.labelled))
-    return Verdict(kept, ok, error.relative, accuracy, size, cost)
+    return Verdict(kept, ok, error.relative, accuracy, candidate.bytes, cost)
+
+
+def answers(session: Session, prepared: Prepared) -> tuple[Error, float | None]:
+    """Return the error on the verification inputs, and the accuracy where there is labelled data."""
+    error = prepared.reference.compare(map(session.run, prepared.samples)).worst or EQUAL
+    return error, prepared.labelled.accuracy(session.run) if prepared.labelled is not None else None

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
-from edgeopt.errors import Placement, UserError
+from edgeopt.errors import Placement, Unsupported, UserError
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec
 from edgeopt.quant.blocks import FORMATS
@@ -94,6 +94,20 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Lowered:
+    """A program in the form that a target writes out. ``unsupported``: every node that has no place there.
+
+    A target that learns more about a program on the way returns a subclass with fields of its own.
+    """
+
+    program: Program
+    unsupported: tuple[Placement, ...] = ()
+
+
+AnyLowered = TypeVar("AnyLowered", bound=Lowered)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """What a compilation left in the bundle's folder.
 
@@ -143,8 +157,13 @@ class Session(ABC):
         """Release what the session holds."""
 
 
-class Target(ABC):
-    """A place where programs run. Constructed with the device chosen; vendor SDKs are imported in methods."""
+class Target(ABC, Generic[AnyLowered]):
+    """A place where programs run. Constructed with the device chosen; vendor SDKs are imported in methods.
+
+    A program is compiled in one way, ``compile``: ``lower``, ``observe``, ``write``. Each of these returns a value that
+    is handed to the next, and the target keeps nothing between calls: the same program, options and samples give the
+    same artifact, whatever was compiled before.
+    """
 
     name: ClassVar[str]
     Options: ClassVar[type[TargetOptions]] = TargetOptions
@@ -185,19 +204,37 @@ class Target(ABC):
         """Return the passes that prepare a program, in order, each with the reason for its place."""
 
     @abstractmethod
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
-        """Return every node that cannot be placed, before anything is compiled."""
+    def lower(self, program: Program, options: TargetOptions) -> AnyLowered:
+        """Return the program in the form that is written out, with every node that cannot be placed; write nothing."""
 
-    def observe(self, program: Program, samples: Iterable[Arrays], options: TargetOptions) -> None:
-        """Learn of the program's values over samples what ``compile`` wants to know; nothing unless a target does."""
+    def observe(self, lowered: AnyLowered, samples: Iterable[Arrays], options: TargetOptions) -> AnyLowered:
+        """Return the lowered program with what ``write`` needs to know of its values over samples.
+
+        ``samples`` may be iterated more than once. Nothing is observed unless a target does.
+        """
+        return lowered
 
     @abstractmethod
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
-        """Write the artifact's files into ``folder``."""
+    def write(self, lowered: AnyLowered, folder: Path, options: TargetOptions) -> Artifact:
+        """Write the artifact's files into ``folder``. ``lowered`` has no unsupported node."""
+
+    def compile(
+        self, program: Program, folder: Path, options: TargetOptions, samples: Iterable[Arrays] | None = None
+    ) -> Artifact:
+        """Lower a program, observe its values over ``samples`` where there are some, and write the artifact.
+
+        Raises Unsupported, before anything is written, where nodes cannot be placed.
+        """
+        lowered = self.lower(program, options)
+        if lowered.unsupported:
+            raise Unsupported(self.name, lowered.unsupported, "choose another target, or replace these operators")
+        if samples is not None:
+            lowered = self.observe(lowered, samples, options)
+        return self.write(lowered, folder, options)
 
     @abstractmethod
     def open(self, folder: Path, options: TargetOptions) -> Session:
-        """Load the artifact that ``compile`` left in ``folder``."""
+        """Load the artifact that was written into ``folder``."""
 
     def fallbacks(
         self, layers: Sequence[Layer], options: TargetOptions, formats: Mapping[str, str]

@@ -198,7 +198,7 @@ class TargetContract:
     def test_nothing_is_unsupported(self) -> None:
         """A program that compiles has no node that cannot be placed, and asking writes nothing."""
         before = sorted(self._folder.iterdir())
-        assert self._target.unsupported(self._program, self._options) == []
+        assert self._target.lower(self._program, self._options).unsupported == ()
         assert sorted(self._folder.iterdir()) == before
 
     def test_the_artifact_names_its_files(self) -> None:

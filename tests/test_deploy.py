@@ -12,7 +12,7 @@ from edgeopt.bundle import verify
 from edgeopt.errors import PassError, Placement, ToolchainMissing, Unsupported, UserError
 from edgeopt.load import load
 from edgeopt.pipeline import PassResult
-from edgeopt.target import Fallback
+from edgeopt.target import Fallback, Lowered
 from edgeopt.targets.reference import Reference
 
 QUICK = {"target": "reference", "max_seconds": 0.2, "warmup": 1}
@@ -128,7 +128,7 @@ def test_limits_that_hold(tmp_path, net, labelled):
 
 def test_nodes_that_cannot_be_placed_are_all_listed_and_nothing_is_left(tmp_path, net, monkeypatch):
     placements = [Placement("relu", "aten.relu", "no kernel"), Placement("mean", "aten.mean.dim", "no kernel")]
-    monkeypatch.setattr(Reference, "unsupported", lambda self, program, options: placements)
+    monkeypatch.setattr(Reference, "lower", lambda self, program, options: Lowered(program, tuple(placements)))
     with pytest.raises(Unsupported, match=r"relu \(aten.relu\)[\s\S]*mean"):
         edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     assert not any(tmp_path.iterdir())
@@ -157,14 +157,14 @@ def test_what_cannot_run_here_is_written_and_says_so(tmp_path, net, monkeypatch)
 
 
 def test_a_failed_plain_export_is_a_warning(tmp_path, net, monkeypatch):
-    compiled = Reference.compile
+    written = Reference.write
 
-    def only_optimised(self, program, folder, options):
-        if not program.history:
+    def only_optimised(self, lowered, folder, options):
+        if not lowered.program.history:
             raise UserError("no", "no")
-        return compiled(self, program, folder, options)
+        return written(self, lowered, folder, options)
 
-    monkeypatch.setattr(Reference, "compile", only_optimised)
+    monkeypatch.setattr(Reference, "write", only_optimised)
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     assert run.baseline is None
     assert any("plain export fails" in warning for warning in run.warnings)

@@ -59,7 +59,6 @@ LAYERS = (
         "substitution",
         "swapping",
         "testing",
-        "trial",
         "verdicts",
     ),
     ("cli",),

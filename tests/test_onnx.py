@@ -109,7 +109,7 @@ def test_an_operator_of_ours_runs_on_the_targets(registered: None, tmp_path: Pat
     program, inputs = _scaled()
     target = resolve(name)
     options = target.Options()
-    assert target.unsupported(program, options) == []
+    assert target.lower(program, options).unsupported == ()
     target.compile(program, tmp_path, options)
     assert compare(program.run(inputs), target.open(tmp_path, options).run(inputs)).relative < 1e-6
 
@@ -118,7 +118,7 @@ def test_an_operator_of_ours_runs_on_the_targets(registered: None, tmp_path: Pat
 def test_all_operators_without_translation_are_named_at_once(tmp_path: Path, name: str) -> None:
     program = to_program(_Twisted(), (torch.zeros(3, 4),))
     target = resolve(name)
-    placements = target.unsupported(program, target.Options())
+    placements = target.lower(program, target.Options()).unsupported
     assert [(p.node, p.op) for p in placements] == [
         ("twist", "edgeopt_tests.twist"),
         ("twist_1", "edgeopt_tests.twist"),

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx
 
+from edgeopt.candidate.compile import tried
 from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
 from edgeopt.compare import compare
 from edgeopt.evidence import Request
 from edgeopt.exported import source_line
 from edgeopt.inputs import Sample
 from edgeopt.program import Program, op_name
-from edgeopt.trial import opened
 
 RunCompiled = Callable[[Program, Sample], Mapping[str, np.ndarray]]
 """Compiles a program, runs it on one sample and returns its outputs by name."""
@@ -52,7 +52,7 @@ def compiled_for(request: Request) -> RunCompiled:
     """Return what compiles a program for the request's target and runs it there."""
 
     def run(program: Program, sample: Sample) -> Mapping[str, np.ndarray]:
-        with opened(program, request) as (session, _):
+        with tried(program, request, [sample]) as (_, session):
             return session.run(sample)
 
     return run

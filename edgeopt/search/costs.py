@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from edgeopt.candidate.compile import observed, tried
 from edgeopt.evidence import Prepared, Request
 from edgeopt.program import Program, first_origin
 from edgeopt.target import Layer
-from edgeopt.trial import opened
 
 _RUNS = 20
 
@@ -38,9 +38,9 @@ class Profile:
 
 def profile(program: Program, layers: Mapping[str, Sizes], prepared: Prepared, request: Request) -> Profile:
     """Compile and run a program, and attribute the costs of what runs to its layers."""
-    with opened(program, request) as (session, size):
+    with tried(program, request, observed(prepared, request)) as (candidate, session):
         ran = session.layers(prepared.samples[0], _RUNS)
-    return Profile(size, sum(one.median or 0.0 for one in ran), attributed(ran, owners(program, layers)))
+    return Profile(candidate.bytes, sum(one.median or 0.0 for one in ran), attributed(ran, owners(program, layers)))
 
 
 def owners(program: Program, layers: Mapping[str, Sizes]) -> dict[str, str]:

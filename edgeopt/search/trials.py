@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.candidate.compile import observed, tried
 from edgeopt.compare import Error
 from edgeopt.evidence import OnStep, Prepared, Request
+from edgeopt.gate import answers
 from edgeopt.measure import MeasurePlan, measure
 from edgeopt.search.mixture import Mixture
 from edgeopt.search.path import Mix
 from edgeopt.search.store import Store
 from edgeopt.target import FLOATS, Session
-from edgeopt.trial import answers, opened
 
 _PLAN = MeasurePlan(min_runs=10, min_seconds=0.2, max_seconds=1.0)
 
@@ -57,6 +58,7 @@ class Trials:
         self.made: dict[str, Tried] = {}
         self._stack = ExitStack()
         self._exact: Session | None = None
+        self._observed = observed(prepared, request)
 
     @property
     def exact(self) -> str:
@@ -85,17 +87,17 @@ class Trials:
 
     def _run(self, mix: Mix, rest: str) -> Figures:
         program, _ = self.mixture.program(mix)
-        with opened(program, self.asking(rest)) as (session, size):
+        with tried(program, self.asking(rest), self._observed) as (candidate, session):
             error, accuracy = answers(session, self.prepared)
             both = {"trial": session, "exact": self._opened_exact()}
             timings = measure(both, dict.fromkeys(both, self.prepared.samples[0]), _PLAN)
         median = {name: float(np.median(timing.costs)) for name, timing in timings.items()}
-        return Figures(error, accuracy, size, median["trial"], median["exact"] / median["trial"])
+        return Figures(error, accuracy, candidate.bytes, median["trial"], median["exact"] / median["trial"])
 
     def _opened_exact(self) -> Session:
         if self._exact is None:
             program, _ = self.mixture.program(self.mixture.uniform(self.mixture.formats[0]))
-            self._exact, _ = self._stack.enter_context(opened(program, self.asking(self.exact)))
+            _, self._exact = self._stack.enter_context(tried(program, self.asking(self.exact), self._observed))
         return self._exact
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from edgeopt import onnx
-from edgeopt.errors import NotRunHere, Placement, UserError
+from edgeopt.errors import NotRunHere, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.passes.fuse_token_linears import FuseTokenLinears
@@ -35,7 +35,7 @@ from edgeopt.quant.scheme import (
     Scheme,
     check_activations,
 )
-from edgeopt.target import AUTO, Artifact, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, Artifact, Lowered, Probe, Session, Target, TargetOptions
 
 FILE = "model.onnx"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -78,7 +78,7 @@ class OnnxOptions(TargetOptions):
     activations: str = "tensor"
 
 
-class Onnx(Target):
+class Onnx(Target[Lowered]):
     """One ONNX file with standard operators and, for operators of ours, their bodies as functions."""
 
     name = "onnx"
@@ -108,12 +108,13 @@ class Onnx(Target):
             Step(UnsignedWeights, "last: recoveries round weights that are symmetric int8"),
         )
 
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
-        """Return the nodes that ONNX has no translation of."""
-        return onnx.untranslatable(program)
+    def lower(self, program: Program, options: TargetOptions) -> Lowered:
+        """Find the nodes that ONNX has no translation of."""
+        return Lowered(program, tuple(onnx.untranslatable(program)))
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+    def write(self, lowered: Lowered, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
+        program = lowered.program
         translation = onnx.translate(FuseTokenLinears()(program).program)
         native(translation.model)
         files = onnx.save(translation.model, folder / FILE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from edgeopt.errors import EdgeoptError, Placement, Unsupported, UserError
+from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
@@ -34,7 +34,7 @@ from edgeopt.quant.scheme import (
     check_activations,
 )
 from edgeopt.rewrite import replace as replace_node
-from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
@@ -99,8 +99,8 @@ def float_precision(options: OpenVinoOptions) -> str:
     return "bf16" if options.precision in ("bf16", "int8") and "bf16" in cpu_precisions() else "fp32"
 
 
-@dataclass(frozen=True)
-class Built:
+@dataclass(frozen=True, kw_only=True)
+class Converted(Lowered):
     """A conversion, the library of the kernels it calls, and the nodes that would have one but for the compiler."""
 
     conversion: Conversion
@@ -108,15 +108,13 @@ class Built:
     fallbacks: tuple[Fallback, ...]
 
 
-class OpenVino(Target):
+class OpenVino(Target[Converted]):
     """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
 
     name = "openvino"
     Options = OpenVinoOptions
     precisions = ("fp32", "bf16", "int8", *FORMATS, AUTO)
     mixes = ("fp32", "bf16", "int8", *FORMATS, "binary")
-
-    _converted: tuple[str, Built] | None = None
 
     @classmethod
     def probe(cls) -> Probe:
@@ -146,31 +144,25 @@ class OpenVino(Target):
             *((_WIDEN,) if options.precision == AUTO else ()),
         )
 
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
-        """Return the nodes that OpenVINO converts neither from ONNX nor from torch directly."""
-        self._converted = (program.fingerprint(), _convert(program))
-        return list(self._converted[1].conversion.unplaced)
+    def lower(self, program: Program, options: TargetOptions) -> Converted:
+        """Convert the program, and find the nodes that OpenVINO takes neither from ONNX nor from torch directly."""
+        return _convert(program)
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
-        """Write ``model.xml`` and ``model.bin``, and beside them the library of our operators where they have some.
-
-        Raises Unsupported where nodes cannot be converted.
-        """
+    def write(self, lowered: Converted, folder: Path, options: TargetOptions) -> Artifact:
+        """Write ``model.xml`` and ``model.bin``, and beside them the library of our operators where they have some."""
         self.check_options(options)
-        built = self._take(program)
-        conversion = built.conversion
-        if conversion.model is None:
-            raise Unsupported(self.name, conversion.unplaced)
+        program, conversion = lowered.program, lowered.conversion
+        assert conversion.model is not None  # it is where everything is placed
         save(conversion.model, program, folder / FILES[0])
         weights = (folder / FILES[1]).stat().st_size
         files: tuple[str, ...] = FILES
         written_out = native.written_out(program)
         notes = (*conversion.notes, *([written_out] if written_out else []))
-        if built.library is not None:
-            shutil.copyfile(built.library, folder / extension.NAME)
+        if lowered.library is not None:
+            shutil.copyfile(lowered.library, folder / extension.NAME)
             files, notes = (*FILES, extension.NAME), (*notes, _HOW_TO_LOAD)
         memory = {"weights": weights}
-        return Artifact(files, program.inputs, program.outputs, memory, fallbacks=built.fallbacks, notes=notes)
+        return Artifact(files, program.inputs, program.outputs, memory, fallbacks=lowered.fallbacks, notes=notes)
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the model for the precision and threads asked for.
@@ -212,11 +204,6 @@ class OpenVino(Target):
                 f"choose one of: {', '.join(p for p in self.precisions if p in able)}",
             )
 
-    def _take(self, program: Program) -> Built:
-        """Return the conversion that ``unsupported`` made of this program, or make one."""
-        kept, self._converted = self._converted, None
-        return kept[1] if kept is not None and kept[0] == program.fingerprint() else _convert(program)
-
 
 def _asked(layer: Layer, options: TargetOptions, formats: Mapping[str, str]) -> tuple[str, ...]:
     """Return the formats asked of what a layer computes; none where a search had no choice."""
@@ -225,8 +212,8 @@ def _asked(layer: Layer, options: TargetOptions, formats: Mapping[str, str]) -> 
     return tuple(dict.fromkeys(formats[name] for name in layer.computes if name in formats))
 
 
-def _convert(program: Program) -> Built:
-    program = _rounded_as_it_runs(program)
+def _convert(original: Program) -> Converted:
+    program = _rounded_as_it_runs(original)
     wanted = native.find(program)
     library: Path | None = None
     fallbacks: tuple[Fallback, ...] = ()
@@ -238,7 +225,8 @@ def _convert(program: Program) -> Built:
             fallbacks = tuple(Fallback(node.name, op_name(node), reason) for node in wanted)
     # The weights of what was converted stay mapped to memory after the folder is gone.
     with tempfile.TemporaryDirectory(prefix="edgeopt-", ignore_cleanup_errors=True) as scratch:
-        return Built(convert(program, Path(scratch), library), library, fallbacks)
+        conversion = convert(program, Path(scratch), library)
+    return Converted(original, tuple(conversion.unplaced), conversion=conversion, library=library, fallbacks=fallbacks)
 
 
 def _rounded_as_it_runs(program: Program) -> Program:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.errors import Placement, UserError
+from edgeopt.errors import UserError
 from edgeopt.exported import save
 from edgeopt.load import load
 from edgeopt.passes.quantise_weights import QuantiseWeights
@@ -28,7 +28,7 @@ from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, dtype_name, op_name
 from edgeopt.quant.blocks import FORMATS
-from edgeopt.target import Arrays, Artifact, Layer, Probe, Session, Target, TargetOptions
+from edgeopt.target import Arrays, Artifact, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.threads import torch_threads
 
 FILE = "model.pt2"
@@ -43,7 +43,7 @@ class ReferenceOptions(TargetOptions):
     activations: str = "float"
 
 
-class Reference(Target):
+class Reference(Target[Lowered]):
     """The program as it stands after the passes, saved with torch.export.save and evaluated node by node."""
 
     name = "reference"
@@ -80,12 +80,13 @@ class Reference(Target):
         if options.activations != "float" and options.precision == "fp32":
             raise UserError("activations in four bits beside weights in fp32", f"add --precision {'|'.join(FORMATS)}")
 
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+    def lower(self, program: Program, options: TargetOptions) -> Lowered:
         """Whatever torch traced, torch runs."""
-        return []
+        return Lowered(program)
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+    def write(self, lowered: Lowered, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.pt2``, a torch.export archive without source lines or machine paths."""
+        program = lowered.program
         save(program, folder / FILE)
         weights = sum(t.nbytes for t in program.constants.values())
         return Artifact((FILE,), program.inputs, program.outputs, {"weights": weights})

@@ -23,7 +23,7 @@ from edgeopt.program import Program, op_name
 from edgeopt.quant.fp4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.rewrite import arguments
-from edgeopt.target import Arrays, Fallback, Session, Target, TargetOptions
+from edgeopt.target import Arrays, Fallback, Lowered, Session, Target, TargetOptions
 from edgeopt.targets.tensorrt import fp8, precision
 from edgeopt.targets.tensorrt.extremes import Extremes, observe
 from edgeopt.targets.tensorrt.graph import Variants, lower_opset, translate
@@ -81,24 +81,24 @@ class Model:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A program's variants and what was observed of them."""
+class Translated(Lowered):
+    """A program's variants, None where a node cannot be placed, and what was observed of each, None where nothing was.
 
-    fingerprint: str
-    variants: Variants
-    bodies: Extremes
-    plugins: Extremes
+    For FP16 the masks in the variants are bounded.
+    """
+
+    variants: Variants | None = None
+    bodies: Extremes | None = None
+    plugins: Extremes | None = None
 
 
-class TensorRtFamily(Target):
+class TensorRtFamily(Target[Translated]):
     """ONNX in the precision asked for, range-checked on samples, compared in ONNX Runtime without a GPU."""
 
     Options = TensorRtOptions
     precisions = ("fp32", "fp16", "int8", *FOUR_BITS, "fp8")
     golden_bounds: ClassVar = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2, "int4": 5e-2, "fp8": 5e-2, "nvfp4": 5e-2}
     has_plain_export = False
-
-    _seen: _Seen | None = None
 
     @staticmethod
     def packages() -> dict[str, str]:
@@ -120,39 +120,32 @@ class TensorRtFamily(Target):
             Step(partial(InsertQdq, SCHEME), "last, on what is left to compute"),
         )
 
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
-        """Return the nodes that have neither a body in ONNX nor a plug-in, and FP4 that the device lacks."""
-        found = onnx.untranslatable(program)
-        placements = [replace(p, reason="it has neither a body in standard operators nor a plug-in") for p in found]
-        stored = [n for n in program.calls if n.target is DEQUANTIZE_BLOCKS and arguments(n)["element"] == E2M1.name]
-        if stored and not self._has("nvfp4", options):
-            reason = f"its weight is in FP4, which '{self.device.name}' lacks: store it in int4"
-            placements += [Placement(node.name, op_name(node), reason) for node in stored]
-        return placements
-
-    def observe(self, program: Program, samples: Iterable[Arrays], options: TargetOptions) -> None:
-        """Find the largest magnitude of every value, which decides what may compute in FP16 and FP8."""
-        if self.float_type(options) == "fp32" and options.precision != "fp8":
-            return
+    def lower(self, program: Program, options: TargetOptions) -> Translated:
+        """Translate to ONNX; refuse nodes that have neither a body nor a plug-in, and FP4 that the device lacks."""
+        if placements := self._unplaced(program, options):
+            return Translated(program, placements)
         variants = translate(program)
         if self.float_type(options) == "fp16":
             variants.bound_masks()
-        plugins = observe(variants.plugins, samples, options.threads) if variants.plugins is not None else {}
-        bodies = observe(variants.bodies, samples, options.threads)
-        self._seen = _Seen(program.fingerprint(), variants, bodies, plugins)
+        return Translated(program, variants=variants)
 
-    def models(self, program: Program, options: TargetOptions) -> tuple[Model, Model | None]:
+    def observe(self, lowered: Translated, samples: Iterable[Arrays], options: TargetOptions) -> Translated:
+        """Find the largest magnitude of every value, which decides what may compute in FP16 and FP8."""
+        if self.float_type(options) == "fp32" and options.precision != "fp8":
+            return lowered
+        variants = lowered.variants
+        assert variants is not None
+        plugins = observe(variants.plugins, samples, options.threads) if variants.plugins is not None else None
+        return replace(lowered, bodies=observe(variants.bodies, samples, options.threads), plugins=plugins)
+
+    def models(self, lowered: Translated, options: TargetOptions) -> tuple[Model, Model | None]:
         """Return the model with bodies only, and the one with plug-in nodes where the program has such operators."""
-        seen, self._seen = self._seen, None
-        if seen is None or seen.fingerprint != program.fingerprint():
-            seen = None
-            variants = translate(program)
-        else:
-            variants = seen.variants
-        bodies = self._model(variants.bodies, variants, seen.bodies if seen else None, options)
+        variants = lowered.variants
+        assert variants is not None
+        bodies = self._model(variants.bodies, variants, lowered.bodies, options)
         if variants.plugins is None:
             return bodies, None
-        return bodies, self._model(variants.plugins, variants, seen.plugins if seen else None, options)
+        return bodies, self._model(variants.plugins, variants, lowered.plugins, options)
 
     def profiles(self, program: Program, options: TargetOptions) -> tuple[Profile, ...]:
         """Return the sizes of dynamic inputs; raises UserError where they are not known."""
@@ -183,12 +176,22 @@ class TensorRtFamily(Target):
             return False
         return True
 
-    def _model(self, model: ir.Model, variants: Variants, seen: Extremes | None, options: TargetOptions) -> Model:
+    def _unplaced(self, program: Program, options: TargetOptions) -> tuple[Placement, ...]:
+        found = onnx.untranslatable(program)
+        placements = [replace(p, reason="it has neither a body in standard operators nor a plug-in") for p in found]
+        stored = [n for n in program.calls if n.target is DEQUANTIZE_BLOCKS and arguments(n)["element"] == E2M1.name]
+        if stored and not self._has("nvfp4", options):
+            reason = f"its weight is in FP4, which '{self.device.name}' lacks: store it in int4"
+            placements += [Placement(node.name, op_name(node), reason) for node in stored]
+        return tuple(placements)
+
+    def _model(self, variant: ir.Model, variants: Variants, seen: Extremes | None, options: TargetOptions) -> Model:
+        model = variant.clone()
         notes: tuple[str, ...] = variants.notes
         kept: tuple[Fallback, ...] = ()
         refused = fp8.store(model, seen or {}) if options.precision == "fp8" else ()
         if self.float_type(options) == "fp16":
-            masks = variants.bound_masks()
+            masks = variants.bounded
             notes += tuple(f"rescaled for FP16: constant {name} was minus infinity, now -32768" for name in masks)
             notes += () if seen is not None else ("FP16's range was not checked: no values were observed",)
             kept = to_half(model, seen or {})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgeopt.errors import Placement, ToolchainMissing, Unsupported, UserError
+from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
 from edgeopt.passes.insert_qdq import InsertQdq
@@ -19,7 +19,7 @@ from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
-from edgeopt.target import AUTO, Artifact, Device, Fallback, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, Artifact, Device, Fallback, Lowered, Probe, Session, Target, TargetOptions
 
 from . import toolchain
 from .arena import place
@@ -84,7 +84,14 @@ class MicroOptions(TargetOptions):
     requantisation: str = "multiplier"
 
 
-class TvmMicro(Target):
+@dataclass(frozen=True, kw_only=True)
+class InIntegers(Lowered):
+    """A program as the graph that C is printed from, with what no kernel takes and what stayed in float refused."""
+
+    graph: IntegerGraph
+
+
+class TvmMicro(Target[InIntegers]):
     """A quantised program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
 
     name = "tvm_micro"
@@ -93,7 +100,6 @@ class TvmMicro(Target):
     mixes = ("int8", *CODEBOOKS, "binary")
     golden_bounds = dict.fromkeys(precisions, 0.0)
 
-    _lowered: tuple[str, tuple[IntegerGraph, list[Placement]]] | None = None
     has_plain_export = False
     needs_fixed_shapes = True
 
@@ -118,20 +124,15 @@ class TvmMicro(Target):
         scheme = replace(SCHEME, codebook=CODEBOOKS.get(options.precision), shifts=shifts)
         return (*PREPARE, Step(lambda: InsertQdq(scheme), "last: kernels take int8 and leave int8"))
 
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
-        """Return what no kernel takes, and what stayed in float."""
-        self._lowered = (program.fingerprint(), lower_program(program))
-        return self._lowered[1][1]
+    def lower(self, program: Program, options: TargetOptions) -> InIntegers:
+        """Return the program in integers; TVM compiles what no kernel takes, a few seconds for each region."""
+        graph, refused = lower_program(program)
+        return InIntegers(program, tuple(refused), graph=graph)
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
-        """Write the library into ``network/``.
-
-        Raises Unsupported where a node has no place in integers.
-        """
+    def write(self, lowered: InIntegers, folder: Path, options: TargetOptions) -> Artifact:
+        """Write the library into ``network/``."""
         assert isinstance(options, MicroOptions)
-        graph, refused = self._take(program)
-        if refused:
-            raise Unsupported(self.name, refused, "quantise these nodes, replace them, or choose another target")
+        program, graph = lowered.program, lowered.graph
         for name in CODEBOOKS if options.precision == AUTO else {options.precision} & CODEBOOKS.keys():
             graph = in_codes(graph, CODEBOOKS[name])
         if options.requantisation == "shift":
@@ -216,11 +217,6 @@ class TvmMicro(Target):
         if options.stream_input and options.schedule == "layers":
             raise UserError("stream-input with a schedule by layers", "leave out one of the two")
         check_kind(options.project, self.device)
-
-    def _take(self, program: Program) -> tuple[IntegerGraph, list[Placement]]:
-        """Return what ``unsupported`` made of this program, or make it: TVM takes seconds for a region."""
-        kept, self._lowered = self._lowered, None
-        return kept[1] if kept is not None and kept[0] == program.fingerprint() else lower_program(program)
 
     @property
     def _core(self) -> toolchain.Core:

@@ -105,7 +105,7 @@ def test_what_onnx_cannot_say_is_imported_from_torch(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(onnx, "translate", fail)
     program, target = TargetContract.program(), resolve("cpu")
     options = target.Options()
-    assert target.unsupported(program, options) == []
+    assert target.lower(program, options).unsupported == ()
     artifact = target.compile(program, tmp_path, options)
     assert any("no luck" in note for note in artifact.notes)
     session = target.open(tmp_path, options)

@@ -17,7 +17,7 @@ from edgeopt.errors import Placement
 from edgeopt.load import load
 from edgeopt.pipeline import Step
 from edgeopt.program import Program, op_name
-from edgeopt.target import Arrays, Layer, Session, TargetOptions
+from edgeopt.target import Arrays, Layer, Lowered, Session, TargetOptions
 from edgeopt.targets.reference import FILE, Reference
 
 
@@ -40,13 +40,14 @@ class Float64(Reference):
         """No pass: the original is what is asked about."""
         return ()
 
-    def unsupported(self, program: Program, options: TargetOptions) -> list[Placement]:
+    def lower(self, program: Program, options: TargetOptions) -> Lowered:
         """Refuse nodes that name a narrower floating dtype: widening their inputs would not widen their result."""
-        return [
+        narrow = [
             Placement(node.name, op_name(node), f"it asks for {dtype}")
             for node in program.calls
             if (dtype := _narrow_dtype(node)) is not None
         ]
+        return Lowered(program, tuple(narrow))
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the archive and widen its weights."""

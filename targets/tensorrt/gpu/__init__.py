@@ -8,9 +8,8 @@ from pathlib import Path
 
 from edgeopt import onnx
 from edgeopt.errors import ToolchainMissing
-from edgeopt.program import Program
 from edgeopt.target import Artifact, Probe, Session, TargetOptions
-from edgeopt.targets.tensorrt.family import MODEL, TensorRtFamily
+from edgeopt.targets.tensorrt.family import MODEL, TensorRtFamily, Translated
 from edgeopt.targets.tensorrt.features import Version, check_precision
 from edgeopt.targets.tensorrt.gpu import sdk
 from edgeopt.targets.tensorrt.gpu.session import GpuSession
@@ -36,13 +35,13 @@ class TensorRt(TensorRtFamily):
         except PackageNotFoundError:
             return Probe(False, install=onnx.INSTALL)
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+    def write(self, lowered: Translated, folder: Path, options: TargetOptions) -> Artifact:
         """Write the ONNX and the engine built from it.
 
         Raises UserError for a dynamic input whose sizes are not known, EdgeoptError where TensorRT refuses.
         """
-        sizes = self.profiles(program, options)
-        model, _ = self.models(program, options)
+        sizes = self.profiles(lowered.program, options)
+        model, _ = self.models(lowered, options)
         files = [*model.save(folder / MODEL), ENGINE, OUTPUTS]
         plan = sdk.build(folder / MODEL, sizes)
         (folder / ENGINE).write_bytes(plan)
@@ -51,8 +50,8 @@ class TensorRt(TensorRtFamily):
         (folder / OUTPUTS).write_text(json.dumps(outputs) + "\n", "utf-8")
         return Artifact(
             tuple(files),
-            program.inputs,
-            program.outputs,
+            lowered.program.inputs,
+            lowered.program.outputs,
             {"engine": len(plan)},
             fallbacks=model.kept,
             notes=(f"layers in the graph: {summary(model.layers)}", *model.notes),

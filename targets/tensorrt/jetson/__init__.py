@@ -12,9 +12,8 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt import onnx
-from edgeopt.program import Program
 from edgeopt.target import Artifact, Device, Probe, TargetOptions, processor_name
-from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions
+from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import JetPack, check_precision, jetpack
 from edgeopt.targets.tensorrt.jetson.project import PLUGIN_MODEL, write_project
 from edgeopt.targets.tensorrt.precision import summary
@@ -54,14 +53,14 @@ class Jetson(TensorRtFamily):
         except PackageNotFoundError:
             return Probe(False, install=onnx.INSTALL)
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+    def write(self, lowered: Translated, folder: Path, options: TargetOptions) -> Artifact:
         """Write the bundle's files.
 
         Raises UserError for a dynamic input whose sizes are not known.
         """
         assert isinstance(options, JetsonOptions)
-        sizes = self.profiles(program, options)
-        bodies, plugins = self.models(program, options)
+        sizes = self.profiles(lowered.program, options)
+        bodies, plugins = self.models(lowered, options)
         files = list(bodies.save(folder / MODEL))
         if plugins is not None:
             files += plugins.save(folder / PLUGIN_MODEL)
@@ -69,9 +68,9 @@ class Jetson(TensorRtFamily):
         files += write_project(folder, self.device, self._jetpack(options), sizes, plugins, weights)
         return Artifact(
             tuple(files),
-            program.inputs,
-            program.outputs,
-            {"weights": sum(tensor.nbytes for tensor in program.constants.values())},
+            lowered.program.inputs,
+            lowered.program.outputs,
+            {"weights": sum(tensor.nbytes for tensor in lowered.program.constants.values())},
             fallbacks=bodies.kept,
             notes=self._notes(folder, options.precision, bodies, sizes),
             facts=self._facts(options, bodies, plugins, sizes),

@@ -9,9 +9,8 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program
 from edgeopt.target import Artifact, Probe, TargetOptions, processor_name
-from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions
+from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import check_precision
 from edgeopt.targets.tensorrt.precision import summary
 from edgeopt.targets.tensorrt.rtx.build import INSTALL, Engine, build, versions
@@ -43,20 +42,20 @@ class Rtx(TensorRtFamily):
         except PackageNotFoundError:
             return Probe(False, install=INSTALL)
 
-    def compile(self, program: Program, folder: Path, options: TargetOptions) -> Artifact:
+    def write(self, lowered: Translated, folder: Path, options: TargetOptions) -> Artifact:
         """Write the ONNX and the engine built from it.
 
         Raises UserError for a dynamic input whose sizes are not known, EdgeoptError where TensorRT-RTX refuses.
         """
-        sizes = self.profiles(program, options)
-        model, _ = self.models(program, options)
+        sizes = self.profiles(lowered.program, options)
+        model, _ = self.models(lowered, options)
         files = [*model.save(folder / MODEL), ENGINE]
         engine = build(folder / MODEL, self._capabilities(options), sizes)
         (folder / ENGINE).write_bytes(engine.plan)
         return Artifact(
             tuple(files),
-            program.inputs,
-            program.outputs,
+            lowered.program.inputs,
+            lowered.program.outputs,
             {"engine": len(engine.plan)},
             fallbacks=model.kept,
             notes=(*self._notes(model, options), f"layers in the network: {_told(engine)}"),

@@ -316,10 +316,10 @@ def test_an_operator_without_body_or_plugin_is_named(tmp_path: Path) -> None:
 def test_weights_in_fp4_are_refused_where_the_device_lacks_them() -> None:
     program = QuantiseWeights("nvfp4")(to_program(Mlp(), (ROWS["x"],))).program
     orin, thor = resolve("jetson-orin"), resolve("jetson-thor")
-    found = orin.unsupported(program, orin.Options(**orin.device.options))
+    found = orin.lower(program, orin.Options(**orin.device.options)).unsupported
     assert [p.op for p in found] == ["edgeopt.dequantize_blocks"] * 2
     assert found[0].reason == "its weight is in FP4, which 'jetson-orin' lacks: store it in int4"
-    assert thor.unsupported(program, thor.Options(**thor.device.options)) == []
+    assert thor.lower(program, thor.Options(**thor.device.options)).unsupported == ()
 
 
 def sizes(bound: int | None, stated: str = "") -> tuple[Profile, ...]:
