@@ -25,7 +25,7 @@ import numpy as np
 from edgeopt.calib.images import IMAGE_SUFFIXES, Preprocessing, read_image
 from edgeopt.calib.npy import npy_shape, npz_arrays, stream_npy, stream_npz
 from edgeopt.errors import UserError
-from edgeopt.program import TensorSpec, dtype_name
+from edgeopt.program import TensorSpec, numpy_dtype
 
 LABELS = "labels"
 """Name of the array of an ``.npz`` that holds the expected class of each sample."""
@@ -80,7 +80,7 @@ class CalibrationData(ABC):
             )
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise self._refusal(index, f"holds NaN or infinity in input '{spec.name}'", "remove or repair the sample")
-        wanted = np.dtype(dtype_name(spec.dtype))
+        wanted = numpy_dtype(spec.dtype)
         if not np.can_cast(value.dtype, wanted, "same_kind") and not (wanted.kind == "f" and value.dtype.kind in "iu"):
             raise self._refusal(
                 index, f"is {value.dtype} for input '{spec.name}', which wants {wanted}", f"store it as {wanted}"

@@ -13,6 +13,7 @@ import re
 import stat
 import struct
 import zipfile
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,14 +24,31 @@ from edgeopt.files import reading
 DEFAULT_MAX_BYTES = 16 * 2**30
 """Largest unpacked size of an archive that is accepted unless told otherwise."""
 
-_SAVE_HINT = "save the model again with torch.export.save(torch.export.export(model, inputs), path)"
+_SAVE_HINT = "save the PyTorch model with torch.export.save(torch.export.export(model, inputs), path)"
 _LARGEST_RATIO = 200
 _SYMBOL = re.compile(r"(s|u|zuf|zf)\d+")
-_ASSUMPTIONS = {"positive", "nonnegative", "negative", "integer", "real", "finite", "zero", "nonzero"}
+_NUMBER = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?\b")
+_KEYWORDS = {
+    *("positive", "nonnegative", "negative", "nonpositive", "integer", "real", "extended_real", "rational", "finite"),
+    *("infinite", "zero", "nonzero", "even", "odd", "commutative", "complex", "hermitian", "precision"),
+}
 _FUNCTIONS = {
     *("Integer", "Float", "Rational", "Symbol", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilDiv"),
     *("ModularIndexing", "Where", "Identity", "IntTrueDiv", "FloatTrueDiv", "PowByNatural", "FloatPow", "TruncToInt"),
     *("ToFloat", "RoundToInt", "RoundDecimal", "CeilToInt", "FloorToInt", "LShift", "RShift", "Pow", "Add", "Mul"),
+    *(
+        "Equality",
+        "Unequality",
+        "StrictLessThan",
+        "LessThan",
+        "StrictGreaterThan",
+        "GreaterThan",
+        "Abs",
+        "TruncToFloat",
+    ),
+    *("Piecewise", "ExprCondPair", "ITE", "true", "false", "IsNonOverlappingAndDenseIndicator", "sqrt"),
+    *(f"OpaqueUnaryFn_{name}" for name in ("sqrt", "cos", "sin", "tan", "exp", "log", "log2", "tanh")),
+    *(f"BitwiseFn_bitwise_{name}" for name in ("and", "or", "xor")),
     *("Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not", "True", "False", "oo", "int_oo", "floor", "ceiling"),
 }
 
@@ -53,7 +71,7 @@ def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
     if not path.exists():
         raise UserError(f"'{path}' does not exist", "check the path of the model file")
     if path.is_dir():
-        raise UserError(f"'{path}' is a folder", "give the model file itself")
+        raise UserError(f"'{path}' is a folder", _folder_hint(path))
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"'{path}' is empty (0 bytes)", _SAVE_HINT)
@@ -65,7 +83,24 @@ def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
         return Format.SAFETENSORS
     if head[:1] == b"\x80" or b"ustar" in head:
         return Format.CHECKPOINT
-    raise UserError(f"'{path}' is no model file known here (first bytes {head[:8]!r})", _SAVE_HINT)
+    raise UserError(f"'{path}' is not a file that a PyTorch model is saved in{_kind_of(head, path)}", _SAVE_HINT)
+
+
+def _folder_hint(path: Path) -> str:
+    if (path / "config.json").is_file():
+        return (
+            "a folder of Hugging Face cannot be given: load it with transformers, and save it with "
+            "torch.export.save(torch.export.export(model, inputs), path)"
+        )
+    return "give the model file itself"
+
+
+def _kind_of(head: bytes, path: Path) -> str:
+    """Return `` but ...`` for files of other tools, told by their first bytes or, for ONNX, by the suffix."""
+    tools = {b"TFL3": "LiteRT", b"\x89HDF": "Keras (HDF5)", b"GGUF": "llama.cpp (GGUF)"}
+    names = [name for mark, name in tools.items() if mark in head[:8]]
+    names += ["ONNX"] if path.suffix == ".onnx" else []
+    return f" but one of {names[0]}, whose models cannot be given" if names else f" (first bytes {head[:8]!r})"
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -120,25 +155,37 @@ def _check_pickles(archive: zipfile.ZipFile) -> None:
                 pass
 
 
-def _check_expressions(path: Path, archive: zipfile.ZipFile) -> None:
-    for member in archive.namelist():
-        if member.endswith(".json"):
-            for expression in _expressions(json.loads(archive.read(member))):
-                _check_expression(path, expression)
+def operators(path: Path) -> set[str]:
+    """Return the operators that a torch.export archive calls: ``aten.conv2d.default``."""
+    with zipfile.ZipFile(path) as archive:
+        targets = {name for content in _contents(archive) for name in _texts(content, "target")}
+    return {name.removeprefix("torch.ops.") for name in targets if re.fullmatch(r"torch\.ops(\.\w+){2,3}", name)}
 
 
-def _expressions(value: Any, key: str = "") -> list[str]:
+def _contents(archive: zipfile.ZipFile) -> Iterator[Any]:
+    return (json.loads(archive.read(name)) for name in archive.namelist() if name.endswith(".json"))
+
+
+def _texts(value: Any, wanted: str, key: str = "") -> list[str]:
+    """Return all texts under the key ``wanted``, however deep."""
     if isinstance(value, dict):
-        return [found for name, item in value.items() for found in _expressions(item, name)]
+        return [found for name, item in value.items() for found in _texts(item, wanted, name)]
     if isinstance(value, list):
-        return [found for item in value for found in _expressions(item, key)]
-    return [value] if key == "expr_str" and isinstance(value, str) else []
+        return [found for item in value for found in _texts(item, wanted, key)]
+    return [value] if key == wanted and isinstance(value, str) else []
+
+
+def _check_expressions(path: Path, archive: zipfile.ZipFile) -> None:
+    for content in _contents(archive):
+        for expression in _texts(content, "expr_str"):
+            _check_expression(path, expression)
 
 
 def _check_expression(path: Path, expression: str) -> None:
-    # Names of symbols may be quoted; nothing else may.
+    # Names of symbols may be quoted, and numbers; nothing else may.
     bare = re.sub(rf"'({_SYMBOL.pattern})'", r"\1", expression)
+    bare = re.sub(rf"'-?{_NUMBER.pattern}'|\b{_NUMBER.pattern}", "0", bare)
     names = re.findall(r"[A-Za-z_]\w*", bare)
-    known = all(_SYMBOL.fullmatch(name) or name in _FUNCTIONS or name in _ASSUMPTIONS for name in names)
+    known = all(_SYMBOL.fullmatch(name) or name in _FUNCTIONS or name in _KEYWORDS for name in names)
     if not known or re.search(r"[^\w\s+\-*/%(),.<>=&|~]|\.\s*[A-Za-z_]|__", bare):
         raise UserError(f"'{path}' holds the symbolic expression {expression[:80]!r}", "do not use this file")

@@ -95,7 +95,7 @@ def _build(
     samples = observed(prepared, request)
     shipped = compiled(prepared.program, folder, target, request.target_options, samples)
     plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_step)
-    return _Built(shipped, plain, warnings, evidence_of(loaded, prepared)), request
+    return _Built(shipped, plain, (*loaded.notes, *warnings), evidence_of(loaded, prepared)), request
 
 
 def _compile_plain(

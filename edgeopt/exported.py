@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,9 @@ from torch.fx.node import map_arg
 
 from edgeopt.canonical import canonicalise
 from edgeopt.errors import UserError
+from edgeopt.foreign import foreign
 from edgeopt.naming import distinct
-from edgeopt.program import Program, short_name
+from edgeopt.program import Program, op_name, short_name, source_line
 
 _CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
@@ -41,9 +41,7 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     Raises UserError where the model writes its own buffers or inputs, returns no tensor, or holds control
     flow that torch.export kept as nested graphs.
     """
-    exported = _without_keywords(exported)
-    # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
-    exported = exported.run_decompositions({})
+    exported = _functional(_without_keywords(exported))
     _refuse_state(exported)
     names = _output_names(exported)
     constants = _constants(exported)
@@ -85,6 +83,18 @@ def _without_keywords(exported: ExportedProgram) -> ExportedProgram:
         example_inputs=exported.example_inputs,
         constants={renamed.get(name, name): value for name, value in exported.constants.items()},
     )
+
+
+def _functional(exported: ExportedProgram) -> ExportedProgram:
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and "fake_quantize" in str(node.target):
+            raise UserError(
+                f"the program holds fake quantization, which is of training: {op_name(node)}{source_line(node)}",
+                "give the float model: edgeopt quantizes it with --precision int8 --calib DATA",
+            )
+    # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
+    with foreign("the exported program cannot be made functional", "export the model with this version of torch"):
+        return exported.run_decompositions({})
 
 
 def _given_names(exported: ExportedProgram) -> dict[str, str]:
@@ -214,16 +224,3 @@ def _refuse_state(exported: ExportedProgram) -> None:
 
 def _is_higher_order(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.HigherOrderOperator)
-
-
-def source_line(node: fx.Node) -> str:
-    """Return `` (file.py:12: code)`` of the user's line behind a node, or an empty string."""
-    frames = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines() if line.strip()]
-    own: list[Any] = [
-        (frame, code) for frame, code in pairwise(frames) if frame.startswith('File "') and "/torch/" not in frame
-    ]
-    if not own:
-        return ""
-    frame, code = own[-1]
-    path, line = frame.split('"')[1], frame.split("line ")[1].split(",")[0]
-    return f" ({path}:{line}: {code})"

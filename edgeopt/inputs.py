@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import fx
 
 from edgeopt.errors import UserError
 from edgeopt.files import reading
-from edgeopt.program import Program, TensorSpec, dtype_name
+from edgeopt.program import Program, TensorSpec, dtype_name, numpy_dtype
 from edgeopt.registry import nearest
 
 Arrays = Mapping[str, np.ndarray]
 Sample = dict[str, np.ndarray]
+
+DTYPES = (
+    *(torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.complex64, torch.complex128),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8),
+)
+"""Types of values that inputs can have."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,21 @@ class InputSpec:
         shape = tuple(int(n) for n in re.split("[x,]", parts[1]))
         if 0 in shape:
             raise UserError(f"'{text}' has a dimension of size 0", "give sizes of at least 1")
-        return cls(parts[0], shape, dtype)
+        spec = cls(parts[0], shape, dtype)
+        spec._check(text)
+        return spec
+
+    def _check(self, text: str) -> None:
+        """Raise UserError where no sample of these values could be made here."""
+        if self.dtype not in DTYPES:
+            names = ", ".join(map(dtype_name, DTYPES))
+            raise UserError(f"'{text}' has values that no input can have", f"choose one of: {names}")
+        size = math.prod(self.shape) * self.dtype.itemsize
+        if size > (most := psutil.virtual_memory().total):
+            raise UserError(
+                f"'{text}' takes {size / 2**30:,.0f} GiB, and this machine has {most / 2**30:,.0f}",
+                "give smaller sizes",
+            )
 
     def __str__(self) -> str:
         return f"{self.name}:{'x'.join(map(str, self.shape))}:{str(self.dtype).removeprefix('torch.')}"
@@ -79,14 +101,18 @@ class DynamicSpec:
 
 
 def load_sample(path: Path) -> Sample:
-    """Return the arrays of an ``.npz`` file.
+    """Return the arrays of an ``.npz`` file; that of an ``.npy`` file bears no name.
 
     Raises UserError where the file is missing, unreadable, or holds pickled objects.
     """
     if not path.exists():
         raise UserError(f"'{path}' does not exist", "check the path of the .npz file")
-    with reading(path, "write it with numpy.savez"), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    with reading(path, "write it with numpy.savez"):
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"": content}
+        with content as archive:
+            return {name: archive[name] for name in archive.files}
 
 
 def check_inputs(specs: Sequence[TensorSpec], arrays: Arrays) -> None:
@@ -105,7 +131,7 @@ def _check_array(spec: TensorSpec, array: np.ndarray) -> None:
     shape = "x".join(map(str, array.shape)) or "scalar"
     if not _fits(spec.shape, array.shape):
         raise UserError(f"input '{spec.name}' has shape {shape}", f"the model reads {spec}")
-    if str(array.dtype) != dtype_name(spec.dtype):
+    if array.dtype != numpy_dtype(spec.dtype):
         raise UserError(f"input '{spec.name}' has dtype {array.dtype}", f"the model reads {spec}")
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise UserError(f"input '{spec.name}' holds NaN", "give finite sample inputs")
@@ -144,11 +170,11 @@ def _random(program: Program, node: fx.Node, sizes: Mapping[Any, int], generator
     value = node.meta["val"]
     shape = tuple(d if isinstance(d, int) else int(d.node.expr.subs(sizes)) for d in value.shape)
     if value.dtype.is_floating_point:
-        return generator.standard_normal(shape).astype(dtype_name(value.dtype))
+        return generator.standard_normal(shape).astype(numpy_dtype(value.dtype))
     rows = [reader.args[0].meta["val"].shape[0] for reader in _embeddings(node)]  # type: ignore[union-attr]
     if value.dtype == torch.bool or not rows:
-        return np.ones(shape, dtype_name(value.dtype))
-    return generator.integers(0, min(rows), shape).astype(dtype_name(value.dtype))
+        return np.ones(shape, numpy_dtype(value.dtype))
+    return generator.integers(0, min(rows), shape).astype(numpy_dtype(value.dtype))
 
 
 def _embeddings(node: fx.Node) -> Iterator[fx.Node]:

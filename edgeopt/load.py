@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import pickle
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,21 @@ import torch
 import torch.utils._pytree as pytree
 from torch import nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
 
-from edgeopt.archive import DEFAULT_MAX_BYTES, Format, identify
-from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.architecture import built
+from edgeopt.archive import DEFAULT_MAX_BYTES, Format, identify, operators
+from edgeopt.errors import UserError
 from edgeopt.exported import from_exported
+from edgeopt.foreign import foreign
 from edgeopt.inputs import Arrays, DynamicSpec, InputSpec, check_inputs, check_spec
 from edgeopt.ops import register_all
 from edgeopt.program import Program, to_numpy
-from edgeopt.trace import example_inputs, quiet, trace, traceable
+from edgeopt.samples import named, plain
+from edgeopt.torchscript import converted
+from edgeopt.trace import quiet, trace
 
+_ENTRIES = 8
+"""Most names that a message lists."""
 _EXPORT_HINT = "save it with torch.export.save(torch.export.export(model.eval(), inputs), path)"
 
 
@@ -50,13 +53,15 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A program and where it comes from. ``example`` holds the inputs it was traced with."""
+    """A program and where it comes from. ``example`` holds the inputs it was traced with, ``notes`` say what was done
+    to the file's content to get it."""
 
     program: Program
     source: str
     format: Format
     sha256: str | None
     example: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: LoadOptions | None = None) -> Loaded:
@@ -66,35 +71,39 @@ def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: L
     be traced, or where weights hold NaN.
     """
     options = options or LoadOptions()
+    if options.sample is not None:
+        options = replace(options, sample=plain(options.sample))
     if isinstance(model, ExportedProgram):
-        return _finish(model, type(model).__name__, Format.EXPORTED, None, options)
+        return _finish(_Read(model), type(model).__name__, Format.EXPORTED, None, options)
     if isinstance(model, nn.Module):
-        return _finish(_trace(model, options), type(model).__name__, Format.MODULE, None, options)
+        return _finish(_Read(_trace(model, options)), type(model).__name__, Format.MODULE, None, options)
     path = Path(model)
     kind = identify(path, options.max_archive_bytes)
-    exported, names = _READERS[kind](path, options)
-    return _finish(exported, path.name, kind, _sha256(path), options, names)
+    return _finish(_READERS[kind](path, options), path.name, kind, _sha256(path), options)
 
 
-def _finish(
-    exported: ExportedProgram,
-    source: str,
-    kind: Format,
-    sha256: str | None,
-    options: LoadOptions,
-    input_names: Sequence[str] | None = None,
-) -> Loaded:
-    program = from_exported(exported, input_names)
+@dataclass(frozen=True)
+class _Read:
+    """What a file holds; ``input_names`` where the program does not tell them, ``notes`` on what was done to get it."""
+
+    exported: ExportedProgram
+    input_names: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options: LoadOptions) -> Loaded:
+    program = from_exported(read.exported, read.input_names)
     for name, tensor in program.constants.items():
         if tensor.is_floating_point() and torch.isnan(tensor).any():
             count = int(torch.isnan(tensor).sum())
             raise UserError(f"weight '{name}' holds {count} NaN of {tensor.numel()} values", "retrain or repair it")
-    example = dict(options.sample) if options.sample is not None else _example(exported, program)
+    given, names = options.sample, [spec.name for spec in program.inputs]
+    example = named(given, names) if given is not None else _example(read.exported, program)
     if example:
         check_inputs(program.inputs, example)
     for spec in options.inputs:
         check_spec(program.inputs, spec)
-    return Loaded(program, source, kind, sha256, example)
+    return Loaded(program, source, kind, sha256, example, read.notes)
 
 
 def _example(exported: ExportedProgram, program: Program) -> dict[str, np.ndarray]:
@@ -107,67 +116,86 @@ def _example(exported: ExportedProgram, program: Program) -> dict[str, np.ndarra
 # -- readers: one a kind of file -----------------------------------------------------------------------
 
 
-def _read_exported(path: Path, options: LoadOptions) -> tuple[ExportedProgram, None]:
+def _read_exported(path: Path, options: LoadOptions) -> _Read:
     if options.dynamic:
         raise UserError(
-            f"'{path}' was traced with fixed dimensions already",
+            f"'{path}' was traced already, and its dimensions are as they were traced",
             "give dynamic_shapes to torch.export.export, or load the state dict with --arch",
         )
     register_all()
-    with _no_unpickling(), quiet():
-        exported = _guarded(path, lambda: torch.export.load(path))
-    return exported, None
+    _check_operators(path)
+    with _no_unpickling(), quiet(), _readable(path):
+        return _Read(torch.export.load(path))
 
 
-def _read_torchscript(path: Path, options: LoadOptions) -> tuple[ExportedProgram, list[str]]:
-    from torch._export.converter import TS2EPConverter
-
-    module = _guarded(path, lambda: torch.jit.load(path, map_location="cpu")).eval()
-    names = [a.name for a in module.forward.schema.arguments if a.name != "self"]
-    example = example_inputs(names, options.inputs, options.sample)
-    names = list(example)
-
-    class Converter(TS2EPConverter):
-        def retrace_as_exported_program(self, gm: GraphModule, name_to_constant: dict[str, Any]) -> ExportedProgram:
-            # The original traces with every dimension dynamic, which no pooling to a fixed size survives.
-            return trace(gm, options.inputs, options.sample, options.dynamic, names)
-
-    with traceable(), quiet():
-        return Converter(module, tuple(example.values())).convert(), names
+def _read_torchscript(path: Path, options: LoadOptions) -> _Read:
+    with _readable(path):
+        module = torch.jit.load(path, map_location="cpu").eval()
+    return _Read(*converted(module, options.inputs, options.sample, options.dynamic))
 
 
-def _read_checkpoint(path: Path, options: LoadOptions) -> tuple[ExportedProgram, None]:
-    content = _unpickle(path, options)
+def _read_checkpoint(path: Path, options: LoadOptions) -> _Read:
+    content, notes = _unpickle(path, options), ()
+    if isinstance(content, Mapping) and not _is_state(content):
+        entry = _entry(path, content)
+        content, notes = content[entry], (f"the entry '{entry}' was taken from '{path}'",)
     if isinstance(content, nn.Module):
-        return _trace(content, options), None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise UserError(f"'{path}' holds a {type(content).__name__}, no model and no state dict", _EXPORT_HINT)
-    return _trace(_build(path, content, options), options), None
+        return _Read(_trace(content, options), notes=notes)
+    if not _is_state(content):
+        raise UserError(f"'{path}' holds a {type(content).__name__}, not a model and not a state dict", _EXPORT_HINT)
+    read = _build(path, content, options)
+    return replace(read, notes=(*notes, *read.notes))
+
+
+def _is_state(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _entry(path: Path, content: Mapping[str, Any]) -> str:
+    """Return the entry of a training checkpoint that is the model: the only module, or else ``state_dict``.
+
+    Raises UserError where there is none, or several modules.
+    """
+    modules = [name for name, value in content.items() if isinstance(value, nn.Module)]
+    if len(modules) == 1:
+        return modules[0]
+    if not modules and _is_state(content.get("state_dict")):
+        return "state_dict"
+    entries = ", ".join(f"{name} ({_described(value)})" for name, value in list(content.items())[:_ENTRIES])
+    raise UserError(
+        f"'{path}' holds several things, of which it is not clear which is the model: {entries}",
+        "save the model or its state dict by itself: torch.save(torch.load(path)[entry], new_path)",
+    )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, nn.Module):
+        return f"module {type(value).__name__}"
+    return "state dict" if _is_state(value) and value else type(value).__name__
 
 
 def _unpickle(path: Path, options: LoadOptions) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        if not options.trust:
-            raise UserError(
-                f"'{path}' is a pickle, and loading it would run code from the file",
-                f"{_EXPORT_HINT}; or pass --trust if you trust where the file comes from",
-            ) from None
-    except Exception as error:
-        raise _damaged(path, error) from error
-    return _guarded(path, lambda: torch.load(path, map_location="cpu", weights_only=False))
+    with _readable(path):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            if not options.trust:
+                raise UserError(
+                    f"'{path}' is a pickle, and loading it would run code from the file",
+                    f"{_EXPORT_HINT}; or pass --trust if you trust where the file comes from",
+                ) from None
+        return torch.load(path, map_location="cpu", weights_only=False)
 
 
-def _read_safetensors(path: Path, options: LoadOptions) -> tuple[ExportedProgram, None]:
+def _read_safetensors(path: Path, options: LoadOptions) -> _Read:
     from safetensors.torch import load_file
 
-    return _trace(_build(path, _guarded(path, lambda: load_file(path)), options), options), None
+    with _readable(path):
+        state = load_file(path)
+    return _build(path, state, options)
 
 
-_READERS: dict[Format, Callable[[Path, LoadOptions], tuple[ExportedProgram, list[str] | None]]] = {
+_READERS: dict[Format, Callable[[Path, LoadOptions], _Read]] = {
     Format.EXPORTED: _read_exported,
     Format.TORCHSCRIPT: _read_torchscript,
     Format.CHECKPOINT: _read_checkpoint,
@@ -175,27 +203,14 @@ _READERS: dict[Format, Callable[[Path, LoadOptions], tuple[ExportedProgram, list
 }
 
 
-def _build(path: Path, state: Mapping[str, torch.Tensor], options: LoadOptions) -> nn.Module:
-    """Build the module that ``arch`` names and give it the state dict."""
+def _build(path: Path, state: Mapping[str, torch.Tensor], options: LoadOptions) -> _Read:
     if options.arch is None:
         raise UserError(
             f"'{path}' holds {len(state)} tensors and no architecture",
             "name what builds the module: --arch package.module:factory",
         )
-    module_name, _, factory = options.arch.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        model = getattr(importlib.import_module(module_name), factory)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise UserError(f"--arch {options.arch} fails: {error}", "write package.module:factory, a callable") from error
-    finally:
-        sys.path.pop(0)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:400]
-        raise UserError(f"'{path}' does not fit {options.arch}: {detail}", "check that both are one version") from error
-    return model
+    model, notes = built(str(path), state, options.arch)
+    return _Read(_trace(model, options), notes=notes)
 
 
 def _trace(module: nn.Module, options: LoadOptions) -> ExportedProgram:
@@ -207,6 +222,22 @@ def _trace(module: nn.Module, options: LoadOptions) -> ExportedProgram:
 
 
 # -- guards --------------------------------------------------------------------------------------------
+
+
+def _check_operators(path: Path) -> None:
+    """Raise UserError where an archive calls operators that are not known to torch, for it says so of the file."""
+    missing = sorted(name for name in operators(path) if not _is_known(name))
+    if not missing:
+        return
+    ways = "import the package that defines them, and call edgeopt.export from Python"
+    if any(name.startswith("quantized_decomposed.") for name in missing):
+        ways += "; or give the float model, which edgeopt quantizes with --precision int8"
+    raise UserError(f"'{path}' calls operators that nothing here defines: {', '.join(missing[:_ENTRIES])}", ways)
+
+
+def _is_known(name: str) -> bool:
+    namespace, operator, *_ = name.split(".")
+    return hasattr(getattr(torch.ops, namespace), operator)
 
 
 @contextmanager
@@ -224,18 +255,8 @@ def _no_unpickling() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except EdgeoptError:
-        raise
-    except Exception as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return UserError(f"'{path}' cannot be read: {reason[:300]}", "copy or save the file again")
+def _readable(path: Path) -> AbstractContextManager[None]:
+    return foreign(f"'{path}' cannot be read", "copy or save the file again")
 
 
 def _sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.node import map_arg
 
 from edgeopt.errors import PassError
+from edgeopt.foreign import translated
 
 Observer = Callable[[fx.Node, Any], Any]
 
@@ -268,6 +270,19 @@ def op_name(node: fx.Node) -> str:
     return getattr(target, "__name__", str(target))
 
 
+def source_line(node: fx.Node) -> str:
+    """Return `` (file.py:12: code)`` of the user's line behind a node, or an empty string."""
+    frames = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines() if line.strip()]
+    own: list[Any] = [
+        (frame, code) for frame, code in pairwise(frames) if frame.startswith('File "') and "/torch/" not in frame
+    ]
+    if not own:
+        return ""
+    frame, code = own[-1]
+    path, line = frame.split('"')[1], frame.split("line ")[1].split(",")[0]
+    return f" ({path}:{line}: {code})"
+
+
 def spec_of(node: fx.Node, name: str) -> TensorSpec:
     """Return the spec of a node's value under the given name."""
     value = node.meta["val"]
@@ -316,6 +331,11 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def numpy_dtype(dtype: torch.dtype) -> np.dtype:
+    """Return the type in which values of ``dtype`` travel as arrays: bfloat16, which numpy lacks, as float32."""
+    return np.dtype("float32" if dtype == torch.bfloat16 else dtype_name(dtype))
+
+
 def to_numpy(value: Any) -> np.ndarray:
     """Return a tensor or number as an array; bfloat16, which numpy lacks, becomes float32."""
     tensor = torch.as_tensor(value).detach()
@@ -357,7 +377,11 @@ def _is_tied(one: torch.Tensor | None, other: torch.Tensor) -> bool:
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     args = map_arg(node.args, values.__getitem__)
     kwargs = map_arg(node.kwargs, values.__getitem__)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    try:
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+    except Exception as error:
+        fact = f"node '{node.name}' ({op_name(node)}){source_line(node)} cannot be computed"
+        raise translated(error, fact, "give inputs that the model is meant for, with --sample FILE.npz") from error
 
 
 def _format(value: Any) -> str:

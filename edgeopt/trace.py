@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import logging
-import os
-import traceback
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -15,10 +14,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.foreign import translated
 from edgeopt.inputs import Arrays, DynamicSpec, InputSpec
 from edgeopt.registry import nearest
+from edgeopt.samples import named
+
+_FIXED = re.compile(r"L\['(\w+)'\]\.size\(\)\[(\d+)\] as dynamic but your code specialized it .* constant \((\d+)\)")
 
 
 def trace(
@@ -53,7 +57,7 @@ def example_inputs(names: Sequence[str], inputs: Sequence[InputSpec], sample: Ar
 
     Raises UserError where none is given or a name is unknown.
     """
-    given = {name: torch.from_numpy(array) for name, array in (sample or {}).items()}
+    given = {name: torch.from_numpy(array) for name, array in named(sample or {}, names).items()}
     generator = torch.Generator().manual_seed(0)
     for spec in inputs:
         floats = spec.dtype.is_floating_point
@@ -84,15 +88,17 @@ def traceable() -> Iterator[None]:
         yield
     except EdgeoptError:
         raise
-    except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}torch{os.sep}" not in f.filename]
-        own = [f for f in frames if f.filename != __file__ and not f.filename.startswith("<")]
-        where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(
-            f"the model cannot be traced{where}: {reason[:300]}",
-            "replace what depends on data or is no tensor operation, or check the input shapes",
-        ) from error
+    except GuardOnDataDependentSymNode as error:
+        fact = "the model cannot be traced, because a shape or a branch depends on the values of its data"
+        remedy = "replace the branch or .item() by tensor operations such as torch.where, or trace what is deployed"
+        raise translated(error, fact, remedy) from error
+    except (Exception, SystemExit) as error:
+        if fixed := _FIXED.search(str(error)):
+            raise UserError(
+                f"the model fixes dimension {fixed[2]} of input '{fixed[1]}' at {fixed[3]}", "leave it out of --dynamic"
+            ) from error
+        remedy = "replace what depends on data or is no tensor operation, or check the input shapes"
+        raise translated(error, "the model cannot be traced", remedy) from error
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def test_missing_empty_folder_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="is empty"):
         identify(tmp_path / "empty")
     (tmp_path / "text").write_text("hello, world: not a model")
-    with pytest.raises(UserError, match="no model file"):
+    with pytest.raises(UserError, match="is not a file that a PyTorch model is saved in"):
         identify(tmp_path / "text")
     with pytest.raises(UserError, match="holds no model"):
         identify(write_zip(tmp_path / "zip", {"a/readme.txt": "x"}))
@@ -96,6 +96,12 @@ def test_bombs_are_refused_by_ratio_and_by_size(tmp_path):
         ("2*s77 + Max(1, s0)", True),
         ("FloorDiv(s0, 2)", True),
         ("Mul(Integer(64), Symbol('s77', positive=True, integer=True))", True),
+        ("GreaterThan(Symbol('u0', integer=True), Integer(0))", True),
+        ("TruncToInt(Mul(Float('1.5', precision=53), ToFloat(Symbol('s53', positive=True, integer=True))))", True),
+        ("1.5e-05*s0", True),
+        ("Equality(Symbol('u0', integer=True), Integer(2))", True),
+        ("Float('os.system')", False),
+        ("Float('1'.__class__)", False),
         ("Symbol('os.system')", False),
         ('Symbol("s77")', False),
         ("__import__('os').system('true')", False),

@@ -170,8 +170,112 @@ def test_wrong_inputs_are_named(tmp_path, net):
         load(tmp_path / "model.pt2", LoadOptions(sample={"x": np.zeros((2, 3, 8, 8))}))
     with pytest.raises(UserError, match="holds NaN"):
         load(tmp_path / "model.pt2", LoadOptions(sample={"x": np.full((2, 3, 8, 8), np.nan, np.float32)}))
-    with pytest.raises(UserError, match="fixed dimensions"):
+    with pytest.raises(UserError, match="was traced already"):
         load(tmp_path / "model.pt2", LoadOptions(dynamic=(DynamicSpec.parse("x:0=1..4"),)))
+
+
+def test_samples_come_without_a_name_and_in_any_byte_order(tmp_path, net):
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    for sample in ({"": x}, {"x": x.astype(">f4")}):
+        loaded = load(net, LoadOptions(sample=sample))
+        assert np.array_equal(loaded.example["x"], x) and loaded.example["x"].dtype.isnative
+    with pytest.raises(UserError, match=r"array 'x' .* holds <U1"):
+        load(net, LoadOptions(sample={"x": np.array(["a"])}))
+    with pytest.raises(UserError, match="holds no array"):
+        load(net, LoadOptions(sample={}))
+
+
+def test_bfloat16_inputs_travel_as_float32():
+    model = nn.Linear(4, 2).bfloat16()
+    loaded = load(model, LoadOptions(inputs=(InputSpec.parse("input:1x4:bfloat16"),)))
+    assert loaded.example["input"].dtype == np.float32
+    assert loaded.program.run(loaded.example)["output"].shape == (1, 2)
+    assert load(model, LoadOptions(sample={"input": np.ones((1, 4), np.float32)})).program.inputs
+
+
+def test_an_input_without_dimensions_keeps_none():
+    class Scaled(nn.Module):
+        def forward(self, x, factor):
+            return x * factor, factor + 1
+
+    sample = {"x": np.ones((1, 2), np.float32), "factor": np.float32(3)}
+    loaded = load(Scaled(), LoadOptions(sample=sample))
+    outputs = loaded.program.run(loaded.example)
+    assert outputs["output_1"].shape == () and np.array_equal(outputs["output_0"], [[3, 3]])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_taken_off_and_said(tmp_path, net, arch, prefix):
+    torch.save({prefix + name: tensor for name, tensor in net.state_dict().items()}, tmp_path / "state.pt")
+    loaded = load(tmp_path / "state.pt", LoadOptions(inputs=SPEC, arch=arch))
+    assert torch.equal(loaded.program.constants["head_weight"], net.head.weight)
+    assert f"'{prefix}'" in loaded.notes[0]
+
+
+def test_a_prefix_that_is_the_models_own_stays(tmp_path, monkeypatch):
+    module = types.ModuleType("wrapped_arch")
+    module.make = lambda: Own()
+    monkeypatch.setitem(sys.modules, "wrapped_arch", module)
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.module(x)
+
+    own = Own()
+    torch.save(own.state_dict(), tmp_path / "state.pt")
+    options = LoadOptions(inputs=(InputSpec.parse("x:1x2"),), arch="wrapped_arch:make")
+    loaded = load(tmp_path / "state.pt", options)
+    assert loaded.notes == () and torch.equal(loaded.program.constants["module_weight"], own.module.weight)
+
+
+def test_the_only_module_of_a_training_checkpoint_is_taken_and_said(tmp_path, net):
+    torch.save({"model": net, "epoch": 3}, tmp_path / "training.pt")
+    with pytest.raises(UserError, match="is a pickle"):
+        load(tmp_path / "training.pt", LoadOptions(inputs=SPEC))
+    loaded = load(tmp_path / "training.pt", LoadOptions(inputs=SPEC, trust=True))
+    assert loaded.program.outputs and "'model'" in loaded.notes[0]
+
+
+def test_operators_that_nothing_defines_are_named(tmp_path):
+    import zipfile
+
+    class Rounded(nn.Module):
+        def forward(self, x):
+            return x.round()
+
+    torch.export.save(torch.export.export(Rounded(), (torch.ones(2),)), tmp_path / "good.pt2")
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "model.pt2", "w") as other:
+        for name in good.namelist():
+            other.writestr(name, good.read(name).replace(b"ops.aten.round", b"ops.their.round"))
+    with pytest.raises(UserError, match=r"nothing here defines: their\.round\.default") as caught:
+        load(tmp_path / "model.pt2")
+    assert "edgeopt.export" in caught.value.hint
+
+
+class OfList(nn.Module):
+    def forward(self, xs: list[torch.Tensor]):
+        return xs[0] + xs[1]
+
+
+class OfPair(nn.Module):
+    def forward(self, xs: tuple[torch.Tensor, torch.Tensor]):
+        return xs[0] + xs[1]
+
+
+class OfOption(nn.Module):
+    def forward(self, x: torch.Tensor, xs: torch.Tensor | None = None):
+        return x if xs is None else x + xs
+
+
+@pytest.mark.parametrize("model", [OfList(), OfPair(), OfOption()], ids=lambda model: type(model).__name__)
+def test_torchscript_takes_tensors_alone(tmp_path, model):
+    torch.jit.script(model).save(tmp_path / "script.pt")
+    with pytest.raises(UserError, match=r"argument 'xs' of the TorchScript model is .*Tensor.*, not a tensor"):
+        load(tmp_path / "script.pt", LoadOptions(inputs=(InputSpec.parse("xs:2x3"),)))
 
 
 def test_nan_weights_are_named(net):

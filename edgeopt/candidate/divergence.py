@@ -18,9 +18,8 @@ from edgeopt.candidate.compile import tried
 from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
 from edgeopt.compare import compare
 from edgeopt.evidence import Request
-from edgeopt.exported import source_line
 from edgeopt.inputs import Sample
-from edgeopt.program import Program, op_name
+from edgeopt.program import Program, op_name, source_line
 
 RunCompiled = Callable[[Program, Sample], Mapping[str, np.ndarray]]
 """Compiles a program, runs it on one sample and returns its outputs by name."""

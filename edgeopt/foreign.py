@@ -1,0 +1,72 @@
+"""Exceptions of code that is not edgeopt's, told as one sentence of fact and one of remedy."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.files import explained, is_circumstance
+
+_LONGEST = 300
+_LIBRARIES = {
+    *("edgeopt", "torch", "numpy", "safetensors", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tvm"),
+    *("tensorrt", "tensorrt_rtx", *sys.stdlib_module_names),
+}
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|bad_alloc|out of memory|bad allocation", re.I)
+_FOREWORD = re.compile(r"Exception from |Traceback|While executing|The above exception|Error\(s\) in loading")
+
+
+def reason(error: BaseException) -> str:
+    """Return an exception's own words in one line: the first one that says something."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = next((line for line in lines if line and not _FOREWORD.match(line)), "")
+    if not told or isinstance(error, KeyError | IndexError | AssertionError | StopIteration | SystemExit):
+        told = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    return told[:_LONGEST]
+
+
+def user_line(error: BaseException) -> str:
+    """Return `` at file.py:12: code`` of the user's own line that an exception came from, or an empty string."""
+    own = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_library(frame)]
+    if not own:
+        return ""
+    frame, line = own[-1]
+    file = frame.f_code.co_filename
+    return f" at {file}:{line}: {linecache.getline(file, line).strip()}"
+
+
+def _is_library(frame: FrameType) -> bool:
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    return package in _LIBRARIES or frame.f_code.co_filename.startswith("<")
+
+
+@contextmanager
+def foreign(fact: str, remedy: str) -> Iterator[None]:
+    """Raise UserError ``fact: reason`` with this remedy where code that is not edgeopt's fails.
+
+    What edgeopt raises itself passes, and want of memory or a full disk is called by its name. Code of the user's may
+    even try to end the process: that, too, is a failure.
+    """
+    try:
+        yield
+    except EdgeoptError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise translated(error, fact, remedy) from error
+
+
+def translated(error: BaseException, fact: str, remedy: str) -> UserError:
+    """Return what ``foreign`` raises in place of an exception."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+        return UserError(
+            f"{fact}: the memory does not suffice", "give smaller shapes, or run it on a machine with more memory"
+        )
+    if isinstance(error, OSError) and is_circumstance(error):
+        return explained(error)
+    return UserError(f"{fact}{user_line(error)}: {reason(error)}", remedy)

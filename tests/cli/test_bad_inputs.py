@@ -1,0 +1,171 @@
+"""Bad input ends in exit code 2 and two lines, one of fact and one of remedy, and leaves nothing behind."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.cli import main
+
+FACTORIES = {
+    "raises": "def make(): raise ValueError('no such width')",
+    "missing_key": "def make(): return {}['width']",
+    "divides": "def make(): return 1 / 0",
+    "opens": "def make(): open('/absent/weights')",
+    "exits": "import sys\ndef make(): sys.exit(3)",
+    "exits_at_import": "import sys; sys.exit(0)",
+    "broken": "def make(:",
+    "pair": "def make(): return 1, 2",
+    "table": "def make(): return {}",
+    "nothing": "def make(): pass",
+    "wants": "def make(width): pass",
+    "other": "import torch\ndef make(): return torch.nn.Linear(4, 3)",
+}
+SAMPLES = {
+    "texts.npz": np.array(["a", "b"]),
+    "objects.npz": np.array([{}, 1], object),
+    "times.npz": np.zeros((1, 4), "M8[s]"),
+    "records.npz": np.zeros((1, 4), [("a", "f4")]),
+    "longdouble.npz": np.zeros((1, 4), np.longdouble),
+    "doubles.npz": np.zeros((1, 4)),
+}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(x).relu()
+
+
+class Two(Net):
+    def forward(self, x, y):
+        return self.head(x + y)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder with models, samples and other files, good and bad."""
+    path = tmp_path_factory.mktemp("inputs")
+    net, x = Net().eval(), torch.ones(1, 4)
+    torch.export.save(torch.export.export(net, (x,)), path / "model.pt2")
+    torch.export.save(torch.export.export(Two().eval(), (x, x)), path / "two.pt2")
+    torch.save(net, path / "pickled.pt")
+    torch.save(net.state_dict(), path / "state.pt")
+    torch.save({"model": net.state_dict(), "epoch": 3}, path / "training.pt")
+    torch.save({"a": net, "b": net}, path / "modules.pt")
+    torch.save([1, 2], path / "list.pt")
+    for name, text in FACTORIES.items():
+        (path / f"arch_{name}.py").write_text(text)
+    for name, array in SAMPLES.items():
+        np.savez(path / name, x=array)
+    np.savez(path / "none.npz")
+    np.save(path / "one.npy", np.ones((1, 4), np.float32))
+    (path / "model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
+    (path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3")
+    (path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (path / "hugging").mkdir()
+    (path / "hugging" / "config.json").write_text("{}")
+    (path / "file").touch()
+    return path
+
+
+def cases():
+    """Yield the arguments, without the command, and words of the error."""
+    state, pickled, model = ("state.pt", "--input", "x:1x4"), ("pickled.pt", "--trust"), ("model.pt2",)
+    said = {
+        "raises": "no such width",
+        "missing_key": "KeyError: 'width'",
+        "divides": "division by zero",
+        "opens": "/absent/weights",
+        "exits": "SystemExit: 3",
+        "exits_at_import": "SystemExit: 0",
+        "broken": "invalid syntax",
+        "pair": "returns an object of type tuple",
+        "table": "returns an object of type dict",
+        "nothing": "returns an object of type NoneType",
+        "wants": "'width'",
+        "other": "'state.pt' does not fit",
+    }
+    yield from (((*state, "--arch", f"arch_{name}:make"), words) for name, words in said.items())
+    for arch in ("", ":", "arch_raises", "arch_raises:", ":make"):
+        yield (*state, "--arch", arch), "names no factory"
+    for arch in ("absent:make", "a b:make", ".x:make", "arch_raises:absent"):
+        yield (*state, "--arch", arch), f"--arch {arch} fails"
+    for name, kind in (("texts", "<U1"), ("times", "datetime64"), ("records", "f4"), ("longdouble", "float128")):
+        yield (*model, "--sample", f"{name}.npz"), kind
+        yield (*pickled, "--sample", f"{name}.npz"), kind
+    yield (*model, "--sample", "objects.npz"), "objects.npz"
+    yield (*model, "--sample", "doubles.npz"), "float64"
+    yield (*model, "--sample", "none.npz"), "holds no array"
+    yield (*model, "--sample", "."), "'.'"
+    yield ("two.pt2", "--sample", "one.npy"), "one array without a name"
+    yield (*pickled, "--input", "x:1000000x300000"), "1,118 GiB"
+    yield (*pickled, "--input", "x:99999999999999999999"), "GiB"
+    for kind in ("quint8", "qint8", "uint4", "bits8", "float8_e4m3fn"):
+        yield (*pickled, "--input", f"x:1x4:{kind}"), kind
+    yield (*pickled, "--input", "x:1x4:int64"), "'linear' (aten.linear)"
+    yield (*pickled, "--input", "x:1x5"), "cannot be traced at"
+    yield (*pickled, "--input", "x:1x4", "--dynamic", "x:1=1..4"), "fixes dimension 1 of input 'x' at 4"
+    yield (*pickled, "--input", "x:1x4", "--dynamic", "x:5=1..4"), "no dimension 5"
+    yield ("training.pt", "--input", "x:1x4"), "model (state dict), epoch (int)"
+    yield ("modules.pt", "--trust", "--input", "x:1x4"), "a (module Net), b (module Net)"
+    yield ("list.pt",), "holds a list"
+    yield ("hugging",), "is a folder"
+    yield ("model.onnx",), "ONNX"
+    yield ("model.tflite",), "LiteRT"
+    yield ("model.h5",), "Keras"
+    yield ("n" * 300,), "File name too long"
+    for output in (".", "..", "/", "file/out", "n" * 300, "file"):
+        yield (*model, "-o", output), f"'{output}'"
+    yield (*model, "--dump", "file"), "Not a directory"
+
+
+@pytest.mark.parametrize(("arguments", "words"), cases(), ids=lambda value: " ".join(value)[:60] or "-")
+def test_exports(folder, monkeypatch, capsys, arguments, words):
+    fact, _ = failed(folder, monkeypatch, capsys, "export", "-o", "out/new", *arguments, "--target", "reference")
+    assert words in fact
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "absent"),
+        ("report", "file"),
+        ("report", "absent", "--html", "file/report.html"),
+        ("report", "absent", "--html", "hugging"),
+        ("verify", "absent"),
+        ("bench", "absent"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "-o", "hugging"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--junit", "file/junit.xml"),
+        ("calibrate", "model.pt2", "--data", "absent"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--check", "absent"),
+        ("inspect", "absent"),
+        ("explain", ""),
+    ],
+    ids=" ".join,
+)
+def test_other_commands(folder, monkeypatch, capsys, arguments):
+    failed(folder, monkeypatch, capsys, *arguments)
+
+
+def listed(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
+
+
+def failed(folder, monkeypatch, capsys, *arguments):
+    """Run a command that must fail; return its two sentences."""
+    monkeypatch.chdir(folder)
+    before = listed(folder)
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == "", err
+    lines = [line for line in err.splitlines() if not line.startswith("[")]  # the steps before
+    assert len(lines) == 2, err
+    assert lines[0].startswith("error: ") and lines[1].startswith("hint: "), err
+    assert "fault of edgeopt" not in err and "Traceback" not in err
+    assert listed(folder) == before
+    return lines[0].removeprefix("error: "), lines[1].removeprefix("hint: ")
