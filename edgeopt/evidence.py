@@ -10,7 +10,7 @@ import numpy as np
 from edgeopt.accuracy import AccuracyResult, Runner, classes
 from edgeopt.analysis.noise import Noise
 from edgeopt.calib.data import CalibrationData
-from edgeopt.candidate.limits import Checked, Measured
+from edgeopt.candidate.limits import Measured
 from edgeopt.compare import Comparison, Error, Reference
 from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
@@ -219,7 +219,8 @@ class Prepared:
 
     ``noise``: what rounding alone does to the original's outputs. ``macs``: multiply-accumulates of the original on the
     first sample. ``stage``: how it was quantised, if it was.
-    ``swapped``: what a recipe did, if there was one. ``searched``: what precision ``auto`` tried.
+    ``swapped``: what a recipe did, if there was one. ``searched``: what precision ``auto`` tried. ``left_out``: which
+    verification inputs could not be invented, and why.
     """
 
     program: Program
@@ -232,6 +233,7 @@ class Prepared:
     stage: QuantisedStage | None = None
     swapped: SwapRecord | None = None
     searched: SearchRecord | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ class Evidence:
     swapped: SwapRecord | None = None
     searched: SearchRecord | None = None
     is_binary: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -259,14 +262,11 @@ class Outcome:
     """What running the artifact showed; all but ``not_run`` is empty where it could not run here.
 
     ``outputs``: its outputs on the first verification input. ``comparison``: with the original's, over all of them.
-    ``checked``: the default limits. ``cause``: where a difference that misses them begins.
     ``baseline``: cost of the plain export, measured alternately; ``plain_layers``: its layers, where it is faster.
     """
 
     outputs: Sample | None = None
     comparison: Comparison | None = None
-    checked: tuple[Checked, ...] = ()
-    cause: str | None = None
     accuracy: AccuracyResult | None = None
     timing: Timing | None = None
     baseline: Timing | None = None

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from torch import fx
 
 from edgeopt.errors import UserError
 from edgeopt.files import reading
-from edgeopt.program import Program, TensorSpec, dtype_name, numpy_dtype
+from edgeopt.program import TensorSpec, dtype_name, numpy_dtype
 from edgeopt.registry import nearest
 
 Arrays = Mapping[str, np.ndarray]
@@ -149,55 +147,3 @@ def check_spec(specs: Sequence[TensorSpec], given: InputSpec) -> None:
 
 def _fits(want: Sequence[int | str], got: Sequence[int]) -> bool:
     return len(want) == len(got) and all(isinstance(w, str) or w == g for w, g in zip(want, got, strict=True))
-
-
-def verification_samples(program: Program, example: Arrays | None, count: int, seed: int) -> list[Sample]:
-    """Return ``count`` samples: the example first, then random ones.
-
-    From the second random sample on, dynamic dimensions take other sizes than the example's. Integer inputs
-    that feed an embedding stay below its rows; floats are normal; booleans and masks are ones.
-    """
-    generator = np.random.default_rng(seed)
-    samples: list[Sample] = [dict(example)] if example is not None else []
-    example_sizes = _sizes_of(program, samples[0]) if samples else {}
-    for index in range(len(samples), count):
-        sizes = example_sizes if index < 2 and example_sizes else _other_sizes(program, index)
-        samples.append({n.name: _random(program, n, sizes, generator) for n in program.input_nodes})
-    return samples
-
-
-def _random(program: Program, node: fx.Node, sizes: Mapping[Any, int], generator: np.random.Generator) -> np.ndarray:
-    value = node.meta["val"]
-    shape = tuple(d if isinstance(d, int) else int(d.node.expr.subs(sizes)) for d in value.shape)
-    if value.dtype.is_floating_point:
-        return generator.standard_normal(shape).astype(numpy_dtype(value.dtype))
-    rows = [reader.args[0].meta["val"].shape[0] for reader in _embeddings(node)]  # type: ignore[union-attr]
-    if value.dtype == torch.bool or not rows:
-        return np.ones(shape, numpy_dtype(value.dtype))
-    return generator.integers(0, min(rows), shape).astype(numpy_dtype(value.dtype))
-
-
-def _embeddings(node: fx.Node) -> Iterator[fx.Node]:
-    return (r for r in node.users if r.target is torch.ops.aten.embedding.default and r.args[1] is node)
-
-
-def _symbols(program: Program) -> Iterator[tuple[str, int, torch.SymInt]]:
-    for node in program.input_nodes:
-        for axis, dim in enumerate(node.meta["val"].shape):
-            if isinstance(dim, torch.SymInt) and dim.node.expr.is_symbol:
-                yield node.name, axis, dim
-
-
-def _sizes_of(program: Program, sample: Arrays) -> dict[Any, int]:
-    return {dim.node.expr: sample[name].shape[axis] for name, axis, dim in _symbols(program)}
-
-
-def _other_sizes(program: Program, index: int) -> dict[Any, int]:
-    """Return a size within bounds for every dynamic dimension, different for different ``index``."""
-    sizes = {}
-    for _, _, dim in _symbols(program):
-        bounds = program.range_constraints.get(dim.node.expr)
-        low = max(int(bounds.lower), 1) if bounds is not None else 1
-        high = int(min(bounds.upper, low + 7)) if bounds is not None else low + 7
-        sizes[dim.node.expr] = low + (2 * index) % (high - low + 1)
-    return sizes

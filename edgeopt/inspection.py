@@ -13,7 +13,7 @@ from torch import fx
 from edgeopt.cost import count_macs
 from edgeopt.evidence import OnStep, Request
 from edgeopt.fixed_shapes import load_for
-from edgeopt.inputs import Sample, verification_samples
+from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.load import LoadOptions
 from edgeopt.options import ExportOptions, split_options
@@ -27,6 +27,7 @@ from edgeopt.report.run import PassEntry
 from edgeopt.structures.blocks import Block, find_blocks
 from edgeopt.structures.normalisers import Normaliser, find_normalisers
 from edgeopt.verdicts import Verdicts
+from edgeopt.verification import Inventor
 
 _NAMED = 2
 """Nodes that are named where several are alike."""
@@ -103,7 +104,7 @@ def inspect_model(
     on_step("loading the model")
     loaded = load_for(chosen, model, options)
     program = loaded.program
-    samples = verification_samples(program, loaded.example or None, 2, 0)
+    samples = Inventor(program, loaded.example, 0, loaded.has_invented_example).samples(2).samples
     macs = count_macs(program, samples[0])
     on_step("trying the passes")
     prepared, records = Pipeline(build_passes(request), Ledger(program, samples)).run(program)

@@ -53,8 +53,11 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A program and where it comes from. ``example`` holds the inputs it was traced with, ``notes`` say what was done
-    to the file's content to get it."""
+    """A program and where it comes from.
+
+    ``example`` holds the inputs it was traced with; ``has_invented_example``: nobody gave them, but for their shapes.
+    ``notes`` say what was done to the file's content to get it.
+    """
 
     program: Program
     source: str
@@ -62,6 +65,7 @@ class Loaded:
     sha256: str | None
     example: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    has_invented_example: bool = False
 
 
 def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: LoadOptions | None = None) -> Loaded:
@@ -103,7 +107,9 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
         check_inputs(program.inputs, example)
     for spec in options.inputs:
         check_spec(program.inputs, spec)
-    return Loaded(program, source, kind, sha256, example, read.notes)
+    # Archives bring the inputs that their owner traced them with.
+    is_invented = options.sample is None and kind != Format.EXPORTED
+    return Loaded(program, source, kind, sha256, example, read.notes, is_invented)
 
 
 def _example(exported: ExportedProgram, program: Program) -> dict[str, np.ndarray]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from edgeopt.errors import PassError, UserError
 from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
 from edgeopt.exported import save
 from edgeopt.files import check_writable, replacing, write_whole
-from edgeopt.inputs import Sample, verification_samples
+from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded
 from edgeopt.options import ExportOptions
@@ -35,6 +34,11 @@ from edgeopt.substitution import Conditions, substituted
 from edgeopt.swapping import TuningSamples, tuning_samples
 from edgeopt.target import AUTO
 from edgeopt.threads import fitting_threads, torch_threads
+from edgeopt.verification import Inventor, VerificationInputs, varied
+
+FEWEST_SAMPLES, MOST_SAMPLES = 3, 8
+VERIFIED_MACS = 20 * 10**9
+"""Multiply-accumulates of all verification inputs together, where there may be more than the fewest."""
 
 
 def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> Prepared:
@@ -44,7 +48,8 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
     """
     original, options = loaded.program, request.options
     tuning = tuning_samples(options.swap, options.quant.calib, original, options.load.trust)
-    samples = _samples(loaded, request, tuning)
+    inputs = _inputs(loaded, request, tuning)
+    samples = inputs.samples
     ledger = Ledger(original, samples, reference_of(original, samples))
     for sample, outputs in zip(samples, ledger.reference, strict=True):
         _refuse_nan(sample, outputs)
@@ -56,23 +61,40 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
             program, records, swapped, stage = _run_passes(original, conditions)
         except PassError as failure:
             raise _keep_last_good(failure, output) from failure
-    return Prepared(program, records, ledger.samples, ledger.reference, ledger.noise, macs, labelled, stage, swapped)
+    return Prepared(
+        program,
+        records,
+        samples,
+        ledger.reference,
+        ledger.noise,
+        macs,
+        labelled,
+        stage,
+        swapped,
+        left_out=inputs.left_out,
+    )
 
 
-def _samples(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> list[Sample]:
-    """Return the verification inputs: what the model was traced with and random ones; or calibration samples; or
+def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> VerificationInputs:
+    """Return the verification inputs: what the model was traced with and invented ones; or calibration samples; or
     those held out of tuning.
 
-    Random inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program, nor of
+    Invented inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program, nor of
     one that was tuned.
     """
-    options = request.options
+    options, original = request.options, loaded.program
     if tuning is not None:
-        return list(tuning.held_out)
+        return VerificationInputs(tuple(tuning.held_out))
     if options.quant.calib is not None:
-        data = open_data(options.quant.calib, loaded.program.inputs, options.load.trust)
-        return list(islice(data, options.samples))
-    return verification_samples(loaded.program, loaded.example or None, options.samples, options.seed)
+        data = open_data(options.quant.calib, original.inputs, options.load.trust)
+        return VerificationInputs(varied(data, options.samples or FEWEST_SAMPLES))
+    inventor = Inventor(original, loaded.example, options.seed, loaded.has_invented_example)
+    return inventor.samples(options.samples or _affordable(count_macs(original, inventor.example)))
+
+
+def _affordable(macs: Mapping[str, int]) -> int:
+    """Return how many samples to verify on: fewer of a large model, which every pass runs on all of them."""
+    return max(FEWEST_SAMPLES, min(MOST_SAMPLES, VERIFIED_MACS // max(sum(macs.values()), 1)))
 
 
 def _run_passes(

@@ -108,7 +108,7 @@ def test_where_float64_does_not_run_the_change_is_held_against_the_noise() -> No
 
 def test_a_model_of_integers_has_no_noise() -> None:
     given = to_program(nn.Embedding(5, 3), (torch.tensor([[1, 2]]),))
-    noise = noise_of(given, {given.inputs[0].name: np.array([[1, 2]])})
+    noise = noise_of(given, [{given.inputs[0].name: np.array([[1, 2]])}])
     assert noise.outputs == {"output": 0.0} and noise.largest == 0.0
 
 

@@ -39,6 +39,7 @@ LAYERS = (
         "load",
         "target",
         "threads",
+        "verification",
     ),
     ("targets",),
     (

@@ -7,7 +7,7 @@ tiny variances, loses digits in any correct implementation; to ask more of an ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
 from edgeopt.compare import compare
+from edgeopt.errors import EdgeoptError
 from edgeopt.program import Program
 
 INPUT_CHANGE = 1e-7
@@ -40,31 +41,28 @@ class Noise:
         return max(self.outputs.values(), default=0.0)
 
 
-def noise_of(program: Program, sample: Arrays) -> Noise:
-    """Return the noise of a program on one sample."""
-    expected = {name: array for name, array in program.run(sample).items() if array.dtype.kind == "f"}
-    others: list[Arrays] = []
-    reason = None
-    # Inputs at the end of their domain may leave it.
-    with suppress(RuntimeError):
-        others.append(program.run(_moved(sample)))
+def noise_of(program: Program, samples: Sequence[Arrays]) -> Noise:
+    """Return the noise of a program, by output the largest on one of the samples."""
     try:
-        others.append(_exact(program, sample))
+        double, reason = in_float64(program), None
     except NotInFloat64 as error:
-        reason = str(error)
-    if not others:
-        return Noise({}, reason)
-    noise = {name: np.max([_relative(array, other[name]) for other in others]) for name, array in expected.items()}
-    return Noise({name: float(value) for name, value in noise.items() if np.isfinite(value)}, reason)
-
-
-def _exact(program: Program, sample: Arrays) -> Arrays:
-    double = in_float64(program)
-    try:
-        return double.run(sample_in_float64(sample))
-    except Exception as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise NotInFloat64(f"the model does not run in float64 ({first_line})") from error
+        double, reason = None, str(error)
+    found: dict[str, list[float]] = {}
+    for sample in samples:
+        others: list[Arrays] = []
+        # Inputs at the end of their domain may leave it.
+        with suppress(EdgeoptError):
+            others.append(program.run(_moved(sample)))
+        if double is not None:
+            try:
+                others.append(double.run(sample_in_float64(sample)))
+            except EdgeoptError as error:
+                double, reason = None, f"the model does not run in float64 ({error.message})"
+        for name, array in program.run(sample).items():
+            if array.dtype.kind == "f":
+                found.setdefault(name, []).extend(_relative(array, other[name]) for other in others)
+    noise = {name: float(np.max(values)) for name, values in found.items() if values}
+    return Noise({name: value for name, value in noise.items() if np.isfinite(value)}, reason)
 
 
 def _moved(sample: Arrays) -> dict[str, np.ndarray]:

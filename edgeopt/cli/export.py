@@ -39,7 +39,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--max-error", type=float, metavar="X", help="Limit of the relative error against the original.")
 @click.option("--min-cosine", type=float, metavar="0..1", help="Limit of the outputs' cosine with the original's.")
 @click.option("--accept-difference", metavar="REASON", help="Take what misses the default limits; say why.")
-@click.option("--samples", type=int, help="Verification inputs (default 3).")
+@click.option("--samples", type=int, help="Verification inputs (default 8, of large or calibrated models 3 or more).")
 @click.option("--seed", type=int, help="Seed of random verification inputs (default 0).")
 @click.option("--warmup", type=int, metavar="N", help="Runs before measuring (default: detected).")
 @click.option("--max-seconds", type=float, metavar="S", help="Longest time to measure (default 5).")

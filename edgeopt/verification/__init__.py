@@ -1,0 +1,6 @@
+"""Inputs to verify a program on: the example, and invented ones that are able to find faults."""
+
+from edgeopt.verification.calibrated import varied
+from edgeopt.verification.samples import Inventor, VerificationInputs
+
+__all__ = ["Inventor", "VerificationInputs", "varied"]
