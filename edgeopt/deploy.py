@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from torch.export import ExportedProgram
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
+from edgeopt.candidate.judge import cause_of, checked_by_default
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
-from edgeopt.evidence import Evidence, OnStep, Outcome, Request
+from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
 from edgeopt.fixed_shapes import load_for
 from edgeopt.gate import gated
 from edgeopt.inputs import Sample
@@ -65,7 +66,7 @@ def export(
 def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
     with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
         built, request = _build(model, request, output, folder, Path(scratch), on_step)
-        outcome = _try(built, request, on_step)
+        outcome = _measured(built, request, on_step)
         _check_fallbacks(built.shipped.artifact, outcome, request)
         on_step("writing the bundle")
         outcome = replace(outcome, warnings=(*built.warnings, *outcome.warnings))
@@ -74,12 +75,17 @@ def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
 
 @dataclass(frozen=True)
 class _Built:
-    """What is on disk, and what is known of it. The programs are gone: measuring needs the memory of their weights."""
+    """What is on disk, and what is known of it. The programs are gone: measuring needs the memory of their weights.
+
+    ``session``: the artifact, opened; None where it does not run here. ``answered``: what running it showed.
+    """
 
     shipped: Compiled
     plain: Compiled | None
     warnings: tuple[str, ...]
     evidence: Evidence
+    session: Session | None
+    answered: Outcome
 
 
 def _build(
@@ -95,7 +101,9 @@ def _build(
     samples = observed(prepared, request)
     shipped = compiled(prepared.program, folder, target, request.target_options, samples)
     plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_step)
-    return _Built(shipped, plain, (*loaded.notes, *warnings), evidence_of(loaded, prepared)), request
+    evidence = evidence_of(loaded, prepared)
+    session, answered = _run_compiled(shipped, prepared, request, evidence, on_step)
+    return _Built(shipped, plain, (*loaded.notes, *warnings), evidence, session, answered), request
 
 
 def _compile_plain(
@@ -111,16 +119,27 @@ def _compile_plain(
         return None, (f"no baseline: the plain export fails ({error.message.splitlines()[0].rstrip(':')})",)
 
 
-def _try(built: _Built, request: Request, on_step: OnStep) -> Outcome:
-    """Run what was compiled, where it can run here."""
+def _run_compiled(
+    shipped: Compiled, prepared: Prepared, request: Request, evidence: Evidence, on_step: OnStep
+) -> tuple[Session | None, Outcome]:
+    """Open the artifact, where it can run here, and hold its answers against the original's."""
     on_step("running the artifact")
-    evidence = built.evidence
-    try:
-        session = built.shipped.open()
-    except ToolchainMissing as missing:
-        return Outcome(not_run=f"{missing.message} ({missing.hint})")
-    with closing(session):
-        outcome = _answer(session, evidence, on_step)
+    with ExitStack() as stack:
+        try:
+            session = stack.enter_context(closing(shipped.open()))
+        except ToolchainMissing as missing:
+            return None, Outcome(not_run=f"{missing.message} ({missing.hint})")
+        answered = _answer(session, prepared, request, evidence, on_step)
+        stack.pop_all()  # it is measured next
+        return session, answered
+
+
+def _measured(built: _Built, request: Request, on_step: OnStep) -> Outcome:
+    """Measure what was compiled, where it can run here, and close it."""
+    evidence, outcome = built.evidence, built.answered
+    if built.session is None:
+        return outcome
+    with closing(built.session) as session:
         if session.stands_in:
             return outcome
         on_step("measuring")
@@ -156,16 +175,20 @@ def _plain_layers(plain: Compiled | None, timings: Mapping[str, Timing], sample:
         return session.layers(sample, PROFILED_RUNS)
 
 
-def _answer(session: Session, evidence: Evidence, on_step: OnStep) -> Outcome:
-    """Compare the artifact's outputs with the original's, and its classes with the labels."""
-    outputs = [session.run(sample) for sample in evidence.samples]
-    comparison = evidence.reference.compare(outputs)
-    reached = None
-    if evidence.labelled is not None:
+def _answer(session: Session, prepared: Prepared, request: Request, evidence: Evidence, on_step: OnStep) -> Outcome:
+    """Compare the artifact's outputs with the original's, and its classes with the labels; look for what is wrong."""
+    outputs = [session.run(sample) for sample in prepared.samples]
+    comparison = prepared.reference.compare(outputs)
+    reached = cause = None
+    if prepared.labelled is not None:
         on_step("running the artifact on the labelled data")
-        exported = classes(evidence.labelled.data, session.run)
-        reached = accuracy(evidence.labelled.labels, evidence.labelled.original, exported)
-    return Outcome(outputs=outputs[0], comparison=comparison, accuracy=reached)
+        exported = classes(prepared.labelled.data, session.run)
+        reached = accuracy(prepared.labelled.labels, prepared.labelled.original, exported)
+    checked = checked_by_default(request, evidence, comparison, reached)
+    if not all(one.ok for one in checked):
+        on_step("looking for where the outputs begin to differ")
+        cause = cause_of(prepared, request, evidence, outputs)
+    return Outcome(outputs=outputs[0], comparison=comparison, checked=checked, cause=cause, accuracy=reached)
 
 
 def _measure(session: Session, plain: Compiled | None, sample: Sample, request: Request) -> dict[str, Timing]:

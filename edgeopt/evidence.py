@@ -10,7 +10,7 @@ import numpy as np
 from edgeopt.accuracy import AccuracyResult, Runner, classes
 from edgeopt.analysis.noise import Noise
 from edgeopt.calib.data import CalibrationData
-from edgeopt.candidate.limits import Measured
+from edgeopt.candidate.limits import Checked, Measured
 from edgeopt.compare import Comparison, Error, Reference
 from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
@@ -262,11 +262,14 @@ class Outcome:
     """What running the artifact showed; all but ``not_run`` is empty where it could not run here.
 
     ``outputs``: its outputs on the first verification input. ``comparison``: with the original's, over all of them.
+    ``checked``: the default limits. ``cause``: where a difference that misses them begins.
     ``baseline``: cost of the plain export, measured alternately; ``plain_layers``: its layers, where it is faster.
     """
 
     outputs: Sample | None = None
     comparison: Comparison | None = None
+    checked: tuple[Checked, ...] = ()
+    cause: str | None = None
     accuracy: AccuracyResult | None = None
     timing: Timing | None = None
     baseline: Timing | None = None

@@ -16,9 +16,6 @@ from edgeopt.candidate.limits import (
     Measured,
     check,
     check_capacity,
-    check_drop,
-    check_outputs,
-    floor_of,
     verdict,
 )
 from edgeopt.compare import Error
@@ -124,7 +121,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
     checked = (
         *_stated(request, outcome, latency, artifact.stored(folder)),
         *_capacity(artifact),
-        *_by_default(request, evidence, outcome),
+        *outcome.checked,
     )
     return Run(
         model=evidence.model,
@@ -132,6 +129,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         passes=tuple(map(PassEntry.of, evidence.records)),
         verdict=verdict(outcome.comparison, checked),
         accepted_difference=request.options.accept_difference,
+        cause=outcome.cause,
         error=OutputError.model_validate(error) if (error := _worst(outcome)) else None,
         outputs=tuple(map(OutputEntry.model_validate, outcome.comparison.outputs)) if outcome.comparison else (),
         noise=OutputNoise(outputs=dict(evidence.noise.outputs), reason=evidence.noise.reason),
@@ -225,27 +223,6 @@ def _stated(request: Request, outcome: Outcome, latency: Latency | None, size: i
         bytes=size,
     )
     return check(request.options.limits, measured)
-
-
-def _by_default(request: Request, evidence: Evidence, outcome: Outcome) -> tuple[Checked, ...]:
-    """Hold the artifact against the limits that need not be stated."""
-    if outcome.comparison is None:
-        return ()
-    floor = floor_of(_formats(request, evidence))
-    drop = outcome.accuracy.drop if outcome.accuracy else None
-    return *check_outputs(outcome.comparison, floor, evidence.noise.outputs), *check_drop(drop)
-
-
-def _formats(request: Request, evidence: Evidence) -> set[str]:
-    """Return the number formats of the artifact, and whether it is a binary network or a trained one, in words."""
-    searched, swapped = evidence.searched, evidence.swapped
-    precision = request.target_options.precision
-    formats = {precision} if searched is None else set(searched.trials[searched.chosen].counts)
-    if evidence.is_binary:
-        formats.add("binary")
-    if swapped is not None and not all(layer.kept for layer in swapped.layers):
-        formats.add("trained")
-    return formats
 
 
 def _worst(outcome: Outcome) -> Error | None:

@@ -33,7 +33,8 @@ def outputs(
     """Export to INT8 and return the original's and the artifact's outputs on ``x``, sample by sample."""
     np.savez(folder / "calibration.npz", x=calibration)
     given = {"calib": str(folder / "calibration.npz"), **QUICK, **options}
-    edgeopt.export(model, target, folder / "out", inputs={"x": x[:1]}, **given)
+    run = edgeopt.export(model, target, folder / "out", inputs={"x": x[:1]}, **given)
+    assert run.ok and run.verdict == "close", [limit for limit in run.limits if not limit.ok]
     with torch.no_grad():
         expected = model(torch.from_numpy(x)).numpy()
     with closing(open_bundle(folder / "out")) as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import click
 
@@ -19,10 +20,13 @@ def command(folder: str, as_json: bool) -> int:
     original and nobody accepted it.
     """
     from edgeopt.bundle import verify
+    from edgeopt.report.form import OutputError
 
     result = verify(folder)
     if as_json:
-        print_json({"ok": result.ok, **dataclasses.asdict(result)})
+        # JSON has no infinity, which is the SQNR of equal outputs.
+        error = result.error and json.loads(OutputError.model_validate(result.error).model_dump_json())
+        print_json({"ok": result.ok, **dataclasses.asdict(result), "error": error})
         return 0 if result.ok else 1
     for path in result.damaged:
         click.echo(f"differs: {path}")

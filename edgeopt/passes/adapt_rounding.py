@@ -29,10 +29,10 @@ import torch
 from edgeopt.calib.moments import Patches
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
-from edgeopt.quant.affine import WEIGHT_LIMIT
 from edgeopt.quant.codebook import neighbours, to_integers
 from edgeopt.quant.fp4 import Element
 from edgeopt.quant.layers import QuantisedLayer, quantised_layers
+from edgeopt.quant.pairs import Order, magnitude_limits
 from edgeopt.quant.scheme import Scheme
 
 _RULE = "round-for-output"
@@ -69,7 +69,8 @@ class AdaptRounding:
             second, scale = self.seen[layer.node.name].second, None
             element = self.scheme.codebook_of(layer.node) if self.scheme else None
             if element is None:
-                integers = round_for_output(layer, second)
+                order = self.scheme.order_of(layer.node) if self.scheme else "none"
+                integers = round_for_output(layer, second, order=order)
             else:
                 assert self.scheme is not None
                 integers, scale = fit_for_output(layer, second, element, self.scheme.shifts)
@@ -79,17 +80,20 @@ class AdaptRounding:
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
 
-def round_for_output(layer: QuantisedLayer, second: torch.Tensor, element: Element | None = None) -> torch.Tensor:
+def round_for_output(
+    layer: QuantisedLayer, second: torch.Tensor, element: Element | None = None, order: Order = "none"
+) -> torch.Tensor:
     """Return the layer's integers, rounded for the least output error under the input's second moments.
 
-    ``element``: the integers that there are; None for all of int8.
+    ``element``: the integers that there are; None for all of int8, of which those that ``order`` adds fit 16 bits.
     """
     groups, size = second.shape[:2]
-    real = (layer.weight / layer.scale).double().reshape(groups, -1, size)
-    moments = _damped(second)
-    integers = layer.stored.double().reshape(real.shape).clone()
+    real, stored = layer.weight / layer.scale, layer.stored.float()
+    steps = _steps(real, stored, order) if element is None else _codebook_steps(real, stored, element)
+    first, real, steps = (part.double().reshape(groups, -1, size) for part in (stored, real, steps))
+    moments, integers = _damped(second), first.clone()
     for _ in range(_MOST_ROUNDS):
-        if not _turn(real, integers, moments, element):
+        if not _turn(real, integers, 2 * first + steps, moments):
             break
     return integers.reshape(layer.stored.shape).to(torch.int8)
 
@@ -125,14 +129,14 @@ def _damped(second: torch.Tensor) -> torch.Tensor:
     return second + torch.diag_embed(_DAMPING * diagonal.mean(1, keepdim=True).expand_as(diagonal))
 
 
-def _turn(real: torch.Tensor, integers: torch.Tensor, moments: torch.Tensor, element: Element | None) -> bool:
-    """Visit every weight once, in place; return whether one was turned."""
+def _turn(real: torch.Tensor, integers: torch.Tensor, both: torch.Tensor, moments: torch.Tensor) -> bool:
+    """Visit every weight once, in place; return whether one was turned. ``both``: the sums of the two choices."""
     gradient = (integers - real) @ moments
     any_turned = False
     # In blocks: what a turn does to the weights beyond its block is added up in one product.
     for start in range(0, real.shape[2], _BLOCK):
         block = slice(start, start + _BLOCK)
-        turned = _steps(real[..., block], integers[..., block], element)
+        turned = both[..., block] - 2 * integers[..., block]
         steps = _turn_block(turned, gradient[..., block], moments[:, block, block])
         if steps.any():
             any_turned = True
@@ -141,14 +145,18 @@ def _turn(real: torch.Tensor, integers: torch.Tensor, moments: torch.Tensor, ele
     return any_turned
 
 
-def _steps(real: torch.Tensor, integers: torch.Tensor, element: Element | None) -> torch.Tensor:
-    """Return the step from each integer to the neighbour on the other side of the real value.
+def _steps(real: torch.Tensor, integers: torch.Tensor, order: Order) -> torch.Tensor:
+    """Return the step from each integer to the neighbor on the other side of the real value.
 
-    An exact integer has none, and is left; so is one at the end of the range.
+    An exact integer has none, and is left; so is one that may not become larger.
     """
     direction = torch.sign(real - integers)
-    if element is None:
-        return torch.where((integers + direction).abs() <= WEIGHT_LIMIT, direction, 0.0)
+    return torch.where((integers + direction).abs() <= magnitude_limits(real, order), direction, 0.0)
+
+
+def _codebook_steps(real: torch.Tensor, integers: torch.Tensor, element: Element) -> torch.Tensor:
+    """Return the same for the integers of a codebook."""
+    direction = torch.sign(real - integers)
     below, above = neighbours(integers, element)
     return torch.where(direction > 0, above - integers, torch.where(direction < 0, below - integers, 0.0))
 

@@ -45,6 +45,7 @@ from edgeopt.quant.affine import (
     to_integers,
 )
 from edgeopt.quant.block_shift import to_powers
+from edgeopt.quant.pairs import for_paired_weight, to_paired_integers
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.rewrite import arguments
 
@@ -297,13 +298,16 @@ class _Placement:
         weight, bias = self.program.constants[found["weight"].name], found["bias"]
         input_scale = self._input_scale(found["input"])
         values = self.program.constants[bias.name] if bias is not None and self.scheme.integer_bias else None
-        element = self.scheme.codebook_of(node)
-        affine = for_weight(weight) if element is None else codebook.for_weight(weight, element)
+        element, order = self.scheme.codebook_of(node), self.scheme.order_of(node)
+        affine = for_paired_weight(weight, order) if element is None else codebook.for_weight(weight, element)
         affine = affine if values is None else fitting_bias(affine, values, input_scale)
         affine = to_powers(affine) if self.scheme.shifts else affine
         if values is not None:
             node.replace_input_with(bias, self._constant(node, bias, values, for_bias(input_scale, affine)))
-        integers = to_integers(weight, affine) if element is None else codebook.to_integers(weight, affine, element)
+        if element is None:
+            integers = to_paired_integers(weight, affine, order)
+        else:
+            integers = codebook.to_integers(weight, affine, element)
         node.replace_input_with(found["weight"], self._integers(node, found["weight"], integers, affine))
 
     def _input_scale(self, node: fx.Node) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.quant import pairs
 from edgeopt.quant.fp4 import Element
 from edgeopt.rewrite import arguments
 
@@ -75,7 +76,8 @@ class Scheme:
     run on integers why this one does not.
     With ``per_token`` linears find a scale for each token as they run, instead of a calibrated one for the tensor. With
     ``codebook`` weights are its sixteen integers, but for those of depthwise convolutions; ``codebooks`` names others
-    for some layers. With ``shifts`` all scales are powers of two.
+    for some layers. With ``shifts`` all scales are powers of two. With ``paired`` the products of two weights fit a
+    saturating sum of 16 bits (see ``edgeopt.quant.pairs``).
     """
 
     activation: torch.dtype
@@ -94,6 +96,7 @@ class Scheme:
     codebook: Element | None = None
     codebooks: Mapping[str, Element] = field(default_factory=dict, hash=False)
     shifts: bool = False
+    paired: bool = False
 
     def codebook_of(self, node: fx.Node) -> Element | None:
         """Return the integers that the weights of a layer are, or None for all of int8.
@@ -101,6 +104,11 @@ class Scheme:
         A depthwise filter has too few weights for a few numbers to average out.
         """
         return None if arguments(node).get("groups", 1) != 1 else self.codebooks.get(node.name, self.codebook)
+
+    def order_of(self, node: fx.Node) -> pairs.Order:
+        """Return which weights of a layer are added in pairs that have to fit 16 bits."""
+        found = arguments(node)
+        return pairs.order_of(found["weight"].meta["val"].shape, found.get("groups", 1)) if self.paired else "none"
 
 
 ACTIVATIONS = ("tensor", "token")

@@ -240,6 +240,8 @@ class Run(Record):
     missed; no output could be compared; the artifact could not be run here."""
     accepted_difference: str | None = None
     """Why an artifact was taken that differs."""
+    cause: str | None = None
+    """Where the difference begins; null where there is none that misses a default limit, or it was not found."""
     error: OutputError | None
     """Error of the artifact's outputs against the original's, each figure of the output in which it is worst; null
     where it was not run, or no output could be compared."""

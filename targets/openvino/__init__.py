@@ -77,10 +77,12 @@ _GROUP_OF_WEIGHTS, _GROUP_OF_TOKEN = 32, 64
 class OpenVinoOptions(TargetOptions):
     """``activations``: whether what linears read has one calibrated scale for the ``tensor``, or scales found as the
     model runs for each ``token``, here for 64 of its values at a time. ``float_precision``: what computes in
-    float beside integers does so in ``fp32`` or ``bf16``; by default in bf16 beside int8 where the CPU has it."""
+    float beside integers does so in ``fp32`` or ``bf16``; by default in bf16 beside int8 where the CPU has it.
+    ``only_vnni``: int8 weights take all of their range; processors without VNNI then compute wrong sums."""
 
     activations: str = "tensor"
     float_precision: str = ""
+    only_vnni: bool = False
 
 
 def group_size(options: OpenVinoOptions) -> int:
@@ -136,7 +138,7 @@ class OpenVino(Target[Converted]):
         if options.precision not in ("int8", AUTO):
             return PACKED
         assert isinstance(options, OpenVinoOptions)
-        scheme = replace(SCHEME, per_token=options.activations == "token")
+        scheme = replace(SCHEME, per_token=options.activations == "token", paired=not options.only_vnni)
         return (
             Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
             *PACKED,

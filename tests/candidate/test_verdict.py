@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,13 @@ class Two(nn.Module):
 INPUTS = {"x": np.linspace(-1, 1, 8, dtype=np.float32)[None], "n": np.arange(4)}
 
 
-def small_is_wrong(outputs: dict) -> dict:
-    return {**outputs, "small": outputs["small"] * np.float32(1.23)}
+def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict], dict]:
+    return lambda outputs: {key: change(value) if key == name else value for key, value in outputs.items()}
 
 
-def integers_are_wrong(outputs: dict) -> dict:
-    return {**outputs, "next": outputs["next"] + 1}
-
-
-def not_a_number(outputs: dict) -> dict:
-    return {**outputs, "large": outputs["large"] * np.float32(np.nan)}
+small_is_wrong = changed("small", lambda value: value * np.float32(1.23))
+integers_are_wrong = changed("next", lambda value: value + 1)
+not_a_number = changed("large", lambda value: value * np.float32(np.nan))
 
 
 def cli(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str, str]:
@@ -113,3 +111,49 @@ def test_outputs_that_say_nothing_are_listed_and_nothing_is_claimed(tmp_path) ->
     assert "other values each run" in run.outputs[0].reason and run.outputs[1].reason == "it is empty"
     result = verify(tmp_path / "out")
     assert result.ok and result.verdict == "not compared" and result.error is None
+
+
+class Chain(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return ((x * 2).sin() + 1).sqrt()
+
+
+def test_the_first_wrong_node_is_named(tmp_path, monkeypatch) -> None:
+    """A target that computes sines a third too large."""
+    compile_ = Reference.compile
+
+    def wrong(self, program, *rest):
+        program = program.clone()
+        for node in [node for node in program.calls if node.target is torch.ops.aten.sin.default]:
+            with program.graph.inserting_after(node):
+                scaled = program.graph.call_function(torch.ops.aten.mul.Tensor, (node, 1.3))
+            scaled.meta.update(node.meta)
+            node.replace_all_uses_with(scaled, lambda user, scaled=scaled: user is not scaled)
+        return compile_(self, program, *rest)
+
+    monkeypatch.setattr(Reference, "compile", wrong)
+    options = {"inputs": {"x": np.abs(INPUTS["x"])}, "warmup": 1, "max_seconds": 0.05, "baseline": False}
+    run = edgeopt.export(Chain(), "reference", tmp_path / "out", **options)
+    assert run.verdict == "differs" and not run.ok
+    assert "wrong first at sin (aten.sin)" in run.cause and "return ((x * 2).sin() + 1).sqrt()" in run.cause
+
+
+def test_int8_that_is_terrible_differs_and_names_the_layer(tmp_path) -> None:
+    """One scale for values that lie 600 times apart."""
+    torch.manual_seed(0)
+
+    class Apart(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.loud, self.quiet, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(16, 8)
+            self.head.weight.data[:, :8] = 0.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.cat([600 * self.loud(x), self.quiet(x)], 1))
+
+    x = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    np.savez(tmp_path / "calib.npz", x=x)
+    options = {"inputs": {"x": x[:1]}, "calib": str(tmp_path / "calib.npz"), "precision": "int8", "baseline": False}
+    run = edgeopt.export(Apart().eval(), "onnx", tmp_path / "out", warmup=1, max_seconds=0.05, **options)
+    assert run.verdict == "differs" and run.exit_code == 1 and run.error.sqnr_db < 10
+    assert "hurts most" in run.cause and "dB by itself" in run.cause

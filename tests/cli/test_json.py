@@ -33,4 +33,4 @@ def test_every_command(bundle, run):
     for arguments, is_right in expected.items():
         code, out, _ = run(*arguments, "--json")
         assert code == 0, arguments
-        assert is_right(json.loads(out)), (arguments, out)
+        assert is_right(json.loads(out, parse_constant=pytest.fail)), (arguments, out)

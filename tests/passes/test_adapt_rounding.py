@@ -8,6 +8,7 @@ from edgeopt.passes.adapt_rounding import AdaptRounding
 from edgeopt.pipeline import Pipeline
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.layers import quantised_layers
+from edgeopt.quant.pairs import LIMIT, largest_sums
 from tests.passes.quantised import SCHEMES, quantised, sqnr
 
 
@@ -21,6 +22,16 @@ def test_outputs_come_closer_and_weights_stay_neighbours(scheme):
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
     _, (again,) = Pipeline([AdaptRounding(reference, seen)]).run(rounded)
     assert not again.changed
+
+
+def test_pairs_of_products_still_fit_sixteen_bits():
+    scheme = replace(SCHEMES["float bias"], paired=True)
+    reference, program, data, seen = quantised(scheme)
+    rounded, (record,) = Pipeline([AdaptRounding(reference, seen, scheme)]).run(program)
+    assert record.changed
+    for layer in quantised_layers(rounded, reference):
+        assert largest_sums(layer.stored.int(), scheme.order_of(layer.node)).max() <= LIMIT
+    assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
 
 
 def test_exact_weights_are_left():

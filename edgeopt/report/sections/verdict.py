@@ -40,8 +40,9 @@ def alarm(run: Run) -> str:
     """Return the line that stands before all else; empty where there is nothing to be alarmed about."""
     if run.verdict == "differs":
         word = "DIFFERS from the original"
+        cause = f"; {run.cause}" if run.cause is not None else ""
         accepted = f" Accepted: {run.accepted_difference}" if run.is_accepted else ""
-        return f"{word}: {'; '.join(map(_told, _missed(run)))}.{accepted}"
+        return f"{word}: {'; '.join(map(_told, _missed(run)))}{cause}.{accepted}"
     if run.verdict == "not compared":
         return f"NOT COMPARED with the original: {_reasons(run)}."
     return ""

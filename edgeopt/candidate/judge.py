@@ -1,0 +1,79 @@
+"""An artifact's answers against the original's: which default limits hold, and where a difference begins."""
+
+from __future__ import annotations
+
+from edgeopt.accuracy import AccuracyResult
+from edgeopt.candidate.divergence import compiled_for, first_divergence
+from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, floor_of
+from edgeopt.compare import Comparison, Reference
+from edgeopt.errors import EdgeoptError
+from edgeopt.evidence import Evidence, Prepared, Request
+from edgeopt.gate import sensitivities
+from edgeopt.inputs import Sample
+
+_STEP_BOUND = 5e-2
+"""Largest relative difference, in coarse formats, between the artifact and the program it was compiled from: a few
+quantization steps."""
+
+
+def checked_by_default(
+    request: Request, evidence: Evidence, comparison: Comparison, accuracy: AccuracyResult | None
+) -> tuple[Checked, ...]:
+    """Hold what an artifact answered against the limits that need not be stated."""
+    floor = floor_of(_formats(request, evidence))
+    drop = accuracy.drop if accuracy is not None else None
+    return *check_outputs(comparison, floor, evidence.noise.outputs), *check_drop(drop)
+
+
+def cause_of(prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]) -> str | None:
+    """Return in words where an artifact begins to differ from the original; None where that is not found.
+
+    It is the first node that is not as in the program that was compiled; else, the program itself differing, the layer
+    that loses most by being quantized, or the pass after which the error is beyond the limits.
+    """
+    floor = floor_of(_formats(request, evidence))
+    sample = _worst_sample(prepared, outputs)
+    try:
+        found = first_divergence(prepared.program, sample, compiled_for(request), min(floor.relative, _STEP_BOUND))
+    except EdgeoptError:
+        return None  # the program as it is was compiled before: what fails is the search, and says nothing of it
+    if found is not None:
+        return f"the compiled artifact is wrong first at {found}"
+    if prepared.stage is not None and prepared.searched is None:
+        hurts = sensitivities(prepared.stage.ready.program, prepared.stage.scheme, [sample])
+        return (
+            f"of the quantized layers {hurts[0].layer} ({hurts[0].op}) hurts most: {hurts[0].sqnr_db:.1f} dB by itself"
+        )
+    return _guilty_pass(prepared, floor)
+
+
+def _worst_sample(prepared: Prepared, outputs: list[Sample]) -> Sample:
+    """Return the verification input on which the artifact is furthest from the original."""
+    names = prepared.reference.not_compared
+
+    def error(index: int) -> float:
+        one = Reference((prepared.reference.outputs[index],), names).compare([outputs[index]]).worst
+        return one.relative if one is not None else 0.0
+
+    return prepared.samples[max(range(len(outputs)), key=error)]
+
+
+def _guilty_pass(prepared: Prepared, floor: Floor) -> str | None:
+    for record in prepared.records:
+        if record.error is not None and not (
+            record.error.relative <= floor.relative and record.error.sqnr_db >= floor.sqnr_db
+        ):
+            return f"the program differs from pass {record.name} on"
+    return None
+
+
+def _formats(request: Request, evidence: Evidence) -> set[str]:
+    """Return the number formats of the artifact, and whether it is a binary network or a trained one, in words."""
+    searched, swapped = evidence.searched, evidence.swapped
+    precision = request.target_options.precision
+    formats = {precision} if searched is None else set(searched.trials[searched.chosen].counts)
+    if evidence.is_binary:
+        formats.add("binary")
+    if swapped is not None and not all(layer.kept for layer in swapped.layers):
+        formats.add("trained")
+    return formats

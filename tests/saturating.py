@@ -1,0 +1,104 @@
+"""The arithmetic of x86 processors without VNNI, in torch: pairs of products are summed in a saturating int16.
+
+``run(program, inputs, saturates=True)`` runs a quantized program with its linears and convolutions as VPMADDUBSW
+computes them, with ``saturates=False`` as exact integers do. uint8 weights are multiplied in 32 bits by either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgeopt.calib.moments import patches
+from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
+from edgeopt.passes.insert_qdq import moved_value
+from edgeopt.program import Program
+from edgeopt.quant.pairs import order_of
+from edgeopt.quant.scheme import MOVES, WEIGHTED
+from edgeopt.rewrite import arguments
+
+
+def run(program: Program, inputs: Mapping[str, np.ndarray], saturates: bool) -> dict[str, np.ndarray]:
+    """Run one inference on such a processor, or on one that sums products in 32 bits."""
+    values: dict[fx.Node, Any] = {}
+    return program.run(inputs, partial(_compute, program, values, saturates))
+
+
+def _compute(program: Program, values: dict[fx.Node, Any], saturates: bool, node: fx.Node, value: Any) -> Any:
+    if node.target in WEIGHTED and (map_ := _activation_map(program, node)) is not None:
+        value = _layer(program, node, values[arguments(node)["input"]], map_, saturates)
+    values[node] = value
+    return value
+
+
+def _activation_map(program: Program, node: fx.Node) -> tuple[float, int] | None:
+    """Return scale and zero point of what a layer reads as integers, the latter as uint8 has it; None for floats."""
+    used = arguments(node)["input"]
+    while used.target in MOVES:
+        used = moved_value(used)
+    if used.target is not DEQUANTIZE or used.args[0].target is not QUANTIZE:
+        return None
+    scale, zero = (program.constant(part) for part in used.args[1:3])
+    assert scale is not None and zero is not None
+    return float(scale), int(zero) + (128 if zero.dtype == torch.int8 else 0)
+
+
+def _layer(program: Program, node: fx.Node, x: torch.Tensor, map_: tuple[float, int], saturates: bool) -> torch.Tensor:
+    found, (scale, zero) = arguments(node), map_
+    stored, weight_scale, center = (program.constant(part) for part in found["weight"].args[:3])
+    assert stored is not None and weight_scale is not None and center is not None
+    weight = stored.double() - center.double().view(-1, *[1] * (stored.dim() - 1))
+    groups = found.get("groups", 1)
+    # Padding is zero, and so the zero point once that is added.
+    read = patches(node, x.double() / scale).round() + zero
+    signed = saturates and stored.dtype == torch.int8
+    total = torch.stack(
+        [
+            sum(_terms(a, w, order_of(weight.shape, groups) if signed else "none", weight.shape[1]))
+            for a, w in zip(read, weight.reshape(groups, -1, read.shape[2]), strict=True)
+        ]
+    )
+    total = total - zero * weight.reshape(groups, -1, read.shape[2]).sum(2).unsqueeze(1)
+    shape = (groups, *_positions(node, x), -1)
+    result = total.reshape(shape).movedim(0, -2).flatten(-2) * scale * weight_scale.double()
+    bias = found["bias"]
+    if bias is not None:
+        result = result + _values(program, bias).double()
+    return (result if node.target is torch.ops.aten.linear.default else result.movedim(-1, 1)).float()
+
+
+def _positions(node: fx.Node, x: torch.Tensor) -> tuple[int, ...]:
+    shape = node.meta["val"].shape
+    return tuple(x.shape[:-1]) if arguments(node)["weight"].meta["val"].dim() == 2 else (x.shape[0], *shape[2:])
+
+
+def _values(program: Program, node: fx.Node) -> torch.Tensor:
+    """Return a constant, or what its integers stand for."""
+    if node.target is not DEQUANTIZE:
+        constant = program.constant(node)
+        assert constant is not None
+        return constant
+    stored, scale = (program.constant(part) for part in node.args[:2])
+    assert stored is not None and scale is not None
+    return stored.double() * scale.double()
+
+
+def _terms(read: torch.Tensor, weight: torch.Tensor, order: str, channels: int) -> Iterator[torch.Tensor]:
+    """Yield what is added in 32 bits: (positions, outputs) of activations (positions, K) and weights (outputs, K)."""
+    if order == "none":
+        yield read @ weight.T
+        return
+    taps = weight.shape[1] // channels
+    if order == "any":  # pairs go across taps, with the channels of a tap side by side
+        read, weight = (part.unflatten(1, (channels, taps)).transpose(1, 2).flatten(1) for part in (read, weight))
+        channels, taps = weight.shape[1], 1
+    for first in range(0, channels, 2):
+        for tap in range(taps):
+            at = [channel * taps + tap for channel in range(first, min(first + 2, channels))]
+            products = read[:, None, at] * weight[None, :, at]
+            yield products.sum(2).clamp(-(2**15), 2**15 - 1)
