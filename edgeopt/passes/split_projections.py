@@ -24,12 +24,11 @@ from torch import fx
 from torch.fx.node import map_arg
 
 from edgeopt.program import Program
-from edgeopt.quant.scheme import MOVES
+from edgeopt.quant.scheme import DIVISIONS, MOVES
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 
 aten = torch.ops.aten
 
-_TUPLES = frozenset({aten.unbind.int, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default})
 _PARTS = (aten.select.int, aten.slice.Tensor, operator.getitem)
 _WHOLE = MOVES - set(_PARTS) - {aten.max_pool2d.default, aten.pad.default, aten.expand.default}
 
@@ -82,7 +81,7 @@ class SplitProjections(Rewrite):
 def _chain(part: fx.Node) -> list[fx.Node]:
     """The nodes from the linear, or whatever the moves begin with, to the part."""
     chain = [part]
-    while chain[0] is part or chain[0].target in _WHOLE | _TUPLES:
+    while chain[0] is part or chain[0].target in _WHOLE | DIVISIONS:
         source: Any = chain[0].args[0]
         chain.insert(0, source)
     return chain
@@ -124,6 +123,6 @@ def _channels(places: torch.Tensor, linear: fx.Node) -> torch.Tensor | None:
 
 def _is_read_in_parts(node: fx.Node) -> bool:
     return all(
-        reader.target in _PARTS or (reader.target in _WHOLE | _TUPLES and _is_read_in_parts(reader))
+        reader.target in _PARTS or (reader.target in _WHOLE | DIVISIONS and _is_read_in_parts(reader))
         for reader in node.users
     )

@@ -60,6 +60,11 @@ MOVES: frozenset[Operator] = frozenset(
 )
 """Operators that only move values or choose among them: integers stay what they are (zero is always exact)."""
 
+DIVISIONS: frozenset[Operator] = frozenset(
+    {aten.unbind.int, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default}
+)
+"""Operators whose results are the parts of one tensor."""
+
 
 @dataclass(frozen=True)
 class Scheme:

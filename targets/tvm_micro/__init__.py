@@ -13,6 +13,7 @@ from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
 from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.passes.slice_parts import SliceParts
 from edgeopt.passes.split_projections import SplitProjections
 from edgeopt.passes.standard import PACKED
 from edgeopt.pipeline import Step
@@ -50,6 +51,7 @@ PREPARE = (
     Step(ExpandLinearAttention, "beside it, for the same reason"),
     Step(SplitProjections, "before the folds, which then see the queries' own layer"),
     *PACKED,
+    Step(SliceParts, "last: kernels have one result, and move integers for a part of a tensor"),
 )
 """What makes a program ready for calibration."""
 

@@ -74,8 +74,10 @@ def _generated(step: Step) -> dict[str, object]:
         for array in code.constants
     ]
     operands = ", ".join(f"int8_t *x{i}" for i in range(len(step.node.inputs)))
+    used = set(re.findall(r"\w+", " ".join(code.calls)))
+    unused = [n for n in (*(f"x{i}" for i in range(len(step.node.inputs))), "scratch") if n not in used]
     return {
-        "symbol": step.symbol, "operands": operands, "constants": constants,
+        "symbol": step.symbol, "operands": operands, "unused": unused, "constants": constants,
         "functions": code.functions, "calls": code.calls,
     }  # fmt: skip
 

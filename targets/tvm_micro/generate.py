@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ INSTALL = 'pip install "edgeopt[tvm]"'
 _ON_STACK = 64  # bytes: smaller allocations stay local arrays
 _PRELUDE = re.compile(r"^(#define TVM_EXPORTS|#include .*|void\* __tvm_ffi__library_ctx.*|// tvm target.*)\n", re.M)
 _EXTERN = re.compile(r'#ifdef __cplusplus\nextern "C"\n#endif\n')
+_LOCAL = re.compile(r"^(\s+\w+ \w+\[\d+\]);$", re.M)
 _LIBRARY = re.compile(r"^TVM_DLL \w+ (?!generated_)\w+\([^;{]*\);\n", re.M)
 
 
@@ -57,12 +59,19 @@ def generate(prefix: str, module: RegionModule, sources: Sequence[Tensor], targe
     except Exception as error:  # TVM raises what it likes; the reason goes into the list of what cannot be placed
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ValueError(f"TVM cannot compile it: {lines[-1] if lines else error!r}") from error
-    return _assemble(prefix, _plain_c(source), relax["main"], workspaces)
+    return _assemble(prefix, _plain_c(source), relax["main"], workspaces, target.size)
 
 
+@cache
 def _target() -> Any:
+    """Plain C, with what TVM does not say of it: ``fabsf`` is in libm like the others."""
     import tvm
+    from tvm import tirx
 
+    def absolute(call: Any) -> Any:
+        return tirx.call_pure_extern(call.ty, "fabsf", *call.args) if call.ty.dtype == "float32" else call
+
+    tirx.op.register_intrin_lowering("tirx.fabs", target="c", f=absolute)
     return tvm.target.Target({"kind": "c"})
 
 
@@ -160,26 +169,32 @@ def _unpacked(function: Any, name: str) -> tuple[Any, list[int]]:
 
 
 def _plain_c(source: str) -> str:
-    """The C source without TVM's headers, exports and prototypes of libm."""
+    """The C source without TVM's headers, exports and prototypes of libm, small arrays zero before they are summed."""
     for pattern in (_PRELUDE, _EXTERN, _LIBRARY):
         source = pattern.sub("", source)
+    source = _LOCAL.sub(r"\1 = {0};", source)  # compilers cannot see that every element is written before it is read
     return source.replace("TVM_DLL ", "static ").strip() + "\n"
 
 
-def _assemble(prefix: str, functions: str, main: Any, workspaces: dict[str, list[int]]) -> Code:
-    """Walk ``main``: calls in order, constants, and a plan of everything between them."""
+def _assemble(prefix: str, functions: str, main: Any, workspaces: dict[str, list[int]], size: int) -> Code:
+    """Walk ``main``: calls in order, constants, and a plan of everything between them.
+
+    A result that no call writes, because it is a constant or an operand, is copied: ``size`` bytes.
+    """
     names = {parameter: f"x{i}" for i, parameter in enumerate(main.params)}
     walk = _Walk(prefix, names, workspaces)
     for block in main.body.blocks:
         for binding in block.bindings:
             walk.bind(binding.var, binding.value)
-    result = walk.names[main.body.body]
+    result = walk.operand(main.body.body)
     buffers = [b for b in walk.buffers() if b.name != result]
     placed = plan(buffers, [])
     arguments = {b.name: f"(char *)scratch + {placed.offsets[b.name]}" for b in buffers} | {result: "y"}
     calls = tuple(
         f"{name}({', '.join(f'(void *)({arguments.get(a, a)})' for a in operands)});" for name, operands in walk.calls
     )
+    if result not in walk.sizes:
+        calls = (*calls, f"memcpy(y, {result}, {size});")
     return Code(functions, calls, tuple(walk.constants), placed.arena_bytes)
 
 
@@ -201,24 +216,29 @@ class _Walk:
 
         if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.GlobalVar):
             self._call(value.op.name_hint, value.args)
+        elif isinstance(value, relax.Call) and isinstance(value.op, relax.ExternFunc):
+            raise ValueError(f"TVM leaves {value.op.global_symbol} to its runtime, which is not in the library")
         elif isinstance(value, relax.Call) and value.op.name == "relax.builtin.alloc_tensor":
             shape, dtype = [int(extent) for extent in value.args[0].values], str(value.args[1].value)
             name = f"buffer_{len(self.sizes)}"
             self.sizes[name] = int(np.prod(shape)) * np.dtype(dtype).itemsize
             self.names[variable] = name
         elif isinstance(value, relax.Call):  # a reshape: the same bytes
-            self.names[variable] = self._operand(value.args[0])
+            self.names[variable] = self.operand(value.args[0])
         else:  # an alias, or the tuple of the one result
-            self.names[variable] = self._operand(value.fields[0] if isinstance(value, relax.Tuple) else value)
+            self.names[variable] = self.operand(value.fields[0] if isinstance(value, relax.Tuple) else value)
 
-    def _operand(self, value: Any) -> str:
+    def operand(self, value: Any) -> str:
+        """The name of a value: of a buffer, an operand, or a constant, which is numbered with this."""
         if value in self.names:
             return self.names[value]
+        if not hasattr(value, "value"):
+            raise ValueError(f"TVM makes a {type(value).__name__} of it, which is no call, tensor or constant")
         self.constants.append(value.value.numpy())
         return f"{self.prefix}_constant_{len(self.constants) - 1}"
 
     def _call(self, function: str, arguments: Any) -> None:
-        operands = [self._operand(argument) for argument in arguments]
+        operands = [self.operand(argument) for argument in arguments]
         for i, size in enumerate(self.workspaces[function]):
             workspace = f"workspace_{len(self.calls)}_{i}"
             self.sizes[workspace] = size

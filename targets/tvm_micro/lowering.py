@@ -139,15 +139,13 @@ def _pieces(taken: Strides, put: Strides) -> Iterator[Piece]:
             f" and runs {PIECES} times at most"
         )
     for index in itertools.product(*map(range, outer)):
-        inner = (
-            Strides(
-                strides.offset + sum(i * step for i, step in zip(index, strides.steps, strict=False)),
-                strides.sizes[len(outer) :],
-                strides.steps[len(outer) :],
-            )
-            for strides in (taken, put)
-        )
-        yield Piece(*inner)
+        yield Piece(_inner(taken, index), _inner(put, index))
+
+
+def _inner(strides: Strides, index: tuple[int, ...]) -> Strides:
+    """What is left of strides at an index of their outermost dimensions."""
+    start = sum(i * step for i, step in zip(index, strides.steps, strict=False))
+    return Strides(strides.offset + start, strides.sizes[len(index) :], strides.steps[len(index) :])
 
 
 def _step(places: torch.Tensor, dim: int) -> int:

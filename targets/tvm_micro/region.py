@@ -25,14 +25,21 @@ from edgeopt.rewrite import arguments
 
 from .tensor import Tensor
 
+
+def _one_hot(x: torch.Tensor, classes: int) -> torch.Tensor:
+    """One where a class is the value: torch's own asks at run time whether all values are classes."""
+    return (x[..., None] == torch.arange(classes)).to(torch.int64)
+
+
 _UNTAGGED = frozenset({torch.ops.aten.hardswish.default})
 """Pointwise operators that torch does not tag as such."""
 _BODIES: Mapping[Any, Any] = {
     HYBRID_ATTENTION: hybrid_attention.attend,
     AGENT_ATTENTION: agent_attention.attend,
     SOFT_ATTENTION: soft_attention.attend,
+    torch.ops.aten.one_hot.default: _one_hot,
 }
-"""Operators of ours that stay in float as a whole, and what defines them: TVM knows torch's operators alone."""
+"""Operators that TVM does not know, and what they are in terms of those that it does."""
 
 
 @dataclass(frozen=True)
