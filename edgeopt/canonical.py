@@ -28,7 +28,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program, same_size, without_defaults
+from edgeopt.program import Program, same_size, source_line, without_defaults
 
 aten = torch.ops.aten
 
@@ -236,8 +236,8 @@ def _erase(program: Program, node: fx.Node) -> None:
 
 def _refuse_training(program: Program, node: fx.Node) -> None:
     raise UserError(
-        f"the model was exported in training mode (node '{node.name}')",
-        "call model.eval() before torch.export.export and save it again",
+        f"node '{node.name}'{source_line(node)} is in training mode",
+        "call model.eval() before torch.export.export, and give dropout and norms no training=True",
     )
 
 

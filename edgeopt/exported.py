@@ -51,7 +51,8 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     for spec in exported.graph_signature.input_specs:
         if spec.kind not in _CONSTANT_KINDS and not isinstance(spec.arg, TensorArgument):
             _erase_placeholder(graph, spec.arg.name)
-    program = Program(graph, constants, names, dict(exported.range_constraints))
+    ranges = {symbol: bounds for symbol, bounds in exported.range_constraints.items() if symbol.is_Symbol}
+    program = Program(graph, constants, names, ranges)
     if not names:
         raise UserError("the model returns no tensor", "return at least one tensor from forward()")
     canonicalise(program)
@@ -89,7 +90,7 @@ def _functional(exported: ExportedProgram) -> ExportedProgram:
     for node in exported.graph.nodes:
         if node.op == "call_function" and "fake_quantize" in str(node.target):
             raise UserError(
-                f"the program holds fake quantization, which is of training: {op_name(node)}{source_line(node)}",
+                f"the program holds fake quantization, which belongs to training: {op_name(node)}{source_line(node)}",
                 "give the float model: edgeopt quantizes it with --precision int8 --calib DATA",
             )
     # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.

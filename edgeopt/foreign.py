@@ -13,6 +13,9 @@ from types import FrameType
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.files import explained, is_circumstance
 
+OTHER_TARGET = "choose another target, or replace the operators that the reason names"
+"""Remedy where a vendor's library fails on a program."""
+
 _LONGEST = 300
 _LIBRARIES = {
     *("edgeopt", "torch", "numpy", "safetensors", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tvm"),
@@ -23,9 +26,11 @@ _FOREWORD = re.compile(r"Exception from |Traceback|While executing|The above exc
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception's own words in one line: the first one that says something."""
+    """Return an exception's own words in one line: the first that says something, and what a colon announces."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = next((line for line in lines if line and not _FOREWORD.match(line)), "")
+    lines = [line for line in lines if line and not _FOREWORD.match(line)]
+    end = next((number for number, line in enumerate(lines, 1) if not line.endswith(":")), len(lines))
+    told = " ".join(lines[:end])
     if not told or isinstance(error, KeyError | IndexError | AssertionError | StopIteration | SystemExit):
         told = f"{type(error).__name__}: {told}" if told else type(error).__name__
     return told[:_LONGEST]
@@ -42,8 +47,11 @@ def user_line(error: BaseException) -> str:
 
 
 def _is_library(frame: FrameType) -> bool:
-    package = frame.f_globals.get("__name__", "").partition(".")[0]
-    return package in _LIBRARIES or frame.f_code.co_filename.startswith("<")
+    return _package(frame) in _LIBRARIES or frame.f_code.co_filename.startswith("<")
+
+
+def _package(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 @contextmanager
@@ -59,6 +67,25 @@ def foreign(fact: str, remedy: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise translated(error, fact, remedy) from error
+
+
+@contextmanager
+def library(fact: str, remedy: str) -> Iterator[None]:
+    """Raise UserError as ``foreign`` does, but let a fault of edgeopt's own code in the block be seen as one."""
+    try:
+        yield
+    except EdgeoptError:
+        raise
+    except Exception as error:
+        if _is_own_fault(error):
+            raise
+        raise translated(error, fact, remedy) from error
+
+
+def _is_own_fault(error: Exception) -> bool:
+    """Return whether a plain exception comes from edgeopt's own line, and not from what it called."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return _package(frame) == "edgeopt" and type(error).__module__ == "builtins" and not isinstance(error, RuntimeError)
 
 
 def translated(error: BaseException, fact: str, remedy: str) -> UserError:

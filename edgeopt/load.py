@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.utils._pytree as pytree
 from torch import nn
+from torch._export.utils import _get_shape_env_from_gm
 from torch.export import ExportedProgram
 
 from edgeopt.architecture import built
@@ -131,7 +132,17 @@ def _read_exported(path: Path, options: LoadOptions) -> _Read:
     register_all()
     _check_operators(path)
     with _no_unpickling(), quiet(), _readable(path):
-        return _Read(torch.export.load(path))
+        exported = torch.export.load(path)
+        _keep_symbols(exported)
+        return _Read(exported)
+
+
+def _keep_symbols(exported: ExportedProgram) -> None:
+    """Forget the ranges of expressions such as ``4*b``: torch reads them back as symbols, and fails on them later."""
+    environment = _get_shape_env_from_gm(exported.graph_module)
+    ranges = environment.var_to_range if environment is not None else {}
+    for expression in [key for key in ranges if not key.is_Symbol]:
+        del ranges[expression]
 
 
 def _read_torchscript(path: Path, options: LoadOptions) -> _Read:
@@ -141,7 +152,8 @@ def _read_torchscript(path: Path, options: LoadOptions) -> _Read:
 
 
 def _read_checkpoint(path: Path, options: LoadOptions) -> _Read:
-    content, notes = _unpickle(path, options), ()
+    content = _unpickle(path, options)
+    notes: tuple[str, ...] = ()
     if isinstance(content, Mapping) and not _is_state(content):
         entry = _entry(path, content)
         content, notes = content[entry], (f"the entry '{entry}' was taken from '{path}'",)

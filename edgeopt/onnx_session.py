@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeopt import onnx
 from edgeopt.errors import ToolchainMissing
+from edgeopt.foreign import OTHER_TARGET, translated
 from edgeopt.onnx_names import RuntimeNames, inline, read
 from edgeopt.target import Arrays, Layer, Session
 
@@ -34,8 +35,15 @@ class OnnxSession(Session):
         self._outputs = onnx.output_names(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Run one inference; inputs and outputs by name."""
-        return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
+        """Run one inference; inputs and outputs by name.
+
+        Raises UserError where ONNX Runtime fails.
+        """
+        try:
+            values = self._session.run(None, dict(inputs))
+        except Exception as error:
+            raise translated(error, "ONNX Runtime does not run the model", OTHER_TARGET) from error
+        return dict(zip(self._outputs, values, strict=True))
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the executed nodes, the type they recorded and their median time in ms over ``runs`` runs."""

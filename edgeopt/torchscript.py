@@ -39,7 +39,7 @@ def converted(
 
 def _tensor_arguments(module: torch.jit.ScriptModule) -> list[str]:
     """Return the names of the arguments of ``forward``; lists, optional ones and numbers are no inputs of a graph."""
-    arguments = module.forward.schema.arguments[1:]  # without self
+    arguments: Any = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]  # without self
     for argument in arguments:
         if not isinstance(argument.type, torch.TensorType):
             raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeopt.calib.data import open_data
 from edgeopt.evidence import Prepared, Request
+from edgeopt.foreign import OTHER_TARGET, library
 from edgeopt.program import Program
 from edgeopt.target import Arrays, Artifact, Session, Target, TargetOptions
 
@@ -29,7 +30,8 @@ class Compiled:
 
         Raises ToolchainMissing where it does not run here.
         """
-        return self.target.open(self.folder, self.options)
+        with library(f"{self.target.name} does not load the artifact", OTHER_TARGET):
+            return self.target.open(self.folder, self.options)
 
 
 def compiled(
@@ -40,7 +42,8 @@ def compiled(
     Raises Unsupported where nodes cannot be placed.
     """
     folder.mkdir(exist_ok=True)
-    artifact = target.compile(program, folder, options, samples)
+    with library(f"{target.name} does not compile the program", OTHER_TARGET):
+        artifact = target.compile(program, folder, options, samples)
     return Compiled(artifact, artifact.stored(folder), folder, target, options)
 
 

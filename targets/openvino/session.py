@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.foreign import OTHER_TARGET, translated
 from edgeopt.onnx import DOMAIN
 from edgeopt.onnx_names import PREFIX, program_name
 from edgeopt.target import Arrays, Layer, Session
@@ -59,10 +60,16 @@ class OpenVinoSession(Session):
         self._start()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Run one inference; inputs and outputs by name."""
+        """Run one inference; inputs and outputs by name.
+
+        Raises UserError where OpenVINO fails.
+        """
         if self._request is None:
             self._start()
-        self._request.infer(dict(inputs), share_outputs=True)
+        try:
+            self._request.infer(dict(inputs), share_outputs=True)
+        except Exception as error:
+            raise translated(error, "OpenVINO does not run the model", OTHER_TARGET) from error
         # Copied once, here: OpenVINO writes the next run's outputs into the same memory.
         return {name: self._request.get_output_tensor(index).data.copy() for index, name in enumerate(self._outputs)}
 

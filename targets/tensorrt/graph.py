@@ -150,7 +150,7 @@ def _opset_of_types(model: ir.Model) -> int:
 
     kinds = {value.dtype for value in model.graph.initializers.values() if value.dtype is not None}
     newest = {ir.DataType.INT4: 21, ir.DataType.FLOAT4E2M1: 23}
-    return max(onnx.OPSET, *(newest.get(kind, 0) for kind in kinds))
+    return max((onnx.OPSET, *(newest.get(kind, 0) for kind in kinds)))
 
 
 def _may_have_plugins(program: Program) -> bool:

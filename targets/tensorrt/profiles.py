@@ -68,12 +68,12 @@ def _check(profile: Profile, spec: TensorSpec | None) -> None:
 def _from_bounds(program: Program, spec: TensorSpec) -> Profile:
     bounds = {str(symbol): found for symbol, found in program.range_constraints.items()}
     node = next(node for node in program.input_nodes if node.name == spec.name)
-    sizes = [_size(dim, bounds, spec) for dim in node.meta["val"].shape]
+    sizes = [_size(dim, bounds, spec, axis) for axis, dim in enumerate(node.meta["val"].shape)]
     least, largest = (tuple(size[end] for size in sizes) for end in (0, 1))
     return Profile(spec.name, least, largest, largest)
 
 
-def _size(dim: Any, bounds: dict[str, Any], spec: TensorSpec) -> tuple[int, int]:
+def _size(dim: Any, bounds: dict[str, Any], spec: TensorSpec, axis: int) -> tuple[int, int]:
     if isinstance(dim, int):
         return dim, dim
     expression = dim.node.expr
@@ -83,8 +83,9 @@ def _size(dim: Any, bounds: dict[str, Any], spec: TensorSpec) -> tuple[int, int]
         if not value.is_number or value >= _UNBOUNDED:
             shape = "x".join(map(str, spec.shape))
             raise UserError(
-                f"input '{spec.name}' ({shape}) has a dynamic size without a bound",
-                f"state its sizes with --profile {spec.name}:LEAST:USUAL:LARGEST, or --dynamic {spec.name}:0=1..8",
+                f"dimension {axis} of input '{spec.name}' ({shape}) has no largest size",
+                f"state the sizes with --profile {spec.name}:LEAST:USUAL:LARGEST, or export the model with "
+                "torch.export.Dim('size', min=1, max=8) for it",
             )
         ends.append(int(value))
     return ends[0], ends[1]
