@@ -50,6 +50,7 @@ class _FileEntry(TypedDict):
 class _Golden(TypedDict):
     bound: float
     not_run: str | None
+    not_compared: dict[str, str]
 
 
 class _Target(TypedDict):
@@ -62,6 +63,8 @@ class _Manifest(TypedDict):
     files: list[_FileEntry]
     golden: _Golden
     target: _Target
+    verdict: str
+    accepted_difference: str | None
 
 
 _FORM = TypeAdapter(_Manifest)

@@ -144,14 +144,15 @@ def test_an_empty_folder_is_taken(tmp_path):
 
 
 def test_the_manifest_covers_all_files_but_the_reports(tmp_path):
-    golden = {"bound": 1e-4, "not_run": None}
+    golden = {"bound": 1e-4, "not_run": None, "not_compared": {}}
     target = {"name": "reference", "device": "reference", "options": {}}
+    verdict = {"verdict": "close", "accepted_difference": None}
     with staged(tmp_path / "out") as folder:
         (folder / "sub").mkdir()
         (folder / "sub" / "a.c").write_text("int a;")
         (folder / "report.json").write_text("{}")
         (folder / "report.html").write_text("<html>")
-        write_manifest(folder, {"source": {"name": "m"}, "golden": golden, "target": target})
+        write_manifest(folder, {"source": {"name": "m"}, "golden": golden, "target": target, **verdict})
     manifest = read_manifest(tmp_path / "out")
     assert manifest["files"] == [file_entry(tmp_path / "out", "sub/a.c")]
     assert manifest["source"] == {"name": "m"}
