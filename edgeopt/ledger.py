@@ -24,8 +24,8 @@ EXACT_BOUND = 1e-5
 
 aten = torch.ops.aten
 
-_SIGNS = frozenset({aten.sign.default, BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION})
-_DECISIONS = _SIGNS | {aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
+_SIGNS = frozenset({BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION})
+_DECISIONS = _SIGNS | {aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
 
 Sample = dict[str, np.ndarray]
 
@@ -124,7 +124,10 @@ def decides(program: Program) -> bool:
 
 
 def takes_signs(program: Program) -> bool:
-    """Return whether a program computes with signs of values: a binary network, or one that hashes."""
+    """Return whether a program computes with the signs of values alone somewhere: a binary network, or one that hashes.
+
+    A sign beside numbers, as of ``torch.sign``, does not make it one.
+    """
     return any(node.target in _SIGNS for node in program.calls)
 
 
