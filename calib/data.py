@@ -116,11 +116,22 @@ class Shards(CalibrationData):
         return _hash_files(self.files)
 
     def labels(self) -> np.ndarray | None:
-        """Return the ``labels`` arrays of all files joined, or None where a file has none."""
+        """Return the ``labels`` arrays of all files joined, or None where a file has none.
+
+        Raises UserError where they are not one integer a sample.
+        """
         parts = [npz_arrays(file, [LABELS]).get(LABELS) if file.suffix == ".npz" else None for file in self.files]
         if any(part is None for part in parts):
             return None
-        return np.concatenate([np.asarray(part) for part in parts])
+        return self._checked(np.concatenate([np.asarray(part) for part in parts]))
+
+    def _checked(self, labels: np.ndarray) -> np.ndarray:
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            shape = "x".join(map(str, labels.shape))
+            raise UserError(
+                f"{self.source} has labels of {labels.dtype} and shape {shape}", "give one integer a sample, its class"
+            )
+        return labels
 
     def __len__(self) -> int:
         """Return the number of samples, from the files' headers alone."""

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
+import sympy
 import torch
 
+from edgeopt.errors import UserError
 from edgeopt.program import Program
 
 Sizes = Mapping[Any, int]
@@ -21,11 +23,13 @@ GROWTH, SMALL = 8, 4096
 """Inputs at the largest sizes hold so many times the example's elements, or so many in all, and no more."""
 
 
-def symbols(program: Program) -> dict[Any, tuple[str, int]]:
-    """Return the symbols of the dynamic dimensions, each with an input and the axis that it is the size of."""
-    found: dict[Any, tuple[str, int]] = {}
-    for name, axis, dim in _dimensions(program):
-        found.setdefault(dim.node.expr, (name, axis))
+def symbols(program: Program) -> dict[Any, tuple[str, int, torch.SymInt]]:
+    """Return the symbols of the dynamic dimensions, each with an input, an axis and its size there: the symbol itself
+    or, where no input has that, an expression of it such as ``4*b``."""
+    found: dict[Any, tuple[str, int, torch.SymInt]] = {}
+    for name, axis, dim in sorted(_dimensions(program), key=lambda one: not one[2].node.expr.is_symbol):
+        (symbol,) = dim.node.expr.free_symbols
+        found.setdefault(symbol, (name, axis, dim))
     return found
 
 
@@ -41,9 +45,10 @@ def shape_of(value: torch.Tensor, sizes: Sizes) -> tuple[int, ...]:
 
 def sizes_of(program: Program, sample: Mapping[str, np.ndarray]) -> dict[Any, int]:
     """Return the sizes that a sample has; without a sample, those that the program was traced with."""
+    found = symbols(program).items()
     if not sample:
-        return {dim.node.expr: int(dim.node.hint) for _, _, dim in _dimensions(program)}
-    return {symbol: sample[name].shape[axis] for symbol, (name, axis) in symbols(program).items()}
+        return {symbol: _solved(symbol, place, int(place[2].node.hint)) for symbol, place in found}
+    return {symbol: _solved(symbol, place, sample[place[0]].shape[place[1]]) for symbol, place in found}
 
 
 def sizes_at(program: Program, place: Place, example: Sizes) -> dict[Any, int]:
@@ -71,8 +76,8 @@ def unreached(program: Program, example: Sizes) -> tuple[str, ...]:
     reached = sizes_at(program, "largest", example)
     found = symbols(program)
     return tuple(
-        f"dimension {axis} of input '{name}' up to {reached[symbol]} of {high}"
-        for symbol, (name, axis) in found.items()
+        f"dimension {axis} of input '{name}' up to {size_of(dim, reached)} of {size_of(dim, {symbol: high})}"
+        for symbol, (name, axis, dim) in found.items()
         if (high := _stated(program, symbol)) is not None and reached[symbol] < high
     )
 
@@ -80,8 +85,21 @@ def unreached(program: Program, example: Sizes) -> tuple[str, ...]:
 def _dimensions(program: Program) -> Iterator[tuple[str, int, torch.SymInt]]:
     for node in program.input_nodes:
         for axis, dim in enumerate(node.meta["val"].shape):
-            if isinstance(dim, torch.SymInt) and dim.node.expr.is_symbol:
+            if isinstance(dim, torch.SymInt) and len(dim.node.expr.free_symbols) == 1:
                 yield node.name, axis, dim
+
+
+def _solved(symbol: Any, place: tuple[str, int, torch.SymInt], size: int) -> int:
+    """Return a symbol's value where the dimension at ``place`` has this size.
+
+    Raises UserError where the dimension cannot have it.
+    """
+    name, axis, dim = place
+    solutions = sympy.solve(dim.node.expr - size, symbol)
+    if len(solutions) != 1:
+        fact = f"dimension {axis} of input '{name}' is {size}, not {dim.node.expr}"
+        raise UserError(fact, "give a sample that the model takes")
+    return int(solutions[0])
 
 
 def _bounds(program: Program, symbol: Any, example: int) -> tuple[int, int]:

@@ -30,6 +30,14 @@ SAMPLES = {
     "doubles.npz": np.zeros((1, 4)),
 }
 
+LABELS = {
+    "labels_pairs.npz": np.ones((3, 2), int),
+    "labels_floats.npz": np.ones(3),
+    "labels_texts.npz": np.array(list("abc")),
+    "labels_short.npz": np.ones(2, int),
+    "labels_number.npz": np.int64(3),
+}
+
 
 class Net(nn.Module):
     def __init__(self):
@@ -62,6 +70,8 @@ def folder(tmp_path_factory):
     for name, array in SAMPLES.items():
         np.savez(path / name, x=array)
     np.savez(path / "none.npz")
+    for name, labels in LABELS.items():
+        np.savez(path / name, x=np.ones((3, 4), np.float32), labels=labels)
     np.save(path / "one.npy", np.ones((1, 4), np.float32))
     (path / "model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     (path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3")
@@ -121,6 +131,11 @@ def cases():
     for output in (".", "..", "/", "file/out", "n" * 300, "file"):
         yield (*model, "-o", output), f"'{output}'"
     yield (*model, "--dump", "file"), "Not a directory"
+    yield (*model, "--data", "labels_pairs.npz"), "shape 3x2"
+    yield (*model, "--data", "labels_floats.npz"), "float64"
+    yield (*model, "--data", "labels_texts.npz"), "<U1"
+    yield (*model, "--data", "labels_short.npz"), "2 labels for 3 samples"
+    yield (*model, "--data", "labels_number.npz"), "labels"
 
 
 @pytest.mark.parametrize(("arguments", "words"), cases(), ids=lambda value: " ".join(value)[:60] or "-")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from edgeopt.errors import UserError
+from edgeopt.fixed_shapes import fix_shapes
 from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded, LoadOptions, load
@@ -57,6 +58,23 @@ def test_dynamic_sizes_are_at_both_ends_and_between() -> None:
     assert widths[0] == 6 and {1, 20} < set(widths) and len(set(widths)) == 4
     assert all(sample["ids"].shape == sample["mask"].shape for sample in found.samples)
     assert found.left_out == ()
+
+
+def test_dimensions_that_are_multiples_of_another(tmp_path) -> None:
+    class Fours(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(-1, 4, x.shape[1]).sum(1)
+
+    batch = 4 * torch.export.Dim("fours", min=1, max=16)
+    torch.export.save(
+        torch.export.export(Fours(), (torch.ones(8, 3),), dynamic_shapes=({0: batch},)), tmp_path / "m.pt2"
+    )
+    one = load(tmp_path / "m.pt2")
+    sizes = {sample["x"].shape[0] for sample in invented(one).samples}
+    assert {4, 8, 64} <= sizes and all(size % 4 == 0 for size in sizes)
+    assert fix_shapes(one.program).inputs[0].shape == (4, 3)
+    with pytest.raises(UserError, match=r"dimension 0 of input 'x' is 6, not 4\*"):
+        invented(load(tmp_path / "m.pt2", LoadOptions(sample={"x": np.ones((6, 3), np.float32)})))
 
 
 def test_sizes_out_of_proportion_are_cut_and_that_is_said() -> None:
