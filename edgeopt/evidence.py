@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeopt.accuracy import AccuracyResult, Runner, classes
 from edgeopt.analysis.noise import Noise
+from edgeopt.analysis.saturation import PairCost
 from edgeopt.calib.data import CalibrationData
 from edgeopt.candidate.limits import Checked, Measured
 from edgeopt.compare import Comparison, Error, Reference
@@ -241,7 +242,7 @@ class Evidence:
     """What outlasts the programs once they are compiled: facts of the model, records, and answers to compare with.
 
     ``gate``: what the accuracy gate did; None where nothing was quantised. ``is_binary``: whether the program computes
-    with signs.
+    with signs. ``paired``: layers whose weights were rounded for processors without VNNI, and what that cost.
     """
 
     model: Model
@@ -255,6 +256,7 @@ class Evidence:
     searched: SearchRecord | None = None
     is_binary: bool = False
     left_out: tuple[str, ...] = ()
+    paired: tuple[PairCost, ...] = ()
 
 
 @dataclass(frozen=True)

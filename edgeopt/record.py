@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.analysis.saturation import pair_costs
 from edgeopt.blame import blamed
 from edgeopt.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
 from edgeopt.candidate.limits import (
@@ -29,7 +30,7 @@ from edgeopt.quantisation import RECOVERIES
 from edgeopt.report import figures
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
-from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
+from edgeopt.report.quantised import GateAttempt, LayerSensitivity, PairedLayer, Quantisation
 from edgeopt.report.run import (
     Accuracy,
     ArtifactFiles,
@@ -66,6 +67,7 @@ def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
         searched=prepared.searched,
         is_binary=takes_signs(prepared.program),
         left_out=prepared.left_out,
+        paired=() if stage is None else tuple(pair_costs(prepared.program, stage.ready.program)),
     )
 
 
@@ -273,6 +275,7 @@ def _quantisation(evidence: Evidence, request: Request) -> Quantisation | None:
         kept_float=(*gate.kept, *options.keep_float),
         layers=tuple(LayerSensitivity.model_validate(layer) for layer in gate.layers),
         attempts=tuple(GateAttempt.model_validate(attempt) for attempt in gate.attempts),
+        paired=tuple(map(PairedLayer.model_validate, evidence.paired)),
     )
 
 

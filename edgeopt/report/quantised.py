@@ -33,6 +33,19 @@ class GateAttempt(Record):
     """Quick median latency, in the unit of `latency`."""
 
 
+class PairedLayer(Record):
+    """A layer whose weights were rounded so that processors without VNNI, too, sum its products exactly."""
+
+    layer: str
+    """The layer."""
+    op: str
+    """Its operator."""
+    full_db: Extended
+    """Weight power over rounding error power in dB, had its weights taken all of int8; null where it is infinite."""
+    sqnr_db: Extended
+    """The same of the weights as they are; null where it is infinite."""
+
+
 class Quantisation(Record):
     """How the program was quantised."""
 
@@ -48,3 +61,5 @@ class Quantisation(Record):
     """Layers by sensitivity, worst first, where the gate had to look."""
     attempts: tuple[GateAttempt, ...] = ()
     """What the gate tried, in order."""
+    paired: tuple[PairedLayer, ...] = ()
+    """Layers whose weights give up some of int8 so that processors without VNNI are exact, and what that cost."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from edgeopt import onnx
+from edgeopt.analysis.saturation import deployment
 from edgeopt.errors import NotRunHere, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
@@ -119,7 +120,14 @@ class Onnx(Target[Lowered]):
         native(translation.model)
         files = onnx.save(translation.model, folder / FILE)
         weights = sum(tensor.nbytes for tensor in program.constants.values())
-        return Artifact(files, program.inputs, program.outputs, {"weights": weights}, notes=translation.notes)
+        return Artifact(
+            files,
+            program.inputs,
+            program.outputs,
+            {"weights": weights},
+            notes=translation.notes,
+            facts=deployment(program),
+        )
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load ``model.onnx`` into ONNX Runtime.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from edgeopt.analysis.saturation import ONLY_VNNI, deployment
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.passes.expand_attention import ExpandAttention
@@ -37,7 +38,7 @@ from edgeopt.rewrite import replace as replace_node
 from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
-from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions
+from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions, lacks_vnni
 from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 
 _INTEGERS = ("int8", "uint8")
@@ -53,6 +54,8 @@ FILES = ("model.xml", "model.bin")
 
 _HOW_TO_LOAD = f"programs of your own load {extension.NAME} by core.add_extension() before they read model.xml"
 
+
+_ONLY_VNNI = "only x86 processors with VNNI compute these layers rightly, on others sums of products saturate: {}"
 
 _ONE_KERNEL = "OpenVINO computes attention in one kernel, which is faster in bf16 than two products of integers"
 
@@ -78,7 +81,7 @@ class OpenVinoOptions(TargetOptions):
     """``activations``: whether what linears read has one calibrated scale for the ``tensor``, or scales found as the
     model runs for each ``token``, here for 64 of its values at a time. ``float_precision``: what computes in
     float beside integers does so in ``fp32`` or ``bf16``; by default in bf16 beside int8 where the CPU has it.
-    ``only_vnni``: int8 weights take all of their range; processors without VNNI then compute wrong sums."""
+    ``only_vnni``: int8 weights take all of their range, which processors without VNNI compute wrongly."""
 
     activations: str = "tensor"
     float_precision: str = ""
@@ -163,8 +166,18 @@ class OpenVino(Target[Converted]):
         if lowered.library is not None:
             shutil.copyfile(lowered.library, folder / extension.NAME)
             files, notes = (*FILES, extension.NAME), (*notes, _HOW_TO_LOAD)
-        memory = {"weights": weights}
-        return Artifact(files, program.inputs, program.outputs, memory, fallbacks=lowered.fallbacks, notes=notes)
+        facts = deployment(program)
+        if facts.get("processors") == ONLY_VNNI:
+            notes = (*notes, _ONLY_VNNI.format(", ".join(facts["saturating"])))
+        return Artifact(
+            files,
+            program.inputs,
+            program.outputs,
+            {"weights": weights},
+            fallbacks=lowered.fallbacks,
+            notes=notes,
+            facts=facts,
+        )
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load the model for the precision and threads asked for.
@@ -195,6 +208,11 @@ class OpenVino(Target[Converted]):
         super().check_options(options)
         assert isinstance(options, OpenVinoOptions)
         check_activations(options.activations)
+        if options.only_vnni and lacks_vnni():
+            raise UserError(
+                "this processor has no VNNI: what --only-vnni exports is wrong on it",
+                "leave the option out, or export and run on a processor with VNNI",
+            )
         able = cpu_precisions()
         if options.float_precision and options.float_precision not in set(FLOATS) & set(able):
             choices = ", ".join(name for name in FLOATS if name in able)

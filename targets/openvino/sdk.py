@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 
 from edgeopt.errors import ToolchainMissing
@@ -36,3 +37,13 @@ def cpu_precisions() -> tuple[str, ...]:
     """Return the precisions this CPU computes in, as OpenVINO finds them."""
     known = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16", "INT8": "int8"}
     return tuple(known[c] for c in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") if c in known)
+
+
+def lacks_vnni() -> bool:
+    """Whether this is an x86 processor that sums products of bytes in 16 bits; False where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), None)
+    return flags is not None and not {"avx512_vnni", "avx_vnni"} & set(flags)

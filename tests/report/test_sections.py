@@ -10,7 +10,7 @@ from edgeopt.compare import NOT_FINITE
 from edgeopt.ledger import EXACT_BOUND
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
 from edgeopt.report.form import OutputError
-from edgeopt.report.quantised import GateAttempt, LayerSensitivity, Quantisation
+from edgeopt.report.quantised import GateAttempt, LayerSensitivity, PairedLayer, Quantisation
 from edgeopt.report.run import ArtifactFiles, OutputEntry, PassEntry, Refusal, Run
 from edgeopt.report.sections import comparison, sections
 from edgeopt.report.sections.quantisation import quantisation
@@ -188,6 +188,10 @@ def test_quantisation_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
         LayerSensitivity(layer="linear", op="aten.linear", sqnr_db=44.0),
     )
     done = Quantisation(method="mse", quantised=9, kept_float=("conv2d_1",), layers=layers, attempts=attempts)
+    paired = PairedLayer(layer="linear", op="aten.linear", full_db=43.4, sqnr_db=41.3)
+    both = quantisation(run.model_copy(update={"quantisation": done.model_copy(update={"paired": (paired,)})}))
+    assert both is not None and "without VNNI sum exactly, too: 1." in both.lead
+    assert both.tables[2].rows == (("linear", "aten.linear", "41.3 dB", "43.4 dB"),)
     section = quantisation(run.model_copy(update={"quantisation": done}))
     assert section is not None and section.lead == "9 operators run on integers, ranges by mse. In float: conv2d_1."
     tried, sensitive = section.tables

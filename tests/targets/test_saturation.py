@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.analysis.saturation import deployment, pair_costs, pair_sums
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
 from edgeopt.compare import compare_all
+from edgeopt.errors import UserError
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
@@ -87,6 +89,30 @@ def test_the_full_range_of_weights_saturates(calibrated) -> None:
     program = quantized(original, "openvino", only_vnni=True)
     exact, pairs = (saturating.run(program, samples[0], saturates) for saturates in (False, True))
     assert all(not np.array_equal(exact[name], pairs[name]) for name in SHAPES)
+
+
+def test_the_promise_is_read_off_the_integers(calibrated) -> None:
+    original, _ = calibrated
+    for target in ("onnx", "openvino"):
+        program = quantized(original, target)
+        assert len(pair_sums(program)) == 12 and not any(one.saturates for one in pair_sums(program))
+        assert deployment(program) == {"processors": "portable"}
+    costs = list(pair_costs(program, original))
+    assert {"conv2d", "linear_1"} <= {one.layer for one in costs} and "conv1d" not in {one.layer for one in costs}
+    assert all(one.sqnr_db > 30 for one in costs), costs
+    facts = deployment(quantized(original, "openvino", only_vnni=True))
+    assert facts["processors"] == "only-vnni" and all(largest > 128 for largest in facts["saturating"].values())
+    assert deployment(original) == {}
+
+
+def test_a_processor_without_vnni_refuses_what_it_computes_wrongly(monkeypatch) -> None:
+    chosen = resolve("openvino")
+    options = replace(chosen.Options(), precision="int8", only_vnni=True)
+    monkeypatch.setattr("edgeopt.targets.openvino.lacks_vnni", lambda: True)
+    with pytest.raises(UserError, match="no VNNI"):
+        chosen.check_options(options)
+    monkeypatch.setattr("edgeopt.targets.openvino.lacks_vnni", lambda: False)
+    chosen.check_options(options)
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])

@@ -16,9 +16,11 @@ def quantisation(run: Run) -> Section | None:
     if one is None:
         return None
     lead = f"{one.quantised} operators run on integers, ranges by {one.method}."
+    if one.paired:
+        lead += f" Layers rounded so that processors without VNNI sum exactly, too: {len(one.paired)}."
     if one.kept_float:
         lead += f" In float: {', '.join(one.kept_float)}."
-    tables = tuple(table for table in (_attempts(run, one), _layers(one)) if table.rows)
+    tables = tuple(table for table in (_attempts(run, one), _layers(one), _paired(one)) if table.rows)
     return Section("quantisation", "Quantisation", lead, tables=tables, detail=True)
 
 
@@ -45,4 +47,15 @@ def _layers(one: Quantisation) -> Table:
         (layer.layer, layer.op, f"{layer.sqnr_db:.1f} dB", "float" if layer.layer in one.kept_float else "int8")
         for layer in one.layers[:_SHOWN]
     )
+    return Table(columns, rows)
+
+
+def _paired(one: Quantisation) -> Table:
+    columns = (
+        Column("Layer", "code"),
+        Column("Operator", "code"),
+        Column("Weight SQNR", "figure"),
+        Column("With VNNI alone", "figure"),
+    )
+    rows = tuple((layer.layer, layer.op, f"{layer.sqnr_db:.1f} dB", f"{layer.full_db:.1f} dB") for layer in one.paired)
     return Table(columns, rows)
