@@ -18,7 +18,8 @@ Where the pairs stand:
   constants are added as int8.
 
 Not applied to an operator whose weight is computed at run time, whose operands were not calibrated, whose sum
-broadcasts, whose sum or mean no product reads, or that is kept in higher precision on request.
+broadcasts, whose sum or mean no product reads, that joins ranges too different for one map or reads what does, or that
+is kept in higher precision on request.
 Source: H. Wu et al., Integer Quantization for Deep Learning Inference: Principles and Empirical Evaluation, 2020.
 """
 
@@ -50,6 +51,9 @@ from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED
 from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
+
+_LEAST_LEVELS = 16
+"""Integers that a joined value keeps at least: four bits."""
 
 # Ranges that follow from the function: a softmax or sigmoid in steps of 1/256, as integer kernels have it.
 _FIXED = {aten.softmax.int: Range((0.0,), (255 / 256,)), aten.sigmoid.default: Range((0.0,), (255 / 256,))}
@@ -138,7 +142,28 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
         return None
     values = [used for used in operands(node) if program.constant(used) is None]
     missing = [used.name for used in values if _range(program, used) is None]
-    return f"no range was calibrated for {', '.join(missing)}" if missing else None
+    if missing:
+        return f"no range was calibrated for {', '.join(missing)}"
+    return _join_refusal(program, node, scheme) if scheme.float_beside else None
+
+
+def _join_refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
+    """A join of ranges that differ much leaves the smaller ones few integers, wherever it is read as integers."""
+    for source in (node, *operands(node)):
+        while source.target in scheme.moves | scheme.fused:
+            source = moved_value(source)
+        joined = _range(program, source) if source.target in CONCATENATIONS else None
+        for used in operands(source) if joined else ():
+            found = _range(program, used)
+            levels = 256 * _width(found) / _width(joined) if found and joined and _width(found) else 256
+            if levels < _LEAST_LEVELS:
+                return f"{used.name} would be left {levels:.1f} of 256 integers by what it is joined with"
+    return None
+
+
+def _width(found: Range) -> float:
+    """Return how far a range of one tensor reaches, zero included."""
+    return max(found.high[0], 0.0) - min(found.low[0], 0.0)
 
 
 def _sum_refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:

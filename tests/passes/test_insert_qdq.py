@@ -107,6 +107,28 @@ def test_operands_of_a_concatenation_share_its_map():
     assert len({float(result.constants[name]) for name in scales}) == 1
 
 
+@pytest.mark.parametrize("scheme", [KERNELS, replace(FUSING, integer=KERNELS.integer)], ids=["kernels", "fusing"])
+def test_ranges_too_different_for_one_map_stay_float(scheme):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3), nn.Conv2d(16, 8, 1)
+            with torch.no_grad():
+                self.a.weight *= 600
+                self.a.bias *= 600
+                self.c.weight[:, :8] /= 600
+
+        def forward(self, x):
+            return self.c(torch.relu(torch.cat([self.a(x), self.b(x)], 1)))
+
+    program, sample = calibrated(Branches(), (1, 4, 8, 8))
+    result, record = quantise(program, scheme)
+    assert {note.node for note in record.applied} == {"conv2d", "conv2d_1"}
+    assert {note.node for note in record.refused} == {"cat", "conv2d_2"}
+    assert all("conv2d_1 would be left" in note.reason for note in record.refused)
+    assert sqnr(program, result, sample) > 30
+
+
 @pytest.mark.parametrize("shares", [False, True], ids=["alone", "shared"])
 def test_results_that_are_joined_take_the_map_of_the_whole(shares):
     class Branches(nn.Module):
