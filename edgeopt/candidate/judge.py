@@ -22,7 +22,8 @@ def checked_by_default(
     """Hold what an artifact answered against the limits that need not be stated."""
     floor = floor_of(_formats(request, evidence))
     drop = accuracy.drop if accuracy is not None else None
-    return *check_outputs(comparison, floor, evidence.noise.outputs), *check_drop(drop)
+    outputs = check_outputs(comparison, floor, evidence.noise.outputs)
+    return *outputs, *check_drop(drop, request.options.limits)
 
 
 def cause_of(prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]) -> str | None:

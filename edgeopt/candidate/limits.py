@@ -233,9 +233,9 @@ def check_outputs(comparison: Comparison, floor: Floor, noise: Mapping[str, floa
     )
 
 
-def check_drop(drop: float | None) -> tuple[Checked, ...]:
-    """Hold the loss of accuracy against the default; nothing where there is no labelled data."""
-    if drop is None:
+def check_drop(drop: float | None, limits: Limits) -> tuple[Checked, ...]:
+    """Hold the loss of accuracy against the default; nothing without labelled data, or where another is stated."""
+    if drop is None or limits.max_drop is not None:
         return ()
     ok = _holds("most", LARGEST_DROP, drop)
     return (Checked("default-drop", "most", "share", LARGEST_DROP, drop, ok, is_default=True),)

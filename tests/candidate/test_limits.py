@@ -135,8 +135,8 @@ def test_the_coarsest_format_decides() -> None:
 
 
 def test_the_loss_of_accuracy_has_a_default() -> None:
-    assert check_drop(None) == ()
-    assert [one.ok for drop in (0.049, 0.051, math.nan) for one in check_drop(drop)] == [True, False, False]
+    assert check_drop(None, Limits()) == check_drop(0.2, Limits(max_drop=0.3)) == ()
+    assert [one.ok for drop in (0.049, 0.051, math.nan) for one in check_drop(drop, Limits())] == [True, False, False]
     comparison = Comparison(())
-    assert verdict(comparison, check_drop(0.2)) == "differs"
+    assert verdict(comparison, check_drop(0.2, Limits())) == "differs"
     assert EQUAL.sqnr_db == math.inf
