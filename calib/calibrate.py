@@ -31,6 +31,9 @@ from edgeopt.program import Program, op_name
 SAVE_SECONDS = 5.0
 """Time between two saves of the half-way state."""
 
+RANGE_BITS = 12
+"""Significant bits of the ends of a range."""
+
 Progress = Callable[[str, int], None]
 
 
@@ -60,6 +63,18 @@ def calibrate(
         write_whole(entry.result, ranges.to_json())
         entry.checkpoint.unlink(missing_ok=True)
     return ranges
+
+
+def _coarse(low: float, high: float) -> tuple[float, float]:
+    """Return a range rounded outward to 12 bits of its larger end, which is nothing beside a step of 8 bits.
+
+    Processors sum in different orders: the last digits of what was observed differ, those of the range must not.
+    """
+    largest = max(abs(low), abs(high))
+    if not largest:
+        return low, high
+    step = 2.0 ** (math.frexp(largest)[1] - RANGE_BITS)
+    return math.floor(low / step) * step, math.ceil(high / step) * step
 
 
 @dataclass
@@ -132,7 +147,7 @@ def _estimate(program: Program, state: _State, name: str, chosen: Method) -> Ten
     seen = state.extremes[name]
     if not (math.isfinite(seen.low) and math.isfinite(seen.high)):
         return None
-    low, high = chosen.estimate(Statistics(seen, state.histograms.get(name)))
+    low, high = _coarse(*chosen.estimate(Statistics(seen, state.histograms.get(name))))
     node = program.node(name)
     assert node is not None
     op = op_name(node) if node.op == "call_function" else "input"

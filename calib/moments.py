@@ -1,7 +1,7 @@
 """What recovery passes want to know of a layer's input: channel magnitudes, mean, second moments.
 
 Neither the order of the samples nor their division into batches changes a bit: extremes commute, sums are of
-integers, and which samples are held out is told by their values alone.
+integers, and which samples are held out is decided by their content alone.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
+import numpy as np
 import torch
 from torch import fx
 from torch.nn import functional
@@ -59,13 +60,30 @@ class Channels:
         return torch.maximum(-self.low, self.high)
 
 
+class Identified:
+    """Samples one after another, and the ``digest`` of the one given last, which is the same on every processor."""
+
+    def __init__(self, samples: Iterable[Mapping[str, np.ndarray]]) -> None:
+        self.samples = samples
+        self.digest = b""
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the samples."""
+        for sample in self.samples:
+            content = b"".join(np.ascontiguousarray(sample[name]).tobytes() for name in sorted(sample))
+            self.digest = hashlib.blake2b(content, digest_size=16).digest()
+            yield dict(sample)
+
+
 class HeldOut:
     """Channels of all samples, and a few samples held out: the largest ones, among equals the least by digest.
 
     Of sentences the longest hold most that the others do not: what suits them suits unseen data.
     """
 
-    def __init__(self, axis: int, keep: int) -> None:
+    def __init__(self, axis: int, keep: int, samples: Identified) -> None:
+        """``samples``: what the values are computed from, one after another."""
+        self.samples = samples
         self.all = Channels(axis)
         self.keep = keep
         self._others = Channels(axis)
@@ -76,8 +94,7 @@ class HeldOut:
         """Take in the value that one sample gave."""
         self.all.add(value)
         self._count += 1
-        digest = hashlib.blake2b(value.detach().contiguous().numpy().tobytes(), digest_size=16).digest()
-        insort(self._held, ((-value.numel(), digest), value), key=itemgetter(0))
+        insort(self._held, ((-value.numel(), self.samples.digest), value), key=itemgetter(0))
         if len(self._held) > self.keep:
             self._others.add(self._held.pop()[1])
 

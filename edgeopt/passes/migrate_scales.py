@@ -27,7 +27,7 @@ import torch
 from torch import fx
 
 from edgeopt.calib.data import CalibrationData
-from edgeopt.calib.moments import Channels, HeldOut
+from edgeopt.calib.moments import Channels, HeldOut, Identified
 from edgeopt.calib.observe import observe
 from edgeopt.folding.layers import Layer, fold_after, fold_before, input_magnitudes, is_layer, layer_of, taps_of
 from edgeopt.pipeline import Kind, Note, PassResult
@@ -74,8 +74,9 @@ class MigrateScales:
             return PassResult(program, False, (Note(_RULE, "the program", "its scales have been migrated before"),))
         program = program.clone()
         sites, notes = _sites(program)
-        seen = {site.value.name: HeldOut(site.axis, _SAMPLES) for site in sites}
-        observe(program, self.data, seen)
+        samples = Identified(self.data)
+        seen = {site.value.name: HeldOut(site.axis, _SAMPLES, samples) for site in sites}
+        observe(program, samples, seen)
         rebuilt: dict[fx.Node, fx.Node] = {}
         for site in sites:
             name = site.value.name
@@ -142,7 +143,13 @@ def _scale(layers: list[Layer], seen: Channels, strength: float) -> torch.Tensor
     weights = torch.stack([input_magnitudes(layer) for layer in layers]).amax(0)
     used = (largest > 0) & (weights > 0)
     scale = torch.where(used, largest**strength / weights ** (1 - strength), 1.0)
-    return torch.where(used, scale / scale[used].log().mean().exp(), 1.0)
+    return _coarse(torch.where(used, scale / scale[used].log().mean().exp(), 1.0))
+
+
+def _coarse(scale: torch.Tensor) -> torch.Tensor:
+    """Round to ten bits: the last digits of what was observed depend on the processor, those of weights must not."""
+    mantissa, exponent = torch.frexp(scale)
+    return torch.ldexp((mantissa * 1024).round() / 1024, exponent)
 
 
 class _Trial:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.calib.moments import HeldOut, Patches, patches
+from edgeopt.calib.moments import HeldOut, Identified, Patches, patches
 from edgeopt.program import Range
 from edgeopt.rewrite import arguments
 from edgeopt.testing import to_program
@@ -60,9 +60,11 @@ def test_moments_do_not_depend_on_the_order():
 def test_the_samples_held_out_do_not_depend_on_the_order(count):
     found = []
     for order in (range(count), np.random.default_rng(0).permutation(count)):
-        seen = HeldOut(2, keep=4)
-        for index in order:
-            seen.add(samples(count)[index])
+        values = samples(count)
+        given = Identified([{"x": values[index].numpy()} for index in order])
+        seen = HeldOut(2, keep=4, samples=given)
+        for sample in given:
+            seen.add(torch.from_numpy(sample["x"]))
         found.append(seen.split())
     (channels, held), (other_channels, other_held) = found
     assert len(held) == min(4, count // 2)

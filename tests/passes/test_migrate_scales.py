@@ -41,20 +41,20 @@ class PostNorm(nn.Module):
 
 
 def test_behind_a_norm_one_multiplication_serves_all_layers():
-    result = migrate(PostNorm(), torch.randn(4, 6))
+    result = migrate(PostNorm(), torch.randn(20, 50, 6))
     assert result.program.text().count("_migrated)") == 1
     assert "aten.add.Tensor(%layer_norm," in result.program.text(), "the residual connection reads the value itself"
 
 
 class PreNorm(nn.Module):
-    """A layer norm that only linears read."""
+    """A layer norm that only linears read, whose weights are small where its second channel is large."""
 
     def __init__(self, affine=True):
         super().__init__()
-        self.norm, self.a, self.b = nn.LayerNorm(6, elementwise_affine=affine), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.norm, self.a, self.b = nn.LayerNorm(64, elementwise_affine=affine), nn.Linear(64, 64), nn.Linear(64, 64)
         with torch.no_grad():
-            self.a.weight[:, 2] *= 50
-            self.b.weight[:, 2] *= 50
+            self.a.weight[:, 1] /= 50
+            self.b.weight[:, 1] /= 50
 
     def forward(self, x):
         y = self.norm(x)
@@ -63,9 +63,11 @@ class PreNorm(nn.Module):
 
 def test_a_norm_that_only_layers_read_takes_the_scale():
     torch.manual_seed(0)
-    text = migrate(PreNorm(), torch.randn(200, 6)).program.text()
+    x = torch.randn(20, 50, 64)
+    x[..., 1] *= 50
+    text = migrate(PreNorm(), x).program.text()
     assert "migrated" not in text
-    text = migrate(PreNorm(affine=False), torch.randn(200, 6)).program.text()
+    text = migrate(PreNorm(affine=False), x).program.text()
     assert text.count("_migrated)") == 1, "a norm without a weight has nothing to take it"
 
 
