@@ -136,7 +136,7 @@ def _run(group: Group, name: str) -> Any:
     options = target.Options(**target.device.options)
     try:
         program = Pipeline([step.build() for step in target.pipeline(options)])(group.program).program
-        if placements := target.unsupported(program, options):
+        if placements := target.lower(program, options).unsupported:
             raise Unsupported(name, placements)
         with tempfile.TemporaryDirectory() as folder:
             target.compile(program, Path(folder), options)
