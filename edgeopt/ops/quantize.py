@@ -5,6 +5,9 @@
 ``scale`` (float32) and ``zero_point`` (of the integer dtype) are constants of the program. Their shape says the
 granularity: ``[]`` is one pair for the whole tensor, ``[C]`` one pair for each index along ``axis``; ``axis`` is
 not negative, and 0 where it plays no part. This is what ONNX calls QuantizeLinear and DequantizeLinear.
+
+``element`` names the 4-bit format (a key of ``edgeopt.quant.codebook.ELEMENTS``) whose sixteen integers a stored weight
+is made of, and is empty for all of int8. It changes no value: it is what a target that stores codes has to know.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ def quantize(
 
 
 @torch.library.custom_op("edgeopt::dequantize", mutates_args=())
-def dequantize(q: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis: int) -> torch.Tensor:
+def dequantize(
+    q: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis: int, element: str = ""
+) -> torch.Tensor:
     """Return the float32 values that the integers ``q`` stand for, of the same shape."""
     shape = _broadcast_shape(q, scale, axis)
     # float32 holds the narrow integers, float64 every int32: either way the product is rounded once.
@@ -46,7 +51,9 @@ def _quantize_shape(
 
 
 @dequantize.register_fake
-def _dequantize_shape(q: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis: int) -> torch.Tensor:
+def _dequantize_shape(
+    q: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis: int, element: str = ""
+) -> torch.Tensor:
     _check(q, scale, zero_point, axis)
     torch._check(zero_point.dtype == q.dtype, lambda: f"zero_point is {zero_point.dtype}, the integers {q.dtype}")
     return torch.empty_like(q, dtype=torch.float32)
@@ -76,7 +83,7 @@ def _onnx_quantize() -> Callable:
 def _onnx_dequantize() -> Callable:
     from onnxscript import opset20 as op
 
-    def dequantize(q, scale, zero_point, axis):  # type: ignore[no-untyped-def]
+    def dequantize(q, scale, zero_point, axis, element=""):  # type: ignore[no-untyped-def]
         return op.DequantizeLinear(q, scale, zero_point, axis=axis)
 
     return dequantize

@@ -46,6 +46,7 @@ from edgeopt.quant.affine import (
     to_integers,
 )
 from edgeopt.quant.block_shift import to_powers
+from edgeopt.quant.fp4 import Element
 from edgeopt.quant.pairs import for_paired_weight, to_paired_integers
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.rewrite import arguments
@@ -333,7 +334,7 @@ class _Placement:
             integers = to_paired_integers(weight, affine, order)
         else:
             integers = codebook.to_integers(weight, affine, element)
-        node.replace_input_with(found["weight"], self._integers(node, found["weight"], integers, affine))
+        node.replace_input_with(found["weight"], self._integers(node, found["weight"], integers, affine, element))
 
     def _input_scale(self, node: fx.Node) -> torch.Tensor:
         while node.target is not DEQUANTIZE:
@@ -346,12 +347,15 @@ class _Placement:
         """Return the dequantized end of a constant stored as the integers nearest to it."""
         return self._integers(node, old, to_integers(values, affine), affine)
 
-    def _integers(self, node: fx.Node, old: fx.Node, integers: torch.Tensor, affine: Affine) -> fx.Node:
-        """Return the dequantized end of a constant stored as ``integers``."""
+    def _integers(
+        self, node: fx.Node, old: fx.Node, integers: torch.Tensor, affine: Affine, element: Element | None = None
+    ) -> fx.Node:
+        """Return the dequantized end of a constant stored as ``integers``, those of an element where one is given."""
         q = self.program.add_constant(f"{old.name}_q", integers)
         scale = self.program.add_constant(f"{old.name}_scale", affine.scale)
         zero_point = self.program.add_constant(f"{old.name}_zero_point", affine.zero_point)
-        return self.program.insert(node, DEQUANTIZE, q, scale, zero_point, affine.axis)
+        named = () if element is None else (element.name,)
+        return self.program.insert(node, DEQUANTIZE, q, scale, zero_point, affine.axis, *named)
 
 
 def moved_value(node: fx.Node) -> fx.Node:

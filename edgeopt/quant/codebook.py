@@ -22,6 +22,9 @@ CODEBOOKS = {
 }
 """The integers by the name of the precision."""
 
+ELEMENTS = {element.name: element for element in CODEBOOKS.values()}
+"""The integers by the name that a program says them by."""
+
 
 def for_weight(weight: torch.Tensor, element: Element) -> Affine:
     """Return the map of each output channel (axis 0) of ``weight`` onto an element's integers."""

@@ -26,7 +26,6 @@ from . import toolchain
 from .arena import place
 from .bind import MODES, choose_kernels
 from .bind import Step as Call
-from .codes import in_codes
 from .emit import print_library
 from .emulate import QEMU, STACK_BYTES
 from .fuse import fuse_attention, fuse_residuals, split_heads
@@ -135,8 +134,6 @@ class TvmMicro(Target[InIntegers]):
         """Write the library into ``network/``."""
         assert isinstance(options, MicroOptions)
         program, graph = lowered.program, lowered.graph
-        for name in CODEBOOKS if options.precision == AUTO else {options.precision} & CODEBOOKS.keys():
-            graph = in_codes(graph, CODEBOOKS[name])
         if options.requantisation == "shift":
             graph = by_shifts(graph, self._core.isas)
         graph, calls, plan = self._scheduled(graph, options)

@@ -37,10 +37,18 @@ MODES = ("speed", "balanced", "size")
 
 
 @dataclass(frozen=True, eq=False)
+class CodeTable:
+    """What codes of one 4-bit format are looked up in, as the kernels of one instruction set do: a name, one table."""
+
+    name: str
+    words: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """One call: the node, its kernel (None: generated code), its constant block, and what it asks of memory.
 
-    ``table``: what the codes of its weights are looked up in, the same for all steps that have one.
+    ``table``: what the codes of its weights are looked up in.
     """
 
     node: Node
@@ -49,7 +57,7 @@ class Step:
     scratch_bytes: int = 0
     overread: int = 0
     sharings: tuple[Sharing, ...] = ()
-    table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    table: CodeTable | None = None
 
     @property
     def symbol(self) -> str:
@@ -136,7 +144,7 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
     kernel = Kernel(node.dtype, node.op, fitting[0])
     isa, source, target = kernel.isa, (*node.inputs, node.output)[0], node.output
     match node:
-        case Conv2d() | Linear() if node.numbers is not None:
+        case Conv2d() | Linear() if node.element is not None:
             return _coded(graph, node, kernel)
         case BinaryConv2d():
             outputs, *_, inputs = node.weights.shape
@@ -204,8 +212,9 @@ def _step(graph: IntegerGraph, node: Node, isas: Sequence[str]) -> Step:
 
 def _coded(graph: IntegerGraph, node: Conv2d | Linear, kernel: Kernel) -> Step:
     """The call of a layer whose weights are codes."""
-    assert node.numbers is not None
-    isa, table = kernel.isa, packing_codes.pack_table(kernel.isa, node.numbers)
+    assert node.element is not None
+    isa = kernel.isa
+    table = CodeTable(f"codes_{node.element.name}_{isa}", packing_codes.pack_table(isa, node.numbers))
     parameters = (isa, node.weights, node.numbers, node.folded_bias, node.multiplier)
     if isinstance(node, Linear):
         over = overlap.overread("linear", isa, node.weights.shape[1], node.weights.shape[1])

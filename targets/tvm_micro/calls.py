@@ -176,7 +176,7 @@ def _call(memory: Memory, index: int, step: Step, x: Tensor, y: Tensor) -> tuple
     """Tables and arguments of a kernel."""
     node = step.node
     at = [memory.at(name) for name in (*node.inputs, node.output)]
-    words = f"weights_{index}, codes" if step.table.size else f"weights_{index}"
+    words = f"weights_{index}, {step.table.name}" if step.table else f"weights_{index}"
     match node:
         case Conv2d() | DepthwiseConv2d():
             tables = [_window(index, node, x.shape, y.shape)]

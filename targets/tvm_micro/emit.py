@@ -104,10 +104,9 @@ def _weights(steps: Sequence[Step], section: str) -> tuple[str, str]:
     for i, step in blocks.items():
         header.append(f"extern const uint32_t weights_{i}[{step.packed.size}]; /* {step.node.name} */")
         source += _array(f"weights_{i}", step.packed, section)
-    table = next((step.table for step in steps if step.table.size), None)
-    if table is not None:
-        header.append(f"extern const uint32_t codes[{table.size}]; /* what weights in four bits are looked up in */")
-        source += _array("codes", table, "")
+    for name, words in {step.table.name: step.table.words for step in steps if step.table}.items():
+        header.append(f"extern const uint32_t {name}[{words.size}]; /* what weights in four bits are looked up in */")
+        source += _array(name, words, "")
     return "\n".join([*header, "", "#endif", ""]), "\n".join([*source, ""])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeopt.kernels import packing, reference
 from edgeopt.kernels.reference import AddFactors, Clamp, NormFactors, Window
+from edgeopt.quant.fp4 import Element
 
 from .tensor import Shape, Tensor, part_of
 
@@ -66,7 +67,7 @@ class Node(ABC):
 class Weighted(Node):
     """A layer with weights: bias and multiplier int32, one an output channel; bias without the zero-point term.
 
-    ``numbers``: the sixteen that its weights are, where these are stored as codes. ``shifts``: its multipliers are
+    ``element``: the 4-bit format of its weights, where these are stored as codes. ``shifts``: its multipliers are
     powers of two, and its kernel shifts.
     """
 
@@ -75,13 +76,13 @@ class Weighted(Node):
     multiplier: np.ndarray
     in_zero: int
     clamp: Clamp
-    numbers: np.ndarray | None = field(default=None, kw_only=True)
+    element: Element | None = field(default=None, kw_only=True)
     shifts: bool = field(default=False, kw_only=True)
 
     @property
     def dtype(self) -> str:
         """The kernel's type of weights: int8, int8 with scales that are powers of two, or codes of four bits."""
-        if self.numbers is not None:
+        if self.element is not None:
             return "w4"
         return "p8" if self.shifts else "s8"
 
@@ -89,6 +90,12 @@ class Weighted(Node):
         """The constant block, by ``pack`` where it is requantised by a multiplication."""
         parameters = (self.weights, self.folded_bias, self.multiplier)
         return packing.pack_shifts(*parameters) if self.shifts else pack(isa, *parameters)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The sixteen integers of its 4-bit format by code."""
+        assert self.element is not None
+        return self.element.table().numpy().astype(np.int8)
 
     @property
     def products(self) -> int:

@@ -11,6 +11,7 @@ from torch import fx
 from edgeopt.kernels import reference
 from edgeopt.kernels.reference import AddFactors, Clamp, Window
 from edgeopt.passes.insert_qdq import DEQUANTIZE
+from edgeopt.quant.fp4 import Element
 from edgeopt.rewrite import arguments
 
 from .integer_graph import Add, AvgPool2d, Conv2d, DepthwiseConv2d, Linear, MaxPool2d, Node
@@ -26,8 +27,10 @@ def _factors(count: int) -> tuple[int, int]:
     return next(((n, count // n) for n in range(1, 256) if count % n == 0 and count // n <= 255), (1, count))
 
 
-def _weighted(state: Lowering, node: fx.Node, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, bias and multiplier of a layer."""
+def _weighted(
+    state: Lowering, node: fx.Node, x: Tensor, y: Tensor
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Element | None]:
+    """Weights, bias and multiplier of a layer, and its 4-bit format."""
     found = arguments(node)
     weights, scale = state.constant(found["weight"])
     if weights[0].size > 32768 or max(*x.shape, *y.shape) > 65535:
@@ -38,7 +41,7 @@ def _weighted(state: Lowering, node: fx.Node, x: Tensor, y: Tensor) -> tuple[np.
     if found["bias"] is not None:
         bias = state.constant(found["bias"])[0]
     multiplier = reference.multiplier(x.scale * np.broadcast_to(scale, len(weights)) / y.scale)
-    return weights, bias, multiplier.astype(np.int32)
+    return weights, bias, multiplier.astype(np.int32), state.element(found["weight"])
 
 
 def maps(value: Value) -> int:
@@ -56,7 +59,7 @@ def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     x = state.plain(replace(value, padding=(0, 0, 0, 0)))
     if tuple(found["dilation"]) != (1, 1):
         raise Refused(f"dilation {tuple(found['dilation'])}: the kernels have 1")
-    weights, bias, multiplier = _weighted(state, node, x, y)
+    weights, bias, multiplier, element = _weighted(state, node, x, y)
     vertical, horizontal = found["padding"]
     padding = tuple(p + q for p, q in zip(value.padding, (vertical, horizontal) * 2, strict=True))
     window = window_of(weights.shape[2:], tuple(found["stride"]), padding)
@@ -64,7 +67,8 @@ def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     if found["groups"] == 1:
         samples = 1 if window == Window() else samples
         kernels = weights.transpose(0, 2, 3, 1)
-        lowered: Node = Conv2d(*common, kernels, bias, multiplier, x.zero_point, clamp, window, samples=samples)
+        ends = (bias, multiplier, x.zero_point, clamp, window)
+        lowered: Node = Conv2d(*common, kernels, *ends, samples=samples, element=element)
     elif found["groups"] == x.shape[2] == len(weights):
         lowered = DepthwiseConv2d(
             *common, weights[:, 0], bias, multiplier, x.zero_point, clamp, window, samples=samples
@@ -85,13 +89,14 @@ def linear(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
         x = value.tensor  # a single vector, whatever the shape of its map
     else:
         x = state.viewed(value.tensor, map_shape(value.shape, rows=True))
-    weights, bias, multiplier = _weighted(state, node, x, y)
+    weights, bias, multiplier, element = _weighted(state, node, x, y)
     weights = weights if order is None else weights[:, order]
     common = (node.name, (x.name,), y.name)
     if y.size == y.shape[2]:
-        return state.add(Linear(*common, weights, bias, multiplier, x.zero_point, clamp), y, shape_of(node))
+        layer = Linear(*common, weights, bias, multiplier, x.zero_point, clamp, element=element)
+        return state.add(layer, y, shape_of(node))
     pointwise = weights[:, None, None, :]  # a vector for each position: a convolution of one pixel
-    lowered = Conv2d(*common, pointwise, bias, multiplier, x.zero_point, clamp, Window())
+    lowered = Conv2d(*common, pointwise, bias, multiplier, x.zero_point, clamp, Window(), element=element)
     return state.add(lowered, y, shape_of(node), in_order(shape_of(node)))
 
 

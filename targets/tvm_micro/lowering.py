@@ -16,6 +16,9 @@ from edgeopt.errors import Placement
 from edgeopt.kernels.reference import Window
 from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.program import Program
+from edgeopt.quant.codebook import ELEMENTS
+from edgeopt.quant.fp4 import Element
+from edgeopt.rewrite import arguments
 
 from .integer_graph import Copy, Node, Piece, Strides, View
 from .layout import canonical, in_order, merged, refined, strides
@@ -117,6 +120,10 @@ class Lowering:
             raise Refused("its weight or bias is not a quantised constant")
         q, scale = (self.program.constants[constant.name] for constant in node.all_input_nodes[:2])
         return q.numpy(), scale.double().numpy()
+
+    def element(self, node: fx.Node) -> Element | None:
+        """The 4-bit format of a dequantized constant, None for all of int8."""
+        return ELEMENTS[name] if (name := arguments(node)["element"]) else None
 
 
 def copied(source: torch.Tensor, target: torch.Tensor) -> tuple[Piece, ...]:

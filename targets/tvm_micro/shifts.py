@@ -32,7 +32,7 @@ def by_shifts(graph: IntegerGraph, isas: Sequence[str]) -> IntegerGraph:
 
 
 def _by_shifts(node: Node) -> Node:
-    if not isinstance(node, Weighted) or node.numbers is not None:
+    if not isinstance(node, Weighted) or node.element is not None:
         return node  # of what looks its weights up there is one kernel: it multiplies by the power of two
     try:
         packing.pack_shifts(node.weights, node.folded_bias, node.multiplier)

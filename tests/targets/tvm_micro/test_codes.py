@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from torch import nn
 
 import edgeopt
 from edgeopt.errors import UserError
+from edgeopt.ops.quantize import DEQUANTIZE
 from edgeopt.program import Program
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.registry import resolve
 from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
 from edgeopt.targets.tvm_micro.bind import choose_kernels
-from edgeopt.targets.tvm_micro.codes import in_codes
 from edgeopt.targets.tvm_micro.lower import SCHEME, lower_program
 from edgeopt.targets.tvm_micro.network import Network
 from edgeopt.targets.tvm_micro.toolchain import CORES
@@ -48,8 +49,7 @@ def test_library_equals_the_integer_reference(device: str, precision: str, tmp_p
 @pytest.mark.parametrize("precision", CODEBOOKS)
 def test_weights_are_codes_but_for_those_of_depthwise_filters(precision: str) -> None:
     graph = lower_program(small(precision))[0]
-    coded = in_codes(graph, CODEBOOKS[precision])
-    kinds = {node.op: node.dtype for node in coded.nodes}
+    kinds = {node.op: node.dtype for node in graph.nodes}
     assert kinds["conv2d"] == kinds["linear"] == "w4"
     assert kinds["depthwise_conv2d"] == "s8"
     depthwise = next(node for node in graph.nodes if node.op == "depthwise_conv2d")
@@ -68,23 +68,64 @@ def test_a_layer_that_int8_takes_is_taken(precision: str) -> None:
     assert not refused and graph.nodes[0].op == "conv2d"
 
 
-def test_weights_of_int8_stay_so() -> None:
+def test_the_format_of_weights_is_what_the_program_says() -> None:
+    """Not what their values look like: weights of int8 that happen to be sixteen of its integers are no codes."""
+    program = small("int4")
+    for node in [node for node in program.calls if node.target is DEQUANTIZE]:
+        node.args = node.args[:4]
+    assert {node.dtype for node in lower_program(program)[0].nodes} == {"s8"}
+
+
+class Heads(nn.Module):
+    """A stem, and a head for each format."""
+
+    def __init__(self, formats: Sequence[str]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.heads = nn.ModuleList(nn.Conv2d(8, 6, 1) for _ in formats)
+        self.lines = nn.ModuleList(nn.Linear(6, 5) for _ in formats)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(image))
+        pairs = zip(self.heads, self.lines, strict=True)
+        return torch.cat([line(torch.relu(head(x)).mean((2, 3))) for head, line in pairs], 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "formats"),
+    [
+        ("host-c", ("int8", "fp4", "int4")),
+        ("host-c", ("int4", "fp4", "int8")),
+        ("cortex-m4", ("fp4", "int4")),
+        ("cortex-m55", ("fp4", "int4")),
+    ],
+)
+def test_formats_share_a_library(device: str, formats: tuple[str, ...], tmp_path: Path) -> None:
+    skip_without_qemu(device)
     samples = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
-    graph = in_codes(lower_program(quantise(Small(), samples))[0], CODEBOOKS["int4"])
-    assert {node.dtype for node in graph.nodes} == {"s8"}
+    layers = {f"linear_{i}" if i else "linear": name for i, name in enumerate(formats)}
+    layers |= {f"conv2d_{i}": name for i, name in enumerate(formats, 1)}
+    books = {layer: CODEBOOKS[name] for layer, name in layers.items() if name in CODEBOOKS}
+    program = quantise(Heads(formats), samples, replace(SCHEME, codebooks=books))
+    assert_equals_the_reference(program, device, X, tmp_path)
+    coded = Network.read(tmp_path / LIBRARY).layers
+    assert [layer.precision for layer in coded].count("w4a8") == 2 * len(CODEBOOKS)
+    header = (tmp_path / LIBRARY / "network_weights.h").read_text()
+    assert {name for name in ("e2m1", "int4") if f"codes_{name}_" in header} == {"e2m1", "int4"}
 
 
 @requires_shared
 @pytest.mark.parametrize("isas", [CORES["cortex-m4"].isas, ("scalar",)], ids=["dsp", "scalar"])
 def test_flash_of_weights_is_halved(isas: tuple[str, ...]) -> None:
     x = mlperf_tiny.example_inputs("fc_autoencoder", 4)
-    program = quantise(mlperf_tiny.build("fc_autoencoder"), x, replace(SCHEME, codebook=CODEBOOKS["fp4"]))
-    graph = lower_program(program)[0]
+    model = mlperf_tiny.build("fc_autoencoder")
+    schemes = (SCHEME, replace(SCHEME, codebook=CODEBOOKS["fp4"]))
     of_bytes, of_codes = (
-        sum(step.packed.nbytes + step.table.nbytes * (i == 0) for i, step in enumerate(choose_kernels(g, isas, "size")))
-        for g in (graph, in_codes(graph, CODEBOOKS["fp4"]))
+        choose_kernels(lower_program(quantise(model, x, scheme))[0], isas, "size") for scheme in schemes
     )
-    assert of_codes < 0.53 * of_bytes
+    (table,) = {step.table.name: step.table.words.nbytes for step in of_codes if step.table}.values()
+    assert table + sum(step.packed.nbytes for step in of_codes) < 0.53 * sum(step.packed.nbytes for step in of_bytes)
 
 
 @requires_qemu
@@ -98,7 +139,7 @@ def test_export_stores_four_bits(tmp_path: Path) -> None:
     adapted = next(record for record in run.passes if record.name == "adapt-rounding")
     assert adapted.applied
     network = (tmp_path / "out" / LIBRARY / "network_weights.h").read_text()
-    assert "extern const uint32_t codes[256];" in network
+    assert "extern const uint32_t codes_e2m1_dsp[256];" in network
 
 
 @pytest.mark.parametrize("precision", ["mxfp4", "nvfp4"])
