@@ -53,10 +53,11 @@ class ExportOptions:
 
     ``load``: how to read the model. ``data``: labelled samples (see edgeopt.calib.data). ``baseline``: also
     measure the plain export. ``strict``: any fallback is an error. ``samples``: how many verification inputs, drawn
-    with ``seed``; 8 by default, fewer of large and of calibrated models. ``add_passes`` run after the target's,
-    ``skip_passes`` do not run. ``dump``: folder for the program's text after each pass. ``quant``: how to quantise,
-    where the precision is int8. ``swap``: the recipe, and how what it swaps is tuned. ``search``: what precision
-    ``auto`` chooses among. ``accept_difference``: why an artifact that misses the default limits is taken all the same.
+    with ``seed``; 8 by default, fewer of large and of calibrated models. ``add_passes`` run after the target's exact
+    passes and before the first that rounds, ``skip_passes`` do not run. ``dump``: folder for the program's text after
+    each pass. ``quant``: how to quantise, where the precision is int8. ``swap``: the recipe, and how what it swaps is
+    tuned. ``search``: what precision ``auto`` chooses among. ``accept_difference``: why an artifact that misses the
+    default limits is taken all the same.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)

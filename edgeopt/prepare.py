@@ -150,13 +150,14 @@ def _quantises(passes: list[Pass]) -> tuple[int, Scheme | None]:
 def build_passes(request: Request) -> list[Pass]:
     """Return the target's passes and the added ones, without the skipped.
 
+    What is added rewrites the float program: it runs after the target's exact passes, before the first that rounds.
+
     Raises UserError where a name is unknown.
     """
     options = request.options
     passes = [step.build() for step in request.target.pipeline(request.target_options)]
     added = [_built(name) for name in options.add_passes]
-    # Before quantisation: what is added rewrites the float program.
-    place, _ = _quantises(passes)
+    place = next((index for index, step in enumerate(passes) if step.kind != "exact"), len(passes))
     passes[place:place] = added
     for name in set(options.skip_passes) - {p.name for p in passes}:
         pass_class(name)  # raises where the name is unknown; a known one that does not run is skipped already

@@ -43,7 +43,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--seed", type=int, help="Seed of random verification inputs (default 0).")
 @click.option("--warmup", type=int, metavar="N", help="Runs before measuring (default: detected).")
 @click.option("--max-seconds", type=float, metavar="S", help="Longest time to measure (default 5).")
-@click.option("--add-pass", "add_passes", multiple=True, metavar="NAME", help="Run this pass after the target's.")
+@click.option("--add-pass", "add_passes", multiple=True, metavar="NAME", help="Run this before any pass that rounds.")
 @click.option("--skip-pass", "skip_passes", multiple=True, metavar="NAME", help="Do not run this pass.")
 @click.option("--dump", metavar="DIR", help="Write the program's text after each pass.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="Options from a file; flags win.")

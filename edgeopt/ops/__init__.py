@@ -21,6 +21,18 @@ def register_onnx(operator_name: str, build: Callable[[], Callable]) -> None:
     onnx_functions[operator_name] = build
 
 
+stored_weights: set[str] = set()
+"""Operators whose constants are a packed weight, by their schema's names; filled by ``stores_weight``."""
+
+
+def stores_weight(operator_name: str) -> None:
+    """Say that an operator reads a weight in the form in which it is stored.
+
+    What it computes of constants alone is the weight in a wider form: no pass may put that in the constants' place.
+    """
+    stored_weights.add(operator_name)
+
+
 def register_all() -> None:
     """Make every operator known to torch, without which it reads no archive that calls one."""
     for module in pkgutil.iter_modules(__path__):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops import register_onnx, stores_weight
 
 
 @torch.library.custom_op("edgeopt::quantize", mutates_args=())
@@ -94,3 +94,4 @@ DEQUANTIZE = torch.ops.edgeopt.dequantize.default
 
 register_onnx("edgeopt::quantize", _onnx_quantize)
 register_onnx("edgeopt::dequantize", _onnx_dequantize)
+stores_weight("edgeopt::dequantize")

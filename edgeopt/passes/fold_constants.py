@@ -7,10 +7,11 @@ Before => after:
 for weights that are permuted, slices of position embeddings, index tables, masks, arange and scalar arithmetic.
 The value is the one the graph would have computed, bit for bit.
 
-Not when: the operator is random, returns uninitialised memory or dequantises a weight; or the program would grow
-by more than 1 MiB and more than a fiftieth of its constants at that node, as where a small constant is expanded or a
-weight that is read in two layouts would be kept twice: then computing it is cheaper than storing it. The fiftieth is
-for position biases of large models: those of Swin-T's first stage, with their shift mask, take 1.8 MiB of 105.
+Not when: the operator is random, returns uninitialised memory or reads a weight in its stored form
+(``edgeopt.ops.stores_weight``); or the program would grow by more than 1 MiB and more than a fiftieth of its constants
+at that node, as where a small constant is expanded or a weight that is read in two layouts would be kept twice: then
+computing it is cheaper than storing it. The fiftieth is for position biases of large models: those of Swin-T's first
+stage, with their shift mask, take 1.8 MiB of 105.
 
 Source: Aho, Lam, Sethi, Ullman, Compilers: Principles, Techniques, and Tools, section 8.5 (constant folding).
 """
@@ -23,6 +24,7 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
+from edgeopt.ops import stored_weights
 from edgeopt.program import Program
 from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, op
 
@@ -76,8 +78,8 @@ def _reads_constants(program: Program, node: fx.Node) -> bool:
 def _not_foldable(target: Any) -> str | None:
     if not isinstance(target, torch._ops.OpOverload):
         return None
-    if target._schema.name == "edgeopt::dequantize":
-        return "it stands for a quantised weight"
+    if target._schema.name in stored_weights:
+        return "it is a weight as it is stored"
     if torch.Tag.nondeterministic_seeded in target.tags:
         return "it is random"
     return "it returns uninitialised memory" if "empty" in target._schema.name else None

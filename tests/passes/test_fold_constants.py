@@ -83,7 +83,7 @@ def test_refuses_to_undo_quantisation() -> None:
 
     parts = {"scale": torch.tensor(0.5), "zero": torch.tensor(0, dtype=torch.int8)}
     result = run(function, changes=False, weight=torch.ones(4, 4, dtype=torch.int8), **parts)
-    assert reasons(result) == ["it stands for a quantised weight"]
+    assert reasons(result) == ["it is a weight as it is stored"]
 
 
 def test_tied_weights_are_not_freed() -> None:
