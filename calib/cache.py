@@ -1,6 +1,6 @@
 """What was computed before, found by the content of what it was computed from.
 
-The key hashes the program (operators, constants), the data, the method and edgeopt's version: a changed byte in any
+The key hashes the program (operators, constants), the data, the method and edgeopt's own sources: a changed byte in any
 of them is another key.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-import edgeopt
 from edgeopt.program import Program
+from edgeopt.sources import source_digest
 
 
 def program_digest(program: Program) -> str:
@@ -41,7 +41,7 @@ class Entry:
     @classmethod
     def of(cls, folder: Path, model: str, data: str, method: str) -> Entry:
         """Return the entry of these contents; hashes are hexadecimal."""
-        parts = "\n".join((model, data, method, edgeopt.__version__))
+        parts = "\n".join((model, data, method, source_digest()))
         return cls(folder, hashlib.sha256(parts.encode()).hexdigest())
 
     @property

@@ -221,15 +221,18 @@ class Program:
 
     # -- identity --------------------------------------------------------------------------------------
 
-    def text(self) -> str:
-        """Return the graph as stable text: a line a node, constants by shape and dtype."""
+    def text(self, written: Callable[[Any], str] = str) -> str:
+        """Return the graph as stable text: a line a node, constants by shape and dtype.
+
+        ``written`` spells sizes that are known only at run time.
+        """
         lines = []
         for node in self.graph.nodes:
             if node.op == "output":
                 lines.append(f"return {_format(node.args[0])}")
             elif node.op == "placeholder":
                 kind = "constant" if node.name in self.constants else "input"
-                lines.append(f"{kind} {spec_of(node, node.name)}")
+                lines.append(f"{kind} {spec_of(node, node.name, written)}")
             else:
                 arguments = [_format(a) for a in node.args]
                 arguments += [f"{key}={_format(value)}" for key, value in node.kwargs.items()]
@@ -239,7 +242,7 @@ class Program:
     def fingerprint(self) -> str:
         """Return a hash of the text and of the constants' identity; equal while nothing was rewritten."""
         tensors = "".join(f"{name}@{t.data_ptr()}.{t._version}" for name, t in sorted(self.constants.items()))
-        return hashlib.sha256((self.text() + tensors).encode()).hexdigest()
+        return hashlib.sha256((self.text(_as_traced) + tensors).encode()).hexdigest()
 
     def verify(self) -> None:
         """Check the invariants that every pass must keep.
@@ -283,12 +286,12 @@ def source_line(node: fx.Node) -> str:
     return f" ({path}:{line}: {code})"
 
 
-def spec_of(node: fx.Node, name: str) -> TensorSpec:
-    """Return the spec of a node's value under the given name."""
+def spec_of(node: fx.Node, name: str, written: Callable[[Any], str] = str) -> TensorSpec:
+    """Return the spec of a node's value under the given name; ``written`` spells sizes known only at run time."""
     value = node.meta["val"]
     if not isinstance(value, torch.Tensor):
         return TensorSpec(name, (), torch.int64)
-    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
+    shape = tuple(dim if isinstance(dim, int) else written(dim) for dim in value.shape)
     return TensorSpec(name, shape, value.dtype)
 
 
@@ -382,6 +385,15 @@ def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     except Exception as error:
         fact = f"node '{node.name}' ({op_name(node)}){source_line(node)} cannot be computed"
         raise translated(error, fact, "give inputs that the model is meant for, with --sample FILE.npz") from error
+
+
+def _as_traced(size: torch.SymInt) -> str:
+    """Spell a size as it was traced.
+
+    Sizes belong to all copies of a program: what inferring a shape in one proves of them, such as that two lengths are
+    the same, would otherwise be read as a change of the others.
+    """
+    return str(size.node._expr)
 
 
 def _format(value: Any) -> str:

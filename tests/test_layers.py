@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("edgeopt", "errors", "files", "foreign", "naming"),
     ("report",),  # knows the Run record alone, so the core can write reports
-    ("program", "compare", "canonical", "exported", "registry"),
+    ("program", "compare", "canonical", "exported", "registry", "sources"),
     ("analysis.float64", "analysis.noise", "quant", "ops", "exactness", "ledger", "pipeline", "rewrite"),
     (
         "analysis",

@@ -24,6 +24,7 @@ aten = torch.ops.aten
 SUMS = (aten.add.Tensor, aten.sub.Tensor)
 FACTORS = (aten.mul.Tensor, aten.div.Tensor)
 
+_ARITHMETIC = frozenset({*SUMS, *FACTORS, aten.permute.default, aten.batch_norm.default})
 _BATCH_TENSORS = ("running_mean", "running_var", "weight", "bias")
 
 
@@ -36,18 +37,25 @@ def compose(program: Program, node: fx.Node, known: Known | None = None) -> Affi
     ``known`` are the answers for nodes that were asked before: of a sum, both operands lead to the same ones.
     """
     known = {} if known is None else known
-    if node not in known:
-        known[node] = _composed(program, node, known)
+    pending = [node]
+    while pending:  # a network is deeper than calls may nest
+        operands = pending[-1].all_input_nodes if pending[-1].target in _ARITHMETIC else []
+        if unknown := [operand for operand in operands if operand not in known]:
+            pending += unknown
+        else:
+            current = pending.pop()
+            known[current] = _composed(program, current, known)
     return known[node]
 
 
 def _composed(program: Program, node: fx.Node, known: Known) -> Affine | str:
+    """Return the answer for a node, those for its operands being known."""
     if node.target is aten.permute.default:
-        return _between_permutes(program, node, known)
+        return _between_permutes(node, known)
     if node.target in SUMS and len(variables(program, node)) == 2:
-        return _sum(program, node, known)
+        return _sum(node, known)
     own = batch_norm_map(program, node) if node.target is aten.batch_norm.default else _with_constant(program, node)
-    inner = own if isinstance(own, str) else compose(program, own.x, known)
+    inner = own if isinstance(own, str) else known[own.x]
     if isinstance(own, str) or isinstance(inner, str):
         return own
     return _after(own, inner) or own
@@ -125,9 +133,9 @@ def _after(outer: Affine, inner: Affine) -> Affine | None:
     return Affine(outer.node, inner.x, scale, shift, axis, outer.interior | inner.interior | {inner.node})
 
 
-def _sum(program: Program, node: fx.Node, known: Known) -> Affine | str:
+def _sum(node: fx.Node, known: Known) -> Affine | str:
     """Return the map of a sum of two maps of the same value."""
-    left, right = (_map_or_identity(program, operand, known) for operand in node.args[:2])  # type: ignore[arg-type]
+    left, right = (_map_or_identity(operand, known) for operand in node.args[:2])  # type: ignore[arg-type]
     vanishing = [part for part in (left, right) if not part.scale.any()]
     x = right.x if left in vanishing else left.x
     if left.x is not right.x and not vanishing:
@@ -155,16 +163,16 @@ def _read_only_by(node: fx.Node, inside: frozenset[fx.Node], x: fx.Node) -> froz
     return frozenset(found)
 
 
-def _map_or_identity(program: Program, node: fx.Node, known: Known) -> Affine:
-    found = compose(program, node, known)
+def _map_or_identity(node: fx.Node, known: Known) -> Affine:
+    found = known[node]
     one = torch.ones(1, dtype=torch.float64)
     return Affine(node, node, one, torch.zeros_like(one), None) if isinstance(found, str) else found
 
 
-def _between_permutes(program: Program, node: fx.Node, known: Known) -> Affine | str:
+def _between_permutes(node: fx.Node, known: Known) -> Affine | str:
     """Return the map of what is permuted after it: of x before a permute that this one undoes, or of x permuted
     alike by another node."""
-    inner = compose(program, node.args[0], known)  # type: ignore[arg-type]
+    inner = known[node.args[0]]  # type: ignore[index]
     if isinstance(inner, str):
         return inner
     dims = _dims(node)

@@ -185,11 +185,15 @@ def _stays_float(node: fx.Node, scheme: Scheme) -> bool:
 
 def _feeds_integers(node: fx.Node, scheme: Scheme) -> bool:
     """Whether a product reads a value, possibly through moves, pools and sums: these alone do not want integers."""
-    return any(
-        (reader.target in (SUMS | POOLS | scheme.moves) and _feeds_integers(tail(reader, scheme), scheme))
-        or (reader.target in scheme.integer and reader.target not in SUMS | POOLS)
-        for reader in node.users
-    )
+    pending, seen = [node], {node}
+    while pending:
+        for reader in pending.pop().users:
+            if reader.target in scheme.integer and reader.target not in SUMS | POOLS:
+                return True
+            if reader.target in (SUMS | POOLS | scheme.moves) and (end := tail(reader, scheme)) not in seen:
+                seen.add(end)
+                pending.append(end)
+    return False
 
 
 def _by_token(node: fx.Node, scheme: Scheme) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import fx
@@ -46,10 +46,11 @@ def profile(program: Program, layers: Mapping[str, Sizes], prepared: Prepared, r
 def owners(program: Program, layers: Mapping[str, Sizes]) -> dict[str, str]:
     """Return by node of a program the layer that it computes, or whose weights it prepares."""
     labels = {sizes.label: layer for layer, sizes in layers.items()}
+    constant = _of_constants(program)
     found = {}
     for node in program.calls:
         if (layer := labels.get(first_origin(node))) is not None:
-            found.update(dict.fromkeys((node.name, *_preparing(program, node)), layer))
+            found.update(dict.fromkeys((node.name, *_preparing(node, constant)), layer))
     return found
 
 
@@ -63,15 +64,19 @@ def attributed(ran: tuple[Layer, ...], owner: Mapping[str, str]) -> dict[str, fl
     return costs
 
 
-def _preparing(program: Program, node: fx.Node) -> Iterator[str]:
+def _preparing(node: fx.Node, constant: Collection[fx.Node]) -> Iterator[str]:
     """Yield the names of the operators that compute what a node reads from constants alone."""
-    for source in node.all_input_nodes:
-        if source.op == "call_function" and _is_constant(program, source):
-            yield source.name
-            yield from _preparing(program, source)
+    pending = [node]
+    while pending:
+        sources = [source for source in pending.pop().all_input_nodes if source in constant]
+        yield from (source.name for source in sources)
+        pending += sources
 
 
-def _is_constant(program: Program, node: fx.Node) -> bool:
-    if node.op == "placeholder":
-        return program.constant(node) is not None
-    return all(_is_constant(program, source) for source in node.all_input_nodes)
+def _of_constants(program: Program) -> set[fx.Node]:
+    """Return the operators that compute from constants alone."""
+    found: set[fx.Node] = set()
+    for node in program.calls:
+        if all(source in found or program.constant(source) is not None for source in node.all_input_nodes):
+            found.add(node)
+    return found

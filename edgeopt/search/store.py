@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-import edgeopt
 from edgeopt.calib.cache import cache_folder
 from edgeopt.errors import UserError
 from edgeopt.files import write_whole
+from edgeopt.sources import source_digest
 
 T = TypeVar("T")
 
@@ -22,11 +22,11 @@ class Store:
     """Measurements by name, as JSON values, of one search; ``reused`` counts those that were there already."""
 
     def __init__(self, facts: Iterable[object]) -> None:
-        """``facts`` are all that the measurements depend on, beside edgeopt's version.
+        """``facts`` are all that the measurements depend on, beside edgeopt's own sources.
 
         Raises UserError where the file is damaged.
         """
-        text = "\n".join(map(str, (*facts, edgeopt.__version__)))
+        text = "\n".join(map(str, (*facts, source_digest())))
         key = hashlib.sha256(text.encode()).hexdigest()
         self.folder = cache_folder().with_name("search")
         self.file = self.folder / f"{key}.json"

@@ -92,8 +92,10 @@ def evaluate(program: Program, root: fx.Node, known: Mapping[fx.Node, Any]) -> A
 
 def _needed(node: fx.Node, seen: set[fx.Node]) -> Iterator[fx.Node]:
     """Yield what a node is computed from, in order, itself last, and nothing that was seen."""
-    if node not in seen:
-        seen.add(node)
-        for used in node.all_input_nodes:
-            yield from _needed(used, seen)
-        yield node
+    pending = [node]
+    while pending:
+        if unseen := [used for used in pending[-1].all_input_nodes if used not in seen]:
+            pending += unseen
+        elif (current := pending.pop()) not in seen:
+            seen.add(current)
+            yield current

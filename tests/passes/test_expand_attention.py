@@ -82,3 +82,21 @@ def test_refusals():
     length = torch.export.Dim("length", min=2, max=64)
     dynamic = {name: {2: length} for name in "qkv"}
     assert reasons(Attention(is_causal=True), dynamic=dynamic) == ["it is causal over a length known only at run time"]
+
+
+class Cached(nn.Module):
+    """One step of attention over keys and values that were kept, each of a length known only at run time."""
+
+    def forward(self, q, k, v, keys, values):
+        keys, values = torch.cat([keys, k], 2), torch.cat([values, v], 2)
+        return nn.functional.scaled_dot_product_attention(q, keys, values), keys, values
+
+
+def test_that_two_lengths_are_one_changes_no_program():
+    """Products prove it of both: the sizes belong to the given program as well, and it is still the same."""
+    steps, kept = [torch.randn(1, 2, 1, 4) for _ in range(3)], [torch.randn(1, 2, 5, 4) for _ in range(2)]
+    lengths = [{2: torch.export.Dim(name, min=2, max=64)} for name in ("keys", "values")]
+    program = to_program(Cached(), [*steps, *kept], ({}, {}, {}, *lengths))
+    before = program.fingerprint()
+    result = assert_pass(ExpandAttention(), program, [*steps, *kept], changes=True)
+    assert program.fingerprint() == before != result.program.fingerprint()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import edgeopt.ops.dequantize_blocks
 import edgeopt.ops.quantize  # noqa: F401
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.testing import assert_pass, to_program
@@ -83,6 +84,15 @@ def test_refuses_to_undo_quantisation() -> None:
 
     parts = {"scale": torch.tensor(0.5), "zero": torch.tensor(0, dtype=torch.int8)}
     result = run(function, changes=False, weight=torch.ones(4, 4, dtype=torch.int8), **parts)
+    assert reasons(result) == ["it is a weight as it is stored"]
+
+
+def test_refuses_to_unpack_weights_in_four_bits() -> None:
+    def function(m: Call, x: torch.Tensor) -> torch.Tensor:
+        return x @ torch.ops.edgeopt.dequantize_blocks(m.weight, m.scale, m.factor, "int4")
+
+    parts = {"scale": torch.ones(4, 1), "factor": torch.tensor(1.0)}
+    result = run(function, changes=False, weight=torch.ones(4, 2, dtype=torch.uint8), **parts)
     assert reasons(result) == ["it is a weight as it is stored"]
 
 
