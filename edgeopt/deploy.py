@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
-from edgeopt.candidate.judge import cause_of, checked_by_default
+from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
 from edgeopt.fixed_shapes import load_for
@@ -184,7 +184,10 @@ def _answer(session: Session, prepared: Prepared, request: Request, evidence: Ev
         on_step("running the artifact on the labelled data")
         exported = classes(prepared.labelled.data, session.run)
         reached = accuracy(prepared.labelled.labels, prepared.labelled.original, exported)
-    checked = checked_by_default(request, evidence, comparison, reached)
+    checked = (
+        *checked_by_default(request, evidence, comparison, reached),
+        *checked_by_program(prepared, request, evidence, outputs),
+    )
     if not all(one.ok for one in checked):
         on_step("looking for where the outputs begin to differ")
         cause = cause_of(prepared, request, evidence, outputs)

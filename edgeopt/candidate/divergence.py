@@ -7,7 +7,6 @@ compilations it takes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from torch import fx
 
 from edgeopt.candidate.compile import tried
 from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
-from edgeopt.compare import compare
+from edgeopt.candidate.fidelity import Judge
 from edgeopt.evidence import Request
 from edgeopt.inputs import Sample
 from edgeopt.program import Program, op_name, source_line
@@ -33,7 +32,7 @@ class Divergence:
     """The first node whose value an artifact has wrong.
 
     ``module``: path of its layer in the user's model; ``line``: the user's source line; empty where not known.
-    ``error``: largest absolute difference over the largest absolute value, NaN where one is not finite.
+    ``error``: largest absolute difference over the largest absolute value, infinite where one is not finite.
     """
 
     node: str
@@ -57,16 +56,16 @@ def compiled_for(request: Request) -> RunCompiled:
     return run
 
 
-def first_divergence(program: Program, sample: Sample, run: RunCompiled, bound: float) -> Divergence | None:
-    """Return the first node where what ``run`` returns leaves torch's values by more than ``bound``, relative.
+def first_divergence(program: Program, sample: Sample, run: RunCompiled, judge: Judge) -> Divergence | None:
+    """Return the first node where what ``run`` returns is wrong, as ``judge`` has it.
 
     In a quantized program it is the first operator of the layer between two roundings. None where the outputs of the
     whole program agree. Raises what ``run`` raises for the whole program; a shorter one that does not compile is passed
     over.
     """
     cuts = cuts_of(program)
-    error = _error(cuts[-1], sample, run)
-    if error <= bound:
+    error = _error(cuts[-1], sample, run, judge)
+    if error is None:
         return None
     low, high = -1, len(cuts) - 1
     unusable: set[int] = set()
@@ -76,20 +75,18 @@ def first_divergence(program: Program, sample: Sample, run: RunCompiled, bound: 
             break
         middle = min(untried, key=lambda index: abs(2 * index - low - high))
         try:
-            found = _error(cuts[middle], sample, run)
+            found = _error(cuts[middle], sample, run, judge)
         except Exception:
             unusable.add(middle)  # nobody asked for this program: why it does not compile says nothing
             continue
-        low, high, error = (middle, high, error) if found <= bound else (low, middle, found)
+        low, high, error = (middle, high, error) if found is None else (low, middle, found)
     return _described(first_layer(program, cuts[low].end if low >= 0 else -1, cuts[high].end), error)
 
 
-def _error(cut: Cut, sample: Sample, run: RunCompiled) -> float:
-    """Return the largest relative error of a value at a cut; what is not finite is infinitely wrong."""
+def _error(cut: Cut, sample: Sample, run: RunCompiled, judge: Judge) -> float | None:
+    """Return the largest relative error of a value at a cut, where it is wrong."""
     program = cut.shortened()
-    expected, got = program.run(sample), run(program, sample)
-    errors = [compare({name: values}, {name: got[name]}).relative for name, values in expected.items()]
-    return max((math.inf if math.isnan(error) else error for error in errors), default=0.0)
+    return judge(program, sample, run(program, sample))
 
 
 def _described(node: fx.Node, error: float) -> Divergence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeopt.accuracy import AccuracyResult
 from edgeopt.candidate.divergence import compiled_for, first_divergence
+from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
 from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, floor_of
 from edgeopt.compare import Comparison, Reference
 from edgeopt.errors import EdgeoptError
@@ -12,8 +13,8 @@ from edgeopt.gate import sensitivities
 from edgeopt.inputs import Sample
 
 _STEP_BOUND = 5e-2
-"""Largest relative difference, in coarse formats, between the artifact and the program it was compiled from: a few
-quantization steps."""
+"""Largest relative difference between the artifact and the program it was compiled from, where the target rounds in
+ways that the program does not show: a few quantization steps."""
 
 
 def checked_by_default(
@@ -26,6 +27,14 @@ def checked_by_default(
     return *outputs, *check_drop(drop, request.options.limits)
 
 
+def checked_by_program(
+    prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]
+) -> tuple[Checked, ...]:
+    """Hold what an artifact answered against the program that it was compiled from."""
+    tolerance = tolerance_of(prepared.program, request, evidence.noise.largest)
+    return check_program(prepared.program, prepared.samples, outputs, tolerance)
+
+
 def cause_of(prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]) -> str | None:
     """Return in words where an artifact begins to differ from the original; None where that is not found.
 
@@ -34,8 +43,9 @@ def cause_of(prepared: Prepared, request: Request, evidence: Evidence, outputs: 
     """
     floor = floor_of(_formats(request, evidence))
     sample = _worst_sample(prepared, outputs)
+    tolerance = tolerance_of(prepared.program, request, evidence.noise.largest) or min(floor.relative, _STEP_BOUND)
     try:
-        found = first_divergence(prepared.program, sample, compiled_for(request), min(floor.relative, _STEP_BOUND))
+        found = first_divergence(prepared.program, sample, compiled_for(request), judge_by(tolerance))
     except EdgeoptError:
         return None  # the program as it is was compiled before: what fails is the search, and says nothing of it
     if found is not None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from edgeopt.candidate.cuts import cuts_of
 from edgeopt.candidate.divergence import first_divergence
+from edgeopt.candidate.fidelity import judge_by
 from edgeopt.errors import UserError
 from edgeopt.program import Program
 from edgeopt.testing import to_program
@@ -58,13 +59,13 @@ def program() -> Program:
 
 def test_nothing_is_named_where_the_outputs_agree(program: Program) -> None:
     compiler = Compiler()
-    assert first_divergence(program, X, compiler, 1e-4) is None
+    assert first_divergence(program, X, compiler, judge_by(1e-4)) is None
     assert compiler.compiled == 1
 
 
 def test_a_wrong_operator_is_named_with_its_layer_and_line(program: Program) -> None:
     compiler = Compiler("sigmoid")
-    found = first_divergence(program, X, compiler, 1e-4)
+    found = first_divergence(program, X, compiler, judge_by(1e-4))
     assert found is not None and (found.node, found.op) == ("sigmoid", "aten.sigmoid")
     assert "test_divergence.py" in found.line and "gate = torch.sigmoid" in found.line
     assert 1 < found.error < 10
@@ -72,13 +73,13 @@ def test_a_wrong_operator_is_named_with_its_layer_and_line(program: Program) -> 
 
 
 def test_a_wrong_operator_inside_a_layer_names_its_module(program: Program) -> None:
-    found = first_divergence(program, X, Compiler("relu"), 1e-4)
+    found = first_divergence(program, X, Compiler("relu"), judge_by(1e-4))
     assert found is not None and (found.node, found.module) == ("relu", "head.0")
     assert str(found).startswith("relu (aten.relu) in head.0 (")
 
 
 def test_values_that_are_not_finite_are_wrong(program: Program) -> None:
-    found = first_divergence(program, X, Compiler("sigmoid", aten.logit.default), 1e-4)
+    found = first_divergence(program, X, Compiler("sigmoid", aten.logit.default), judge_by(1e-4))
     assert found is not None and found.node == "sigmoid" and found.error == math.inf
 
 
@@ -90,7 +91,7 @@ def test_what_does_not_compile_cut_short_is_passed_over(program: Program) -> Non
             raise UserError("no kernel leaves this", "ask for another output")
         return compiler(short, sample)
 
-    found = first_divergence(program, X, refusing, 1e-4)
+    found = first_divergence(program, X, refusing, judge_by(1e-4))
     assert found is not None and found.node == "sigmoid"
 
 
@@ -99,7 +100,7 @@ def test_a_program_that_does_not_run_says_so_itself(program: Program) -> None:
         raise UserError("it does not run", "mend it")
 
     with pytest.raises(UserError, match="it does not run"):
-        first_divergence(program, X, broken, 1e-4)
+        first_divergence(program, X, broken, judge_by(1e-4))
 
 
 def test_quantized_programs_are_cut_where_integers_are_stored() -> None:
@@ -108,7 +109,7 @@ def test_quantized_programs_are_cut_where_integers_are_stored() -> None:
     program = quantise(module, samples)
     for cut in cuts_of(program):
         assert all(value.meta["val"].is_floating_point() for value in cut.values)
-    found = first_divergence(program, {program.inputs[0].name: samples[:1]}, Compiler("relu_1"), 1e-2)
+    found = first_divergence(program, {program.inputs[0].name: samples[:1]}, Compiler("relu_1"), judge_by(2e-2))
     assert found is not None and (found.node, found.module) == ("conv2d_1", "2")
 
 

@@ -85,7 +85,10 @@ def test_an_accepted_difference_is_done_and_stated_limits_still_bind(model, monk
     ("change", "missed"),
     [
         (integers_are_wrong, {"default-integers": "next"}),
-        (not_a_number, {"default-error": "large", "default-sqnr": "large", "no-new-nan": "large"}),
+        (
+            not_a_number,
+            {"default-error": "large", "default-sqnr": "large", "no-new-nan": "large", "program-error": "large"},
+        ),
         (lambda outputs: outputs, {}),
     ],
 )

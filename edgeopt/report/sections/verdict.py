@@ -13,6 +13,8 @@ _MISSED = {
     "default-decisions": "share of elements that differ",
     "default-integers": "share of elements that differ",
     "default-drop": "loss of accuracy",
+    "program-error": "relative error against the program it was compiled from",
+    "program-sqnr": "SQNR against the program it was compiled from",
 }
 
 
