@@ -54,7 +54,8 @@ def reading(source: object, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise explained(error) from error
+            found = explained(error)
+            raise UserError(found.message, found.hint if is_circumstance(error) else remedy) from error
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"'{source}' is truncated or damaged: {reason[:300]}", remedy) from error
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgeopt.errors import UserError
 from edgeopt.target import Arrays, Session, Unit
 
 UNSTABLE_CV = 0.025
@@ -30,6 +31,12 @@ class MeasurePlan:
     max_runs: int = 5000
     min_seconds: float = 0.5
     max_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.warmup is not None and self.warmup < 0:
+            raise UserError(f"warmup is {self.warmup}", "give 0 runs or more")
+        if not self.max_seconds > 0:
+            raise UserError(f"max-seconds is {self.max_seconds}", "measure for more than 0 seconds")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from edgeopt.candidate.limits import Limits
 from edgeopt.errors import UserError
@@ -79,6 +83,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
             raise UserError(f"samples is {self.samples}", "verify on at least one sample")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}", "give 0 or more")
         if self.accept_difference is not None and not self.accept_difference.strip():
             raise UserError("the reason of --accept-difference is empty", "say why the difference is right")
 
@@ -115,11 +121,11 @@ def split_options(
         elif name in _SPECS:
             value = tuple(_SPECS[name].parse(spec) if isinstance(spec, str) else spec for spec in _each(value))
         if name in target_fields:
-            for_target[name] = value
+            for_target[name] = _typed(target.Options, name, value)
         elif name in parts:
-            for_parts[parts[name]][name] = value
+            for_parts[parts[name]][name] = _typed(_PARTS[parts[name]], name, value)
         elif name in own:
-            chosen[name] = value
+            chosen[name] = _typed(ExportOptions, name, value)
         else:
             raise UserError(
                 f"target '{target.name}' has no option '{name}'", nearest(name, {*own, *parts, *target_fields})
@@ -144,6 +150,28 @@ def _check_search(target: Target, options: ExportOptions, target_options: Target
             )
     elif options.search.format:
         raise UserError(f"--format is given with precision '{target_options.precision}'", "ask for --precision auto")
+
+
+def _typed(options: type, name: str, value: Any) -> Any:
+    """Return an option's value in the type of its field, for files of options and Python may give any.
+
+    Raises UserError where it cannot be.
+    """
+    if name in (*_SPECS, "sample"):
+        return value  # parsed already
+    hint = typing.get_type_hints(options)[name]
+    wanted = hint.__name__ if isinstance(hint, type) else str(hint)
+    fact = f"option '{name}' is {value!r}, not of type {wanted}"
+    if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
+        raise UserError(fact, "give the options in it by their own names")
+    if dataclasses.is_dataclass(hint):
+        return value
+    if isinstance(value, float) and math.isnan(value):
+        raise UserError(f"option '{name}' is NaN", "give a number")
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise UserError(fact, f"give another value: {error.errors()[0]['msg']}") from error
 
 
 def _each(value: Any) -> tuple[Any, ...]:

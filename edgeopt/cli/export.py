@@ -74,7 +74,8 @@ def command(
     loading_flags = ("inputs", "sample", "dynamic", "arch", "trust", "max_archive_bytes")
     load = load_options(**{name: flags.pop(name) for name in loading_flags})
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    overrides = {**(read_config(config) if config else {}), **given, **parse_flags(resolve(target), ctx.args)}
+    stated = read_config(config, ("load", *loading_flags)) if config else {}
+    overrides = {**stated, **given, **parse_flags(resolve(target), ctx.args)}
     with progress(verbose) as on_step:
         run = export(model, target, output, on_step=on_step, load=load, **overrides)
     if verbose > 1:

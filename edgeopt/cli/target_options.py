@@ -6,7 +6,7 @@ import dataclasses
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,10 @@ def parse_flags(target: Target, arguments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]:
     """Return the options in a TOML file, keys as flags without the dashes.
 
-    Raises UserError where it cannot be read.
+    Raises UserError where it cannot be read, or holds an option of ``flags_alone``.
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
@@ -48,7 +48,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(
             f"'{path}' is no readable TOML file ({error})", "write lines such as: precision = 'bf16'"
         ) from error
-    return {key.replace("-", "_"): value for key, value in content.items()}
+    options = {key.replace("-", "_"): value for key, value in content.items()}
+    if misplaced := sorted(options.keys() & set(flags_alone)):
+        raise UserError(f"'{path}' holds '{misplaced[0]}', which says how a model is read", "give it as a flag")
+    return options
 
 
 def _kinds(target: Target) -> dict[str, type]:

@@ -30,6 +30,12 @@ SAMPLES = {
     "doubles.npz": np.zeros((1, 4)),
 }
 
+CONFIGS = {
+    "texts.toml": "samples = 'many'",
+    "parts.toml": "limits = 7",
+    "reading.toml": "sample = 'x.npz'",
+    "lists.toml": "threads = [1]",
+}
 LABELS = {
     "labels_pairs.npz": np.ones((3, 2), int),
     "labels_floats.npz": np.ones(3),
@@ -78,6 +84,8 @@ def folder(tmp_path_factory):
     (path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (path / "hugging").mkdir()
     (path / "hugging" / "config.json").write_text("{}")
+    for name, text in CONFIGS.items():
+        (path / name).write_text(text)
     (path / "file").touch()
     return path
 
@@ -131,6 +139,14 @@ def cases():
     for output in (".", "..", "/", "file/out", "n" * 300, "file"):
         yield (*model, "-o", output), f"'{output}'"
     yield (*model, "--dump", "file"), "Not a directory"
+    yield (*model, "--seed", "-1"), "seed is -1"
+    yield (*model, "--warmup", "-1"), "warmup is -1"
+    yield (*model, "--max-seconds", "0"), "max-seconds is 0.0"
+    yield (*model, "--max-error", "nan"), "'max_error' is NaN"
+    yield (*model, "--config", "texts.toml"), "'samples' is 'many'"
+    yield (*model, "--config", "parts.toml"), "'limits' is 7"
+    yield (*model, "--config", "reading.toml"), "holds 'sample'"
+    yield (*model, "--config", "lists.toml"), "'threads' is [1]"
     yield (*model, "--data", "labels_pairs.npz"), "shape 3x2"
     yield (*model, "--data", "labels_floats.npz"), "float64"
     yield (*model, "--data", "labels_texts.npz"), "<U1"
