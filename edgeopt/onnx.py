@@ -24,6 +24,7 @@ from torch.export import ExportedProgram
 
 from edgeopt import onnx_names
 from edgeopt.canonical import canonicalise
+from edgeopt.complex_numbers import in_pairs
 from edgeopt.decompositions import write_out
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.exported import to_exported
@@ -120,7 +121,11 @@ def untranslatable(program: Program) -> list[Placement]:
     _require_onnx()
     with quiet():
         registry = _registry()
-        exported = _core._prepare_exported_program_for_export(exportable(program), registry=registry)
+        try:
+            spelled = exportable(program)
+        except Unsupported as error:
+            return list(error.placements)
+        exported = _core._prepare_exported_program_for_export(spelled, registry=registry)
         failing = [
             node
             for node in exported.graph.nodes
@@ -128,15 +133,19 @@ def untranslatable(program: Program) -> list[Placement]:
             and node.target is not operator.getitem
             and _dispatching.dispatch(node, registry)[0] is None
         ]
-    return [
-        Placement(onnx_names.marked(n) or n.name, op_name(n), "ONNX has no translation of this operator")
-        for n in failing
-    ]
+    # What one node of the program was decomposed to is named once.
+    owners = {onnx_names.marked(node) or node.name: node for node in reversed(failing)}
+    nodes = {name: program.node(name) or node for name, node in reversed(owners.items())}
+    return [Placement(name, op_name(node), "ONNX has no translation of this operator") for name, node in nodes.items()]
 
 
 def exportable(program: Program) -> ExportedProgram:
-    """Return the program in a spelling that exporters take, with the same values."""
+    """Return the program in a spelling that exporters take, with the same values.
+
+    Raises Unsupported where complex numbers pass in or out, or cannot be written as pairs of real ones.
+    """
     program = program.clone()
+    in_pairs(program, "onnx")
     if write_out(program):
         canonicalise(program)
     _separate_outputs(program)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import tempfile
 from collections import defaultdict
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgeopt import onnx
-from edgeopt.errors import ToolchainMissing
+from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.foreign import OTHER_TARGET, translated
-from edgeopt.onnx_names import RuntimeNames, inline, read
+from edgeopt.onnx_names import RuntimeNames, inline, program_name, read
 from edgeopt.target import Arrays, Layer, Session
 
 OPTIMIZATION = {
@@ -77,7 +78,19 @@ class OnnxSession(Session):
         if profile_to is not None:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(profile_to / "profile")
-        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        try:
+            return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
+            raise _no_kernel(str(error)) from error
+
+
+def _no_kernel(message: str) -> UserError:
+    found = re.search(r"implementation for (\w+)\(\d+\) node with name '([^']*)'", message)
+    kernel, node = (found[1], f" of node '{program_name(found[2])}'") if found else (message.splitlines()[0], "")
+    return UserError(
+        f"ONNX Runtime has no kernel for {kernel}{node} in its type of numbers",
+        "cast the model and its inputs to float32: model.float()",
+    )
 
 
 def _layers(events: list[dict[str, Any]], names: RuntimeNames) -> tuple[Layer, ...]:

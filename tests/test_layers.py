@@ -16,7 +16,17 @@ LAYERS = (
     ("edgeopt", "errors", "files", "foreign", "naming"),
     ("report",),  # knows the Run record alone, so the core can write reports
     ("program", "compare", "canonical", "exported", "registry", "sources"),
-    ("analysis.float64", "analysis.noise", "quant", "ops", "exactness", "ledger", "pipeline", "rewrite"),
+    (
+        "analysis.float64",
+        "analysis.wider_floats",
+        "analysis.noise",
+        "quant",
+        "ops",
+        "exactness",
+        "ledger",
+        "pipeline",
+        "rewrite",
+    ),
     (
         "analysis",
         "decompositions",
@@ -28,6 +38,8 @@ LAYERS = (
         "onnx",
         "onnx_names",
         "onnx_session",
+        "complex_numbers",
+        "fourier",
         "calib",
         "kernels",
         "archive",

@@ -12,6 +12,7 @@ from edgeopt.decompositions import (  # noqa: F401
     dtypes,
     embedding_bag,
     indexing,
+    integers,
     interpolation,
     logarithms,
     pools,

@@ -12,6 +12,7 @@ import torch
 
 from edgeopt import onnx
 from edgeopt.analysis.saturation import deployment
+from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import NotRunHere, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
@@ -116,17 +117,14 @@ class Onnx(Target[Lowered]):
     def write(self, lowered: Lowered, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
         program = lowered.program
-        translation = onnx.translate(FuseTokenLinears()(program).program)
+        wide = without_bfloat16(program)
+        translation = onnx.translate(FuseTokenLinears()(wide).program)
         native(translation.model)
         files = onnx.save(translation.model, folder / FILE)
-        weights = sum(tensor.nbytes for tensor in program.constants.values())
+        weights = sum(tensor.nbytes for tensor in wide.constants.values())
+        notes = (*translation.notes, *([BFLOAT16_NOTE] if wide is not program else []))
         return Artifact(
-            files,
-            program.inputs,
-            program.outputs,
-            {"weights": weights},
-            notes=translation.notes,
-            facts=deployment(program),
+            files, wide.inputs, wide.outputs, {"weights": weights}, notes=notes, facts=deployment(program)
         )
 
     def open(self, folder: Path, options: TargetOptions) -> Session:

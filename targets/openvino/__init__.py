@@ -38,6 +38,7 @@ from edgeopt.rewrite import replace as replace_node
 from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
+from edgeopt.targets.openvino.numbers import Fitted, fitted
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions, lacks_vnni
 from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 
@@ -106,8 +107,10 @@ def float_precision(options: OpenVinoOptions) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted(Lowered):
-    """A conversion, the library of the kernels it calls, and the nodes that would have one but for the compiler."""
+    """A conversion of the program as it was fitted, the library of the kernels that calls, and the nodes that would
+    have one but for the compiler."""
 
+    fitted: Fitted
     conversion: Conversion
     library: Path | None
     fallbacks: tuple[Fallback, ...]
@@ -156,19 +159,22 @@ class OpenVino(Target[Converted]):
     def write(self, lowered: Converted, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.xml`` and ``model.bin``, and beside them the library of our operators where they have some."""
         self.check_options(options)
-        program, conversion = lowered.program, lowered.conversion
+        numbers, conversion = lowered.fitted, lowered.conversion
+        program = numbers.program
         assert conversion.model is not None  # it is where everything is placed
-        save(conversion.model, program, folder / FILES[0])
+        save(conversion.model, program, folder / FILES[0], numbers.integers)
         weights = (folder / FILES[1]).stat().st_size
         files: tuple[str, ...] = FILES
         written_out = native.written_out(program)
-        notes = (*conversion.notes, *([written_out] if written_out else []))
+        notes = (*numbers.notes, *conversion.notes, *([written_out] if written_out else []))
         if lowered.library is not None:
             shutil.copyfile(lowered.library, folder / extension.NAME)
             files, notes = (*FILES, extension.NAME), (*notes, _HOW_TO_LOAD)
         facts = deployment(program)
         if facts.get("processors") == ONLY_VNNI:
             notes = (*notes, _ONLY_VNNI.format(", ".join(facts["saturating"])))
+        if numbers.integers:
+            facts = {**facts, "integer_inputs": numbers.integers}
         return Artifact(
             files,
             program.inputs,
@@ -233,9 +239,12 @@ def _asked(layer: Layer, options: TargetOptions, formats: Mapping[str, str]) -> 
 
 
 def _convert(original: Program) -> Converted:
-    program = _rounded_as_it_runs(original)
+    numbers = fitted(_rounded_as_it_runs(original))
+    program, library = numbers.program, None
+    if unplaced := numbers.unplaced:
+        conversion = Conversion(None, unplaced)
+        return Converted(original, unplaced, fitted=numbers, conversion=conversion, library=None, fallbacks=())
     wanted = native.find(program)
-    library: Path | None = None
     fallbacks: tuple[Fallback, ...] = ()
     if wanted:
         try:
@@ -246,7 +255,8 @@ def _convert(original: Program) -> Converted:
     # The weights of what was converted stay mapped to memory after the folder is gone.
     with tempfile.TemporaryDirectory(prefix="edgeopt-", ignore_cleanup_errors=True) as scratch:
         conversion = convert(program, Path(scratch), library)
-    return Converted(original, tuple(conversion.unplaced), conversion=conversion, library=library, fallbacks=fallbacks)
+    unplaced = tuple(conversion.unplaced)
+    return Converted(original, unplaced, fitted=numbers, conversion=conversion, library=library, fallbacks=fallbacks)
 
 
 def _rounded_as_it_runs(program: Program) -> Program:

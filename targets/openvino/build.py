@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from torch import fx
 
 from edgeopt import onnx
+from edgeopt.analysis.integer_ranges import Interval
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.onnx_names import PREFIX, marked, program_name
 from edgeopt.program import Program, op_name, to_numpy
@@ -18,6 +20,8 @@ from edgeopt.targets.openvino.sdk import openvino
 
 OUTPUTS = ["edgeopt", "outputs"]
 """Where the IR keeps the names of its outputs: OpenVINO's own names are sets without an order."""
+INTEGERS = ["edgeopt", "integer_inputs"]
+"""Where it keeps between which numbers the inputs of integers have to lie."""
 
 # What a partial conversion leaves where an operator has no rule, by front end.
 _LEFT_OVER = ("NotSupportedONNXNode", "ONNXFrameworkNode", "PtFrameworkNode")
@@ -48,9 +52,14 @@ def convert(program: Program, scratch: Path, library: Path | None = None) -> Con
     return Conversion(direct.model, notes=(f"imported from torch directly, because ONNX fails: {reasons}",))
 
 
-def save(model: Any, program: Program, path: Path) -> None:
-    """Write ``path`` (.xml) and its .bin: uncompressed, and the same bytes for the same program."""
+def save(model: Any, program: Program, path: Path, integers: Mapping[str, Interval]) -> None:
+    """Write ``path`` (.xml) and its .bin: uncompressed, and the same bytes for the same program.
+
+    ``integers``: between which numbers inputs have to lie.
+    """
     _name(model, program)
+    if integers:
+        model.set_rt_info(json.dumps(integers), INTEGERS)
     openvino().save_model(model, path, compress_to_fp16=False)
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.errors import UserError
 from edgeopt.foreign import OTHER_TARGET, translated
 from edgeopt.onnx import DOMAIN
 from edgeopt.onnx_names import PREFIX, program_name
 from edgeopt.target import Arrays, Layer, Session
 from edgeopt.targets.openvino import extension
-from edgeopt.targets.openvino.build import OUTPUTS
+from edgeopt.targets.openvino.build import INTEGERS, OUTPUTS
+from edgeopt.targets.openvino.guard import GUARD
 from edgeopt.targets.openvino.sdk import core, openvino
 
 COMPUTE = frozenset(
@@ -57,6 +59,7 @@ class OpenVinoSession(Session):
         }
         self._group_size = group_size
         self._request: Any = None
+        self._has_been_compiled = False
         self._start()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -66,6 +69,7 @@ class OpenVinoSession(Session):
         """
         if self._request is None:
             self._start()
+        self._check_integers(inputs)
         try:
             self._request.infer(dict(inputs), share_outputs=True)
         except Exception as error:
@@ -99,11 +103,25 @@ class OpenVinoSession(Session):
         compiled, self._outputs, _ = self._compile({})
         self._request = compiled.create_infer_request()
 
+    def _check_integers(self, inputs: Arrays) -> None:
+        for name, (low, high) in self._integers.items():
+            array = inputs[name]
+            if array.size and (array.min() < low or array.max() > high):
+                raise UserError(
+                    f"input '{name}' holds integers from {array.min():,} to {array.max():,}, and OpenVINO computes "
+                    f"this model rightly from {low:,} to {high:,}",
+                    "feed smaller integers, or export to onnx, which computes in 64 bits",
+                )
+
     def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str], dict[str, str]]:
         """Return the compiled model, its outputs in order, and the types of our operators by name."""
+        library = None
         if f'version="{DOMAIN}"'.encode() in self._path.read_bytes():
             # Built here from sources of ours: nothing from a bundle is run.
-            extension.load()
+            library = extension.load()
+        if not self._has_been_compiled:
+            GUARD.check(self._path, self._settings, library)
+            self._has_been_compiled = True
         model = core().read_model(self._path)
         own = {
             node.get_friendly_name(): f"{DOMAIN}.{node.get_type_name()}, {extension.instruction_set()}"
@@ -111,6 +129,7 @@ class OpenVinoSession(Session):
             if node.get_type_info().version_id == DOMAIN
         }
         outputs = json.loads(model.get_rt_info(OUTPUTS).value)
+        self._integers = json.loads(model.get_rt_info(INTEGERS).value) if model.has_rt_info(INTEGERS) else {}
         group = {_GROUP: activations_at_once(model, self._group_size)}
         return core().compile_model(model, "CPU", {**self._settings, **group, **extra}), outputs, own
 

@@ -1,0 +1,63 @@
+"""A program in wider floats: the same graph, some of its floating-point types replaced by one that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.node import map_aggregate
+
+from edgeopt.program import Program, dtype_name, op_name
+
+BFLOAT16_NOTE = "what is in bfloat16 in the model, inputs and outputs among it, is in float32 here"
+
+
+class NotWidened(Exception):
+    """An operator does not compute in the wider type; the message names it."""
+
+
+def widened(program: Program, narrow: Collection[torch.dtype], wide: torch.dtype) -> Program:
+    """Return a copy in which constants, inputs and operators of the ``narrow`` types are in ``wide``.
+
+    Raises NotWidened where an operator does not take ``wide``, or returns a narrow type nevertheless.
+    """
+
+    def widen(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(wide) if tensor.dtype in narrow else tensor
+
+    def widen_type(argument: Any) -> Any:
+        return wide if isinstance(argument, torch.dtype) and argument in narrow else argument
+
+    copy = program.clone()
+    copy.constants = {name: widen(tensor) for name, tensor in copy.constants.items()}
+    mode = copy.fake_mode
+    for node in copy.graph.nodes:
+        if node.op == "placeholder":
+            with mode:
+                node.meta["val"] = widen(node.meta["val"])
+        elif node.op == "call_function":
+            node.args, node.kwargs = map_aggregate((node.args, node.kwargs), widen_type)  # type: ignore[assignment]
+            node.meta["val"] = _inferred(copy, node, narrow, wide)
+    return copy
+
+
+def without_bfloat16(program: Program) -> Program:
+    """Return the program with float32 wherever it has bfloat16, for runtimes that do not compute in it.
+
+    Inputs and weights are the same numbers; results are rounded less often than the original's.
+    """
+    values = (node.meta.get("val") for node in program.graph.nodes)
+    has_any = any(isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 for value in values)
+    return widened(program, (torch.bfloat16,), torch.float32) if has_any else program
+
+
+def _inferred(program: Program, node: fx.Node, narrow: Collection[torch.dtype], wide: torch.dtype) -> Any:
+    try:
+        value = program.infer(node)
+    except Exception as error:
+        raise NotWidened(f"{node.name} ({op_name(node)}) does not run in {dtype_name(wide)}") from error
+    if isinstance(value, torch.Tensor) and value.dtype in narrow:
+        raise NotWidened(f"{node.name} ({op_name(node)}) computes in {dtype_name(value.dtype)}")
+    return value

@@ -1,0 +1,63 @@
+"""A program fitted to the numbers that OpenVINO's CPU plug-in computes with, or the nodes that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from edgeopt.analysis.integer_ranges import Interval, hands_on
+from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
+from edgeopt.errors import Placement
+from edgeopt.program import Program, op_name
+from edgeopt.targets.openvino import integers
+
+_CASTS = (torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default)
+_IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inputs with .float(), or export to onnx"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The program as it is converted, between which numbers its inputs of integers have to lie, and notes on both.
+
+    ``unplaced``: nodes that OpenVINO would compute with other numbers than torch.
+    """
+
+    program: Program
+    integers: Mapping[str, Interval] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unplaced: tuple[Placement, ...] = ()
+
+
+def fitted(program: Program) -> Fitted:
+    """Return the program with float32 for bfloat16, and with integers that are computed as torch does."""
+    wide = without_bfloat16(program)
+    notes: tuple[str, ...] = (BFLOAT16_NOTE,) if wide is not program else ()
+    exact = integers.rewritten(wide)
+    assumed, unplaced = integers.bound(exact)
+    if unplaced := [*_in_float64(exact), *unplaced]:
+        return Fitted(exact, unplaced=tuple(unplaced))
+    if assumed < integers.LARGEST_IN_FLOAT:
+        notes += (
+            f"OpenVINO computes integers in 32 bits: right while those that nothing bounds lie within ±{assumed:,}",
+        )
+    return Fitted(exact, integers.unbounded_inputs(exact, assumed), notes)
+
+
+def _in_float64(program: Program) -> list[Placement]:
+    """Return the first node that computes with all digits of an input in float64."""
+    exact: set[fx.Node] = set()
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            continue
+        if node.op == "placeholder" and node.name not in program.constants and value.dtype == torch.float64:
+            exact.add(node)
+        elif exact.intersection(node.all_input_nodes):
+            if hands_on(node):
+                exact.add(node)
+            elif value.dtype != torch.float32 or node.target not in _CASTS:
+                return [Placement(node.name, op_name(node), _IN_FLOAT32)]
+    return []
