@@ -107,7 +107,7 @@ def test_what_has_no_form_in_pairs_is_refused_with_its_node(
 ) -> None:
     program = to_program(_Of(function), (input_,))
     for name in ("onnx", "openvino"):
-        (placement,) = resolve(name).unsupported(program, resolve(name).Options())
+        (placement,) = resolve(name).lower(program, resolve(name).Options()).unsupported
         assert said in f"{placement.node} ({placement.op}): {placement.reason}"
     with pytest.raises(Unsupported):
         in_pairs(program, "any")

@@ -123,9 +123,7 @@ class Onnx(Target[Lowered]):
         files = onnx.save(translation.model, folder / FILE)
         weights = sum(tensor.nbytes for tensor in wide.constants.values())
         notes = (*translation.notes, *([BFLOAT16_NOTE] if wide is not program else []))
-        return Artifact(
-            files, wide.inputs, wide.outputs, {"weights": weights}, notes=notes, facts=deployment(program)
-        )
+        return Artifact(files, wide.inputs, wide.outputs, {"weights": weights}, notes=notes, facts=deployment(program))
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load ``model.onnx`` into ONNX Runtime.

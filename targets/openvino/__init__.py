@@ -38,7 +38,7 @@ from edgeopt.rewrite import replace as replace_node
 from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
-from edgeopt.targets.openvino.numbers import Fitted, fitted
+from edgeopt.targets.openvino.fitting import Fitted, fitted
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions, lacks_vnni
 from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 

@@ -58,7 +58,8 @@ class Guard:
     def _compiles(self, asked: dict[str, Any], cut: int) -> bool:
         """Return whether the process answers; ``cut``: after how many operators the model ends, 0 for none."""
         if self._process is None:
-            command = [sys.executable, str(self._script)]
+            # -P: the folder of the script is not where modules are looked for.
+            command = [sys.executable, "-P", str(self._script)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         process = self._process
         assert process.stdin is not None and process.stdout is not None

@@ -16,9 +16,10 @@ from edgeopt.targets.openvino.guard import Guard
 from edgeopt.testing import to_program
 
 _CRASHING = """
-import os, signal, sys
-sys.path.insert(0, {folder!r})
-import guarded
+import importlib.util, os, signal
+spec = importlib.util.spec_from_file_location("guarded", {path!r})
+guarded = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(guarded)
 
 def compile_model(core, model, settings):
     if any(node.get_type_name() == "Sin" for node in model.get_ordered_ops()):
@@ -47,7 +48,7 @@ def _compiled(program: Program, folder: Path) -> Path:
 
 def test_a_crash_names_the_operator_and_the_next_model_is_compiled(tmp_path: Path) -> None:
     script = tmp_path / "crashing.py"
-    script.write_text(_CRASHING.format(folder=str(Path(guarded.__file__).parent)))
+    script.write_text(_CRASHING.format(path=guarded.__file__))
     guard = Guard(script)
     for wave in (True, False):
         path = _compiled(to_program(_Waves(wave), (torch.zeros(3),)), tmp_path / str(wave))
