@@ -94,7 +94,8 @@ def _functional(exported: ExportedProgram) -> ExportedProgram:
                 "give the float model: edgeopt quantizes it with --precision int8 --calib DATA",
             )
     # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
-    with foreign("the exported program cannot be made functional", "export the model with this version of torch"):
+    remedy = "take and return tensors in tuples, lists and dicts alone, and export with this version of torch"
+    with foreign("the exported program cannot be made functional", remedy):
         return exported.run_decompositions({})
 
 

@@ -132,7 +132,13 @@ def _read_exported(path: Path, options: LoadOptions) -> _Read:
     register_all()
     _check_operators(path)
     with _no_unpickling(), quiet(), _readable(path):
-        exported = torch.export.load(path)
+        try:
+            exported = torch.export.load(path)
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"'{path}' cannot be read: its example inputs hold objects, and loading those would run code",
+                "save it without them: set exported.example_inputs = None before torch.export.save",
+            ) from error
         _keep_symbols(exported)
         return _Read(exported)
 

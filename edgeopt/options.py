@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,6 +161,7 @@ def _typed(options: type, name: str, value: Any) -> Any:
     if name in (*_SPECS, "sample"):
         return value  # parsed already
     hint = typing.get_type_hints(options)[name]
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     wanted = hint.__name__ if isinstance(hint, type) else str(hint)
     fact = f"option '{name}' is {value!r}, not of type {wanted}"
     if dataclasses.is_dataclass(hint) and not isinstance(value, hint):

@@ -135,8 +135,9 @@ def test_pickles_inside_an_export_archive_do_not_run(tmp_path, net):
         for name in good.namelist():
             bad.writestr(name, evil.getvalue() if "sample_inputs" in name else good.read(name))
     Marker.ran = False
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read: its example inputs hold objects") as caught:
         load(tmp_path / "evil.pt2")
+    assert "example_inputs = None" in caught.value.hint
     assert not Marker.ran
 
 
