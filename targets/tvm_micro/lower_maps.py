@@ -67,8 +67,9 @@ def conv2d(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     if found["groups"] == 1:
         samples = 1 if window == Window() else samples
         kernels = weights.transpose(0, 2, 3, 1)
-        ends = (bias, multiplier, x.zero_point, clamp, window)
-        lowered: Node = Conv2d(*common, kernels, *ends, samples=samples, element=element)
+        lowered: Node = Conv2d(
+            *common, kernels, bias, multiplier, x.zero_point, clamp, window, samples=samples, element=element
+        )
     elif found["groups"] == x.shape[2] == len(weights):
         lowered = DepthwiseConv2d(
             *common, weights[:, 0], bias, multiplier, x.zero_point, clamp, window, samples=samples
