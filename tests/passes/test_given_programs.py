@@ -28,7 +28,7 @@ TOKENS, WIDTH = 4, 32
 
 
 class Block(nn.Module):
-    """Something for every pass: norms, products of attention, a low rank, signs, constants, and what does nothing."""
+    """Something for most passes: norms, attention, a product of two weights, constants, and what does nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Block(nn.Module):
         self.embed = nn.Linear(WIDTH, WIDTH)
         self.norm, self.last = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.down, self.up = nn.Linear(WIDTH, 4, bias=False), nn.Linear(4, WIDTH)
+        self.down, self.up = nn.Linear(WIDTH, 2 * WIDTH, bias=False), nn.Linear(2 * WIDTH, WIDTH)
         self.head = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
