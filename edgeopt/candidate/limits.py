@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeopt.compare import Comparison, Error, Form, OutputComparison
+from edgeopt.errors import UserError
 from edgeopt.quant.blocks import FORMATS
 
 Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements"]
@@ -38,6 +39,12 @@ class Limits:
     max_drop: float | None = None
     max_error: float | None = None
     min_cosine: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UserError where a limit is no number, or none that anything can be held against."""
+        for kind in STATED:
+            if (limit := self.of(kind)) is not None:
+                kind.refuse_illegal(limit)
 
     @property
     def on_answers(self) -> bool:
@@ -69,6 +76,10 @@ class Measured:
     bytes: int | None = None
 
 
+_RANGES: Mapping[Unit, tuple[float, float]] = {"share": (0.0, 1.0), "cosine": (-1.0, 1.0)}
+"""What a limit may be by its unit; of all others 0 and above."""
+
+
 @dataclass(frozen=True)
 class LimitKind:
     """A kind of limit: its option, whether it is the most or the least, its unit, and what it is held against.
@@ -81,6 +92,13 @@ class LimitKind:
     unit: Unit
     read: Callable[[Measured], float | None]
     on_answers: bool
+
+    def refuse_illegal(self, limit: float) -> None:
+        """Raise UserError for a limit that is no number, or lies outside what is measured."""
+        least, most = _RANGES.get(self.unit, (0.0, math.inf))
+        if not isinstance(limit, int | float) or not least <= limit <= most:
+            span = f"from {least:g} to {most:g}" if math.isfinite(most) else f"from {least:g} up"
+            raise UserError(f"limit {self.name} is {limit!r}", f"give a number {span}")
 
     def holds(self, limit: float, value: float | None) -> bool:
         """Whether a value is within a limit; none, and NaN, are not."""

@@ -22,6 +22,7 @@ from edgeopt.candidate.limits import (
     verdict,
 )
 from edgeopt.compare import EQUAL, Comparison, Error, Pointed, Reference
+from edgeopt.errors import UserError
 from edgeopt.target import Target
 
 GOOD = Measured(error=Error(0.1, 0.01, 40.0, 0.999), accuracy=0.9, drop=0.02, latency=2.0, bytes=1000)
@@ -140,3 +141,21 @@ def test_the_loss_of_accuracy_has_a_default() -> None:
     comparison = Comparison(())
     assert verdict(comparison, check_drop(0.2, Limits())) == "differs"
     assert EQUAL.sqnr_db == math.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "span"),
+    [
+        ("max_latency", "2", "from 0 up"),
+        ("max_error", -0.1, "from 0 up"),
+        ("max_error", float("nan"), "from 0 up"),
+        ("max_size", -1, "from 0 up"),
+        ("min_accuracy", 90, "from 0 to 1"),
+        ("max_drop", -0.1, "from 0 to 1"),
+        ("min_cosine", 1.1, "from -1 to 1"),
+    ],
+)
+def test_a_limit_that_nothing_can_be_held_against_is_refused(name: str, limit: Any, span: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Limits(**{name: limit})
+    assert repr(limit) in refused.value.message and refused.value.hint == f"give a number {span}"
