@@ -66,7 +66,8 @@ def kernel(x: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 def codes(x: torch.Tensor, anchors: torch.Tensor, offset: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
     """Return the codes [batch, heads, tokens, bits] of queries or keys; ``anchors`` are [heads, m, d], ``offset``
     [heads, m], ``planes`` [heads, bits, m]."""
-    return _Sign.apply((kernel(x, anchors) - offset.unsqueeze(-2)) @ planes.mT)
+    sums = (kernel(x, anchors) - offset.unsqueeze(-2)) @ planes.mT
+    return _Sign.apply(sums) if torch.is_grad_enabled() else signs(sums)
 
 
 def attend(

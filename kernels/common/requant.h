@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* C leaves it to the compiler what >> does to negative numbers: here it must divide and round down, as every compiler
+ * for these cores has it. C99 has no _Static_assert: a negative size says the same. */
+typedef char eo_right_shifts_round_down[(-3 >> 1) == -2 ? 1 : -1];
+
 static inline int8_t eo_clamp(int32_t v, int32_t lo, int32_t hi) {
     return (int8_t)(v < lo ? lo : v > hi ? hi : v);
 }

@@ -256,10 +256,10 @@ static inline size_t eo_b1_conv2d__scalar_scratch(const eo_window *g) {
 }
 /* A patch, and for each channel a limit and two counts. */
 static inline size_t eo_b1_conv2d__dsp_scratch(const eo_window *g) {
-    return 4 * g->kernel_h * g->kernel_w * eo_words(g->in_c) + 10 * (size_t)g->out_c;
+    return 4 * (size_t)g->kernel_h * g->kernel_w * eo_words(g->in_c) + 10 * (size_t)g->out_c;
 }
 static inline size_t eo_b1_conv2d__mve_scratch(const eo_window *g) {
-    return 4 * g->kernel_h * g->kernel_w * eo_words(g->in_c) + ((size_t)g->out_c + 3) / 4 * 40;
+    return 4 * (size_t)g->kernel_h * g->kernel_w * eo_words(g->in_c) + ((size_t)g->out_c + 3) / 4 * 40;
 }
 
 /* Bits of int8 values: +1 where x >= threshold and the channel is not masked. y may be x from 4 channels on. */

@@ -38,7 +38,7 @@ static void normalise(const eo_norm *p, const int8_t *x, const int32_t *factors,
     const int shift = (32 - bits_of((uint64_t)spread)) >> 1;
     const uint32_t scaled = (uint32_t)(shift >= 0 ? spread << 2 * shift : spread >> -2 * shift);
     const int32_t inverse = (int32_t)(UINT32_MAX / root_of(scaled));
-    const int64_t half = 1LL << (15 - shift);
+    const int64_t half = (int64_t)1 << (15 - shift);
     for (int32_t i = 0; i < n; i++) {
         const int32_t unit = (int32_t)(((int64_t)(n * (x[i] - p->in_zero) - total) * inverse + half) >> (16 - shift));
         const int32_t *const factor = factors + 2 * i * p->per_channel;

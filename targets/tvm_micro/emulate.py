@@ -6,6 +6,7 @@ are instructions, not cycles: no wait states, no vector beats, no dual issue.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,12 @@ QEMU = "qemu-system-arm"
 STACK_BYTES = 4096
 """Stack of firmware that runs a network; what it really takes is computed where a compiler is, and measured."""
 _SHIFT = 6
+_OVERFLOW = re.compile(r"region `(?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes")
+_LARGER = "choose a device that has more"
+_SMALLER = {
+    "flash": f"use --optimize size, --precision int4 or a smaller model, or {_LARGER}",
+    "ram": f"use --schedule heads, a smaller input or batch, or {_LARGER}",
+}
 
 
 def linker_script(device: Device, folder: Path, stack_bytes: int, section: str = "") -> Path:
@@ -53,11 +60,27 @@ def build(
 ) -> Path:
     """Build a program of ``sources`` and the board's services for ``core``; return the ELF in ``folder``.
 
-    ``board`` gives the memories; its own core runs what is built for a smaller one.
+    ``board`` gives the memories; its own core runs what is built for a smaller one. Raises UserError where they do not
+    hold the program.
     """
     script = None if core == "host" else linker_script(board, folder, STACK_BYTES, section)
     services = [FIRMWARE / name for name in (HOST if core == "host" else STARTUP)]
-    return toolchain.link(core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include], define)
+    try:
+        return toolchain.link(
+            core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include], define
+        )
+    except EdgeoptError as error:
+        if overflow := _OVERFLOW.search(error.message):
+            raise _too_large(board, overflow["region"].lower(), int(overflow["bytes"])) from error
+        raise
+
+
+def _too_large(board: Device, memory: str, over: int) -> UserError:
+    """What the linker says of a memory that is too small, with what it has and what is needed."""
+    size = board.facts.get(memory, {}).get("size", 0)
+    return UserError(
+        f"the firmware takes {size + over} bytes of {memory}: '{board.name}' has {size}", _SMALLER.get(memory, _LARGER)
+    )
 
 
 def run(device: Device, elf: Path, folder: Path, timeout_s: float = 600) -> None:

@@ -15,8 +15,9 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
-from edgeopt.ops import agent_attention, hybrid_attention, soft_attention
+from edgeopt.ops import agent_attention, hashed_attention, hybrid_attention, soft_attention
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
+from edgeopt.ops.hashed_attention import HASHED_ATTENTION
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.soft_attention import SOFT_ATTENTION
 from edgeopt.passes.insert_qdq import DEQUANTIZE
@@ -37,6 +38,7 @@ _BODIES: Mapping[Any, Any] = {
     HYBRID_ATTENTION: hybrid_attention.attend,
     AGENT_ATTENTION: agent_attention.attend,
     SOFT_ATTENTION: soft_attention.attend,
+    HASHED_ATTENTION: hashed_attention.attend,
     torch.ops.aten.one_hot.default: _one_hot,
 }
 """Operators that TVM does not know, and what they are in terms of those that it does."""

@@ -1,0 +1,60 @@
+"""Kernels and generated C without a warning, for the strictest project that takes them in."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeopt import kernels
+from edgeopt.registry import resolve
+from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions, toolchain
+from tests.targets.tvm_micro.quantised import quantise_over
+from tests.targets.tvm_micro.test_generated import InFloat
+from tests.targets.tvm_micro.test_leading_axes import OfMaps, batches, initialised
+from tests.targets.tvm_micro.test_lower import requires_tvm
+
+STRICT = (*toolchain.WARNINGS, "-Wconversion", "-Wshadow", "-Wcast-align", "-O2", "-fsyntax-only")
+COMPILERS = [
+    ("gcc", "host"),
+    ("clang", "host"),
+    *((toolchain.GCC, f"cortex-{core}") for core in ("m0plus", "m4", "m55")),
+]
+
+
+def assert_clean(compiler: str, core: str, sources: list[Path], include: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    command = [compiler, *STRICT, *toolchain.CORES[core].flags, f"-I{include}", *map(str, sorted(sources))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+@pytest.mark.parametrize(("compiler", "core"), COMPILERS)
+def test_kernels_compile_without_a_warning(compiler: str, core: str) -> None:
+    isas = toolchain.CORES[core].isas
+    chosen = {kernel for kernel in kernels.inventory() if kernel.isa in isas}
+    sources = [path for path in kernels.sources(chosen) if path.suffix == ".c"]
+    assert sources
+    assert_clean(compiler, core, sources, kernels.HEADER.parent)
+
+
+def test_libraries_compile_without_a_warning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    program = quantise_over(initialised(OfMaps(rng)), batches(rng, 2, 3, 8, 8))
+    for compiler, core in COMPILERS:
+        folder = tmp_path / f"{compiler}-{core}"
+        folder.mkdir()
+        resolve("tvm_micro:host-c" if core == "host" else f"tvm_micro:{core}").compile(program, folder, MicroOptions())
+        assert_clean(compiler, core, list((folder / LIBRARY).glob("*.c")), folder / LIBRARY)
+
+
+@requires_tvm
+def test_generated_code_compiles_without_a_warning(tmp_path: Path) -> None:
+    program = quantise_over(initialised(InFloat()), batches(np.random.default_rng(0), 2, 4, 8))
+    resolve("tvm_micro:host-c").compile(program, tmp_path, MicroOptions())
+    for compiler, core in COMPILERS:
+        assert_clean(compiler, core, [tmp_path / LIBRARY / "network_generated.c"], tmp_path / LIBRARY)
