@@ -25,7 +25,7 @@ from torch.export import ExportedProgram
 from edgeopt import onnx_names
 from edgeopt.canonical import canonicalise
 from edgeopt.complex_numbers import in_pairs
-from edgeopt.decompositions import write_out
+from edgeopt.decompositions import refused, write_out
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.exported import to_exported
 from edgeopt.ops import onnx_functions
@@ -115,7 +115,7 @@ def output_names(metadata: dict[str, str]) -> list[str]:
 
 
 def untranslatable(program: Program) -> list[Placement]:
-    """Return every node that neither torch.onnx nor a registered function translates."""
+    """Return every node that is refused, or else that neither torch.onnx nor a registered function translates."""
     from torch.onnx._internal.exporter import _core, _dispatching
 
     _require_onnx()
@@ -142,8 +142,11 @@ def untranslatable(program: Program) -> list[Placement]:
 def exportable(program: Program) -> ExportedProgram:
     """Return the program in a spelling that exporters take, with the same values.
 
-    Raises Unsupported where complex numbers pass in or out, or cannot be written as pairs of real ones.
+    Raises Unsupported where operators are refused, and where complex numbers pass in or out, or cannot be written as
+    pairs of real ones.
     """
+    if placements := refused(program):
+        raise Unsupported("onnx", placements, "choose a target that runs torch, or write them by other operators")
     program = program.clone()
     in_pairs(program, "onnx")
     if write_out(program):

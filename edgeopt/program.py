@@ -21,7 +21,7 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.node import map_arg
 
-from edgeopt.errors import PassError
+from edgeopt.errors import PassError, UserError
 from edgeopt.foreign import translated
 
 Observer = Callable[[fx.Node, Any], Any]
@@ -340,9 +340,16 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """Return a tensor or number as an array; bfloat16, which numpy lacks, becomes float32."""
-    tensor = torch.as_tensor(value).detach()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    """Return a tensor or number as an array; bfloat16, which numpy lacks, becomes float32.
+
+    Raises UserError where numpy has no such type, as of complex numbers of 32 bits.
+    """
+    tensor = torch.as_tensor(value).detach().resolve_conj().resolve_neg()
+    try:
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    except TypeError:
+        name = dtype_name(tensor.dtype)
+        raise UserError(f"numpy has no type for {name}", "convert it in forward() to a type that it has") from None
 
 
 def _to_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -13,6 +13,7 @@ from edgeopt.decompositions import TABLE, write_out
 from edgeopt.onnx import exportable
 from edgeopt.onnx_names import marked
 from edgeopt.program import Program, op_name, to_numpy
+from edgeopt.registry import resolve
 from edgeopt.testing import to_program
 from tests.operators import modules
 from tests.operators.judge import difference
@@ -100,3 +101,11 @@ def test_sizes_beside_tensors_are_outputs_of_their_own() -> None:
     program = to_program(Sized(), (torch.randn(3, 4),), ({0: torch.export.Dim.DYNAMIC},))
     assert program.output_names == ("more", "rows", "twice")
     assert program.run({"x": to_numpy(torch.randn(7, 4))})["rows"] == 7
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_what_no_plain_form_is_known_for_is_refused(name: str) -> None:
+    program = to_program(Call(lambda m, x: torch.special.log_ndtr(x)), (IMAGE,))
+    target = resolve(name)
+    placements = target.lower(program, target.Options()).unsupported
+    assert [(p.node, p.op) for p in placements] == [("special_log_ndtr", "aten.special_log_ndtr")]

@@ -18,6 +18,7 @@ from edgeopt.decompositions import (  # noqa: F401
     pools,
     recurrent,
 )
-from edgeopt.decompositions.writing_out import TABLE, write_out
+from edgeopt.decompositions.refused import refused
+from edgeopt.decompositions.writing_out import TABLE, is_needed, write_out
 
-__all__ = ["TABLE", "write_out"]
+__all__ = ["TABLE", "is_needed", "refused", "write_out"]

@@ -10,6 +10,8 @@ Source: torch, ``_safe_softmax`` in aten/src/ATen/native/SoftMax.cpp, by which a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 
@@ -25,16 +27,22 @@ def _may_hide_rows(given: Arguments) -> bool:
 
 @decomposes(torch.ops.aten.scaled_dot_product_attention.default, where=_may_hide_rows)
 def masked_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, dropout_p: float, *options: object
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    dropout_p: float,
+    is_causal: bool,
+    *others: Any,
 ) -> torch.Tensor:
     """Return the attention of ``query`` [..., L, E] to ``key`` [..., S, E] and ``value``, ``mask`` [..., L, S]."""
-    is_causal, scale, enable_gqa = options
+    scale, is_grouped = others
     lowest = torch.finfo(query.dtype).min
     shown = _shown(mask)
     numbers = torch.zeros_like(mask, dtype=query.dtype) if mask.dtype == torch.bool else mask
     bias = numbers.masked_fill(torch.logical_not(shown), lowest)
     result = functional.scaled_dot_product_attention(
-        query, key, value, bias, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        query, key, value, bias, dropout_p, is_causal, scale=scale, enable_gqa=is_grouped
     )
     return result * shown.any(-1, keepdim=True).to(result.dtype)
 

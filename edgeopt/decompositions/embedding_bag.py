@@ -10,6 +10,8 @@ Source: torch, aten/src/ATen/native/EmbeddingBag.cpp.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 
@@ -27,7 +29,7 @@ _SUM, _MEAN = 0, 1
     aten._embedding_bag_forward_only.default,
 )
 def embedding_bag(
-    weight: torch.Tensor, indices: torch.Tensor, offsets: torch.Tensor, _scale: bool, mode: int, *options: object
+    weight: torch.Tensor, indices: torch.Tensor, offsets: torch.Tensor, _scale: bool, mode: int, *options: Any
 ) -> tuple[torch.Tensor]:
     """Return a value [bags, D] for each bag of ``indices`` [n] into ``weight`` [rows, D], as the only item."""
     _sparse, factors, has_end, *padding = options
@@ -39,7 +41,7 @@ def embedding_bag(
         belongs = belongs & (indices != padding[0])
     rows = functional.embedding(indices, weight)
     if factors is not None:
-        rows = rows * factors[:, None]  # type: ignore[index]
+        rows = rows * factors[:, None]
     index = bag[:, None].expand(rows.shape)
     empty = weight.new_zeros(begins.shape[0], weight.shape[1])
     count = empty.scatter_add(0, index, belongs[:, None].expand(rows.shape).to(weight.dtype))

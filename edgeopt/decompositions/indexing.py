@@ -1,11 +1,12 @@
 """Gathers and scatters whose index is smaller than the data, and scatters that reduce otherwise than by adding.
 
-    gather(x, dim, index)               =>  gather(x[:n0, :n1, ...], dim, index),  n the sizes of the index but for dim
-    scatter(x, dim, index, src)         =>  scatter(x, dim, index, src[:n0, :n1, ...]),  n the sizes of the index
+    gather(x, dim, index)               =>  gather(x, dim, index padded to x but for dim)[:n0, :n1, ...]
+    scatter(x, dim, index, src)         =>  scatter(x, dim, index, src[:n0, :n1, ...]),
     scatter_reduce(x, .., "mean")       =>  (x or 0 + sum of src) / number of terms
     scatter_reduce(.., include_self=False)  =>  the same from the neutral element, at places that the index names
 
-ONNX knows the smaller index, but OpenVINO does not; it has no mean, and no way to leave the data's own value out.
+with n the sizes of the index. ONNX knows the smaller index, but OpenVINO does not, and drops a slice before a gather;
+ONNX has no mean, and no way to leave the data's own value out.
 
 Source: torch, documentation of ``torch.gather``, ``Tensor.scatter_reduce`` and ``Tensor.index_reduce``.
 """
@@ -13,15 +14,16 @@ Source: torch, documentation of ``torch.gather``, ``Tensor.scatter_reduce`` and 
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
 
 aten = torch.ops.aten
 
 
-def _sizes(index: torch.Tensor, axis: int | None = None) -> tuple[slice, ...]:
-    """Return what cuts a tensor to the sizes of the index, but for an axis."""
-    return tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(index.shape))
+def _sizes(index: torch.Tensor) -> tuple[slice, ...]:
+    """Return what cuts a tensor to the sizes of the index."""
+    return tuple(slice(0, size) for size in index.shape)
 
 
 def _is_smaller(given: Arguments) -> bool:
@@ -37,7 +39,9 @@ def _has_more_values(given: Arguments) -> bool:
 @decomposes(aten.gather.default, where=_is_smaller)
 def gather(x: torch.Tensor, dim: int, index: torch.Tensor, _sparse_grad: bool) -> torch.Tensor:
     """Return x[.., index, ..]: of the sizes of ``index``, which may be smaller than those of ``x``."""
-    return x[_sizes(index, dim % x.dim())].gather(dim, index)
+    missing = [0 if axis == dim % x.dim() else x.shape[axis] - index.shape[axis] for axis in range(x.dim())]
+    padded = functional.pad(index, [width for size in reversed(missing) for width in (0, size)])
+    return x.gather(dim, padded)[_sizes(index)]
 
 
 @decomposes(aten.scatter.src, where=_has_more_values)
@@ -70,6 +74,16 @@ def scatter_reduce(
     terms = (count + 1 if include_self else count.clamp(min=1)).to(x.dtype)
     total = start.scatter_add(dim, index, src)
     return total / terms if x.is_floating_point() else total.div(terms, rounding_mode="floor")
+
+
+@decomposes(aten.diagonal_scatter.default)
+def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int, dim1: int, dim2: int) -> torch.Tensor:
+    """Return ``x`` with ``src`` [.., L] on the diagonal of two of its axes."""
+    turned = x.movedim((dim1, dim2), (-2, -1))
+    width, place = turned.shape[-1], torch.arange(src.shape[-1])
+    index = (place + max(-offset, 0)) * width + place + max(offset, 0)
+    flat = turned.flatten(-2).scatter(-1, index.expand(src.shape), src)
+    return flat.reshape(turned.shape).movedim((-2, -1), (dim1, dim2))
 
 
 @decomposes(aten.index_reduce.default)

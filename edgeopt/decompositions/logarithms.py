@@ -1,9 +1,12 @@
 """Logarithms and exponentials near the point where a formula's terms cancel.
 
-    log1p(x)       = log(u) * x / (u - 1),  u = 1 + x rounded;  x itself where u = 1
-    expm1(x)       = (u - 1) * x / log(u),  u = exp(x) rounded; x itself where u = 1
-    softplus(x)    = max(x, 0) + log1p(exp(-|x|))
-    logsigmoid(x)  = min(x, 0) - log1p(exp(-|x|))
+    log1p(x)        = log(u) * x / (u - 1),  u = 1 + x rounded;  x itself where u = 1
+    expm1(x)        = (u - 1) * x / log(u),  u = exp(x) rounded; x itself where u = 1
+    softplus(x)     = max(x, 0) + log1p(exp(-|x|))
+    logsigmoid(x)   = min(x, 0) - log1p(exp(-|x|))
+    logaddexp(a, b) = max(a, b) + log1p(exp(-|a - b|))
+    elu(x)          = max(x, 0) + expm1(min(x, 0))
+    erf(x)          = 2 / sqrt(pi) (x - x^3 / 3) near 0, where OpenVINO's polynomial has an absolute error of 1e-7
 
 ``log(1 + x)`` has lost all digits of an x of 1e-8; the factor x / (u - 1) undoes the rounding of 1 + x.
 
@@ -53,10 +56,42 @@ def log_sigmoid(x: torch.Tensor) -> torch.Tensor:
     return x.clamp(max=0.0) - _log1p_exp(x)
 
 
+@decomposes(aten.elu.default, where=lambda given: _is_real(given["self"]))
+def elu(x: torch.Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> torch.Tensor:
+    """Return scale x above 0 and scale alpha (exp(input_scale x) - 1) below; alpha is the negative part's factor."""
+    return torch.where(x > 0.0, x * scale, expm1(x.clamp(max=0.0) * input_scale) * (alpha * scale))
+
+
+@decomposes(aten.selu.default, where=lambda given: _is_real(given["self"]))
+def selu(x: torch.Tensor) -> torch.Tensor:
+    """Return the exponential linear unit that keeps mean 0 and variance 1."""
+    return elu(x, 1.6732632423543772, 1.0507009873554805)
+
+
+@decomposes(aten.celu.default, where=lambda given: _is_real(given["self"]))
+def celu(x: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Return x above 0 and alpha (exp(x / alpha) - 1) below."""
+    return elu(x, alpha, 1.0, 1.0 / alpha)
+
+
+@decomposes(aten.erf.default, where=lambda given: _is_real(given["self"]))
+def erf(x: torch.Tensor) -> torch.Tensor:
+    """Return the error function; near 0 by the first two terms of its series."""
+    near = (x - x * x * x / 3.0) * 1.1283791670955126
+    return torch.where(x.abs() < 0.01, near, torch.erf(x))
+
+
 @decomposes(aten.mish.default, where=lambda given: _is_real(given["self"]))
 def mish(x: torch.Tensor) -> torch.Tensor:
     """Return x tanh(softplus(x))."""
     return x * torch.tanh(softplus(x, 1.0, 20.0))
+
+
+@decomposes(aten.logaddexp.default, where=lambda given: _is_real(given["self"]))
+def logaddexp(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return log(exp(a) + exp(b))."""
+    # Of equal infinities the difference would be NaN.
+    return torch.where((a == b) & (a.abs() == torch.inf), a, torch.maximum(a, b) + _log1p_exp(a - b))
 
 
 def _log1p_exp(x: torch.Tensor) -> torch.Tensor:

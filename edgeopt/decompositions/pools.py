@@ -22,14 +22,15 @@ from edgeopt.decompositions.writing_out import Arguments, decomposes
 
 aten = torch.ops.aten
 
-_PLAIN = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_pool3d.default}
+AVERAGE_POOLS = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_pool3d.default}
 
 
-def _is_unusual(given: Arguments) -> bool:
+def is_unusual(given: Arguments) -> bool:
+    """Return whether a pool has a divisor of its own, or counts windows upwards."""
     return given["ceil_mode"] or given.get("divisor_override") is not None
 
 
-@decomposes(*_PLAIN.values(), where=_is_unusual)
+@decomposes(*AVERAGE_POOLS.values(), where=is_unusual)
 def average_pool(
     x: torch.Tensor,
     kernel_size: Sequence[int],
@@ -51,7 +52,7 @@ def average_pool(
     widths = [
         width for before, after in zip(reversed(pads), reversed(behind), strict=True) for width in (before, after)
     ]
-    result = _PLAIN[rank](functional.pad(x, widths), kernels, strides)
+    result = AVERAGE_POOLS[rank](functional.pad(x, widths), kernels, strides)
     window = torch.Size(kernels).numel()
     if divisor_override is not None:
         return result * (window / divisor_override)

@@ -12,6 +12,7 @@ Vocabulary Speech Recognition, 2014, arXiv:1402.1128.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -26,7 +27,7 @@ def _is_projected(given: Arguments) -> bool:
 
 @decomposes(torch.ops.aten.lstm.input, where=_is_projected)
 def projected_lstm(
-    x: torch.Tensor, states: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], has_biases: bool, *options: object
+    x: torch.Tensor, states: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], has_biases: bool, *options: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the hidden state at each step, and the last hidden and cell state of each layer and direction."""
     layers, _dropout, _train, is_bidirectional, is_batch_first = options
@@ -34,7 +35,7 @@ def projected_lstm(
     steps = x.transpose(0, 1) if is_batch_first else x
     last: list[tuple[torch.Tensor, torch.Tensor]] = []
     count = 5 if has_biases else 3
-    for layer in range(layers):  # type: ignore[call-overload]
+    for layer in range(layers):
         results = []
         for direction in range(directions):
             index = layer * directions + direction

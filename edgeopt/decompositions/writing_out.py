@@ -52,13 +52,14 @@ def decomposes(
 
 def write_out(program: Program) -> bool:
     """Replace, in place, every call that needs it by its decomposition; return whether there was one."""
-    found = [node for node in program.calls if _is_needed(program, node)]
+    found = [node for node in program.calls if is_needed(program, node)]
     for node in found:
         _replace(program, node, TABLE[node.target].write)  # type: ignore[index]
     return bool(found)
 
 
-def _is_needed(program: Program, node: fx.Node) -> bool:
+def is_needed(program: Program, node: fx.Node) -> bool:
+    """Return whether a node is an operator, in a form, that is written out."""
     decomposition = TABLE.get(node.target)  # type: ignore[arg-type]
     if decomposition is None:
         return False

@@ -198,4 +198,5 @@ def _target_shape(node: fx.Node) -> list[Any] | None:
 
 
 def _keeps_last_axis(program: Program, node: fx.Node) -> bool:
-    return same_size(node.meta["val"].shape[-1], node.args[0].meta["val"].shape[-1])  # type: ignore[union-attr]
+    shape, source = (x.meta["val"].shape for x in (node, node.args[0]))  # type: ignore[union-attr]
+    return len(shape) > 0 and len(source) > 0 and same_size(shape[-1], source[-1])

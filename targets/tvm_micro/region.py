@@ -15,6 +15,7 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
+from edgeopt.decompositions.pools import AVERAGE_POOLS, average_pool, is_unusual
 from edgeopt.ops import agent_attention, hashed_attention, hybrid_attention, soft_attention
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.ops.hashed_attention import HASHED_ATTENTION
@@ -153,6 +154,9 @@ def _from_rows(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     if node.target is torch.ops.aten.group_norm.default:
         return _group_norm(node, values)
+    if node.target in AVERAGE_POOLS.values() and is_unusual(given := arguments(node)):
+        # TVM's importer leaves the divisor out.
+        return average_pool(*(map_arg(value, values.__getitem__) for value in given.values()))  # type: ignore[arg-type]
     args: Any = map_arg(node.args, values.__getitem__)
     kwargs: Any = map_arg(node.kwargs, values.__getitem__)
     body: Any = _BODIES.get(node.target, node.target)

@@ -8,6 +8,8 @@ BOUND = 2e-5
 """Relative to an output's largest value; ten times the operator's own noise where that is more."""
 
 _NOISE_FACTOR = 10.0
+_SMALLEST = 100 * float(np.finfo(np.float32).tiny)
+"""Below it, results have factors that processors may round to 0."""
 
 
 def difference(expected: np.ndarray, got: np.ndarray, noise: float) -> str | None:
@@ -27,7 +29,7 @@ def _equal(expected: np.ndarray, got: np.ndarray, bound: float) -> np.ndarray:
     with np.errstate(all="ignore"):
         finite = np.isfinite(expected)
         scale = np.abs(expected[finite].astype(np.float64)).max(initial=0.0)
-        near = np.abs(expected.astype(np.float64) - got) <= bound * scale
+        near = np.abs(expected.astype(np.float64) - got) <= max(bound * scale, _SMALLEST)
         return np.where(finite, near, (expected == got) | np.isnan(expected) & np.isnan(got))
 
 

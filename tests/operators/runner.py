@@ -11,28 +11,38 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import fx
+from torch._subclasses import FakeTensorMode
 
+from edgeopt.candidate.compile import compiled
+from edgeopt.decompositions import is_needed
 from edgeopt.errors import EdgeoptError, Unsupported
 from edgeopt.exported import from_exported
 from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program, to_numpy
+from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.registry import resolve
 from tests.operators.cases import Case, SideBySide
 from tests.operators.judge import difference
 
-Kind = Literal["equal", "refused", "wrong", "fault", "random", "untraced"]
+Kind = Literal["equal", "decomposed", "refused", "wrong", "fault", "random", "untraced"]
+
+
+TARGETS = ("reference", "onnx", "openvino")
+THROUGH_EXPORTERS = TARGETS[1:]
+"""Targets before which operators are written out."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: ``equal``; ``refused`` in one sentence; ``wrong`` numbers; a ``fault`` that no sentence
-    explains; ``random``, so that nothing can be compared; ``untraced`` by torch.export, before any target."""
+    """What became of a case: ``equal``, perhaps ``decomposed`` before the exporter; ``refused`` in one sentence;
+    ``wrong`` numbers; a ``fault`` that no sentence explains; ``random``, so that nothing can be compared; ``untraced``
+    by torch.export, before any target."""
 
     kind: Kind
     reason: str = ""
@@ -74,6 +84,12 @@ def _traced(cases: Sequence[Case]) -> Group:
     return Group(dict(enumerate(cases)), from_exported(exported, names), feed)
 
 
+def _owners(program: Program, condition: Callable[[fx.Node], bool]) -> set[int]:
+    """Return the indices of the cases that have a node of which a condition holds."""
+    owners = (_owner(program, node) for node in program.calls if condition(node))
+    return {index for index in owners if index is not None}
+
+
 def _owner(program: Program, node: fx.Node) -> int | None:
     """Return the index of the case that a node belongs to: that of the outputs it leads to."""
     pending = [node]
@@ -91,6 +107,28 @@ def _index(output: str) -> int:
 
 def traced(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outcome]]:
     """Return the cases in as few programs as torch.export takes them in, and what became of the others."""
+    apart = [case for case in cases if not _runs_on_shapes(case)]
+    groups, lost = _traced_together([case for case in cases if case not in apart])
+    for case in apart:
+        more, reasons = _traced_together([case])
+        groups, lost = groups + more, {**lost, **reasons}
+    return groups, lost
+
+
+def _runs_on_shapes(case: Case) -> bool:
+    """Return whether a case runs on tensors without values and leaves its operands as they are."""
+    mode = FakeTensorMode()
+    operands = [mode.from_tensor(operand) for operand in case.operands]
+    versions = [operand._version for operand in operands]
+    try:
+        with mode, torch.no_grad():
+            case.run(*operands)
+    except Exception:  # whatever it is, torch.export is to name it
+        return False
+    return versions == [operand._version for operand in operands]
+
+
+def _traced_together(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outcome]]:
     if not cases:
         return [], {}
     try:
@@ -98,7 +136,7 @@ def traced(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outcome]]:
     except Exception as error:
         if len(cases) > 1:
             middle = len(cases) // 2
-            (first, lost), (second, other) = traced(cases[:middle]), traced(cases[middle:])
+            (first, lost), (second, other) = _traced_together(cases[:middle]), _traced_together(cases[middle:])
             return first + second, {**lost, **other}
         kind: Kind = "refused" if isinstance(error, EdgeoptError) else "untraced"
         return [], {cases[0].name: Outcome(kind, _sentence(error))}
@@ -106,12 +144,16 @@ def traced(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outcome]]:
 
 def outcomes(group: Group, target: str) -> dict[str, Outcome]:
     """Return what becomes of each case of a group on a target."""
-    random = {
-        index for node in group.program.calls if _is_random(node) if (index := _owner(group.program, node)) is not None
-    }
+    random = _owners(group.program, _is_random)
     found = {group.cases[index].name: Outcome("random") for index in random}
     left = [index for index in group.cases if index not in random]
-    return {**found, **_outcomes(group.only(left), target)} if left else found
+    found.update(_outcomes(group.only(left), target) if left else {})
+    names = {group.cases[index].name for index in _owners(group.program, partial(is_needed, group.program))}
+    is_written_out = target in THROUGH_EXPORTERS
+    return {
+        name: Outcome("decomposed") if is_written_out and name in names and outcome.kind == "equal" else outcome
+        for name, outcome in found.items()
+    }
 
 
 def _outcomes(group: Group, target: str) -> dict[str, Outcome]:
@@ -134,13 +176,12 @@ def _run(group: Group, name: str) -> Any:
     """Return results by name; or the cases that are refused by index; or the outcome of all of them together."""
     target = resolve(name)
     options = target.Options(**target.device.options)
+    program = group.program
     try:
-        program = Pipeline([step.build() for step in target.pipeline(options)])(group.program).program
-        if placements := target.lower(program, options).unsupported:
-            raise Unsupported(name, placements)
+        program = Pipeline([step.build() for step in target.pipeline(options)])(program).program
         with tempfile.TemporaryDirectory() as folder:
-            target.compile(program, Path(folder), options)
-            with closing(target.open(Path(folder), options)) as session:
+            candidate = compiled(program, Path(folder), target, options, [group.feed])
+            with closing(candidate.open()) as session:
                 return session.run(group.feed)
     except Unsupported as error:
         return _unplaced(program, error) or Outcome("refused", _sentence(error))
@@ -187,7 +228,8 @@ def _in_a_process_of_its_own(function: Callable[[], Any]) -> Any:
 
 
 def _is_random(node: fx.Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    """Return whether an operator draws numbers, or returns memory as it finds it."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or "empty" in op_name(node)
 
 
 def _sentence(error: BaseException) -> str:

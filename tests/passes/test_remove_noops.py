@@ -159,3 +159,9 @@ def test_refuses_two_dynamic_dimensions() -> None:
     program = to_program(Call(function), (X,), (({0: DYNAMIC, 1: DYNAMIC},),))
     result = assert_pass(RemoveNoops(), program, (torch.randn(5, 7, 4),), changes=False)
     assert reasons(result) == ["two of its dimensions are dynamic"]
+
+
+def test_reshapes_to_no_dimensions_merge() -> None:
+    function = lambda m, x: x.sum((0, 1, 2), keepdim=True).reshape(1, 1).reshape(()) * 2  # noqa: E731
+    assert ops(assert_pass(RemoveNoops(), Call(function), (X,)).program).count("reshape") == 1
+    assert_pass(RemoveNoops(), Call(lambda m, x: m.linear(x).reshape(()), linear=nn.Linear(4, 1)), (X[0, :1],))
