@@ -77,7 +77,7 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
 
 def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> VerificationInputs:
     """Return the verification inputs: what the model was traced with and invented ones; or calibration samples; or
-    those held out of tuning.
+    those held out of tuning. Of ranges that were calibrated elsewhere, the labelled data, or the first of these alone.
 
     Invented inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program, nor of
     one that was tuned.
@@ -85,11 +85,19 @@ def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> V
     options, original = request.options, loaded.program
     if tuning is not None:
         return VerificationInputs(tuple(tuning.held_out))
-    if options.quant.calib is not None:
-        data = open_data(options.quant.calib, original.inputs, options.load.trust)
+    if (source := _real_inputs(options)) is not None:
+        data = open_data(source, original.inputs, options.load.trust)
         return VerificationInputs(varied(data, options.samples or FEWEST_SAMPLES))
     inventor = Inventor(original, loaded.example, options.seed, loaded.has_invented_example)
+    if options.quant.ranges is not None:
+        return inventor.samples(1)
     return inventor.samples(options.samples or _affordable(count_macs(original, inventor.example)))
+
+
+def _real_inputs(options: ExportOptions) -> str | None:
+    """Return the data to verify a calibrated program on: what it was calibrated on, or else the labelled data."""
+    calib, ranges = options.quant.calib, options.quant.ranges
+    return options.data if calib is None and ranges is not None else calib
 
 
 def _affordable(macs: Mapping[str, int]) -> int:

@@ -160,3 +160,19 @@ def test_int8_that_is_terrible_differs_and_names_the_layer(tmp_path) -> None:
     run = edgeopt.export(Apart().eval(), "onnx", tmp_path / "out", warmup=1, max_seconds=0.05, **options)
     assert run.verdict == "differs" and run.exit_code == 1 and run.error.sqnr_db < 10
     assert "hurts most" in run.cause and "dB by itself" in run.cause
+
+
+def test_ranges_that_were_calibrated_elsewhere_are_judged_on_real_inputs(tmp_path, monkeypatch, capsys) -> None:
+    """Invented inputs would leave the ranges: the labelled data tells, or what the model was traced with."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    x = torch.randn(40, 8) / 10
+    torch.export.save(torch.export.export(model, (x[:1],)), "model.pt2")
+    np.savez("calib.npz", input=x.numpy())
+    np.savez("data.npz", input=x.numpy(), labels=model(x).argmax(1).numpy())
+    assert cli(capsys, "calibrate", "model.pt2", "--target", "onnx", "--data", "calib.npz", "-o", "ranges.json")[0] == 0
+    options = {"precision": "int8", "ranges": "ranges.json", "baseline": False, "warmup": 1, "max_seconds": 0.05}
+    for further in ({}, {"data": "data.npz"}):
+        run = edgeopt.export("model.pt2", "onnx", tmp_path / "out", **options, **further)
+        assert run.verdict == "close" and run.error.sqnr_db > 25
