@@ -16,6 +16,7 @@ from edgeopt import kernels
 from edgeopt.target import Device
 from edgeopt.targets.tvm_micro import emulate, toolchain
 
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CANARY = 0x5A
 GUARD = 32
 _DEVICES = Path(emulate.__file__).parent / "devices"
@@ -167,7 +168,7 @@ def device(name: str) -> Device:
 
 
 @cache
-def _runner(device_name: str) -> tuple[Path, tuple[kernels.Kernel, ...]]:
+def _runner(device_name: str, sanitized: bool) -> tuple[Path, tuple[kernels.Kernel, ...]]:
     core = device(device_name).facts["core"]
     isas = toolchain.CORES[core].isas
     chosen = tuple(k for k in kernels.inventory() if k.isa in isas)
@@ -178,12 +179,18 @@ def _runner(device_name: str) -> tuple[Path, tuple[kernels.Kernel, ...]]:
         Path(__file__).parent / "runner.c",
         *(path for path in kernels.sources(set(chosen)) if path.suffix == ".c"),
     ]
-    return emulate.build(device(device_name), core, sources, folder, [folder, kernels.HEADER.parent]), chosen
+    include = [folder, kernels.HEADER.parent]
+    if not sanitized:
+        return emulate.build(device(device_name), core, sources, folder, include), chosen
+    services = [emulate.FIRMWARE / name for name in emulate.HOST]
+    flags = (*SANITIZERS, *toolchain.WARNINGS, "-O1", *(f"-I{path}" for path in (*include, emulate.FIRMWARE)))
+    toolchain.command("gcc", *flags, *sources, *services, "-lm", "-o", folder / "sanitized")
+    return folder / "sanitized", chosen
 
 
-def run(device_name: str, cases: Sequence[Case]) -> list[Result]:
-    """Run the cases on a device; check that each kept to its memory."""
-    elf, chosen = _runner(device_name)
+def run(device_name: str, cases: Sequence[Case], sanitized: bool = False) -> list[Result]:
+    """Run the cases on a device; check that each kept to its memory. ``sanitized``: end at the first fault."""
+    elf, chosen = _runner(device_name, sanitized)
     blob = bytearray()
     for case in cases:
         header = _Case(
