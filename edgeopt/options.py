@@ -164,9 +164,9 @@ def _typed(options: type, name: str, value: Any) -> Any:
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
     wanted = hint.__name__ if isinstance(hint, type) else str(hint)
     fact = f"option '{name}' is {value!r}, not of type {wanted}"
-    if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
-        raise UserError(fact, "give the options in it by their own names")
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if not isinstance(value, hint):
+            raise UserError(fact, "give the options in it by their own names")
         return value
     if isinstance(value, float) and math.isnan(value):
         raise UserError(f"option '{name}' is NaN", "give a number")
