@@ -23,8 +23,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; dataclasses as objects."""
-    click.echo(json.dumps(value, indent=2, default=_plain))
+    """Print a value as JSON: dataclasses as objects, numbers that are not finite as null, for JSON has none."""
+    plain = json.loads(json.dumps(value, default=_plain), parse_constant=lambda name: None)
+    click.echo(json.dumps(plain, indent=2))
 
 
 def print_sections(sections: Iterable[Section]) -> None:
