@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
@@ -20,7 +22,7 @@ from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
-from edgeopt.target import AUTO, Artifact, Device, Fallback, Lowered, Probe, Session, Target, TargetOptions
+from edgeopt.target import AUTO, Arrays, Artifact, Device, Fallback, Lowered, Probe, Session, Target, TargetOptions
 
 from . import toolchain
 from .arena import place
@@ -243,6 +245,19 @@ class TvmMicro(Target[InIntegers]):
         return {**memory, **external, "code": flash - inside, "flash": flash}
 
 
+def expected(program: Program, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Return what the library of ``program`` must return for ``inputs``, by name: the integer reference's values.
+
+    They are equal bit by bit; behind code that TVM generated, which rounds as floats do, a step apart at most.
+    """
+    graph, _ = lower_program(program)
+    sources = _ports(program.inputs, graph, graph.inputs)
+    sinks = _ports(program.outputs, graph, graph.outputs)
+    q = {name: port.to_int8(inputs[port.name])[0] for name, port in zip(graph.inputs, sources, strict=True)}
+    values = graph.run(q)
+    return {port.name: port.to_real(values[name][None]) for name, port in zip(graph.outputs, sinks, strict=True)}
+
+
 def _ops(node: Generated) -> str:
     return ", ".join(dict.fromkeys(op_name(inner) for inner in node.module.region.nodes))
 
@@ -250,10 +265,7 @@ def _ops(node: Generated) -> str:
 def describe(program: Program, graph: IntegerGraph, calls: Sequence[Call | Loop], arena_bytes: int) -> Network:
     """Return the record of the library that will be printed."""
     layers = tuple(_facts(graph, call) for call in calls)
-    inputs, outputs = (
-        tuple(_port(spec, graph, tensor) for spec, tensor in zip(specs, tensors, strict=True))
-        for specs, tensors in ((program.inputs, graph.inputs), (program.outputs, graph.outputs))
-    )
+    inputs, outputs = _ports(program.inputs, graph, graph.inputs), _ports(program.outputs, graph, graph.outputs)
     return Network(inputs, outputs, layers, arena_bytes)
 
 
@@ -266,6 +278,10 @@ def _facts(graph: IntegerGraph, call: Call | Loop) -> LayerFacts:
     )
     macs, constants = (sum(v) for v in zip(*((graph.macs(s.node), s.constant_bytes) for s in steps), strict=True))
     return LayerFacts(steps[-1].node.name, op, kernels, macs, constants, precisions)
+
+
+def _ports(specs: Sequence[TensorSpec], graph: IntegerGraph, tensors: Sequence[str]) -> tuple[Port, ...]:
+    return tuple(_port(spec, graph, tensor) for spec, tensor in zip(specs, tensors, strict=True))
 
 
 def _port(spec: TensorSpec, graph: IntegerGraph, tensor: str) -> Port:

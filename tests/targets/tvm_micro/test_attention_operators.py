@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edgeopt.ops.agent_attention import agent_attention
+from edgeopt.ops.hashed_attention import hashed_attention
 from edgeopt.ops.hybrid_attention import hybrid_attention
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.ops.soft_attention import soft_attention
@@ -28,7 +29,7 @@ from tests.qemu import requires_qemu
 from .quantised import quantise
 
 pytestmark = pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
-WHOLE = ("hybrid", "agent", "soft")
+WHOLE = ("hybrid", "agent", "soft", "hashed")
 HEADS, SIZE = 2, 12
 
 Operands = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -41,18 +42,27 @@ class Attention(digits_vit.Attention):
         super().__init__(HEADS * SIZE, HEADS)
         self.form = form
         self.query_map, self.key_map = (nn.Parameter(torch.eye(SIZE).repeat(HEADS, 1, 1) * 0.5) for _ in range(2))
+        self.windows = nn.Conv2d(SIZE, SIZE, 2, 2, bias=False)
+        self.anchors, self.planes = (nn.Parameter(torch.randn(HEADS, *shape)) for shape in ((9, SIZE), (8, 9)))
+        self.offset = nn.Parameter(torch.full((HEADS, 9), 0.5))
         self.gate, self.filters = nn.Parameter(torch.zeros(HEADS, 1, 1)), nn.Parameter(torch.randn(SIZE, 1, 5, 5) / 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         operands = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.out(self.attend(*operands).transpose(1, 2).flatten(2))
 
+    def landmarks(self, q: torch.Tensor) -> torch.Tensor:
+        """Of each window of the grid one, by a convolution whose batch is the heads."""
+        maps = self.windows(q.transpose(-1, -2).reshape(-1, SIZE, 4, 4))
+        return maps.reshape(-1, HEADS, SIZE, 4).transpose(-1, -2)
+
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         maps = (self.query_map, None, self.key_map)
         whole: dict[str, Callable[[], torch.Tensor]] = {
             "hybrid": lambda: hybrid_attention(q, k, v, self.gate, "hedgehog-joint-softmax", 4, 0.3, False, *maps),
             "agent": lambda: agent_attention(q, k, v, [2, 2], [4, 4], 0.3),
-            "soft": lambda: soft_attention(q, q[:, :, ::4], v, 12, True),
+            "soft": lambda: soft_attention(q, self.landmarks(q), v, 12, True),
+            "hashed": lambda: hashed_attention(q, k, v, self.anchors, self.offset, self.planes),
         }
         if self.form in whole:
             return whole[self.form]()
@@ -84,7 +94,7 @@ def test_linear_attention_is_products_in_integers_and_the_rest_in_float(form: st
     assert kinds.count(DepthwiseConv2d) == (form == "sla")
 
 
-@pytest.mark.parametrize("form", ["hedgehog-joint-softmax", "hybrid", "agent", "soft"])
+@pytest.mark.parametrize("form", ["hedgehog-joint-softmax", "hybrid", "agent", "soft", "hashed"])
 @requires_qemu
 def test_the_library_computes_what_the_program_does(form: str, tmp_path: Path) -> None:
     whole = [node for node in lower_program(program(form))[0].nodes if isinstance(node, Generated)]

@@ -17,7 +17,7 @@ from edgeopt.errors import UserError
 from edgeopt.program import Program
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.registry import resolve
-from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions
+from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions, expected
 from edgeopt.targets.tvm_micro.integer_graph import IntegerGraph
 from edgeopt.targets.tvm_micro.lower import SCHEME, lower_program
 from edgeopt.targets.tvm_micro.measure import Firmware
@@ -115,13 +115,11 @@ def assert_right(program: Program, device: str, folder: Path, x: np.ndarray, opt
     firmware = Firmware(folder / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]
     (source,) = firmware.network.inputs
     q = source.to_int8(x)
-    expected, real = graph.run({graph.inputs[0]: q[0]}), program.run({program.inputs[0].name: x})
+    wanted, real = graph.run({graph.inputs[0]: q[0]}), program.run({program.inputs[0].name: x})
     got = firmware.run({source.name: q}).outputs
     firmware.close()
     for port, tensor in zip(firmware.network.outputs, graph.outputs, strict=True):
-        np.testing.assert_array_equal(
-            got[port.name][0], expected[tensor], err_msg=f"{port.name} is not the reference's"
-        )
+        np.testing.assert_array_equal(got[port.name][0], wanted[tensor], err_msg=f"{port.name} is not the reference's")
         values = port.to_real(got[port.name])
         assert values.shape == real[port.name].shape
         np.testing.assert_allclose(values, real[port.name], atol=2.01 * port.scale, err_msg=port.name)
@@ -170,6 +168,19 @@ def test_batches_of_signs(shape: tuple[int, ...], tmp_path: Path) -> None:
     x = batches(np.random.default_rng(6), *shape)
     program = quantise_over((Maps() if shape[-2:] == (8, 8) else OfSigns()).eval(), x)
     assert_right(program, "host-c", tmp_path / "out", x[0], MicroOptions())
+
+
+def test_a_session_returns_what_is_expected_of_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    x = batches(rng, 2, 3, 8, 8)
+    program = quantise_over(initialised(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3))), x)
+    target, inputs = resolve("tvm_micro:host-c"), {program.inputs[0].name: x[0]}
+    target.compile(program, tmp_path, MicroOptions())
+    session = target.open(tmp_path, MicroOptions())
+    got = session.run(inputs)
+    session.close()
+    for name, values in expected(program, inputs).items():
+        np.testing.assert_array_equal(got[name], values)
 
 
 @requires_qemu
