@@ -43,6 +43,7 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     """
     exported = _functional(_without_keywords(exported))
     _refuse_state(exported)
+    _refuse_merged(exported)
     names = _output_names(exported)
     constants = _constants(exported)
     graph = exported.graph
@@ -222,6 +223,23 @@ def _refuse_state(exported: ExportedProgram) -> None:
             f"the model holds control flow at node '{nested[0].name}'{source_line(nested[0])}",
             "trace the branch that is deployed, or replace torch.cond and loops by tensor operations",
         )
+
+
+def _refuse_merged(exported: ExportedProgram) -> None:
+    """Refuse a program whose example was one tensor for two inputs: torch.export then reads one of them for both."""
+    if exported.example_inputs is None:
+        return
+    unread = {node.name for node in exported.graph.nodes if node.op == "placeholder" and not node.users}
+    specs = [s.arg for s in exported.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
+    names: dict[int, str] = {}
+    for argument, leaf in zip(specs, pytree.tree_leaves(exported.example_inputs), strict=False):
+        name = argument.name
+        other = names.setdefault(id(leaf), name) if isinstance(leaf, torch.Tensor) else name
+        if other != name and unread & {name, other}:
+            raise UserError(
+                f"inputs '{other}' and '{name}' were traced with one tensor for both, so one of them is not read",
+                f"give each an example of its own to torch.export.export: {name}=x.clone()",
+            )
 
 
 def _is_higher_order(node: fx.Node) -> bool:

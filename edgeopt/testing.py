@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.utils._pytree as pytree
 
 from edgeopt.compare import compare
 from edgeopt.errors import PassError, UserError
@@ -26,8 +27,9 @@ from edgeopt.target import Artifact, Session, Target, TargetOptions
 
 def to_program(module: torch.nn.Module, inputs: Sequence[Any], dynamic_shapes: Any = None) -> Program:
     """Return a module as a Program; it is put into eval mode. ``dynamic_shapes`` as torch.export takes them."""
+    apart = pytree.tree_map_only(torch.Tensor, torch.clone, tuple(inputs))  # one tensor twice would be one input
     with torch.no_grad():
-        exported = torch.export.export(module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes)
+        exported = torch.export.export(module.eval(), apart, dynamic_shapes=dynamic_shapes)
     return from_exported(exported)
 
 

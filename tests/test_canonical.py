@@ -171,3 +171,16 @@ def test_einsum_with_a_weight_is_a_linear() -> None:
         Call(lambda m, x: torch.einsum("bnc,oc->bno", x, m.weight), weight=torch.randn(5, 8)), (TOKENS,)
     )
     assert "linear" in exact(program) and "einsum" not in exact(program)
+
+
+def test_one_tensor_given_for_two_inputs_is_refused() -> None:
+    class Difference(nn.Module):
+        def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return first - 2 * second
+
+    x = torch.randn(2, 3)
+    with pytest.raises(UserError, match="'first' and 'second' were traced with one tensor") as raised:
+        from_exported(torch.export.export(Difference(), (x, x)))
+    assert "second=x.clone()" in raised.value.hint
+    assert len(from_exported(torch.export.export(Difference(), (x, x.clone()))).inputs) == 2
+    assert len(to_program(Difference(), (x, x)).inputs) == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,3 +111,21 @@ def test_what_no_plain_form_is_known_for_is_refused(name: str) -> None:
     target = resolve(name)
     placements = target.lower(program, target.Options()).unsupported
     assert [(p.node, p.op) for p in placements] == [("special_log_ndtr", "aten.special_log_ndtr")]
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_convolution_of_points_with_padding_and_stride_behind_another_operator(name: str, tmp_path: Path) -> None:
+    target = resolve(name)
+    if not (probe := target.probe()).found:
+        pytest.skip(str(probe.install))
+    module = nn.ModuleList([nn.Conv1d(3, 4, 1, 2, 1), nn.Conv2d(3, 6, 1, (2, 1), (1, 4), groups=3)])
+    call = Call(lambda m, x: (m.layers[0](x[:, :, 0].relu()), m.layers[1](x.relu())), layers=module)
+    program = to_program(call, (IMAGE,))
+    assert "aten.slice.Tensor" in {op_name(node) for node in written(program).calls}
+    options = target.Options()
+    target.compile(program, tmp_path, options)
+    feed = {program.inputs[0].name: to_numpy(IMAGE)}
+    with closing(target.open(tmp_path, options)) as session:
+        got = session.run(feed)
+    for output, expected in program.run(feed).items():
+        assert difference(expected, got[output], 0.0) is None

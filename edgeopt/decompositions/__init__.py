@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edgeopt.decompositions import (  # noqa: F401
     attention,
+    convolutions,
     distances,
     dtypes,
     embedding_bag,

@@ -13,12 +13,11 @@ Source: torch, aten/src/ATen/native/cpu/AvgPoolKernel.cpp; aten/src/ATen/native/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional
 
-from edgeopt.decompositions.writing_out import Arguments, decomposes
+from edgeopt.decompositions.writing_out import Arguments, decomposes, each
 
 aten = torch.ops.aten
 
@@ -42,8 +41,8 @@ def average_pool(
 ) -> torch.Tensor:
     """Return the average pool of ``x`` [N, C, spatial...] or [C, spatial...]."""
     rank = len(kernel_size)
-    pads, kernels = _each(padding, rank), _each(kernel_size, rank)
-    strides = _each(stride, rank) if stride else kernels
+    pads, kernels = each(padding, rank), each(kernel_size, rank)
+    strides = each(stride, rank) if stride else kernels
     sizes = x.shape[-rank:]
     axes = list(zip(sizes, kernels, strides, pads, strict=True))
     counts = [_windows(*axis, ceil_mode) for axis in axes]
@@ -60,10 +59,6 @@ def average_pool(
         inside = _inside(count, *place, count_include_pad)
         result = result * (place[1] / inside).to(x.dtype).reshape(-1, *[1] * (rank - 1 - axis))
     return result
-
-
-def _each(value: Any, rank: int) -> list[int]:
-    return list(value) * (rank // len(value)) if isinstance(value, list | tuple) else [value] * rank
 
 
 def _windows(size: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:

@@ -50,6 +50,11 @@ def decomposes(
     return register
 
 
+def each(value: Any, rank: int) -> list[int]:
+    """Return an argument that is one number, a list of one or a list of ``rank`` as the last."""
+    return list(value) * (rank // len(value)) if isinstance(value, list | tuple) else [value] * rank
+
+
 def write_out(program: Program) -> bool:
     """Replace, in place, every call that needs it by its decomposition; return whether there was one."""
     found = [node for node in program.calls if is_needed(program, node)]

@@ -19,6 +19,7 @@ def cases() -> Iterator[Case]:
     """Yield all of them; the same ones every time."""
     torch.manual_seed(0)
     for kind in (
+        _convolutions,
         _pools,
         _interpolations,
         _attentions,
@@ -34,6 +35,21 @@ def cases() -> Iterator[Case]:
 
 def _case(operator: str, label: str, run: Callable[..., Any], *operands: torch.Tensor) -> Case:
     return Case(operator, label, run.eval() if isinstance(run, nn.Module) else run, operands)
+
+
+def _convolutions() -> Iterator[Case]:
+    line, image, volume = torch.randn(2, 4, 9), torch.randn(2, 4, 9, 8), torch.randn(1, 4, 6, 5, 7)
+    forms = ((1, 2, 1, 1), (1, 2, 4, 1), (1, 3, 0, 1), (3, 2, 4, 1), (3, 1, "same", 2))
+    for (kernel, stride, pad, dilation), groups in product(forms, (1, 2)):
+        given: dict[str, Any] = {"stride": stride, "padding": pad, "dilation": dilation, "groups": groups}
+        label = f"{kernel} {given}"
+        yield _case("conv1d", label, nn.Sequential(nn.ReLU(), nn.Conv1d(4, 6, kernel, **given)), line)
+        yield _case("conv2d", label, nn.Sequential(nn.ReLU(), nn.Conv2d(4, 6, kernel, **given)), image)
+        yield _case("conv3d", label, nn.Sequential(nn.ReLU(), nn.Conv3d(4, 6, kernel, **given)), volume)
+    for stride, pad, groups in product((1, 2), (0, 2), (1, 2)):
+        given = {"stride": stride, "padding": pad, "groups": groups}
+        yield _case("conv_transpose1d", f"{given}", nn.ConvTranspose1d(4, 6, 3, **given), line)
+        yield _case("conv_transpose2d", f"{given}", nn.ConvTranspose2d(4, 6, 3, **given), image)
 
 
 def _pools() -> Iterator[Case]:

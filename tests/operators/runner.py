@@ -217,7 +217,7 @@ def _in_a_process_of_its_own(function: Callable[[], Any]) -> Any:
     if (child := os.fork()) == 0:
         try:
             with os.fdopen(writing, "wb") as stream:
-                pickle.dump(function(), stream)
+                stream.write(_pickled(function))
         finally:
             os._exit(0)
     os.close(writing)
@@ -225,6 +225,13 @@ def _in_a_process_of_its_own(function: Callable[[], Any]) -> Any:
         content = stream.read()
     _, status = os.waitpid(child, 0)
     return pickle.loads(content) if content else Outcome("fault", f"the process ended with status {status}")
+
+
+def _pickled(function: Callable[[], Any]) -> bytes:
+    try:
+        return pickle.dumps(function())
+    except Exception as error:
+        return pickle.dumps(Outcome("fault", _sentence(error)))
 
 
 def _is_random(node: fx.Node) -> bool:
