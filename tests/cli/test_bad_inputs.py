@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("inputs")
     net, x = Net().eval(), torch.ones(1, 4)
     torch.export.save(torch.export.export(net, (x,)), path / "model.pt2")
-    torch.export.save(torch.export.export(Two().eval(), (x, x)), path / "two.pt2")
+    torch.export.save(torch.export.export(Two().eval(), (x, x.clone())), path / "two.pt2")
     torch.save(net, path / "pickled.pt")
     torch.save(net.state_dict(), path / "state.pt")
     torch.save({"model": net.state_dict(), "epoch": 3}, path / "training.pt")
