@@ -17,6 +17,8 @@ from edgeopt.files import reading
 from edgeopt.program import Range
 
 SCHEMA_VERSION = 1
+OWN_RANGES = r'"edgeopt": "[^"]*",\s*"method": '
+"""Expression found in the beginning of every ``ranges.json``."""
 
 
 @dataclass(frozen=True)

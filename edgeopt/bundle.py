@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +69,7 @@ class _Manifest(TypedDict):
 
 _FORM = TypeAdapter(_Manifest)
 """What is read of a manifest; it holds more."""
+_FILES = TypeAdapter(list[_FileEntry])
 
 
 @contextmanager
@@ -80,13 +81,13 @@ def staged(output: Path) -> Iterator[Path]:
     """
     with writing(output):
         output = followed(output)
-        _refuse_foreign(output)
+        _refuse_loss(output)
         with made_parents(output):
             folder = Path(tempfile.mkdtemp(prefix=".edgeopt-", dir=output.parent))
             try:
                 folder.chmod(0o755)
                 yield folder
-                _refuse_foreign(output)
+                _refuse_loss(output)
                 _put(folder, output)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -106,7 +107,17 @@ def _put(folder: Path, output: Path) -> None:
             raise
 
 
-def _refuse_foreign(output: Path) -> None:
+def refuse_within(output: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise UserError where something that an export reads lies in the folder that its bundle replaces."""
+    folder = output.resolve()
+    for source in map(Path, sources):
+        if folder in source.resolve().parents:
+            raise UserError(
+                f"'{source}' lies in '{output}', which the bundle replaces", "choose another folder with -o"
+            )
+
+
+def _refuse_loss(output: Path) -> None:
     """Raise UserError where something would be lost, or could not be renamed, if ``output`` were replaced."""
     if Path.cwd().is_relative_to(output.resolve()):
         raise UserError(f"'{output}' holds the folder that this runs in", "choose another folder with -o")
@@ -116,23 +127,31 @@ def _refuse_foreign(output: Path) -> None:
         return
     if not output.is_dir():
         raise UserError(f"'{output}' exists and is not a bundle", "choose another folder with -o, or remove it")
-    if foreign := _foreign(output):
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise UserError(
-            f"'{output}' holds '{foreign[0]}'{more}, which edgeopt did not write",
-            "choose another folder with -o, or move it elsewhere",
-        )
+    files = _listed(output)
+    for paths, fact in (
+        (_foreign(output, files), "which edgeopt did not write"),
+        (damaged_files(output, files, missing=False), "which was changed since edgeopt wrote it"),
+    ):
+        if paths:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            raise UserError(
+                f"'{output}' holds '{paths[0]}'{more}, {fact}", "choose another folder with -o, or move it elsewhere"
+            )
 
 
-def _foreign(folder: Path) -> list[str]:
-    """Return the paths in a folder that its manifest does not list, nor are on the way to what it lists."""
+def _listed(folder: Path) -> list[_FileEntry]:
+    """Return the entries of the files that a folder's manifest lists; none where it cannot be read."""
     try:
-        listed = [entry["path"] for entry in json.loads((folder / MANIFEST).read_text("utf-8"))["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        own: set[str] = set()
-    else:
-        own = {MANIFEST, *_REPORTS, *listed}
-        own |= {parent.as_posix() for path in listed for parent in PurePosixPath(path).parents}
+        return _FILES.validate_python(json.loads((folder / MANIFEST).read_text("utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _foreign(folder: Path, files: Sequence[_FileEntry]) -> list[str]:
+    """Return the paths in a folder that are not among its manifest's files, nor on the way to one of them."""
+    listed = [entry["path"] for entry in files]
+    own = {MANIFEST, *_REPORTS, *listed} if listed else set()
+    own |= {parent.as_posix() for path in listed for parent in PurePosixPath(path).parents}
     os.scandir(folder).close()  # rglob passes over a folder that cannot be read
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     return sorted(path for path in found if path not in own)
@@ -167,7 +186,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{folder}' is no bundle ({error})", "give the folder that edgeopt export wrote") from error
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
@@ -199,7 +218,8 @@ class Verification:
     """Outcome of ``verify``: files whose bytes differ, and the golden outputs' error against its bound.
 
     ``error``: of the worst output; None where nothing was run or nothing can be compared. ``verdict`` and
-    ``accepted_difference``: what the export found when it compared the artifact with the original.
+    ``accepted_difference``: what the export found when it compared the artifact with the original. ``report_fault``:
+    why ``report.json``, which the manifest does not cover, cannot be read.
     """
 
     files: int
@@ -209,13 +229,15 @@ class Verification:
     error: Error | None = None
     bound: float | None = None
     not_run: str | None = None
+    report_fault: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every hash agrees, the artifact, where it could run, gave its golden outputs, and does not differ
-        from the original, unless that was accepted."""
+        """Whether every hash agrees, the report can be read, the artifact, where it could run, gave its golden outputs,
+        and does not differ from the original, unless that was accepted."""
         runs = self.error is None or self.bound is None or self.error.relative <= self.bound
-        return not self.damaged and runs and (self.verdict != "differs" or self.accepted_difference is not None)
+        intact = not self.damaged and self.report_fault is None
+        return intact and runs and (self.verdict != "differs" or self.accepted_difference is not None)
 
 
 def verify(folder: Path | str) -> Verification:
@@ -225,12 +247,17 @@ def verify(folder: Path | str) -> Verification:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    found = partial(Verification, len(manifest["files"]), manifest["verdict"], manifest["accepted_difference"])
+    found = partial(
+        Verification,
+        len(manifest["files"]),
+        manifest["verdict"],
+        manifest["accepted_difference"],
+        report_fault=_report_fault(folder),
+    )
     golden = manifest["golden"]
-    damaged = tuple(entry["path"] for entry in manifest["files"] if not _is_intact(folder, entry))
-    if damaged:
+    if damaged := damaged_files(folder, manifest["files"]):
         return found(damaged, not_run="files differ from the manifest")
-    if golden["not_run"] is not None:
+    if golden["not_run"] is not None and not (folder / GOLDEN).exists():
         return found(not_run=golden["not_run"])
     target, options = restore(manifest)
     probe = target.probe()
@@ -241,7 +268,17 @@ def verify(folder: Path | str) -> Verification:
         comparison = Reference((expected,), golden["not_compared"]).compare([session.run(inputs)])
     if comparison.worst is None:
         return found(not_run="no output can be compared")
-    return found(error=comparison.worst, bound=golden["bound"])
+    # Whoever changes files may change the manifest too: it may only state a tighter bound than the target's.
+    bound = min(golden["bound"], target.golden_bounds[options.precision])
+    return found(error=comparison.worst, bound=bound)
+
+
+def _report_fault(folder: Path) -> str | None:
+    try:
+        read_report(folder)
+    except UserError as error:
+        return error.message
+    return None
 
 
 def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:
@@ -271,7 +308,23 @@ def read_golden(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
     return inputs, outputs
 
 
-def _is_intact(folder: Path, entry: Mapping[str, Any]) -> bool:
+def damaged_files(folder: Path, files: Iterable[_FileEntry], missing: bool = True) -> tuple[str, ...]:
+    """Return the paths of files that are not in the folder as its manifest lists them, those that are gone too where
+    ``missing``."""
+    return tuple(entry["path"] for entry in files if not _is_intact(folder, entry, not missing))
+
+
+def check_intact(folder: Path) -> None:
+    """Raise UserError where a file of a bundle differs from its manifest."""
+    if damaged := damaged_files(folder, read_manifest(folder)["files"]):
+        raise UserError(
+            f"'{damaged[0]}' of '{folder}' is missing or differs from the manifest", "export the model again"
+        )
+
+
+def _is_intact(folder: Path, entry: _FileEntry, may_lack: bool) -> bool:
     path = folder / entry["path"]
+    if may_lack and not path.exists():
+        return True
     inside = path.resolve().is_relative_to(folder.resolve())
     return inside and path.is_file() and file_entry(folder, entry["path"])["sha256"] == entry["sha256"]

@@ -15,7 +15,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgeopt.accuracy import accuracy, classes
-from edgeopt.bundle import staged
+from edgeopt.bundle import refuse_within, staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
 from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
@@ -57,10 +57,18 @@ def export(
     """
     chosen = resolve(target)
     request = Request(chosen, *split_options(chosen, options or ExportOptions(), overrides))
+    refuse_within(Path(output), _sources(model, request.options))
     probe = chosen.probe()
     if not probe.found:
         raise ToolchainMissing(f"the toolchain of target '{chosen.name}'", probe.install or "see edgeopt doctor")
     return _export(model, request, Path(output), on_step or (lambda step: None))
+
+
+def _sources(model: Any, options: ExportOptions) -> list[str | os.PathLike[str]]:
+    """Return the paths of what is read; names of functions and recipes are among them, which lie in no bundle."""
+    quant, swap = options.quant, options.swap
+    given = (model, options.data, quant.calib, quant.ranges, swap.recipe, swap.tune_data, swap.checkpoint)
+    return [source for source in given if isinstance(source, str | os.PathLike)]
 
 
 def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _REMEDIES = {
     errno.EIO: "check the disk, or choose another place",
     errno.EMFILE: "close other files, or raise the limit with ulimit -n",
 }
+_BEGINNING = 4096
+"""Bytes in which a file shows of which kind it is."""
 
 
 def is_circumstance(error: OSError) -> bool:
@@ -139,8 +142,12 @@ def write_whole(file: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def check_writable(file: Path | None) -> None:
-    """Raise UserError where a file can't be written, before the work whose result it is to hold; None is fine."""
+def check_writable(file: Path | None, own: str) -> None:
+    """Raise UserError where a file can't be written, before the work whose result it is to hold; None is fine.
+
+    What is there is replaced only where it is empty or of the same kind: where the expression ``own`` is found in its
+    beginning.
+    """
     if file is None:
         return
     with writing(file):
@@ -149,5 +156,17 @@ def check_writable(file: Path | None) -> None:
             raise UserError(f"'{file}' is a folder", "give a file instead of a folder")
         if file.exists() and not file.is_file():
             return
+        _check_own(file, own)
         with made_parents(file), tempfile.TemporaryFile(dir=file.parent):
             pass
+
+
+def _check_own(file: Path, own: str) -> None:
+    if not file.exists():
+        return
+    with file.open("rb") as stream:
+        beginning = stream.read(_BEGINNING).decode("utf-8", "replace")
+    if beginning and re.search(own, beginning) is None:
+        raise UserError(
+            f"'{file}' exists and is not what this command writes", "choose another name, or move it elsewhere"
+        )

@@ -201,7 +201,8 @@ def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Progra
     """Return what reports each pass, and writes the program's text after it where ``dump`` names a folder."""
     folder = Path(dump) if dump else None
     if folder is not None:
-        check_writable(folder / "00.txt")
+        for file in (folder / "00.txt", *folder.glob("[0-9][0-9]-*.txt")):
+            check_writable(file, r"\A(input|constant|return) ")
 
     def observe(entry: PassRecord, program: Program) -> None:
         on_step(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")

@@ -48,7 +48,7 @@ def test_a_place_that_cannot_be_is_named_before_the_work(tmp_path, monkeypatch, 
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
-    for refused in (check_writable, lambda file: write_whole(file, "text")):
+    for refused in (lambda file: check_writable(file, "own"), lambda file: write_whole(file, "text")):
         with pytest.raises(UserError) as caught:
             refused(Path(place))
         assert caught.value.hint

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 @json_option
 def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, verbose: int, as_json: bool) -> int:
     """Measure the bundles in FOLDERS again, alternately in one run, and show them side by side."""
-    from edgeopt.bundle import read_report
+    from edgeopt.bundle import check_intact, read_report
     from edgeopt.measure import MeasurePlan
     from edgeopt.report.sections import comparison
 
     reports = [read_report(folder) for folder in folders]
+    for folder in folders:
+        check_intact(folder)
     with progress(verbose) as on_step:
         on_step(f"measuring {len(folders)} bundle(s) alternately")
         runs = _measure(folders, reports, MeasurePlan(warmup=warmup, max_seconds=max_seconds))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeopt.calib.ranges import Drift, Ranges
 
 _REPORT_EVERY = 50
+_SUITE = "edgeopt calibrate"
 
 
 @click.command("calibrate")
@@ -53,15 +54,15 @@ def command(
     from edgeopt.calib.cache import cache_folder
     from edgeopt.calib.calibrate import calibrate
     from edgeopt.calib.data import open_data
-    from edgeopt.calib.ranges import drifts, read_ranges
+    from edgeopt.calib.ranges import OWN_RANGES, drifts, read_ranges
     from edgeopt.files import check_writable, write_whole
     from edgeopt.fixed_shapes import load_for
     from edgeopt.quantisation import calibratable
     from edgeopt.registry import resolve
 
     bound = _share(drift)
-    check_writable(output)
-    check_writable(junit)
+    check_writable(output, OWN_RANGES)
+    check_writable(junit, _SUITE)
     earlier = read_ranges(check) if check else None
     chosen = resolve(target)
     program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)
@@ -133,7 +134,7 @@ def _junit(found: Ranges, moved: list[Drift]) -> str:
 
     facts = {drift.tensor: drift.fact for drift in moved}
     names = sorted(found.tensors.keys() | facts.keys())
-    suite = ElementTree.Element("testsuite", name="edgeopt calibrate", tests=str(len(names)), failures=str(len(facts)))
+    suite = ElementTree.Element("testsuite", name=_SUITE, tests=str(len(names)), failures=str(len(facts)))
     for name in names:
         case = ElementTree.SubElement(suite, "testcase", classname="edgeopt.calibrate", name=name)
         if name in facts:

@@ -65,6 +65,7 @@ def command(
     MODEL is a torch.export archive, a TorchScript archive, a state dict or safetensors file with --arch, or a
     pickled module with --trust. A target's own options are flags too: see `edgeopt explain TARGET`.
     """
+    from edgeopt.bundle import refuse_within
     from edgeopt.cli.target_options import parse_flags, read_config
     from edgeopt.deploy import export
     from edgeopt.registry import resolve
@@ -72,6 +73,7 @@ def command(
     from edgeopt.report.sections.verdict import caveats
 
     loading_flags = ("inputs", "sample", "dynamic", "arch", "trust", "max_archive_bytes")
+    refuse_within(Path(output), [file for file in (flags["sample"], config) if file is not None])
     load = load_options(**{name: flags.pop(name) for name in loading_flags})
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     stated = read_config(config, ("load", *loading_flags)) if config else {}

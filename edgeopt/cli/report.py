@@ -33,7 +33,7 @@ def command(
     from edgeopt.report import render, trtexec
     from edgeopt.report.sections import sections
 
-    check_writable(html)
+    check_writable(html, render.OWN_HTML)
     run = read_report(folder)
     if more and not measured:
         raise UserError(f"'{more[0]}' is one argument too many", "to read measurements in, write --import before them")

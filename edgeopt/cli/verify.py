@@ -16,8 +16,8 @@ from edgeopt.cli.show import json_option, print_json
 def command(folder: str, as_json: bool) -> int:
     """Check the bundle in FOLDER: every file's hash, then its golden outputs by running the artifact.
 
-    Exits 1 where a file differs, an output leaves its bound, or the export found that the artifact differs from the
-    original and nobody accepted it.
+    Exits 1 where a file differs, the report cannot be read, an output leaves its bound, or the export found that the
+    artifact differs from the original and nobody accepted it.
     """
     from edgeopt.bundle import verify
     from edgeopt.report.form import OutputError
@@ -30,6 +30,8 @@ def command(folder: str, as_json: bool) -> int:
         return 0 if result.ok else 1
     for path in result.damaged:
         click.echo(f"differs: {path}")
+    if result.report_fault is not None:
+        click.echo(f"report.json: {result.report_fault}")
     click.echo(f"files: {result.files - len(result.damaged)} of {result.files} intact")
     if result.error is not None:
         click.echo(f"golden outputs: relative error {result.error.relative:.2e} (bound {result.bound:.0e})")

@@ -20,6 +20,8 @@ from edgeopt.report.plots import svg
 
 ROWS = 12
 """Most rows of a table in the terminal."""
+OWN_HTML = "edgeopt</title>"
+"""Expression found in the beginning of every HTML report."""
 TONES = {"plain": "", "good": "green", "bad": "bold red"}
 
 

@@ -1,10 +1,15 @@
 """Bad input ends in exit code 2 and two lines, one of fact and one of remedy, and leaves nothing behind."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import edgeopt
+from edgeopt.bundle import file_entry
 from edgeopt.cli import main
 
 FACTORIES = {
@@ -87,6 +92,13 @@ def folder(tmp_path_factory):
     for name, text in CONFIGS.items():
         (path / name).write_text(text)
     (path / "file").touch()
+    (path / "dumped").mkdir()
+    (path / "dumped" / "01-notes.txt").write_text("years of work")
+    edgeopt.export(str(path / "model.pt2"), "reference", path / "bundle", baseline=False, max_seconds=0.1)
+    shutil.copytree(path / "bundle", path / "changed")
+    (path / "changed" / "model.pt2").write_text("changed by hand")
+    shutil.copytree(path / "bundle", path / "deep")
+    (path / "deep" / "manifest.json").write_text("[" * 100_000)
     return path
 
 
@@ -173,6 +185,17 @@ def test_exports(folder, monkeypatch, capsys, arguments, words):
         ("calibrate", "model.pt2", "--data", "one.npy", "--junit", "file/junit.xml"),
         ("calibrate", "model.pt2", "--data", "absent"),
         ("calibrate", "model.pt2", "--data", "one.npy", "--check", "absent"),
+        ("report", "bundle", "--html", "model.pt2"),
+        ("report", "bundle", "--html", "bundle/golden.npz"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "-o", "model.pt2"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--junit", "bundle/report.html"),
+        ("export", "model.pt2", "--dump", "dumped", "-o", "out/new", "--target", "reference"),
+        ("export", "bundle/model.pt2", "-o", "bundle", "--target", "reference"),
+        ("export", "model.pt2", "-o", "bundle", "--sample", "bundle/golden.npz", "--target", "reference"),
+        ("export", "model.pt2", "-o", "bundle", "--ranges", "bundle/ranges.json", "--target", "reference"),
+        ("export", "model.pt2", "-o", "changed", "--target", "reference"),
+        ("bench", "changed"),
+        ("verify", "deep"),
         ("inspect", "absent"),
         ("explain", ""),
     ],
@@ -182,8 +205,41 @@ def test_other_commands(folder, monkeypatch, capsys, arguments):
     failed(folder, monkeypatch, capsys, *arguments)
 
 
+def verified(folder, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(folder)])
+    return ended.value.code, capsys.readouterr().out
+
+
+def test_verify_believes_no_manifest_that_excuses_the_outputs(folder, tmp_path, capsys):
+    bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
+    assert verified(bundle, capsys)[0] == 0
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    golden = dict(np.load(bundle / "golden.npz"))
+    np.savez(bundle / "golden.npz", **{name: array + name.startswith("output.") for name, array in golden.items()})
+    entries = [file for file in manifest["files"] if file["path"] != "golden.npz"]
+    manifest["files"] = [*entries, file_entry(bundle, "golden.npz")]
+    for excuse in ({"bound": 1e9}, {"not_run": "no device"}):
+        changed = {**manifest, "golden": {**manifest["golden"], **excuse}}
+        (bundle / "manifest.json").write_text(json.dumps(changed))
+        code, out = verified(bundle, capsys)
+        assert code == 1 and "(bound 1e-04)" in out
+
+
+def test_verify_tells_of_a_report_that_cannot_be_read(folder, tmp_path, capsys):
+    bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
+    for spoil in (lambda file: file.write_text("garbage"), lambda file: file.unlink()):
+        spoil(bundle / "report.json")
+        code, out = verified(bundle, capsys)
+        assert code == 1 and "report.json" in out
+
+
 def listed(folder):
-    return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
+    return {
+        path.relative_to(folder): path.is_file() and path.read_bytes()
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
 
 
 def failed(folder, monkeypatch, capsys, *arguments):
