@@ -143,7 +143,7 @@ def split_options(
 def _check_search(target: Target, options: ExportOptions, target_options: TargetOptions) -> None:
     """Raise UserError where formats are to be chosen under no limit, or are named but not to be chosen."""
     if target_options.precision == AUTO:
-        options.search.chosen(target.mixes)
+        options.search.chosen(target.mixed_here())
         if not options.limits.stated:
             raise UserError(
                 "precision 'auto' has no limit to choose under",

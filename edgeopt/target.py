@@ -184,6 +184,10 @@ class Target(ABC, Generic[AnyLowered]):
     }
     """Largest relative error, by precision, at which another machine's outputs still verify."""
 
+    def mixed_here(self) -> tuple[str, ...]:
+        """Return those of ``mixes`` that this machine runs: all, unless a target says otherwise."""
+        return self.mixes
+
     def __init__(self, device: Device) -> None:
         self.device = device
 

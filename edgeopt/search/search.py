@@ -62,7 +62,7 @@ class _Search:
         self.prepared, self.request, self.on_step, self.stage = prepared, request, on_step, stage
         self.limits = options.limits
         self.data = open_data(options.quant.calib, prepared.program.inputs, options.load.trust)
-        formats = options.search.chosen(request.target.mixes)
+        formats = options.search.chosen(request.target.mixed_here())
         self.floats = tuple(name for name in formats if name in FLOATS)
         per_layer = [*self.floats[:1], *(name for name in formats if name not in FLOATS)]
         self.mixture = Mixture(stage.ready, stage.scheme, options.quant, self.data, per_layer)

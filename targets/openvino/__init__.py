@@ -209,6 +209,11 @@ class OpenVino(Target[Converted]):
                 found.append(Fallback(layer.name, layer.type, reason, share))
         return tuple(found)
 
+    def mixed_here(self) -> tuple[str, ...]:
+        """Return the formats that layers of one program may have on this CPU, which may lack bfloat16."""
+        able = cpu_precisions()
+        return tuple(name for name in self.mixes if name not in FLOATS or name in able)
+
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option is not legal or this CPU lacks the precision."""
         super().check_options(options)

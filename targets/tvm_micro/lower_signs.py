@@ -147,8 +147,8 @@ def _compared(state: Lowering, way: _Way) -> tuple[Tensor, Shape]:
         state.values[move] = value = lower_tokens.move(state, move, value.tensor, Clamp(value.tensor.zero_point))
     x = state.plain(value, way.rows)
     rest = replace(way, nodes=way.nodes[len(first_moves) :])
-    bytes_ = torch.arange(-128, 128).to(torch.int8)
-    reals = way.source.target(bytes_, *map_arg(way.source.args[1:], state.program.constant))  # type: ignore[operator]
+    # As torch computes them, for a sign turns where rounding says.
+    reals = (torch.arange(-128, 128) - x.zero_point).float() * torch.tensor(x.scale, dtype=torch.float32)
     falls, first = _turns(state, rest, reals[:, None].expand(-1, x.shape[2]))
     if falls.any():
         raise Refused(f"the sign of {way.source.name} turns from + to - as it grows")
