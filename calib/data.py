@@ -17,14 +17,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgeopt.calib.images import IMAGE_SUFFIXES, Preprocessing, read_image
 from edgeopt.calib.npy import npy_shape, npz_arrays, stream_npy, stream_npz
-from edgeopt.errors import UserError
+from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.foreign import translated
 from edgeopt.program import TensorSpec, numpy_dtype
 
 LABELS = "labels"
@@ -169,8 +170,20 @@ class Function(CalibrationData):
         self.make = make
 
     def rows(self) -> Iterator[Row]:
-        """Yield what the function yields."""
-        return iter(self.make())
+        """Yield what the function yields.
+
+        Raises UserError where it fails, or yields anything but dicts of arrays.
+        """
+        try:
+            for index, row in enumerate(self.make()):
+                if not isinstance(row, Mapping):
+                    fact = f"is an object of type {type(row).__name__}"
+                    raise self._refusal(index, fact, "yield dicts of arrays, named as the inputs")
+                yield {name: np.asarray(value) for name, value in row.items()}
+        except EdgeoptError:
+            raise
+        except Exception as error:
+            raise translated(error, f"{self.source} fails", "yield dicts of arrays, named as the inputs") from error
 
     def digest(self) -> str:
         """Hash the samples themselves, for there is no file that holds them."""

@@ -7,6 +7,7 @@ Keys are sorted, a value a line. The file names what it was computed from (hashe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,9 +66,20 @@ class Ranges:
             if version != SCHEMA_VERSION:
                 raise UserError(f"{source} has schema version {version}, this is {SCHEMA_VERSION}", "calibrate again")
             tensors = {name: TensorRange(**tensor) for name, tensor in content.pop("tensors").items()}
+            for name, tensor in tensors.items():
+                _check(name, tensor, source)
             return cls(tensors=tensors, **content)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{source} holds no ranges: {error}", "write it with edgeopt calibrate") from error
+
+
+def _check(name: str, tensor: TensorRange, source: str) -> None:
+    ends = (tensor.low, tensor.high)
+    if not all(type(end) in (int, float) and math.isfinite(end) for end in ends) or tensor.low > tensor.high:
+        raise UserError(
+            f"{source} gives '{name}' the range from {tensor.low!r} to {tensor.high!r}",
+            "give finite numbers, the lower first, or calibrate again",
+        )
 
 
 def read_ranges(file: Path) -> Ranges:

@@ -35,13 +35,20 @@ def classes(data: CalibrationData, run: Runner) -> np.ndarray:
     return np.array([_top1(next(iter(run(sample).values()))) for sample in data])
 
 
-def accuracy(labels: np.ndarray, original: np.ndarray, exported: np.ndarray) -> AccuracyResult:
-    """Compare predicted classes with labels and with each other.
+def check_labels(labels: np.ndarray, samples: int, scores: Arrays) -> None:
+    """Raise UserError where labels are not one a sample, or are no class of the first output in ``scores``."""
+    if len(labels) != samples:
+        raise UserError(f"the data holds {len(labels)} labels for {samples} samples", "give one label a sample")
+    count = next(iter(scores.values())).shape[-1]
+    if (wrong := labels[(labels < 0) | (labels >= count)]).size:
+        raise UserError(
+            f"the data holds the label {wrong[0]}, and the first output has {count} classes",
+            f"give labels from 0 to {count - 1}",
+        )
 
-    Raises UserError where the number of labels is not that of the samples.
-    """
-    if len(labels) != len(original):
-        raise UserError(f"the data holds {len(labels)} labels for {len(original)} samples", "give one label a sample")
+
+def accuracy(labels: np.ndarray, original: np.ndarray, exported: np.ndarray) -> AccuracyResult:
+    """Compare predicted classes with labels and with each other."""
     return AccuracyResult(
         "top-1",
         len(labels),

@@ -171,7 +171,8 @@ def _typed(options: type, name: str, value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         raise UserError(f"option '{name}' is NaN", "give a number")
     try:
-        return TypeAdapter(hint).validate_python(value)
+        # Leniently read, true is 1 and "no" is false, which nobody means.
+        return TypeAdapter(hint).validate_python(value, strict=isinstance(value, bool) or hint is bool)
     except ValidationError as error:
         raise UserError(fact, f"give another value: {error.errors()[0]['msg']}") from error
 

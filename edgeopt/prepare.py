@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeopt.accuracy import classes
+from edgeopt.accuracy import check_labels, classes
 from edgeopt.analysis.reference import reference_of
 from edgeopt.calib.data import open_data
 from edgeopt.compare import Arrays
@@ -194,7 +194,9 @@ def _labelled(original: Program, request: Request, on_step: OnStep) -> Labelled 
     if labels is None:
         raise UserError(f"'{options.data}' holds no labels", "add an array 'labels' with the class of each sample")
     on_step("running the original on the labelled data")
-    return Labelled(data, labels, classes(data, original.run))
+    predicted = classes(data, original.run)
+    check_labels(labels, len(predicted), original.run(next(iter(data))))
+    return Labelled(data, labels, predicted)
 
 
 def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Program], None]:

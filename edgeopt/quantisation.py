@@ -49,6 +49,8 @@ class QuantOptions:
 
     def __post_init__(self) -> None:
         method(self.calib_method)
+        if self.ranges is not None:
+            read_ranges(Path(self.ranges))  # what is wrong with it is told before the work
         for name in self.recover:
             if name not in RECOVERIES:
                 raise UserError(f"unknown recovery '{name}'", nearest(name, RECOVERIES))

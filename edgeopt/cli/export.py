@@ -13,8 +13,8 @@ from edgeopt.cli.show import json_option, print_sections, progress
 
 @click.command("export", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("model", type=click.Path())
-@click.option("--target", default="cpu", show_default=True, help="Target, device, or target:device.")
-@click.option("-o", "--output", default="build", show_default=True, type=click.Path(), help="Folder of the bundle.")
+@click.option("--target", help="Target, device, or target:device (default: cpu).")
+@click.option("-o", "--output", type=click.Path(), help="Folder of the bundle (default: build).")
 @click.option("--precision", help="Arithmetic asked for, and run (see edgeopt explain TARGET).")
 @click.option("--threads", type=int, help="Threads of one inference.")
 @loading
@@ -53,8 +53,8 @@ from edgeopt.cli.show import json_option, print_sections, progress
 def command(
     ctx: click.Context,
     model: str,
-    target: str,
-    output: str,
+    target: str | None,
+    output: str | None,
     config: Path | None,
     verbose: int,
     as_json: bool,
@@ -66,18 +66,22 @@ def command(
     pickled module with --trust. A target's own options are flags too: see `edgeopt explain TARGET`.
     """
     from edgeopt.bundle import refuse_within
-    from edgeopt.cli.target_options import parse_flags, read_config
+    from edgeopt.cli.target_options import parse_flags, read_config, taken
     from edgeopt.deploy import export
     from edgeopt.registry import resolve
     from edgeopt.report.sections import sections
     from edgeopt.report.sections.verdict import caveats
 
     loading_flags = ("inputs", "sample", "dynamic", "arch", "trust", "max_archive_bytes")
-    refuse_within(Path(output), [file for file in (flags["sample"], config) if file is not None])
+    read = [file for file in (flags["sample"], config) if file is not None]
     load = load_options(**{name: flags.pop(name) for name in loading_flags})
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     stated = read_config(config, ("load", *loading_flags)) if config else {}
-    overrides = {**stated, **given, **parse_flags(resolve(target), ctx.args)}
+    target = taken(stated, "target", target, "cpu")
+    output = taken(stated, "output", output, "build")
+    refuse_within(Path(output), read)
+    known = [flag for option in ctx.command.params for flag in option.opts if flag.startswith("--")]
+    overrides = {**stated, **given, **parse_flags(resolve(target), ctx.args, known)}
     with progress(verbose) as on_step:
         run = export(model, target, output, on_step=on_step, load=load, **overrides)
     if verbose > 1:

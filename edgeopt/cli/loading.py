@@ -38,11 +38,16 @@ def load_options(
 ) -> LoadOptions:
     """Return the parsed loading options."""
     from edgeopt.archive import DEFAULT_MAX_BYTES
+    from edgeopt.errors import UserError
     from edgeopt.inputs import DynamicSpec, InputSpec, load_sample
     from edgeopt.load import LoadOptions
 
+    specs = tuple(map(InputSpec.parse, inputs))
+    names = [spec.name for spec in specs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"--input gives '{twice}' more than once", "give every input once")
     return LoadOptions(
-        inputs=tuple(map(InputSpec.parse, inputs)),
+        inputs=specs,
         sample=load_sample(sample) if sample else None,
         dynamic=tuple(map(DynamicSpec.parse, dynamic)),
         arch=arch,

@@ -14,9 +14,13 @@ from edgeopt.errors import UserError
 from edgeopt.registry import nearest
 from edgeopt.target import Target
 
+_NOT_OPTIONS = ("model", "on_step", "options")
+"""What export() is given beside its options."""
 
-def parse_flags(target: Target, arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the target's options given as ``--name value`` or ``--name=value``; booleans need no value.
+
+def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str] = ()) -> dict[str, Any]:
+    """Return the target's options given as ``--name value`` or ``--name=value``; booleans need no value. ``others``
+    are flags that may be meant by an unknown one.
 
     Raises UserError for a name that is no option of the target, or a value of another type.
     """
@@ -26,8 +30,10 @@ def parse_flags(target: Target, arguments: Sequence[str]) -> dict[str, Any]:
     while rest:
         flag, has_value, value = rest.pop(0).partition("=")
         name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("-"):
+            raise UserError(f"'{flag}' is one argument too many", "export one model at a time")
         if not flag.startswith("--") or name not in kinds:
-            known = ["--" + kind.replace("_", "-") for kind in kinds]
+            known = [*others, *("--" + kind.replace("_", "-") for kind in kinds)]
             raise UserError(f"target '{target.name}' has no option '{flag}'", nearest(flag, known))
         if not has_value and kinds[name] is not bool:
             if not rest:
@@ -44,14 +50,27 @@ def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
             f"'{path}' is no readable TOML file ({error})", "write lines such as: precision = 'bf16'"
         ) from error
     options = {key.replace("-", "_"): value for key, value in content.items()}
     if misplaced := sorted(options.keys() & set(flags_alone)):
         raise UserError(f"'{path}' holds '{misplaced[0]}', which says how a model is read", "give it as a flag")
+    if unknown := sorted(options.keys() & set(_NOT_OPTIONS)):
+        raise UserError(f"'{path}' holds '{unknown[0]}', which is not an option", "see edgeopt export --help")
     return options
+
+
+def taken(stated: dict[str, Any], name: str, flag: str | None, default: str) -> str:
+    """Take a text out of the options of a file, and return what the flag says instead, where it is given.
+
+    Raises UserError where the file holds something else than a text.
+    """
+    value = stated.pop(name, default)
+    if not isinstance(value, str):
+        raise UserError(f"option '{name}' is {value!r}", "give a text")
+    return value if flag is None else flag
 
 
 def _kinds(target: Target) -> dict[str, type]:

@@ -40,6 +40,12 @@ CONFIGS = {
     "parts.toml": "limits = 7",
     "reading.toml": "sample = 'x.npz'",
     "lists.toml": "threads = [1]",
+    "booleans.toml": "samples = true",
+    "no.toml": "baseline = 'no'",
+    "model.toml": "model = 'model.pt2'",
+    "steps.toml": "on_step = 1",
+    "target.toml": "target = 'absent'\noutput = 'elsewhere'",
+    "deep.toml": "a = " + "[" * 100_000,
 }
 LABELS = {
     "labels_pairs.npz": np.ones((3, 2), int),
@@ -47,6 +53,8 @@ LABELS = {
     "labels_texts.npz": np.array(list("abc")),
     "labels_short.npz": np.ones(2, int),
     "labels_number.npz": np.int64(3),
+    "labels_negative.npz": np.array([0, 1, -1]),
+    "labels_large.npz": np.array([0, 1, 2]),
 }
 
 
@@ -91,6 +99,10 @@ def folder(tmp_path_factory):
     (path / "hugging" / "config.json").write_text("{}")
     for name, text in CONFIGS.items():
         (path / name).write_text(text)
+    (path / "items.py").write_text("def make(): return [1, 2]\ndef fails(): yield {}['width']")
+    entry = {"op": "x", "low": 2, "high": 1, "observed_low": 0, "observed_high": 1, "how": "x"}
+    facts = {"model": "", "data": "", "samples": 1, "method": "mse", "edgeopt": "0", "schema_version": 1}
+    (path / "swapped.json").write_text(json.dumps({**facts, "tensors": {"linear": entry}}))
     (path / "file").touch()
     (path / "dumped").mkdir()
     (path / "dumped" / "01-notes.txt").write_text("years of work")
@@ -159,6 +171,16 @@ def cases():
     yield (*model, "--config", "parts.toml"), "'limits' is 7"
     yield (*model, "--config", "reading.toml"), "holds 'sample'"
     yield (*model, "--config", "lists.toml"), "'threads' is [1]"
+    yield (*model, "--config", "booleans.toml"), "'samples' is True"
+    yield (*model, "--config", "no.toml"), "'baseline' is 'no'"
+    yield (*model, "--config", "model.toml"), "'model', which is not an option"
+    yield (*model, "--config", "steps.toml"), "'on_step', which is not an option"
+    yield (*model, "--config", "deep.toml"), "no readable TOML"
+    yield (*model, "two.pt2"), "'two.pt2' is one argument too many"
+    yield (*pickled, "--input", "x:1x4", "--input", "x:2x4"), "'x' more than once"
+    yield (*model, "--ranges", "swapped.json"), "from 2 to 1"
+    yield (*model, "--data", "labels_negative.npz"), "label -1, and the first output has 2 classes"
+    yield (*model, "--data", "labels_large.npz"), "label 2, and the first output has 2 classes"
     yield (*model, "--data", "labels_pairs.npz"), "shape 3x2"
     yield (*model, "--data", "labels_floats.npz"), "float64"
     yield (*model, "--data", "labels_texts.npz"), "<U1"
@@ -194,6 +216,9 @@ def test_exports(folder, monkeypatch, capsys, arguments, words):
         ("export", "model.pt2", "-o", "bundle", "--sample", "bundle/golden.npz", "--target", "reference"),
         ("export", "model.pt2", "-o", "bundle", "--ranges", "bundle/ranges.json", "--target", "reference"),
         ("export", "model.pt2", "-o", "changed", "--target", "reference"),
+        ("export", "model.pt2", "--config", "target.toml"),
+        ("calibrate", "model.pt2", "--data", "items:make", "--trust"),
+        ("calibrate", "model.pt2", "--data", "items:fails", "--trust"),
         ("bench", "changed"),
         ("verify", "deep"),
         ("inspect", "absent"),
