@@ -75,9 +75,18 @@ def example_inputs(names: Sequence[str], inputs: Sequence[InputSpec], sample: Ar
 
 
 def _at_least_two(tensor: torch.Tensor, spec: DynamicSpec) -> torch.Tensor:
-    """Widen a dimension of size 1: torch.export would take 1 for a constant."""
+    """Widen a dimension of size 1: torch.export would take 1 for a constant.
+
+    Raises UserError where there is no such dimension, or the example does not lie within its bounds.
+    """
     if spec.axis >= tensor.dim():
         raise UserError(f"input '{spec.name}' has no dimension {spec.axis}", f"its rank is {tensor.dim()}")
+    if not spec.low <= tensor.shape[spec.axis] <= spec.high:
+        raise UserError(
+            f"the example of input '{spec.name}' has size {tensor.shape[spec.axis]} in dimension {spec.axis}, "
+            f"outside of {spec.low}..{spec.high}",
+            "give an example or bounds that fit",
+        )
     return torch.cat([tensor, tensor], spec.axis) if tensor.shape[spec.axis] == 1 else tensor
 
 

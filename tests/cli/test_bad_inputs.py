@@ -152,6 +152,7 @@ def cases():
     yield (*pickled, "--input", "x:1x5"), "cannot be traced at"
     yield (*pickled, "--input", "x:1x4", "--dynamic", "x:1=1..4"), "fixes dimension 1 of input 'x' at 4"
     yield (*pickled, "--input", "x:1x4", "--dynamic", "x:5=1..4"), "no dimension 5"
+    yield (*pickled, "--input", "x:1x4", "--dynamic", "x:0=2..4"), "size 1 in dimension 0, outside of 2..4"
     yield ("training.pt", "--input", "x:1x4"), "model (state dict), epoch (int)"
     yield ("modules.pt", "--trust", "--input", "x:1x4"), "a (module Net), b (module Net)"
     yield ("list.pt",), "holds a list"
