@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from edgeopt.analysis.integer_ranges import INTEGERS
+from edgeopt.analysis.integer_rules import INTEGERS
 from edgeopt.decompositions.writing_out import Arguments, decomposes
 
 aten = torch.ops.aten

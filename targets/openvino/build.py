@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx
 
 from edgeopt import onnx
-from edgeopt.analysis.integer_ranges import Interval
+from edgeopt.analysis.intervals import Interval
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.onnx_names import PREFIX, marked, program_name
 from edgeopt.program import Program, op_name, to_numpy
@@ -21,7 +21,7 @@ from edgeopt.targets.openvino.sdk import openvino
 OUTPUTS = ["edgeopt", "outputs"]
 """Where the IR keeps the names of its outputs: OpenVINO's own names are sets without an order."""
 INTEGERS = ["edgeopt", "integer_inputs"]
-"""Where it keeps between which numbers the inputs of integers have to lie."""
+"""Where it keeps between which numbers inputs have to lie that are integers, or become some."""
 
 # What a partial conversion leaves where an operator has no rule, by front end.
 _LEFT_OVER = ("NotSupportedONNXNode", "ONNXFrameworkNode", "PtFrameworkNode")

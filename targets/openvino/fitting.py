@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx
 
-from edgeopt.analysis.integer_ranges import Interval, hands_on
+from edgeopt.analysis.integer_ranges import hands_on
+from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
 from edgeopt.program import Program, op_name
@@ -20,7 +21,7 @@ _IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inpu
 
 @dataclass(frozen=True)
 class Fitted:
-    """The program as it is converted, between which numbers its inputs of integers have to lie, and notes on both.
+    """The program as it is converted, between which numbers its inputs have to lie, and notes on both.
 
     ``unplaced``: nodes that OpenVINO would compute with other numbers than torch.
     """
@@ -43,6 +44,9 @@ def fitted(program: Program) -> Fitted:
         notes += (
             f"OpenVINO computes integers in 32 bits: right while those that nothing bounds lie within ±{assumed:,}",
         )
+    if casts := integers.unbounded_casts(exact):
+        names = ", ".join(casts)
+        notes += (f"OpenVINO casts floats to 32 bits: right while those that {names} reads lie within ±{assumed:,}",)
     return Fitted(exact, integers.unbounded_inputs(exact, assumed), notes)
 
 

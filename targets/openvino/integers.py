@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.analysis.integer_ranges import Interval, indexed_rows, integer_ranges, is_integer, of_dtype, within
+from edgeopt.analysis.integer_ranges import casts_floats, float_casts, indexed_rows, integer_ranges, of_dtype
+from edgeopt.analysis.integer_rules import is_integer
+from edgeopt.analysis.intervals import Interval, within
 from edgeopt.errors import Placement
 from edgeopt.program import Program, op_name
 from edgeopt.rewrite import replace as replace_node
@@ -28,12 +30,15 @@ _IN_FLOAT = frozenset(
     f"aten::{name}"
     for names in (
         ("floor_divide", "div", "remainder", "fmod", "pow", "__rshift__", "bitwise_right_shift", "eq", "ne"),
-        ("sum", "prod", "amax", "amin", "max", "min", "matmul", "mm", "bmm", "linear"),
+        ("sum", "prod", "cumprod", "amax", "amin", "max", "min"),
+        ("matmul", "mm", "bmm", "addmm", "baddbmm", "addmv", "linear", "dot", "vdot", "mv", "inner", "einsum"),
+        ("scatter_add", "scatter_reduce", "index_add", "index_put"),
     )
     for name in names
 )
 _SHIFTS = (aten.__rshift__.Scalar, aten.bitwise_right_shift.Tensor_Scalar)
 _WRAPPING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.rsub.Scalar)
+_CASTS = (aten.to.dtype, aten._to_copy.default, aten.type_as.default)
 _NARROW = (torch.uint8, torch.int8, torch.int16)
 
 
@@ -51,13 +56,19 @@ def bound(program: Program) -> tuple[int, list[Placement]]:
 
 
 def unbounded_inputs(program: Program, assumed: int) -> dict[str, Interval]:
-    """Return the interval of every input of integers that no index bounds, where it is less than its type's."""
-    intervals = {}
+    """Return the interval of every input that no index bounds, where it is less than its type's: of integers, and of
+    floats that become integers."""
+    intervals = {node.name: (-assumed, assumed) for node in float_casts(program).inputs}
     for node in program.input_nodes:
         dtype = node.meta["val"].dtype
         if is_integer(node) and indexed_rows(node) is None and not within(of_dtype(dtype), (-assumed, assumed)):
             intervals[node.name] = (max(-assumed, of_dtype(dtype)[0]), min(assumed, of_dtype(dtype)[1]))
     return {name: interval for name, interval in intervals.items() if interval != _IN_32_BITS}
+
+
+def unbounded_casts(program: Program) -> list[str]:
+    """Return the nodes that make integers of floats that no bound of an input bounds."""
+    return [node.name for node in float_casts(program).unbounded]
 
 
 def _faults(program: Program, ranges: Mapping[fx.Node, Interval]) -> list[Placement]:
@@ -75,6 +86,8 @@ def _fault(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> str | None:
         return None
     touched = [ranges[one] for one in (*sources, node) if one in ranges]
     constants = [source for source in sources if source.op == "placeholder"]
+    if ranges.get(node) == of_dtype(torch.int64):
+        return "nothing bounds its integers, and OpenVINO computes integers in 32 bits"
     if _is_wide(node, ranges) or any(not within(ranges[source], _IN_32_BITS) for source in constants):
         return f"its integers reach {_extreme(touched)}, and OpenVINO computes integers in 32 bits"
     if sources and _schema(node) in _IN_FLOAT and any(not within(one, _EXACT_IN_FLOAT) for one in touched):
@@ -88,8 +101,8 @@ def _fault(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> str | None:
 def _is_wide(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> bool:
     """Return whether a call returns more than 32 bits hold: it is named, and not its readers."""
     value = node.meta["val"]
-    is_long = isinstance(value, torch.Tensor) and value.dtype == torch.int64
-    return node.op == "call_function" and is_long and not within(ranges[node], _IN_32_BITS)
+    counts = isinstance(value, torch.Tensor) and (value.dtype == torch.int64 or casts_floats(node))
+    return node.op == "call_function" and counts and not within(ranges[node], _IN_32_BITS)
 
 
 def _extreme(intervals: list[Interval]) -> str:
@@ -104,8 +117,8 @@ def _schema(node: fx.Node) -> str:
 
 
 def rewritten(program: Program) -> Program:
-    """Return the program with shifts to the right as divisions, and with sums of few bits that wrap as torch's do."""
-    ranges = integer_ranges(program, LARGEST_IN_FLOAT)
+    """Return the program with shifts to the right as divisions, and with integers of few bits that wrap as torch's."""
+    ranges = integer_ranges(program, _BOUNDS[0])
     shifts = [node.name for node in program.calls if node.target in _SHIFTS]
     wrapping = [node.name for node in program.calls if _wraps(node, ranges)]
     if not shifts and not wrapping:
@@ -123,7 +136,7 @@ def rewritten(program: Program) -> Program:
 
 def _wraps(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> bool:
     value = node.meta["val"]
-    narrow = isinstance(value, torch.Tensor) and value.dtype in _NARROW and node.target in _WRAPPING
+    narrow = isinstance(value, torch.Tensor) and value.dtype in _NARROW and node.target in (*_WRAPPING, *_CASTS)
     return narrow and not within(ranges[node], of_dtype(value.dtype))
 
 
@@ -135,7 +148,10 @@ def _wrap(program: Program, node: fx.Node) -> None:
     def widen(argument: Any) -> Any:
         return program.insert(node, aten.to.dtype, argument, torch.int32) if is_integer(argument) else argument
 
-    wide = program.insert(node, node.target, *map(widen, node.args), **node.kwargs)  # type: ignore[arg-type]
+    if node.target in _CASTS:
+        wide = program.insert(node, aten.to.dtype, node.args[0], torch.int32)
+    else:
+        wide = program.insert(node, node.target, *map(widen, node.args), **node.kwargs)  # type: ignore[arg-type]
     if low:
         wide = program.insert(node, aten.sub.Tensor, wide, low)
     last = program.insert(node, aten.bitwise_and.Scalar, wide, high - low)

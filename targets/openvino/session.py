@@ -69,7 +69,7 @@ class OpenVinoSession(Session):
         """
         if self._request is None:
             self._start()
-        self._check_integers(inputs)
+        self._check_bounds(inputs)
         try:
             self._request.infer(dict(inputs), share_outputs=True)
         except Exception as error:
@@ -103,14 +103,18 @@ class OpenVinoSession(Session):
         compiled, self._outputs, _ = self._compile({})
         self._request = compiled.create_infer_request()
 
-    def _check_integers(self, inputs: Arrays) -> None:
+    def _check_bounds(self, inputs: Arrays) -> None:
         for name, (low, high) in self._integers.items():
             array = inputs[name]
-            if array.size and (array.min() < low or array.max() > high):
+            if not array.size:
+                continue
+            # As Python's numbers: float32 would round the bound.
+            least, most = array.min().item(), array.max().item()
+            if not low <= least <= most <= high:
                 raise UserError(
-                    f"input '{name}' holds integers from {array.min():,} to {array.max():,}, and OpenVINO computes "
+                    f"input '{name}' holds numbers from {least:,} to {most:,}, and OpenVINO computes "
                     f"this model rightly from {low:,} to {high:,}",
-                    "feed smaller integers, or export to onnx, which computes in 64 bits",
+                    "feed smaller numbers, or export to onnx, which computes integers in 64 bits",
                 )
 
     def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str], dict[str, str]]:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.integer_ranges import integer_ranges, is_integer, of_dtype, within
+from edgeopt.analysis.integer_ranges import integer_ranges, of_dtype
+from edgeopt.analysis.integer_rules import is_integer
+from edgeopt.analysis.intervals import within
 from edgeopt.program import Program
 from edgeopt.testing import to_program
 from tests.analysis.integer_model import Integers, integers
