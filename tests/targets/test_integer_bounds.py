@@ -92,7 +92,7 @@ def test_what_has_no_bound_is_refused_or_said() -> None:
     logits = fitted(to_program(_All({"y": lambda x: x.exp().long()}), (torch.ones(4),)))
     assert not logits.unplaced
     assert not logits.integers
-    assert "that to reads lie within ±2,147,483,647" in logits.notes[0]
+    assert "_to_copy reads lie within ±2,147,483,647" in logits.notes[0]
     itself = fitted(
         to_program(_All({"y": lambda x: (x.exp().clamp(0, 1) * 255).round().to(torch.uint8)}), (x.float(),))
     )
