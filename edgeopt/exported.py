@@ -30,7 +30,7 @@ from edgeopt.canonical import canonicalise
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign
 from edgeopt.naming import distinct
-from edgeopt.program import Program, op_name, short_name, source_line
+from edgeopt.program import Program, short_name, source_line
 
 _CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
@@ -88,12 +88,6 @@ def _without_keywords(exported: ExportedProgram) -> ExportedProgram:
 
 
 def _functional(exported: ExportedProgram) -> ExportedProgram:
-    for node in exported.graph.nodes:
-        if node.op == "call_function" and "fake_quantize" in str(node.target):
-            raise UserError(
-                f"the program holds fake quantization, which belongs to training: {op_name(node)}{source_line(node)}",
-                "give the float model: edgeopt quantizes it with --precision int8 --calib DATA",
-            )
     # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
     remedy = "take and return tensors in tuples, lists and dicts alone, and export with this version of torch"
     with foreign("the exported program cannot be made functional", remedy):

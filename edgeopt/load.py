@@ -23,6 +23,7 @@ from edgeopt.archive import DEFAULT_MAX_BYTES, Format, identify, operators
 from edgeopt.errors import UserError
 from edgeopt.exported import from_exported
 from edgeopt.foreign import foreign
+from edgeopt.foreign_quantization import NAMESPACE, carry_quantization, define_operators
 from edgeopt.inputs import Arrays, DynamicSpec, InputSpec, check_inputs, check_spec
 from edgeopt.ops import register_all
 from edgeopt.program import Program, to_numpy
@@ -98,6 +99,7 @@ class _Read:
 
 def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options: LoadOptions) -> Loaded:
     program = from_exported(read.exported, read.input_names)
+    carry_quantization(program)
     for name, tensor in program.constants.items():
         if tensor.is_floating_point() and torch.isnan(tensor).any():
             count = int(torch.isnan(tensor).sum())
@@ -250,13 +252,16 @@ def _trace(module: nn.Module, options: LoadOptions) -> ExportedProgram:
 
 def _check_operators(path: Path) -> None:
     """Raise UserError where an archive calls operators that are not known to torch, for it says so of the file."""
-    missing = sorted(name for name in operators(path) if not _is_known(name))
+    called = operators(path)
+    if any(name.startswith(f"{NAMESPACE}.") for name in called):
+        define_operators()
+    missing = sorted(name for name in called if not _is_known(name))
     if not missing:
         return
-    ways = "import the package that defines them, and call edgeopt.export from Python"
-    if any(name.startswith("quantized_decomposed.") for name in missing):
-        ways += "; or give the float model, which edgeopt quantizes with --precision int8"
-    raise UserError(f"'{path}' calls operators that nothing here defines: {', '.join(missing[:_ENTRIES])}", ways)
+    raise UserError(
+        f"'{path}' calls operators that nothing here defines: {', '.join(missing[:_ENTRIES])}",
+        "import the package that defines them, and call edgeopt.export from Python",
+    )
 
 
 def _is_known(name: str) -> bool:

@@ -48,6 +48,7 @@ LAYERS = (
         "samples",
         "trace",
         "torchscript",
+        "foreign_quantization",
         "load",
         "target",
         "threads",

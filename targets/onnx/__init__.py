@@ -59,6 +59,8 @@ A product may leave floats, and does where a residual and a norm follow, whose o
 
 FOUR_BITS = ("native", "int8")
 
+_UNSIGNED = Step(UnsignedWeights, "last: recoveries round symmetric int8, and programs may come with such weights")
+
 
 def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
     """Return the passes that store weights in four bits."""
@@ -100,14 +102,14 @@ class Onnx(Target[Lowered]):
         """Return the exact passes, and for int8 and four bits the one that quantises."""
         assert isinstance(options, OnnxOptions)
         if options.precision in FORMATS:
-            return _four_bits(options)
+            return (*_four_bits(options), _UNSIGNED)
         if options.precision not in ("int8", AUTO):
-            return PACKED
+            return (*PACKED, _UNSIGNED)
         scheme = replace(SCHEME, per_token=options.activations == "token")
         return (
             *PACKED,
             Step(partial(InsertQdq, scheme), "on what is left to compute"),
-            Step(UnsignedWeights, "last: recoveries round weights that are symmetric int8"),
+            _UNSIGNED,
         )
 
     def lower(self, program: Program, options: TargetOptions) -> Lowered:

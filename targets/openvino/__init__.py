@@ -16,6 +16,7 @@ from edgeopt.analysis.saturation import ONLY_VNNI, deployment
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.passes.expand_attention import ExpandAttention
+from edgeopt.passes.float_weights import FloatWeights
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
@@ -73,6 +74,8 @@ SCHEME = Scheme(
 """What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantises by itself."""
 
 _WIDEN = Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers")
+
+_APART = Step(FloatWeights, "last: weights that a program came with may saturate, those that are rounded here do not")
 
 _GROUP_OF_WEIGHTS, _GROUP_OF_TOKEN = 32, 64
 
@@ -138,18 +141,20 @@ class OpenVino(Target[Converted]):
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, and for int8 and four bits those that quantise."""
+        assert isinstance(options, OpenVinoOptions)
+        apart = () if options.only_vnni else (_APART,)
         if options.precision in FORMATS:
             stored = Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights")
-            return (*PACKED, stored, _WIDEN)
+            return (*PACKED, stored, _WIDEN, *apart)
         if options.precision not in ("int8", AUTO):
-            return PACKED
-        assert isinstance(options, OpenVinoOptions)
+            return (*PACKED, *apart)
         scheme = replace(SCHEME, per_token=options.activations == "token", paired=not options.only_vnni)
         return (
             Step(ExpandAttention, "first, so that its scale is folded like any other factor"),
             *PACKED,
             Step(partial(InsertQdq, scheme), "last, on what is left to compute"),
             *((_WIDEN,) if options.precision == AUTO else ()),
+            *apart,
         )
 
     def lower(self, program: Program, options: TargetOptions) -> Converted:

@@ -123,7 +123,12 @@ def _quantised(state: Lowering, node: fx.Node) -> Value:
     affine: Any
     source, affine = node.args[0], node.args[1:3]
     scale, zero_point = (state.program.constants[constant.name] for constant in affine)
-    tensor = Tensor(source.name, map_shape(shape_of(source)), float(scale), int(zero_point))
+    if scale.dim():
+        state.refused.append(Placement(node.name, op_name(node), "it has a scale for each channel: kernels have one"))
+        scale, zero_point = scale[0], zero_point[0]
+    # uint8 around z and int8 around z - 128 stand for the same numbers.
+    zero = int(zero_point) - (128 if zero_point.dtype == torch.uint8 else 0)
+    tensor = Tensor(source.name, map_shape(shape_of(source)), float(scale), zero)
     if (stored := state.program.constant(source)) is not None:
         return _stored(state, source, stored, tensor)
     if source.op == "placeholder":

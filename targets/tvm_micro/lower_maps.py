@@ -21,6 +21,8 @@ from .tensor import Tensor
 
 aten = torch.ops.aten
 
+_BIAS_LIMIT = 2**30
+
 
 def _factors(count: int) -> tuple[int, int]:
     """Height and width of a window over so many positions."""
@@ -37,11 +39,27 @@ def _weighted(
         raise Refused(
             f"{weights[0].size} products a sum, sizes up to {max(*x.shape, *y.shape)}: 32768 and 65535 at most"
         )
-    bias = np.zeros(len(weights), np.int32)
-    if found["bias"] is not None:
-        bias = state.constant(found["bias"])[0]
+    if weights.dtype != np.int8 or state.has_zero_points(found["weight"]):
+        raise Refused("its weight is not symmetric int8: the kernels have no zero points of weights")
+    bias = _bias(state, found["bias"], x.scale * np.broadcast_to(scale, len(weights)))
     multiplier = reference.multiplier(x.scale * np.broadcast_to(scale, len(weights)) / y.scale)
     return weights, bias, multiplier.astype(np.int32), state.element(found["weight"])
+
+
+def _bias(state: Lowering, node: fx.Node | None, scale: np.ndarray) -> np.ndarray:
+    """Bias (int32) at the ``scale`` of the products that it is added to; a float one is rounded to it."""
+    if node is None:
+        return np.zeros(len(scale), np.int32)
+    values = state.program.constant(node)
+    if values is None:
+        stored, own = state.constant(node)
+        if stored.dtype == np.int32 and np.allclose(own, scale, rtol=1e-6, atol=0):
+            return stored
+        raise Refused("its bias is not stored at the scale of its products")
+    integers = np.round(values.double().numpy() / scale)
+    if np.abs(integers).max() > _BIAS_LIMIT:
+        raise Refused("its bias does not fit int32 at the scale of its products")
+    return integers.astype(np.int32)
 
 
 def maps(value: Value) -> int:

@@ -121,6 +121,10 @@ class Lowering:
         q, scale = (self.program.constants[constant.name] for constant in node.all_input_nodes[:2])
         return q.numpy(), scale.double().numpy()
 
+    def has_zero_points(self, node: fx.Node) -> bool:
+        """Whether the integers of a dequantized constant stand around anything but 0."""
+        return bool(self.program.constants[node.all_input_nodes[2].name].any())
+
     def element(self, node: fx.Node) -> Element | None:
         """The 4-bit format of a dequantized constant, None for all of int8."""
         return ELEMENTS[name] if (name := arguments(node)["element"]) else None

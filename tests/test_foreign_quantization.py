@@ -1,0 +1,165 @@
+"""Programs that PT2E or QAT quantized: the same integers in edgeopt's operators, and right on every processor."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeopt.compare import compare_all
+from edgeopt.errors import Unsupported, UserError
+from edgeopt.foreign_quantization import define_operators
+from edgeopt.load import load
+from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
+from edgeopt.passes.insert_qdq import InsertQdq
+from edgeopt.pipeline import Pipeline
+from edgeopt.program import Program
+from edgeopt.registry import resolve
+from tests import saturating
+
+define_operators()
+qd = torch.ops.quantized_decomposed
+X = torch.rand(1, 8, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+class Pt2e(nn.Module):
+    """What PT2E makes of a convolution, a rectifier, a mean and a linear: weights use their full range."""
+
+    def __init__(self, dtype: torch.dtype = torch.uint8, levels: int = 255) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.least = torch.iinfo(dtype).min
+        self.integers = (self.least, self.least + levels, dtype)
+        self.register_buffer("kernel", torch.randint(-127, 128, (16, 8, 3, 3), dtype=torch.int8, generator=generator))
+        self.register_buffer("kernel_scale", torch.rand(16, generator=generator) * 0.002 + 0.001)
+        self.register_buffer("zeros", torch.zeros(16, dtype=torch.int64))
+        self.register_buffer("matrix", torch.randint(-127, 128, (10, 16), dtype=torch.int8, generator=generator))
+        self.bias = nn.Parameter(torch.randn(16, generator=generator))
+
+    def rounded(self, x: torch.Tensor, scale: float, zero: int) -> torch.Tensor:
+        q = qd.quantize_per_tensor(x, scale, self.least + zero, *self.integers)
+        return qd.dequantize_per_tensor(q, scale, self.least + zero, *self.integers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kernel = qd.dequantize_per_channel(self.kernel, self.kernel_scale, self.zeros, 0, -127, 127, torch.int8)
+        matrix = qd.dequantize_per_tensor(self.matrix, 0.005, 0, -127, 127, torch.int8)
+        y = nn.functional.conv2d(self.rounded(x, 1 / 255, 0), kernel, self.bias, padding=1)
+        pooled = self.rounded(self.rounded(torch.relu(y), 0.02, 0).mean((2, 3)), 0.02, 0)
+        return self.rounded(nn.functional.linear(pooled, matrix), 0.05, 128)
+
+
+class Qat(nn.Module):
+    """Fake quantization with constant scales, as it is left after training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(8, 16, 3)
+        self.register_buffer("scale", torch.tensor([1 / 255]))
+        self.register_buffer("zero", torch.tensor([0], dtype=torch.int32))
+        self.register_buffer("scales", self.conv.weight.detach().abs().amax((1, 2, 3)) / 127)
+        self.register_buffer("zeros", torch.zeros(16, dtype=torch.int32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, 255)
+        weight = torch.fake_quantize_per_channel_affine(self.conv.weight, self.scales, self.zeros, 0, -127, 127)
+        y = nn.functional.conv2d(x, weight, self.conv.bias)
+        return torch.fake_quantize_per_tensor_affine(y, 0.02, 128, 0, 255)
+
+
+MODELS = {
+    "uint8": Pt2e,
+    "int8": lambda: Pt2e(torch.int8),
+    "seven bits": lambda: Pt2e(levels=127),
+    "qat": Qat,
+}
+
+
+def program_of(module: nn.Module) -> Program:
+    return load(torch.export.export(module.eval(), (X,))).program
+
+
+def sqnr(expected: np.ndarray, got: np.ndarray) -> float:
+    return compare_all([{"output": expected}], [{"output": got}]).sqnr_db or np.inf  # None where they are equal
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def quantized(request: pytest.FixtureRequest) -> tuple[Program, np.ndarray]:
+    module = MODELS[request.param]()
+    return program_of(module), module(X).detach().numpy()
+
+
+def test_scales_are_the_same(quantized) -> None:
+    program, expected = quantized
+    (got,) = program.run({"x": X.numpy()}).values()
+    assert sqnr(expected, got) > 60
+    targets = {node.target for node in program.calls}
+    assert {QUANTIZE, DEQUANTIZE} == {target for target in targets if "quantize" in str(target)}
+    assert all(tensor.dtype == torch.int8 for tensor in program.constants.values() if tensor.dim() > 1)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_runtimes_compute_the_integers_rightly(quantized, target: str, tmp_path: Path) -> None:
+    program, expected = quantized
+    made = passed(program, target)
+    (pairs,) = saturating.run(made, {"x": X.numpy()}, saturates=True).values()
+    assert sqnr(expected, pairs) > 60
+    assert sqnr(expected, artifact(made, target, tmp_path)) > 40
+
+
+@pytest.mark.parametrize("name", ["uint8", "int8", "qat"])
+def test_microcontrollers_compute_the_integers_rightly(name: str, tmp_path: Path) -> None:
+    module = MODELS[name]()
+    made = passed(program_of(module), "host-c")
+    assert sqnr(module(X).detach().numpy(), artifact(made, "host-c", tmp_path)) > 35
+
+
+def test_microcontrollers_refuse_an_input_of_fewer_integers(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="hardtanh"):
+        artifact(passed(program_of(MODELS["seven bits"]()), "host-c"), "host-c", tmp_path)
+
+
+def passed(program: Program, target: str) -> Program:
+    """The program after the passes of a target, but for its quantization."""
+    chosen = resolve(target)
+    steps = [step.build() for step in chosen.pipeline(chosen.Options())]
+    return Pipeline([step for step in steps if not isinstance(step, InsertQdq)]).run(program)[0]
+
+
+def artifact(program: Program, target: str, folder: Path) -> np.ndarray:
+    """What the compiled program returns."""
+    chosen = resolve(target)
+    chosen.compile(program, folder, chosen.Options())
+    with closing(chosen.open(folder, chosen.Options())) as session:
+        (got,) = session.run({"x": X.numpy()}).values()
+    return got
+
+
+def test_without_the_passes_sums_would_saturate() -> None:
+    module = Pt2e()
+    (pairs,) = saturating.run(program_of(module), {"x": X.numpy()}, saturates=True).values()
+    assert sqnr(module(X).detach().numpy(), pairs) < 40
+
+
+class AsItRuns(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale, zero = qd.choose_qparams.tensor(x, 0, 255, 1e-6, torch.uint8)
+        return qd.dequantize_per_tensor.tensor(
+            qd.quantize_per_tensor.tensor(x, scale, zero, 0, 255, torch.uint8), scale, zero, 0, 255, torch.uint8
+        )
+
+
+class Wide(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return qd.quantize_per_tensor(x, 0.1, 0, -32768, 32767, torch.int16)
+
+
+@pytest.mark.parametrize(("module", "reason"), [(AsItRuns(), "running model"), (Wide(), "of int16")])
+def test_other_quantization_is_refused(module: nn.Module, reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as caught:
+        program_of(module)
+    assert "float model" in caught.value.hint
