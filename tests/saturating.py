@@ -30,7 +30,8 @@ def run(program: Program, inputs: Mapping[str, np.ndarray], saturates: bool) -> 
 
 
 def _compute(program: Program, values: dict[fx.Node, Any], saturates: bool, node: fx.Node, value: Any) -> Any:
-    if node.target in WEIGHTED and (map_ := _activation_map(program, node)) is not None:
+    stores_integers = node.target in WEIGHTED and arguments(node)["weight"].target is DEQUANTIZE
+    if stores_integers and (map_ := _activation_map(program, node)) is not None:
         value = _layer(program, node, values[arguments(node)["input"]], map_, saturates)
     values[node] = value
     return value
