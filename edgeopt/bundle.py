@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -217,9 +217,10 @@ def read_report(folder: Path) -> Run:
 class Verification:
     """Outcome of ``verify``: files whose bytes differ, and the golden outputs' error against its bound.
 
-    ``error``: of the worst output; None where nothing was run or nothing can be compared. ``verdict`` and
-    ``accepted_difference``: what the export found when it compared the artifact with the original. ``report_fault``:
-    why ``report.json``, which the manifest does not cover, cannot be read.
+    ``error``: of the worst output; None where nothing was run or nothing can be compared, for the reasons in
+    ``not_compared``, by output, which is empty where an output could be. ``verdict`` and ``accepted_difference``: what
+    the export found when it compared the artifact with the original. ``report_fault``: why ``report.json``, which the
+    manifest does not cover, cannot be read.
     """
 
     files: int
@@ -230,14 +231,16 @@ class Verification:
     bound: float | None = None
     not_run: str | None = None
     report_fault: str | None = None
+    not_compared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether every hash agrees, the report can be read, the artifact, where it could run, gave its golden outputs,
-        and does not differ from the original, unless that was accepted."""
+        something could be compared, and does not differ from the original, unless that was accepted."""
         runs = self.error is None or self.bound is None or self.error.relative <= self.bound
         intact = not self.damaged and self.report_fault is None
-        return intact and runs and (self.verdict != "differs" or self.accepted_difference is not None)
+        compared = not self.not_compared and self.verdict != "not compared"
+        return intact and runs and compared and (self.verdict != "differs" or self.accepted_difference is not None)
 
 
 def verify(folder: Path | str) -> Verification:
@@ -267,7 +270,8 @@ def verify(folder: Path | str) -> Verification:
     with closing(target.open(folder, options)) as session:
         comparison = Reference((expected,), golden["not_compared"]).compare([session.run(inputs)])
     if comparison.worst is None:
-        return found(not_run="no output can be compared")
+        reasons = {one.name: one.reason or "" for one in comparison.outputs}
+        return found(not_run="no output can be compared", not_compared=reasons)
     # Whoever changes files may change the manifest too: it may only state a tighter bound than the target's.
     bound = min(golden["bound"], target.golden_bounds[options.precision])
     return found(error=comparison.worst, bound=bound)

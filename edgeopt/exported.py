@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -32,14 +33,17 @@ from edgeopt.foreign import foreign
 from edgeopt.naming import distinct
 from edgeopt.program import Program, short_name, source_line
 
+log = logging.getLogger(__name__)
+
 _CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
 def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None = None) -> Program:
     """Return a Program in canonical form (see edgeopt.canonical), inputs renamed where names are given.
 
-    Raises UserError where the model writes its own buffers or inputs, returns no tensor, or holds control
-    flow that torch.export kept as nested graphs.
+    Numbers of Python's own among the outputs become constants without dimensions; other values, such as None and
+    strings, are left out with a warning. Raises UserError where the model writes its own buffers or inputs, returns no
+    tensor, or holds control flow that torch.export kept as nested graphs.
     """
     exported = _functional(_without_keywords(exported))
     _refuse_state(exported)
@@ -47,13 +51,12 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     names = _output_names(exported)
     constants = _constants(exported)
     graph = exported.graph
-    output = next(node for node in graph.nodes if node.op == "output")
-    output.args = (tuple(a for a in output.args[0] if isinstance(a, fx.Node)),)
     for spec in exported.graph_signature.input_specs:
         if spec.kind not in _CONSTANT_KINDS and not isinstance(spec.arg, TensorArgument):
             _erase_placeholder(graph, spec.arg.name)
     ranges = {symbol: bounds for symbol, bounds in exported.range_constraints.items() if symbol.is_Symbol}
     program = Program(graph, constants, names, ranges)
+    _keep_numbers(program)
     if not names:
         raise UserError("the model returns no tensor", "return at least one tensor from forward()")
     canonicalise(program)
@@ -185,10 +188,30 @@ def _output_names(exported: ExportedProgram) -> tuple[str, ...]:
     placeholders = list(range(out_spec.num_leaves))
     paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(placeholders, out_spec))
     specs = [s for s in exported.graph_signature.output_specs if s.kind == OutputKind.USER_OUTPUT]
-    places = [path for spec, (path, _) in zip(specs, paths, strict=True) if not isinstance(spec.arg, ConstantArgument)]
+    places = []
+    for spec, (path, _) in zip(specs, paths, strict=True):
+        if not isinstance(spec.arg, ConstantArgument) or _is_number(spec.arg.value):
+            places.append(path)
+        else:
+            log.warning("output '%s' is left out: %r is not a tensor or number", _place_name(path), spec.arg.value)
     order = sorted(range(len(places)), key=lambda index: len(places[index]))
     names = dict(zip(order, distinct([_place_name(places[index]) for index in order]), strict=True))
     return tuple(names[index] for index in range(len(places)))
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a tensor holds a value of Python's own: a boolean, a float, or an integer of 64 bits."""
+    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+
+
+def _keep_numbers(program: Program) -> None:
+    """Make constants of the numbers among the results, and leave out what is neither a tensor nor a number."""
+    results = [value for value in program.results if isinstance(value, fx.Node) or _is_number(value)]
+    nodes = [
+        value if isinstance(value, fx.Node) else program.add_constant("number", torch.tensor(value))
+        for value in results
+    ]
+    program.output_node.args = (tuple(nodes),)
 
 
 def _place_name(path: Sequence[Any]) -> str:

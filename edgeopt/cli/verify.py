@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeopt.cli.show import json_option, print_json
+
+if TYPE_CHECKING:
+    from edgeopt.bundle import Verification
 
 
 @click.command("verify")
@@ -16,8 +20,8 @@ from edgeopt.cli.show import json_option, print_json
 def command(folder: str, as_json: bool) -> int:
     """Check the bundle in FOLDER: every file's hash, then its golden outputs by running the artifact.
 
-    Exits 1 where a file differs, the report cannot be read, an output leaves its bound, or the export found that the
-    artifact differs from the original and nobody accepted it.
+    Exits 1 where a file differs, the report cannot be read, an output leaves its bound, nothing could be compared, or
+    the export found that the artifact differs from the original and nobody accepted it.
     """
     from edgeopt.bundle import verify
     from edgeopt.report.form import OutputError
@@ -39,5 +43,14 @@ def command(folder: str, as_json: bool) -> int:
         click.echo(f"golden outputs: not run ({result.not_run})")
     accepted = f" (accepted: {result.accepted_difference})" if result.accepted_difference is not None else ""
     click.echo(f"against the original: {result.verdict}{accepted}")
-    click.echo("ok" if result.ok else "FAILED")
+    click.echo("ok" if result.ok else _failure(result))
     return 0 if result.ok else 1
+
+
+def _failure(result: Verification) -> str:
+    """Return the last line of a bundle that does not verify: nothing is claimed of one whose outputs say nothing."""
+    is_damaged = bool(result.damaged) or result.report_fault is not None
+    if is_damaged or not (result.not_compared or result.verdict == "not compared"):
+        return "FAILED"
+    reasons = "; ".join(f"output '{name}': {reason}" for name, reason in result.not_compared.items())
+    return f"nothing could be compared: {reasons or 'no output with the original, see report.json'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.bundle import verify
+from edgeopt.bundle import open_bundle, verify
 from edgeopt.cli import main
 from edgeopt.targets.reference import Reference
 from tests.fakes import answering
@@ -113,7 +114,8 @@ def test_outputs_that_say_nothing_are_listed_and_nothing_is_claimed(tmp_path) ->
     assert [(one.name, one.error) for one in run.outputs] == [("random", None), ("empty", None)]
     assert "other values each run" in run.outputs[0].reason and run.outputs[1].reason == "it is empty"
     result = verify(tmp_path / "out")
-    assert result.ok and result.verdict == "not compared" and result.error is None
+    assert not result.ok and result.verdict == "not compared" and result.error is None
+    assert set(result.not_compared) == {"random", "empty"}
 
 
 class Chain(nn.Module):
@@ -171,3 +173,50 @@ def test_ranges_that_were_calibrated_elsewhere_are_judged_on_real_inputs(tmp_pat
     for further in ({}, {"data": "data.npz"}):
         run = edgeopt.export("model.pt2", "onnx", tmp_path / "out", **options, **further)
         assert run.verdict == "close" and run.error.sqnr_db > 25
+
+
+class Mixed(nn.Module):
+    """A tensor beside values of Python's own."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, int, float, bool, None, str]:
+        return x + 1, 7, 2.5, True, None, "linear"
+
+
+@pytest.mark.parametrize("target", ["reference", "onnx", "openvino"])
+def test_numbers_among_the_outputs_are_constant_outputs_and_the_rest_is_named(
+    target: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if target != "reference":
+        pytest.importorskip({"onnx": "onnxruntime"}.get(target, target))
+    exported = torch.export.export(Mixed(), (torch.zeros(2, 3),))
+    run = edgeopt.export(exported, target, tmp_path / "out", warmup=1, max_seconds=0.05, baseline=False)
+    assert run.verdict == "equal"
+    with closing(open_bundle(tmp_path / "out")) as session:
+        found = session.run({"x": np.zeros((2, 3), np.float32)})
+    assert {name: value.tolist() for name, value in list(found.items())[1:]} == {
+        "output_1": 7,
+        "output_2": 2.5,
+        "output_3": True,
+    }
+    assert [record.getMessage() for record in caplog.records if "left out" in record.getMessage()] == [
+        "output 'output_4' is left out: None is not a tensor or number",
+        "output 'output_5' is left out: 'linear' is not a tensor or number",
+    ]
+
+
+class Random(nn.Module):
+    """An output that is another each time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.rand_like(x)
+
+
+def test_what_was_never_compared_does_not_verify(tmp_path: Path, capsys) -> None:
+    torch.export.save(torch.export.export(Random(), (torch.zeros(2, 3),)), tmp_path / "model.pt2")
+    out = str(tmp_path / "out")
+    code, text, _ = cli(capsys, "export", str(tmp_path / "model.pt2"), *QUICK[:-1], out)
+    assert code == 0 and text.startswith("NOT COMPARED") and "default ones hold" not in text
+    code, text, _ = cli(capsys, "verify", out)
+    assert code == 1 and text.splitlines()[-1].startswith("nothing could be compared: output 'output'")
+    code, text, _ = cli(capsys, "verify", out, "--json")
+    assert code == 1 and json.loads(text)["ok"] is False

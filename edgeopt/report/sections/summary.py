@@ -71,11 +71,18 @@ def _size_fact(run: Run) -> Fact:
     return Fact("Size", figures.size(run.artifact.bytes), f"{number} file{'' if number == 1 else 's'}")
 
 
+def _defaults(run: Run) -> str:
+    """Return what is said of the default limits where none is missed."""
+    if run.verdict == "not compared":
+        return "no output could be held against the default ones"
+    return "the default ones hold" if run.limits else ""
+
+
 def _limits_fact(run: Run) -> Fact:
     stated = [limit for limit in run.limits if not limit.is_default]
     missed = [limit for limit in run.limits if not limit.ok]
     if missed:
         return Fact("Limits", f"{len(missed)} missed", ", ".join(limit.name for limit in missed), "bad")
     if not stated:
-        return Fact("Limits", "none stated", "the default ones hold" if run.limits else "")
+        return Fact("Limits", "none stated", _defaults(run))
     return Fact("Limits", "all hold", f"{len(stated)} stated", "good")
