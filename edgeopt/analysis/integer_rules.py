@@ -197,7 +197,8 @@ def _scattered(place: int, sums: bool) -> Rule:
         if not sums or not accumulates:
             return hull(_argument(node, 0, known, anything), written)
         indices = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[2:3]
-        count = prod(largest(n) for index in indices if index is not None for n in index.meta["val"].shape)  # type: ignore[union-attr]
+        shapes = [index.meta["val"].shape for index in indices if isinstance(index, fx.Node)]
+        count = prod(largest(n) for shape in shapes for n in shape)
         return plus(_argument(node, 0, known, anything), hull(times(written, (count, count)), (0, 0)))
 
     return rule

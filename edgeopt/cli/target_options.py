@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,22 @@ def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str
         if not flag.startswith("-"):
             raise UserError(f"'{flag}' is one argument too many", "export one model at a time")
         if not flag.startswith("--") or name not in kinds:
-            known = [*others, *("--" + kind.replace("_", "-") for kind in kinds)]
-            raise UserError(f"target '{target.name}' has no option '{flag}'", nearest(flag, known))
+            raise UserError(f"target '{target.name}' has no option '{flag}'", _meant(flag, kinds, others))
         if not has_value and kinds[name] is not bool:
             if not rest:
                 raise UserError(f"option '{flag}' has no value", f"give a {kinds[name].__name__}")
             value = rest.pop(0)
         values[name] = _convert(flag, kinds[name], value or "true")
     return values
+
+
+def _meant(flag: str, kinds: Iterable[str], others: Iterable[str]) -> str:
+    """Return a hint: the options with a name like that of a flag, or else the target's own."""
+    own = ["--" + kind.replace("_", "-") for kind in kinds]
+    # The dashes, which all of them have, would make any two alike.
+    names = [option.removeprefix("--") for option in (*own, *others)]
+    close = difflib.get_close_matches(flag.strip("-"), names, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join('--' + name for name in close)}?" if close else nearest(flag, own)
 
 
 def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]:

@@ -9,6 +9,7 @@ shape comes out wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -40,5 +41,6 @@ def convolution_of_points(
     """Return the convolution of ``x`` [N, C, spatial...] with ``weight`` [M, C / groups, 1...]."""
     rank = weight.dim() - 2
     padded = functional.pad(x, [pad for pad in reversed(each(padding, rank)) for _ in range(2)])
-    thinned = padded[(..., *(slice(None, None, step) for step in each(stride, rank)))]
+    everywhere: tuple[Any, ...] = (..., *(slice(None, None, step) for step in each(stride, rank)))
+    thinned = padded[everywhere]
     return CONVOLUTIONS[rank](thinned, weight, bias, groups=groups)
