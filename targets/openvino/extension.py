@@ -89,6 +89,11 @@ def instruction_set() -> str:
     return function().decode()
 
 
+def flags(source: Path) -> tuple[str, ...]:
+    """Return what a compiler is told of a file of the library: those named after an instruction set are for it."""
+    return (*_FLAGS, *_INSTRUCTION_SETS.get(source.stem, ()))
+
+
 def _build(tool: str, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=place.parent) as folder:
@@ -102,8 +107,7 @@ def _build(tool: str, place: Path) -> None:
 
 def _compile(tool: str, source: Path, target: Path) -> None:
     include = _installed() / "include"
-    flags = (*_FLAGS, *_INSTRUCTION_SETS.get(source.stem, ()))
-    _run(tool, *flags, "-isystem", include, "-c", source, "-o", target)
+    _run(tool, *flags(source), "-isystem", include, "-c", source, "-o", target)
 
 
 def _sources() -> Iterator[Path]:

@@ -70,8 +70,10 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
             return w.lay(nullptr, planes + task * plane);
         const int64_t first = word * 32, at = image * in_words + word;
         static thread_local std::vector<float> memory;
-        const int32_t* bits = x_bits + at * w.pixels();
-        if (x != nullptr) {
+        const int32_t* bits = nullptr;
+        if (x == nullptr) {
+            bits = x_bits + at * w.pixels();
+        } else {
             int32_t* packed = as_words(aligned(memory, w.pixels()));
             kernels.pack(x + (image * m_inputs + first) * w.pixels(), from.data() + first, nullptr,
                          std::min<int64_t>(32, m_inputs - first), w.pixels(), packed);

@@ -40,8 +40,10 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
     parallel_for((rows + rows_a_task - 1) / rows_a_task, [&](int64_t task) {
         const int64_t first = task * rows_a_task, here = std::min(rows_a_task, rows - first);
         static thread_local std::vector<float> memory;
-        const int32_t* bits = x_bits + first * in_words;
-        if (x != nullptr) {
+        const int32_t* bits = nullptr;
+        if (x == nullptr) {
+            bits = x_bits + first * in_words;
+        } else {
             int32_t* packed = as_words(aligned(memory, rows_a_task * in_words));
             kernels.pack(x + first * m_inputs, shift, here, m_inputs, in_words, packed);
             bits = packed;

@@ -81,8 +81,10 @@ struct Attention {
     }
 
 private:
-    /* As many tokens at once as make blocks of about the same length. */
+    /* As many tokens at once as make blocks of about the same length; none of no token. */
     static int64_t even(int64_t count) {
+        if (count == 0)
+            return 0;
         const int64_t blocks = (count + tokens_at_once - 1) / tokens_at_once;
         return (count + blocks - 1) / blocks;
     }
