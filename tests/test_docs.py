@@ -52,11 +52,14 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     commands = readme_commands()
     assert len(commands) >= 10
+    lacks_bf16 = "bf16" not in cpu_precisions()
     for line in commands:
+        if lacks_bf16:  # there is then no such bundle
+            line = line.replace(" build build-bf16", " build")
         with pytest.raises(SystemExit) as ended:
             main(shlex.split(line)[1:])
         out, err = capsys.readouterr()
-        if "bf16" in line and "bf16" not in cpu_precisions():
+        if lacks_bf16 and "--precision bf16" in line:
             assert ended.value.code == 2 and "does not compute in bf16" in err
             continue
         assert ended.value.code == 0, f"{line}\n{err}"
