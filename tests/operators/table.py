@@ -17,8 +17,8 @@ _HEAD = f"""# Operators, one by one
 
 Every operator of torch's own database of samples, and forms of layers that are unusual, run on each target and held
 against torch eager: shape, type and integers exactly, floats within 2e-5 of the output's largest value (or ten times
-what float32 itself is off). Written by `{COMMAND}`; `make test` runs the forms written by hand, `make test-all` also
-those of torch's database. An operator without a row has not been run since it was last changed.
+what float32 itself is off). Written by `{COMMAND}`; `make test-all` runs
+them all. An operator without a row has not been run since it was last changed.
 
 - **equal**: the target computes what torch computes.
 - **decomposed**: so it does, from a plain form that `edgeopt/decompositions/` writes before the exporter.

@@ -10,9 +10,7 @@ from edgeopt.registry import resolve
 from tests.operators import sweep, table
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes
 
-SHARDS = [
-    pytest.param(index, marks=pytest.mark.nightly if index else pytest.mark.slow) for index in range(sweep.SHARDS)
-]
+SHARDS = [pytest.param(index, marks=pytest.mark.nightly) for index in range(sweep.SHARDS)]
 
 
 @cache
