@@ -3,6 +3,10 @@
 Two figures are taken, and the larger one counts: how far the outputs in float32 lie from those in float64, and how far
 they move when every input moves by its last digit. An ill-conditioned model, such as one whose batch norms divide by
 tiny variances, loses digits in any correct implementation; to ask more of an artifact would be to ask for luck.
+
+A jump is no noise where inputs lie at it, as those of images and masks do at ``floor`` or a comparison: runtimes round
+such inputs alike. So the conditioning is measured beside the inputs, and float32 is held against the nearest of the
+values that float64 has at the inputs, a last digit above and a last digit below.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from edgeopt.program import Program
 
 INPUT_CHANGE = 1e-7
 """Relative change of the inputs: about the last digit of float32."""
+BESIDE = 1e-5
+"""Relative distance from the inputs at which the effect of that change is measured: off any jump that they lie at."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -49,32 +55,61 @@ def noise_of(program: Program, samples: Sequence[Arrays]) -> Noise:
         double, reason = None, str(error)
     found: dict[str, list[float]] = {}
     for sample in samples:
-        others: list[Arrays] = []
-        # Inputs at the end of their domain may leave it.
-        with suppress(EdgeoptError):
-            others.append(program.run(_moved(sample)))
+        outputs = program.run(sample)
+        pairs: list[tuple[Arrays, Arrays]] = []
         if double is not None:
             try:
-                others.append(double.run(sample_in_float64(sample)))
+                pairs.append((outputs, _in_float64(double, sample, outputs)))
             except EdgeoptError as error:
                 double, reason = None, f"the model does not run in float64 ({error.message})"
-        for name, array in program.run(sample).items():
-            if array.dtype.kind == "f":
-                found.setdefault(name, []).extend(_relative(array, other[name]) for other in others)
+        # Inputs at the end of their domain may leave it.
+        with suppress(EdgeoptError):
+            pairs.append(_moving(double or program, sample if double is None else sample_in_float64(sample)))
+        for name in (name for name, array in outputs.items() if array.dtype.kind == "f"):
+            found.setdefault(name, []).extend(_relative(one[name], other[name]) for one, other in pairs)
     noise = {name: float(np.max(values)) for name, values in found.items() if values}
     return Noise({name: value for name, value in noise.items() if np.isfinite(value)}, reason)
 
 
-def _moved(sample: Arrays) -> dict[str, np.ndarray]:
-    """Return the inputs with every float moved up or down by a last digit, at random."""
+def _in_float64(double: Program, sample: Arrays, outputs: Arrays) -> Arrays:
+    """Return the outputs in float64, by element the value nearest to float32's: at the inputs, above, or below them."""
+    wide = sample_in_float64(sample)
+    nearest = dict(double.run(wide))
+    for change in (INPUT_CHANGE, -INPUT_CHANGE):
+        with suppress(EdgeoptError):
+            for name, other in double.run(_scaled(wide, change)).items():
+                nearest[name] = _nearer(outputs[name], nearest[name], other)
+    return nearest
+
+
+def _nearer(value: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return by element of floats which of two is nearer to a value; ``one`` of arrays of other types."""
+    if value.dtype.kind != "f":
+        return one
+    with np.errstate(invalid="ignore"):  # infinities that are equal
+        return np.where(np.abs(other - value) < np.abs(one - value), other, one)
+
+
+def _scaled(sample: Arrays, change: float) -> dict[str, np.ndarray]:
+    return {name: array * (1 + change) if array.dtype.kind == "f" else array for name, array in sample.items()}
+
+
+def _moving(program: Program, sample: Arrays) -> tuple[Arrays, Arrays]:
+    """Return the outputs beside the inputs, before and after every float moves by its last digit."""
     generator = np.random.default_rng(0)
-    return {name: _moved_array(array, generator) for name, array in sample.items()}
+    beside = _moved(sample, BESIDE, generator)
+    return program.run(beside), program.run(_moved(beside, INPUT_CHANGE, generator))
 
 
-def _moved_array(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _moved(sample: Arrays, change: float, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the inputs with every float moved up or down, at random, by a share of itself."""
+    return {name: _moved_array(array, change, generator) for name, array in sample.items()}
+
+
+def _moved_array(array: np.ndarray, change: float, generator: np.random.Generator) -> np.ndarray:
     if array.dtype.kind != "f":
         return array
-    factor = 1 + INPUT_CHANGE * generator.choice([-1.0, 1.0], array.shape)
+    factor = 1 + change * generator.choice([-1.0, 1.0], array.shape)
     return (array * factor).astype(array.dtype)
 
 
