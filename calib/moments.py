@@ -113,6 +113,9 @@ _MOST = 2**14
 """Values are taken as multiples of 2^-12 of the range's power of two, and clipped at four times of it. So each product
 is an integer below 2^28, and float64 adds up 2^25 of them without rounding."""
 
+LONGEST = 2**13
+"""Vectors whose second moments are kept have so many values at most: 512 MiB a layer."""
+
 
 @dataclass
 class Rows:
@@ -137,8 +140,8 @@ class Patches:
     """Mean and second moments of the vectors that a layer multiplies by its weight.
 
     A linear multiplies the last axis; a convolution the patches under its kernel, padding included. ``second`` has
-    shape (groups, K, K) with K the weights of one output, ``mean`` (groups, K). ``step``: a power of two, of which
-    values are taken as multiples; ``largest``: the largest magnitude of the range.
+    shape (groups, K, K) with K the weights of one output, and is None above ``LONGEST``, ``mean`` (groups, K).
+    ``step``: a power of two, of which values are taken as multiples; ``largest``: the largest magnitude of the range.
     """
 
     layer: fx.Node
@@ -146,7 +149,7 @@ class Patches:
     largest: float = 0.0
     count: int = 0
     total: torch.Tensor | float = 0.0
-    products: torch.Tensor | float = 0.0
+    products: torch.Tensor | None = None
 
     @classmethod
     def within(cls, layer: fx.Node, found: Range) -> Patches:
@@ -159,7 +162,9 @@ class Patches:
         vectors = (patches(self.layer, value).double() / self.step).round_().clamp_(-_MOST, _MOST)
         self.count += vectors.shape[1]
         self.total = self.total + vectors.sum(1)
-        self.products = self.products + vectors.transpose(1, 2) @ vectors
+        if vectors.shape[2] <= LONGEST:
+            products = vectors.transpose(1, 2) @ vectors
+            self.products = products if self.products is None else self.products + products
 
     @property
     def mean(self) -> torch.Tensor:
@@ -167,9 +172,9 @@ class Patches:
         return torch.as_tensor(self.total) * (self.step / self.count)
 
     @property
-    def second(self) -> torch.Tensor:
+    def second(self) -> torch.Tensor | None:
         """Mean of the outer products of each group."""
-        return torch.as_tensor(self.products) * (self.step**2 / self.count)
+        return None if self.products is None else self.products * (self.step**2 / self.count)
 
 
 def patches(layer: fx.Node, value: torch.Tensor) -> torch.Tensor:

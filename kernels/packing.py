@@ -37,6 +37,17 @@ def _records(weights: Weights, bias: Words, multiplier: Words) -> Words:
     return np.concatenate([bias[:, None], multiplier[:, None], rows], axis=1).reshape(-1)
 
 
+def fold_zero(weights: Weights, bias: Words, in_zero: int) -> NDArray[np.int64]:
+    """``bias - in_zero * sum(weights)``, one an output channel."""
+    return bias - in_zero * weights.reshape(len(weights), -1).sum(axis=1, dtype=np.int64)
+
+
+def largest_sum(weights: Weights, bias: NDArray[np.int64]) -> int:
+    """The largest magnitude of a sum that a kernel begins with ``bias`` and adds products of -128..127 to."""
+    products = 128 * np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(1)
+    return int((np.abs(bias) + products).max())
+
+
 def pack_shifts(weights: Weights, bias: Words, multiplier: Words) -> Words:
     """Block of ``eo_p8_<op>__scalar``, from multipliers of 2^2 to 2^30: the bias takes the half of rounding.
 
@@ -46,9 +57,8 @@ def pack_shifts(weights: Weights, bias: Words, multiplier: Words) -> Words:
         raise ValueError(f"multipliers are not powers of two from 4 on: {sorted({*multiplier.tolist()})}")
     shift = (32 - np.log2(multiplier)).astype(np.int32)
     rounded = bias.astype(np.int64) + (np.int64(1) << (shift.astype(np.int64) - 1))
-    largest = np.abs(rounded) + 128 * np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(1)
-    if (largest >= 2**31).any():
-        raise ValueError(f"sums of up to {largest.max()} leave int32")
+    if (largest := largest_sum(weights, rounded)) >= 2**31:
+        raise ValueError(f"sums of up to {largest} leave int32")
     return _records(weights, rounded.astype(np.int32), shift)
 
 

@@ -19,6 +19,8 @@ from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.registry import resolve
+from edgeopt.targets.tvm_micro.integer_graph import Linear
+from edgeopt.targets.tvm_micro.lower import lower_program
 from tests import saturating
 
 define_operators()
@@ -130,12 +132,12 @@ def passed(program: Program, target: str) -> Program:
     return Pipeline([step for step in steps if not isinstance(step, InsertQdq)]).run(program)[0]
 
 
-def artifact(program: Program, target: str, folder: Path) -> np.ndarray:
+def artifact(program: Program, target: str, folder: Path, x: torch.Tensor = X) -> np.ndarray:
     """What the compiled program returns."""
     chosen = resolve(target)
     chosen.compile(program, folder, chosen.Options())
     with closing(chosen.open(folder, chosen.Options())) as session:
-        (got,) = session.run({"x": X.numpy()}).values()
+        (got,) = session.run({"x": x.numpy()}).values()
     return got
 
 
@@ -163,3 +165,37 @@ def test_other_quantization_is_refused(module: nn.Module, reason: str) -> None:
     with pytest.raises(UserError, match=reason) as caught:
         program_of(module)
     assert "float model" in caught.value.hint
+
+
+class Long(nn.Module):
+    """A linear whose integers are all the largest, and a bias in int32."""
+
+    def __init__(self, inputs: int, bias: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.full((2, inputs), 127, dtype=torch.int8))
+        self.register_buffer("bias", torch.full((2,), bias, dtype=torch.int32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = qd.quantize_per_tensor(x, 1 / 255, -128, -128, 127, torch.int8)
+        x = qd.dequantize_per_tensor(x, 1 / 255, -128, -128, 127, torch.int8)
+        matrix = qd.dequantize_per_tensor(self.matrix, 1e-5, 0, -127, 127, torch.int8)
+        bias = qd.dequantize_per_tensor(self.bias, 1e-5 / 255, 0, -(2**31), 2**31 - 1, torch.int32)
+        y = qd.quantize_per_tensor(nn.functional.linear(x, matrix, bias), 10.0, 0, -128, 127, torch.int8)
+        return qd.dequantize_per_tensor(y, 10.0, 0, -128, 127, torch.int8)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_sums_that_leave_32_bits_are_refused(target: str, tmp_path: Path) -> None:
+    program = load(torch.export.export(Long(70_000, 0).eval(), (torch.rand(1, 70_000),))).program
+    if target == "onnx":
+        with pytest.raises(UserError, match=r"sums of up to 22\d{8}, 32 bits hold 2147483647"):
+            artifact(passed(program, target), target, tmp_path)
+    else:  # its weights saturate, so that they are floats before they could overflow
+        assert artifact(passed(program, target), target, tmp_path, torch.ones(1, 70_000)) == pytest.approx(90, rel=0.1)
+
+
+@pytest.mark.parametrize(("bias", "fits"), [(2**30, True), (2**31 - 1000, False)])
+def test_kernels_take_no_bias_beside_which_products_leave_32_bits(bias: int, fits: bool) -> None:
+    program = load(torch.export.export(Long(64, bias).eval(), (torch.rand(1, 64),))).program
+    graph, _ = lower_program(passed(program, "host-c"))
+    assert any(isinstance(node, Linear) for node in graph.nodes) == fits

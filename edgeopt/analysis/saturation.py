@@ -14,18 +14,21 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.errors import UserError
 from edgeopt.ops.quantize import DEQUANTIZE
-from edgeopt.program import Program, op_name
+from edgeopt.program import Program, op_name, source_line
 from edgeopt.quant.affine import for_weight, to_integers
 from edgeopt.quant.layers import QuantisedLayer, quantised_layers
 from edgeopt.quant.pairs import LIMIT, Order, largest_sums, order_of
 from edgeopt.quant.scheme import MOVES, WEIGHTED
+from edgeopt.quant.sums import largest_sum
 from edgeopt.rewrite import arguments
 
 PORTABLE, ONLY_VNNI = "portable", "only-vnni"
 """What processors an artifact promises to be right on: all, or x86 with VNNI."""
 
 _ANY: Order = "any"
+_INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,15 @@ def pair_sums(program: Program) -> tuple[PairSum, ...]:
 
     A layer that rounds activations by token is none: without VNNI, runtimes multiply int8 by int8, or floats.
     """
-    layers = [node for node in program.calls if node.target in WEIGHTED]
-    return tuple(_pair_sum(program, node) for node in layers if _multiplies_integers(node))
+    return tuple(_pair_sum(program, node) for node in _integer_layers(program))
 
 
 def deployment(program: Program) -> dict[str, Any]:
-    """Return what processors compute a program's integers rightly, for a manifest; nothing where it has none."""
+    """Return what processors compute a program's integers rightly, for a manifest; nothing where it has none.
+
+    Raises UserError where none does: a sum leaves 32 bits.
+    """
+    _check_sums(program)
     found = pair_sums(program)
     if not found:
         return {}
@@ -63,6 +69,28 @@ def deployment(program: Program) -> dict[str, Any]:
     if not saturating:
         return {"processors": PORTABLE}
     return {"processors": ONLY_VNNI, "saturating": saturating}
+
+
+def _integer_layers(program: Program) -> list[fx.Node]:
+    return [node for node in program.calls if node.target in WEIGHTED and _multiplies_integers(node)]
+
+
+def _check_sums(program: Program) -> None:
+    for node in _integer_layers(program):
+        if (largest := _largest_sum(program, node)) > _INT32:
+            raise UserError(
+                f"layer '{node.name}'{source_line(node)} has sums of up to {largest}, 32 bits hold {_INT32}",
+                "give the float model: with --precision int8 its weights get a scale at which they fit",
+            )
+
+
+def _largest_sum(program: Program, node: fx.Node) -> int:
+    weight, bias = arguments(node)["weight"], arguments(node)["bias"]
+    stored, center = (program.constant(weight.args[part]) for part in (0, 2))
+    assert stored is not None and center is not None
+    integers = stored.long() - center.long().view(-1, *[1] * (stored.dim() - 1))
+    is_stored = bias is not None and bias.target is DEQUANTIZE
+    return largest_sum(integers, program.constant(bias.args[0]) if is_stored else None)
 
 
 def _pair_sum(program: Program, node: fx.Node) -> PairSum:

@@ -13,7 +13,7 @@ Where weights are the integers of a codebook, the scale of each row is sought to
 at scales around the first one, the best scale of what was rounded is that of least squares under H, and the pair with
 the least sum is taken. Where scales are powers of two, the two beside the first one are tried, and none between.
 
-Not when: the layer's patches were not observed.
+Not when: the layer's patches were not observed, or have more than ``LONGEST`` values.
 
 Source of the objective: Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020,
 section 3; it is minimised by coordinate descent here, not by a relaxation.
@@ -26,7 +26,7 @@ from dataclasses import replace
 
 import torch
 
-from edgeopt.calib.moments import Patches
+from edgeopt.calib.moments import LONGEST, Patches
 from edgeopt.pipeline import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.codebook import neighbours, to_integers
@@ -61,23 +61,27 @@ class AdaptRounding:
     def __call__(self, program: Program) -> PassResult:
         """Round the weights of a copy of ``program`` anew."""
         program = program.clone()
-        notes = []
-        for layer in quantised_layers(program, self.reference):
-            if layer.node.name not in self.seen:
-                notes.append(Note(_RULE, layer.node.name, "its patches were not observed"))
-                continue
-            second, scale = self.seen[layer.node.name].second, None
-            element = self.scheme.codebook_of(layer.node) if self.scheme else None
-            if element is None:
-                order = self.scheme.order_of(layer.node) if self.scheme else "none"
-                integers = round_for_output(layer, second, order=order)
-            else:
-                assert self.scheme is not None
-                integers, scale = fit_for_output(layer, second, element, self.scheme.shifts)
-            if scale is not None or not torch.equal(integers, layer.stored):
-                layer.store(program, integers, scale)
-                notes.append(Note(_RULE, layer.node.name))
+        layers = list(quantised_layers(program, self.reference))
+        notes = [note for layer in layers if (note := self._round(program, layer)) is not None]
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
+
+    def _round(self, program: Program, layer: QuantisedLayer) -> Note | None:
+        """Round one layer's weights; say that it was done or why not, None where they already are the best."""
+        seen = self.seen.get(layer.node.name)
+        if seen is None or (second := seen.second) is None:
+            reason = "its patches were not observed" if seen is None else f"its patches have more than {LONGEST} values"
+            return Note(_RULE, layer.node.name, reason)
+        scale, element = None, self.scheme.codebook_of(layer.node) if self.scheme else None
+        if element is None:
+            order = self.scheme.order_of(layer.node) if self.scheme else "none"
+            integers = round_for_output(layer, second, order=order)
+        else:
+            assert self.scheme is not None
+            integers, scale = fit_for_output(layer, second, element, self.scheme.shifts)
+        if scale is None and torch.equal(integers, layer.stored):
+            return None
+        layer.store(program, integers, scale)
+        return Note(_RULE, layer.node.name)
 
 
 def round_for_output(

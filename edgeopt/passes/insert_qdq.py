@@ -49,6 +49,7 @@ from edgeopt.quant.block_shift import to_powers
 from edgeopt.quant.fp4 import Element
 from edgeopt.quant.pairs import for_paired_weight, to_paired_integers
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
+from edgeopt.quant.sums import MOST_PRODUCTS, fitting_sums
 from edgeopt.rewrite import arguments
 
 aten = torch.ops.aten
@@ -133,6 +134,8 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
         bias = found["bias"]
         if program.constant(found["weight"]) is None or (bias is not None and program.constant(bias) is None):
             return "its weight or bias is computed at run time"
+        if (products := found["weight"].meta["val"][0].numel()) > MOST_PRODUCTS:
+            return f"the sum of its {products} products may leave 32 bits"
     if node.target in SUMS and (reason := _sum_refusal(program, node, scheme)):
         return reason
     if node.target in PRODUCTS and any(program.constant(used) is not None for used in operands(node)):
@@ -240,7 +243,7 @@ class _Placement:
             before = source.next if source.op == "call_function" else next(self.program.calls)
             self.tokens[source] = self.program.insert(before, ROUND_TOKENS, source)
         node.replace_input_with(source, self.tokens[source])
-        node.replace_input_with(old, self._constant(node, old, weight, for_weight(weight)))
+        node.replace_input_with(old, self._constant(node, old, weight, fitting_sums(for_weight(weight), weight)))
 
     def _centre(self, operands: list[fx.Node]) -> None:
         """Let the ranges of values, and of what they are moved from, have their zero at integer 0."""
@@ -330,6 +333,7 @@ class _Placement:
         values = self.program.constants[bias.name] if bias is not None and self.scheme.integer_bias else None
         element, order = self.scheme.codebook_of(node), self.scheme.order_of(node)
         affine = for_paired_weight(weight, order) if element is None else codebook.for_weight(weight, element)
+        affine = fitting_sums(affine, weight)
         affine = affine if values is None else fitting_bias(affine, values, input_scale)
         affine = to_powers(affine) if self.scheme.shifts else affine
         if values is not None:

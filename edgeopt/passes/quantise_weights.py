@@ -90,8 +90,8 @@ class QuantiseWeights:
 
         Raises UserError where it does not divide into blocks.
         """
-        if seen is not None:
-            return compensated(weight, seen.second[0], self.format)
+        if seen is not None and (second := seen.second) is not None:
+            return compensated(weight, second[0], self.format)
         factor = self.format.factor(weight)
         scale = self.format.search(self.format.blocks(weight), torch.ones(()), factor)
         return Blocks.rounded(weight, self.format, scale, factor)

@@ -105,8 +105,7 @@ class Weighted(Node):
     @property
     def folded_bias(self) -> np.ndarray:
         """``bias - in_zero * sum(weights)``, as the kernels want it."""
-        sums = self.weights.reshape(len(self.weights), -1).sum(axis=1, dtype=np.int64)
-        return (self.bias - self.in_zero * sums).astype(np.int32)
+        return packing.fold_zero(self.weights, self.bias, self.in_zero).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.kernels import reference
+from edgeopt.kernels import packing, reference
 from edgeopt.kernels.reference import AddFactors, Clamp, Window
 from edgeopt.passes.insert_qdq import DEQUANTIZE
 from edgeopt.quant.fp4 import Element
@@ -42,6 +42,9 @@ def _weighted(
     if weights.dtype != np.int8 or state.has_zero_points(found["weight"]):
         raise Refused("its weight is not symmetric int8: the kernels have no zero points of weights")
     bias = _bias(state, found["bias"], x.scale * np.broadcast_to(scale, len(weights)))
+    largest = packing.largest_sum(weights, packing.fold_zero(weights, bias, x.zero_point))
+    if largest >= 2**31:
+        raise Refused(f"the sums of its products and bias reach {largest}: kernels add in int32, up to {2**31 - 1}")
     multiplier = reference.multiplier(x.scale * np.broadcast_to(scale, len(weights)) / y.scale)
     return weights, bias, multiplier.astype(np.int32), state.element(found["weight"])
 

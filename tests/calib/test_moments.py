@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.calib.moments import HeldOut, Identified, Patches, patches
+from edgeopt.calib.moments import LONGEST, HeldOut, Identified, Patches, patches
 from edgeopt.program import Range
 from edgeopt.rewrite import arguments
 from edgeopt.testing import to_program
@@ -54,6 +54,13 @@ def test_moments_do_not_depend_on_the_order():
             seen.add(samples(40)[index])
         found.append(seen)
     assert torch.equal(found[0].second, found[1].second) and torch.equal(found[0].mean, found[1].mean)
+
+
+def test_long_vectors_have_no_second_moments():
+    node = next(to_program(nn.Linear(LONGEST + 1, 1), [torch.zeros(1, LONGEST + 1)]).calls)
+    seen = Patches.within(node, Range((0.0,), (1.0,)))
+    seen.add(torch.full((1, LONGEST + 1), 0.5))
+    assert seen.second is None and torch.equal(seen.mean, torch.full((1, LONGEST + 1), 0.5).double())
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 30])

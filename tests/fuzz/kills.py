@@ -30,7 +30,7 @@ from tests.fuzz.surfaces import model
 TEMPORARY = ".edgeopt-"
 """How the names of temporary folders begin."""
 
-SLOWEST = 120.0
+SLOWEST = 900.0
 """Seconds after which a command that was not killed counts as hanging."""
 
 

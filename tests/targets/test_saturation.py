@@ -127,3 +127,32 @@ def test_the_runtime_computes_what_the_program_says(calibrated, target: str, tmp
         told, expected = ([{name: p.run(sample)[name]} for sample in samples] for p in (program, original))
         assert compare_all(told, ({name: outputs[name]} for outputs in got)).sqnr_db > 50, name
         assert compare_all(expected, ({name: outputs[name]} for outputs in got)).sqnr_db > 30, name
+
+
+class Average(nn.Module):
+    """The mean of many values that are near their largest: the products of 127 and 255 leave 32 bits."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(count, 2)
+        nn.init.constant_(self.linear.weight, 1 / count)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_long_sums_stay_in_32_bits(target: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1, 80_000) * 0.1 + 0.9
+    original = to_program(Average(80_000), [x])
+    sample = {original.inputs[0].name: x.numpy()}
+    original.ranges = calibrate(
+        original,
+        Function(lambda: [{name: row[0] for name, row in sample.items()}], "memory", original.inputs),
+        "minmax",
+    ).program_ranges()
+    program, chosen = quantized(original, target), resolve(target)
+    chosen.compile(program, tmp_path, chosen.Options(precision="int8"))
+    with closing(chosen.open(tmp_path, chosen.Options(precision="int8"))) as session:
+        assert compare_all([original.run(sample)], [session.run(sample)]).sqnr_db > 35
