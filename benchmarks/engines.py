@@ -29,10 +29,10 @@ import edgeopt
 from benchmarks.table import show
 from edgeopt.exported import to_exported
 from edgeopt.onnx_session import OnnxSession
+from edgeopt.pass_base import Pass
 from edgeopt.passes.binarize import Binarize
 from edgeopt.passes.linear_attention import LinearAttention
 from edgeopt.passes.pre_rmsnorm import PreRmsnorm
-from edgeopt.pipeline import Pass
 from edgeopt.program import Program
 from edgeopt.targets.tensorrt.rtx.build import build
 from edgeopt.testing import to_program

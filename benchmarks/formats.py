@@ -27,12 +27,13 @@ from edgeopt.fixed_shapes import load_for
 from edgeopt.inputs import DynamicSpec
 from edgeopt.load import LoadOptions
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.pass_base import Pass
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.search_floats import SearchFloats
 from edgeopt.passes.shift_channels import ShiftChannels
 from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pass, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.quant.blocks import FORMATS, Blocks
 from edgeopt.registry import resolve

@@ -26,12 +26,13 @@ from torch import nn
 
 from benchmarks.docstrings import docstrings
 from benchmarks.table import show
+from edgeopt.compare import Sample
 from edgeopt.load import load
 from edgeopt.passes.hashed_attention import STARTS, HashedAttention
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.testing import to_program
-from edgeopt.tune.batches import Sample, split
+from edgeopt.tune.batches import split
 from edgeopt.tune.distil import Distillation
 from edgeopt.tune.loop import TuneOptions
 from samples import digits_vit_196

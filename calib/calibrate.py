@@ -25,7 +25,7 @@ from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
 from edgeopt.files import reading, write_whole
-from edgeopt.pipeline import Kind, PassResult
+from edgeopt.pass_base import Kind, PassResult
 from edgeopt.program import Program, op_name
 
 SAVE_SECONDS = 5.0

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import fx
 
-from edgeopt.ledger import Sample
+from edgeopt.compare import Sample
 from edgeopt.program import Program
 
 

@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EdgeoptError": "errors",
-    "Pass": "pipeline",
+    "Pass": "pass_base",
     "PassError": "errors",
-    "PassResult": "pipeline",
+    "PassResult": "pass_base",
     "Pipeline": "pipeline",
     "Program": "program",
     "Rewrite": "rewrite",

@@ -12,6 +12,10 @@ import numpy as np
 from edgeopt.errors import UserError
 
 Arrays = Mapping[str, np.ndarray]
+"""Arrays by the name of an input or output."""
+
+Sample = dict[str, np.ndarray]
+"""One value for each input of a program, by its name."""
 
 Form = Literal["number", "index", "decision", "exact"]
 """What an output holds: floats; places where values lie (top-k, argmax, sort); other integers or booleans that were

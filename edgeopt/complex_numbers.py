@@ -11,9 +11,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
 from edgeopt import fourier
+from edgeopt.attribution import attribute_to
 from edgeopt.errors import Placement, Unsupported
 from edgeopt.fourier import NoMatrix, Pair
-from edgeopt.onnx_names import attribute_to
 from edgeopt.program import Program, op_name
 
 aten = torch.ops.aten

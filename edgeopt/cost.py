@@ -9,7 +9,7 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
-from edgeopt.inputs import Arrays
+from edgeopt.compare import Arrays
 from edgeopt.ops.macs import OWN
 from edgeopt.program import Program
 from edgeopt.rewrite import arguments

@@ -18,11 +18,11 @@ from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import refuse_within, staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
 from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program
+from edgeopt.compare import Sample
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
 from edgeopt.fixed_shapes import load_for
 from edgeopt.gate import gated
-from edgeopt.inputs import Sample
 from edgeopt.measure import Timing, measure, measure_in_turns
 from edgeopt.options import ExportOptions, split_options
 from edgeopt.prepare import prepare

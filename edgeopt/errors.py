@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edgeopt.program import Program
+from typing import Any
 
 
 class EdgeoptError(Exception):
@@ -27,9 +25,9 @@ class UserError(EdgeoptError):
 
 
 class PassError(EdgeoptError):
-    """A pass broke its word; ``last_good`` is the program it was given, whose history names earlier passes."""
+    """A pass broke its contract; ``last_good`` is the Program it was given, whose history names earlier passes."""
 
-    def __init__(self, message: str, hint: str | None = None, last_good: Program | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, last_good: Any = None) -> None:
         super().__init__(message, hint)
         self.last_good = last_good
 
@@ -66,3 +64,10 @@ class NotRunHere(ToolchainMissing):
     def __init__(self, message: str, hint: str) -> None:
         EdgeoptError.__init__(self, message, hint)
         self.install = hint
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known names, or all of them."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"

@@ -12,12 +12,11 @@ from edgeopt.analysis.noise import Noise
 from edgeopt.analysis.saturation import PairCost
 from edgeopt.calib.data import CalibrationData
 from edgeopt.candidate.limits import Checked, Measured
-from edgeopt.compare import Comparison, Error, Reference
-from edgeopt.inputs import Sample
+from edgeopt.compare import Comparison, Error, Reference, Sample
 from edgeopt.ledger import Ledger
 from edgeopt.measure import Timing
 from edgeopt.options import ExportOptions
-from edgeopt.pipeline import PassRecord
+from edgeopt.pass_base import PassRecord
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import Calibrated, OnPass

@@ -18,7 +18,7 @@ from edgeopt.ledger import EXACT_BOUND, Ledger, changes, decides
 from edgeopt.program import Program
 
 if TYPE_CHECKING:
-    from edgeopt.pipeline import Pass
+    from edgeopt.pass_base import Pass
 
 FLOAT64_BOUND = 1e-9
 """Largest relative change of the outputs, in float64, that a pass labelled exact may cause."""

@@ -13,9 +13,8 @@ import numpy as np
 
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.limits import answers_hold
-from edgeopt.compare import EQUAL, Error, compare_all
+from edgeopt.compare import EQUAL, Error, Sample, compare_all
 from edgeopt.evidence import GateRecord, OnStep, Prepared, Request, Sensitivity, Verdict, measured
-from edgeopt.ledger import Sample
 from edgeopt.passes.insert_qdq import InsertQdq, choose
 from edgeopt.program import Program, op_name
 from edgeopt.quant.scheme import Scheme

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,10 @@ import numpy as np
 import psutil
 import torch
 
-from edgeopt.errors import UserError
+from edgeopt.compare import Arrays, Sample
+from edgeopt.errors import UserError, nearest
 from edgeopt.files import reading
 from edgeopt.program import TensorSpec, dtype_name, numpy_dtype
-from edgeopt.registry import nearest
-
-Arrays = Mapping[str, np.ndarray]
-Sample = dict[str, np.ndarray]
 
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.complex64, torch.complex128),

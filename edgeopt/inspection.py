@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from edgeopt.compare import Sample
 from edgeopt.cost import count_macs
 from edgeopt.evidence import OnStep, Request
 from edgeopt.fixed_shapes import load_for
-from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.load import LoadOptions
 from edgeopt.options import ExportOptions, split_options
-from edgeopt.pipeline import Informable, PassRecord, Pipeline
+from edgeopt.pass_base import Informable, PassRecord
+from edgeopt.pipeline import Pipeline
 from edgeopt.prepare import build_passes
 from edgeopt.program import Program, op_name, spec_of
 from edgeopt.registry import pass_classes, resolve

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.noise import Noise, noise_of
-from edgeopt.compare import EQUAL, Arrays, Error, Reference, compare
+from edgeopt.compare import EQUAL, Arrays, Error, Reference, Sample, compare
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
@@ -26,8 +26,6 @@ aten = torch.ops.aten
 
 _SIGNS = frozenset({BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION})
 _DECISIONS = _SIGNS | {aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
-
-Sample = dict[str, np.ndarray]
 
 
 class Ledger:

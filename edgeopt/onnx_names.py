@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import fx
 from torch.export import ExportedProgram
 
+from edgeopt.attribution import KEY, attribute_to, marked
 from edgeopt.naming import distinct
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 PREFIX = "node_"
-_KEY = "edgeopt.node"
 
 _MULTIPLY = re.compile("Conv|Gemm|MatMul")
 # What ONNX Runtime puts before and after the name of a node, or of a value, that it makes another node of.
@@ -35,23 +34,12 @@ def mark(exported: ExportedProgram) -> None:
         attribute_to(node, marked(node) or node.name)
 
 
-def attribute_to(node: fx.Node, name: str) -> None:
-    """Let a node carry the name of the program's node that it computes a part of."""
-    # The one field of torch's metadata that is the caller's own.
-    node.meta["custom"] = {**node.meta.get("custom", {}), _KEY: name}
-
-
-def marked(node: fx.Node) -> str | None:
-    """Return the name that was marked on the node that this one was decomposed from."""
-    return node.meta.get("custom", {}).get(_KEY)
-
-
 def note_names(model: ir.Model) -> None:
     """Note on what torch.onnx wrote which node of the program it computes."""
     for node in model.graph.all_nodes():
         source = node.meta.get("node")  # where torch.onnx leaves its own node
         if source is not None and (name := marked(source)) is not None:
-            node.metadata_props[_KEY] = name
+            node.metadata_props[KEY] = name
 
 
 def set_names(model: ir.Model, outputs: Sequence[str] = ()) -> None:
@@ -86,7 +74,7 @@ def _name_nodes(model: ir.Model) -> None:
     seen: Counter[str] = Counter()
     ended = set()
     for node in nodes:
-        owner = node.metadata_props.get(_KEY)
+        owner = node.metadata_props.get(KEY)
         if owner is not None and owner not in ended:
             ended.add(owner)
             wishes.append(owner)
@@ -125,7 +113,7 @@ def inline(model: ir.Model) -> None:
     from onnx_ir.passes.common import InlinePass
 
     for node in model.graph.all_nodes():
-        node.metadata_props[_KEY] = program_name(str(node.name))
+        node.metadata_props[KEY] = program_name(str(node.name))
     InlinePass()(model)
     set_names(model)
 

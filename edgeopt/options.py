@@ -13,13 +13,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgeopt.candidate.limits import Limits
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, nearest
 from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.load import LoadOptions
 from edgeopt.measure import MeasurePlan
 from edgeopt.program import to_numpy
 from edgeopt.quantisation import QuantOptions
-from edgeopt.registry import nearest
 from edgeopt.swapping import SwapOptions
 from edgeopt.target import AUTO, Target, TargetOptions
 

@@ -1,4 +1,4 @@
-"""Passes, what they must keep, and the driver that holds them to it.
+"""Passes in order, and what they must keep.
 
 After each pass the driver compares the claim ``changed`` with the graph's fingerprint, checks the program's
 invariants and lets the ledger measure the error against the original.
@@ -8,88 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edgeopt.compare import Error
 from edgeopt.errors import PassError
 from edgeopt.exactness import excessive_change
 from edgeopt.ledger import EXACT_BOUND, Ledger
+from edgeopt.pass_base import Kind, Pass, PassRecord, PassResult
 from edgeopt.program import Program
-
-if TYPE_CHECKING:
-    from edgeopt.calib.data import CalibrationData
-
-Kind = Literal["exact", "calibrated", "trained"]
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a rule did at a node: applied where ``reason`` is None, refused for the reason otherwise."""
-
-    rule: str
-    node: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """The program a pass made, whether it differs, and what each rule did."""
-
-    program: Program
-    changed: bool
-    notes: tuple[Note, ...] = ()
-
-
-@runtime_checkable
-class Pass(Protocol):
-    """A substitution. It returns a new program and leaves the given one as it was."""
-
-    name: str
-    kind: Kind
-
-    def __call__(self, program: Program) -> PassResult:
-        """Apply the pass."""
-        ...
-
-
-@runtime_checkable
-class Informable(Protocol):
-    """A pass that makes use of calibration data where there is some."""
-
-    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> Pass:
-        """Return what to run in its place, with the data; ``on_step`` is told how far that is."""
-        ...
-
-
-@dataclass(frozen=True)
-class Step:
-    """A pass in a target's pipeline and why it stands there."""
-
-    build: Callable[[], Pass]
-    reason: str
-
-
-@dataclass(frozen=True)
-class PassRecord:
-    """What one pass did: its notes, seconds, and the error after it against the original."""
-
-    name: str
-    kind: Kind
-    changed: bool
-    notes: tuple[Note, ...]
-    seconds: float
-    error: Error | None
-
-    @property
-    def applied(self) -> tuple[Note, ...]:
-        """Notes of rules that rewrote."""
-        return tuple(note for note in self.notes if note.reason is None)
-
-    @property
-    def refused(self) -> tuple[Note, ...]:
-        """Notes of rules that matched and refused."""
-        return tuple(note for note in self.notes if note.reason is not None)
 
 
 class Pipeline:

@@ -12,20 +12,20 @@ import numpy as np
 from edgeopt.accuracy import check_labels, classes
 from edgeopt.analysis.reference import reference_of
 from edgeopt.calib.data import open_data
-from edgeopt.compare import Arrays
+from edgeopt.compare import Arrays, Sample
 from edgeopt.cost import count_macs
 from edgeopt.errors import PassError, UserError
 from edgeopt.evidence import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
 from edgeopt.exported import save
 from edgeopt.files import check_writable, replacing, write_whole
-from edgeopt.inputs import Sample
 from edgeopt.ledger import Ledger
 from edgeopt.load import Loaded
 from edgeopt.options import ExportOptions
+from edgeopt.pass_base import Informable, Pass, PassRecord
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.remove_noops import RemoveNoops
-from edgeopt.pipeline import Informable, Pass, PassRecord, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
 from edgeopt.quantisation import calibrated, quantised

@@ -12,17 +12,17 @@ from edgeopt.calib.data import CalibrationData, open_data
 from edgeopt.calib.methods import method
 from edgeopt.calib.moments import Patches, observe_patches
 from edgeopt.calib.ranges import read_ranges
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, nearest
 from edgeopt.ledger import Ledger
+from edgeopt.pass_base import Pass, PassRecord
 from edgeopt.passes.adapt_rounding import AdaptRounding
 from edgeopt.passes.correct_bias import CorrectBias
 from edgeopt.passes.equalise_layers import EqualiseLayers
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.migrate_scales import MigrateScales
-from edgeopt.pipeline import Pass, PassRecord, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, origin
 from edgeopt.quant.scheme import WEIGHTED, Scheme
-from edgeopt.registry import nearest
 from edgeopt.rewrite import arguments
 from edgeopt.target import Target
 

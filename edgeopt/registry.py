@@ -5,16 +5,15 @@ A package of your own adds to the groups ``edgeopt.targets`` and ``edgeopt.passe
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, TypeVar
 
-from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.errors import EdgeoptError, UserError, nearest
 
 if TYPE_CHECKING:
-    from edgeopt.pipeline import Pass
+    from edgeopt.pass_base import Pass
     from edgeopt.target import Target
 
 T = TypeVar("T")
@@ -79,13 +78,6 @@ def resolve(request: str) -> Target:
         cls, candidate = offered[request]
         return cls(candidate)
     raise UserError(f"unknown target '{request}'", nearest(request, [*target_names(), *offered]))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known names, or all of them."""
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"
 
 
 def _entries(group: str) -> dict[str, EntryPoint]:

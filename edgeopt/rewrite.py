@@ -20,7 +20,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import PassError
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin, same_spec, spec_of
 
 Condition = Callable[[Program, fx.Node], bool]

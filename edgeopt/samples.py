@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from edgeopt.compare import Arrays, Sample
 from edgeopt.errors import UserError
-from edgeopt.inputs import Arrays, Sample
 
 
 def plain(sample: Arrays) -> Sample:

@@ -28,7 +28,8 @@ from edgeopt.evidence import (
 )
 from edgeopt.gate import fewest
 from edgeopt.ledger import Ledger
-from edgeopt.pipeline import Kind, Pass, PassRecord, PassResult, Pipeline
+from edgeopt.pass_base import Kind, Pass, PassRecord, PassResult
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.quantisation import OnPass
 from edgeopt.recipes.recipe import Recipe, RecipeStep

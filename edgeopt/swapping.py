@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from edgeopt.calib.data import open_data
+from edgeopt.compare import Sample
 from edgeopt.errors import UserError
 from edgeopt.program import Program
 from edgeopt.recipes.recipe import Recipe, load_recipe
-from edgeopt.tune.batches import Sample, split
+from edgeopt.tune.batches import split
 from edgeopt.tune.budget import parse_budget
 from edgeopt.tune.labels import with_labels
 from edgeopt.tune.loop import TuneOptions

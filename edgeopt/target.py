@@ -19,12 +19,12 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
+from edgeopt.compare import Arrays
 from edgeopt.errors import Placement, Unsupported, UserError
-from edgeopt.pipeline import Step
+from edgeopt.pass_base import Step
 from edgeopt.program import Program, TensorSpec
 from edgeopt.quant.blocks import FORMATS
 
-Arrays = Mapping[str, np.ndarray]
 Unit = Literal["ms", "instructions"]
 
 AUTO = "auto"

@@ -17,7 +17,8 @@ from edgeopt.compare import compare
 from edgeopt.errors import PassError, UserError
 from edgeopt.exported import from_exported
 from edgeopt.ledger import EXACT_BOUND
-from edgeopt.pipeline import Pass, PassResult, Pipeline
+from edgeopt.pass_base import Pass, PassResult
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, to_numpy
 from edgeopt.registry import resolve
 from edgeopt.target import Artifact, Session, Target, TargetOptions

@@ -8,8 +8,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from edgeopt.compare import Arrays
 from edgeopt.errors import UserError
-from edgeopt.inputs import Arrays, DynamicSpec, InputSpec
+from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.trace import example_inputs, quiet, trace, traceable
 
 

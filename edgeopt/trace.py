@@ -16,10 +16,10 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.compare import Arrays
+from edgeopt.errors import EdgeoptError, UserError, nearest
 from edgeopt.foreign import translated
-from edgeopt.inputs import Arrays, DynamicSpec, InputSpec
-from edgeopt.registry import nearest
+from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.samples import named
 
 _FIXED = re.compile(r"L\['(\w+)'\]\.size\(\)\[(\d+)\] as dynamic but your code specialized it .* constant \((\d+)\)")

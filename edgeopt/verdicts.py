@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from torch import fx
 
+from edgeopt.pass_base import Note, PassRecord
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.remove_noops import RemoveNoops
-from edgeopt.pipeline import Note, PassRecord, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, origin
 from edgeopt.registry import pass_classes
 from edgeopt.structures.attention import Attention

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgeopt.attribution import marked
 from edgeopt.decompositions import TABLE, write_out
 from edgeopt.onnx import exportable
-from edgeopt.onnx_names import marked
 from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.registry import resolve
 from edgeopt.testing import to_program

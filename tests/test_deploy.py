@@ -11,7 +11,7 @@ import edgeopt
 from edgeopt.bundle import verify
 from edgeopt.errors import PassError, Placement, ToolchainMissing, Unsupported, UserError
 from edgeopt.load import load
-from edgeopt.pipeline import PassResult
+from edgeopt.pass_base import PassResult
 from edgeopt.target import Fallback, Lowered
 from edgeopt.targets.reference import Reference
 

@@ -16,8 +16,9 @@ from edgeopt.errors import PassError
 from edgeopt.exactness import FLOAT64_BOUND, NOISES
 from edgeopt.ledger import EXACT_BOUND, Ledger, changes
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
+from edgeopt.pass_base import PassResult
 from edgeopt.passes.standard import PACKED
-from edgeopt.pipeline import PassResult, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.testing import to_program
 

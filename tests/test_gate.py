@@ -11,7 +11,7 @@ import edgeopt
 from edgeopt.errors import UserError
 from edgeopt.evidence import Sensitivity, Verdict
 from edgeopt.gate import hold_limits, sensitivities
-from edgeopt.pipeline import PassResult, Step
+from edgeopt.pass_base import PassResult, Step
 from edgeopt.targets.onnx import Onnx
 from tests.passes.quantised import SCHEMES, quantised
 

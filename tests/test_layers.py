@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Bottom first. A name stands for the module and what is below it; within a layer, imports must not go in circles.
 LAYERS = (
-    ("edgeopt", "errors", "files", "foreign", "naming"),
+    ("edgeopt", "attribution", "errors", "files", "foreign", "naming"),
     ("report",),  # knows the Run record alone, so the core can write reports
-    ("program", "compare", "canonical", "exported", "registry", "sources"),
+    ("program", "compare", "canonical", "exported", "pass_base", "registry", "sources"),
     (
         "analysis.float64",
         "analysis.wider_floats",

@@ -9,8 +9,9 @@ from torch import nn
 
 from edgeopt.errors import PassError
 from edgeopt.ledger import Ledger
+from edgeopt.pass_base import PassRecord, PassResult
 from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import PassRecord, PassResult, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.testing import to_program
 from tests.passes.builders import randomised

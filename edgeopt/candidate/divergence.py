@@ -16,8 +16,8 @@ from torch import fx
 from edgeopt.candidate.compile import tried
 from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
 from edgeopt.candidate.fidelity import Judge
+from edgeopt.compare import Sample
 from edgeopt.evidence import Request
-from edgeopt.inputs import Sample
 from edgeopt.program import Program, op_name, source_line
 
 RunCompiled = Callable[[Program, Sample], Mapping[str, np.ndarray]]

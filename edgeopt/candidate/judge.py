@@ -6,11 +6,10 @@ from edgeopt.accuracy import AccuracyResult
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
 from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, floor_of
-from edgeopt.compare import Comparison, Reference
+from edgeopt.compare import Comparison, Reference, Sample
 from edgeopt.errors import EdgeoptError
 from edgeopt.evidence import Evidence, Prepared, Request
 from edgeopt.gate import sensitivities
-from edgeopt.inputs import Sample
 
 _STEP_BOUND = 5e-2
 """Largest relative difference between the artifact and the program it was compiled from, where the target rounds in

@@ -77,9 +77,9 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 
 def _explain_target(name: str) -> dict[str, Any]:
-    from edgeopt.errors import UserError
+    from edgeopt.errors import UserError, nearest
     from edgeopt.recipes.recipe import recipe_names
-    from edgeopt.registry import nearest, pass_names, resolve, target_names
+    from edgeopt.registry import pass_names, resolve, target_names
 
     try:
         target = resolve(name)

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeopt.errors import UserError
-from edgeopt.registry import nearest
+from edgeopt.errors import UserError, nearest
 from edgeopt.target import Target
 
 _NOT_OPTIONS = ("model", "on_step", "options")

@@ -18,7 +18,7 @@ from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-from edgeopt.onnx_names import attribute_to
+from edgeopt.attribution import attribute_to
 from edgeopt.program import Program
 from edgeopt.rewrite import arguments
 

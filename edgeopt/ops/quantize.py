@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 
 from edgeopt.ops import register_onnx, stores_weight
+from edgeopt.quant.affine import Affine
 
 
 @torch.library.custom_op("edgeopt::quantize", mutates_args=())
@@ -65,6 +66,12 @@ def _check(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis:
     if scale.dim() == 1:
         torch._check(0 <= axis < x.dim(), lambda: f"axis {axis} of a tensor of {x.dim()} dimensions")
         torch._check(x.shape[axis] == scale.shape[0], lambda: f"{scale.shape[0]} scales for {x.shape[axis]} channels")
+
+
+def rounded_to(values: torch.Tensor, affine: Affine) -> torch.Tensor:
+    """Return real values as the integers nearest to them stand for."""
+    q = quantize(values, affine.scale, affine.zero_point, affine.axis, affine.dtype)
+    return dequantize(q, affine.scale, affine.zero_point, affine.axis)
 
 
 def _broadcast_shape(x: torch.Tensor, scale: torch.Tensor, axis: int) -> list[int]:

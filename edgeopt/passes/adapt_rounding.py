@@ -27,7 +27,7 @@ from dataclasses import replace
 import torch
 
 from edgeopt.calib.moments import LONGEST, Patches
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.codebook import neighbours, to_integers
 from edgeopt.quant.fp4 import Element

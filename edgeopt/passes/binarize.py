@@ -27,12 +27,12 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.compare import Sample
 from edgeopt.folding.layers import Layer, is_layer, layer_of
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin
 from edgeopt.quant.binary import binarize, signs
 from edgeopt.rewrite import arguments, replace
-from edgeopt.tune.batches import Sample
 from edgeopt.tune.swap import Swap, kept
 
 aten = torch.ops.aten

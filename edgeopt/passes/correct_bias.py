@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import torch
 
 from edgeopt.calib.moments import Patches
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.layers import QuantisedLayer, add_to_bias, quantised_layers
 from edgeopt.rewrite import arguments

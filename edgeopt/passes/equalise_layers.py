@@ -22,7 +22,7 @@ from torch import fx
 
 from edgeopt.folding.affine import Affine, Fold, fold_forward, into_readers
 from edgeopt.folding.layers import Layer, fold_after, input_magnitudes, is_layer, layer_of, output_magnitudes
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin, redefine
 
 aten = torch.ops.aten

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.analysis.saturation import pair_sums
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.rewrite import arguments
 

@@ -14,7 +14,7 @@ from torch import fx
 
 from edgeopt.ops.quantize import DEQUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS, TOKEN_LINEAR
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.rewrite import arguments, replace
 

@@ -32,10 +32,9 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, nearest
 from edgeopt.ops.hashed_attention import FORMS, HASHED_ATTENTION
 from edgeopt.program import Program, origin
-from edgeopt.registry import nearest
 from edgeopt.structures.attention import Attention
 from edgeopt.structures.masks import Mask
 from edgeopt.tune import supervised_hashing

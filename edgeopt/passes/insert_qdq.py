@@ -33,7 +33,7 @@ from torch import fx
 
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, Range
 from edgeopt.quant import codebook
 from edgeopt.quant.affine import (

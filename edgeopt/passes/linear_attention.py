@@ -31,12 +31,11 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, nearest
 from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_count
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION
 from edgeopt.program import Program, origin
-from edgeopt.registry import nearest
 from edgeopt.rewrite import arguments
 from edgeopt.structures.attention import Attention
 from edgeopt.structures.masks import Mask

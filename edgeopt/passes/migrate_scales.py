@@ -30,9 +30,10 @@ from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.moments import Channels, HeldOut, Identified
 from edgeopt.calib.observe import observe
 from edgeopt.folding.layers import Layer, fold_after, fold_before, input_magnitudes, is_layer, layer_of, taps_of
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.ops.quantize import rounded_to
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, Range, redefine
-from edgeopt.quant.affine import for_activation, for_weight, rounded_to
+from edgeopt.quant.affine import for_activation, for_weight
 from edgeopt.quant.scheme import WEIGHTED
 from edgeopt.rewrite import arguments
 

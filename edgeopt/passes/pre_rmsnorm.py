@@ -28,7 +28,7 @@ import torch
 from torch import fx
 
 from edgeopt.folding import compression
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin, redefine
 from edgeopt.rewrite import arguments, replace
 from edgeopt.structures.norms import Norm

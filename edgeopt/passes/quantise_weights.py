@@ -26,7 +26,7 @@ from edgeopt.errors import UserError
 from edgeopt.folding.layers import Layer, layer_of
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
-from edgeopt.pipeline import Informable, Kind, Note, Pass, PassResult
+from edgeopt.pass_base import Informable, Kind, Note, Pass, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.blocks import FORMATS, Blocks
 from edgeopt.quant.compensate import compensated

@@ -35,12 +35,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.errors import UserError
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.compare import Sample
+from edgeopt.errors import UserError, nearest
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin
-from edgeopt.registry import nearest
 from edgeopt.structures.norms import Norm, find_norms
-from edgeopt.tune.batches import Sample
 from edgeopt.tune.swap import Swap, kept
 
 aten = torch.ops.aten

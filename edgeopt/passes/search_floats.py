@@ -27,7 +27,7 @@ from edgeopt.errors import UserError
 from edgeopt.folding.layers import Layer, layer_of
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.blocks import Blocks
 from edgeopt.quant.fp4 import unpack

@@ -32,7 +32,7 @@ from edgeopt.calib.observe import observe
 from edgeopt.errors import UserError
 from edgeopt.folding.factors import Maker, divide_inputs, maker
 from edgeopt.folding.layers import Layer, layer_of
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.fpq import trial
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from edgeopt.pass_base import Step
 from edgeopt.passes.fold_affine import FoldAffine
 from edgeopt.passes.fold_batch_norm import FoldBatchNorm
 from edgeopt.passes.fold_constants import FoldConstants
 from edgeopt.passes.pack_signs import PackSigns
 from edgeopt.passes.remove_noops import RemoveNoops
-from edgeopt.pipeline import Step
 
 EXACT: tuple[Step, ...] = (
     Step(FoldConstants, "first, so that weights and factors that are computed become constants that rules can read"),

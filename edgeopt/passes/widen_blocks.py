@@ -18,7 +18,7 @@ import torch
 from torch import fx
 
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS, ELEMENTS, real_scale
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program
 from edgeopt.quant.fp4 import unpack
 from edgeopt.rewrite import arguments, replace

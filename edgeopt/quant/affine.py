@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 
 from edgeopt.errors import PassError
-from edgeopt.ops.quantize import dequantize, quantize
 from edgeopt.program import Range
 
 WEIGHT_LIMIT = 127
@@ -86,9 +85,3 @@ def to_integers(values: torch.Tensor, affine: Affine) -> torch.Tensor:
     info = torch.iinfo(affine.dtype)
     low = -WEIGHT_LIMIT if affine.dtype == torch.int8 else info.min
     return q.clamp(low, info.max).to(affine.dtype)
-
-
-def rounded_to(values: torch.Tensor, affine: Affine) -> torch.Tensor:
-    """Return real values as the integers nearest to them stand for."""
-    q = quantize(values, affine.scale, affine.zero_point, affine.axis, affine.dtype)
-    return dequantize(q, affine.scale, affine.zero_point, affine.axis)

@@ -20,9 +20,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgeopt.errors import UserError
-from edgeopt.pipeline import Kind
-from edgeopt.registry import nearest, pass_class
+from edgeopt.errors import UserError, nearest
+from edgeopt.pass_base import Kind
+from edgeopt.registry import pass_class
 from edgeopt.tune.budget import parse_budget
 from edgeopt.tune.loop import TuneOptions
 

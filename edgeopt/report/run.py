@@ -22,7 +22,7 @@ from edgeopt.report.searched import Search
 from edgeopt.report.swapped import Swaps
 
 if TYPE_CHECKING:
-    from edgeopt.pipeline import PassRecord
+    from edgeopt.pass_base import PassRecord
 
 SCHEMA_VERSION: Final = 2
 """Raised whenever a field is added, removed or changes its meaning."""

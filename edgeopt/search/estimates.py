@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from edgeopt.compare import compare_all
+from edgeopt.compare import Sample, compare_all
 from edgeopt.evidence import LayerChoice, OnStep
-from edgeopt.inputs import Sample
 from edgeopt.search.costs import Profile, Sizes, profile
 from edgeopt.search.mixture import Mixture
 from edgeopt.search.path import Choice

@@ -14,11 +14,12 @@ from edgeopt.calib.calibrate import Calibrate
 from edgeopt.calib.data import CalibrationData
 from edgeopt.ledger import Ledger
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.pass_base import Kind, Note, Pass, PassRecord, PassResult
 from edgeopt.passes.binarize import Binarize
 from edgeopt.passes.insert_qdq import choose
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
-from edgeopt.pipeline import Kind, Note, Pass, PassRecord, PassResult, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, op_name, origin
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS

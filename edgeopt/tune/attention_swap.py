@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import fx
 
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin
 from edgeopt.rewrite import arguments, replace
 from edgeopt.structures.attention import Attention, find_attentions

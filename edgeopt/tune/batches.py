@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+from edgeopt.compare import Sample
 from edgeopt.errors import UserError
 from edgeopt.program import Program
 
-Sample = dict[str, np.ndarray]
 Values = dict[str, torch.Tensor]
 
 HELD_OUT_MOST = 64

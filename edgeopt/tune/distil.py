@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from edgeopt.compare import Sample
 from edgeopt.program import Program
-from edgeopt.tune.batches import Sample, Values, joined, split
+from edgeopt.tune.batches import Values, joined, split
 from edgeopt.tune.blocks import Blocks, Originals, labels, mean
 from edgeopt.tune.loop import Loop, OnProgress, Outcome, Parameters, TuneOptions
 from edgeopt.tune.model import Model, distance, with_constants, with_logits

@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional
 
 from edgeopt.calib.data import LABELS
+from edgeopt.compare import Sample
 from edgeopt.errors import UserError
 from edgeopt.program import Program
-from edgeopt.tune.batches import Sample, Values
+from edgeopt.tune.batches import Values
 
 
 def with_labels(program: Program, samples: Sequence[Sample], labels: np.ndarray | None) -> list[Sample]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import fx
 
-from edgeopt.pipeline import Kind, Note, PassResult
+from edgeopt.pass_base import Kind, Note, PassResult
 from edgeopt.program import Program, origin
 
 

@@ -7,20 +7,17 @@ way to the example's own values, and that is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgeopt.compare import Arrays, Sample
 from edgeopt.errors import EdgeoptError, UserError
-from edgeopt.inputs import Sample
 from edgeopt.program import Program
 from edgeopt.verification.draws import Draw
 from edgeopt.verification.kinds import kind_of
 from edgeopt.verification.plans import PLANS, SPARING, Part, Plan, told
 from edgeopt.verification.sizes import sizes_at, sizes_of, unreached
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import NotRunHere, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
+from edgeopt.pass_base import Step
 from edgeopt.passes.fuse_token_linears import FuseTokenLinears
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
 from edgeopt.passes.unsigned_weights import UnsignedWeights
 from edgeopt.passes.widen_blocks import WidenBlocks
-from edgeopt.pipeline import Step
 from edgeopt.program import Program
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.scheme import (

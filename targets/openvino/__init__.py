@@ -15,13 +15,13 @@ import torch
 from edgeopt.analysis.saturation import ONLY_VNNI, deployment
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.ops.token_linear import ROUND_TOKENS
+from edgeopt.pass_base import Step
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.float_weights import FloatWeights
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
 from edgeopt.passes.widen_blocks import WidenBlocks
-from edgeopt.pipeline import Step
 from edgeopt.program import Program, op_name
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.scheme import (

@@ -21,11 +21,11 @@ from torch import fx
 from edgeopt.errors import UserError
 from edgeopt.exported import save
 from edgeopt.load import load
+from edgeopt.pass_base import Step
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.search_floats import SearchFloats
 from edgeopt.passes.shift_channels import ShiftChannels
 from edgeopt.passes.standard import PACKED
-from edgeopt.pipeline import Step
 from edgeopt.program import Program, dtype_name, op_name
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.target import Arrays, Artifact, Layer, Lowered, Probe, Session, Target, TargetOptions

@@ -14,11 +14,11 @@ import torch
 from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.pass_base import Step
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
 from edgeopt.passes.standard import PACKED
-from edgeopt.pipeline import Step
 from edgeopt.program import Program, op_name
 from edgeopt.quant.fp4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme

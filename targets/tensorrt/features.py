@@ -8,8 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from edgeopt.errors import UserError
-from edgeopt.registry import nearest
+from edgeopt.errors import UserError, nearest
 
 
 @dataclass(frozen=True, order=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from edgeopt.errors import ToolchainMissing, UserError
+from edgeopt.pass_base import Step
 from edgeopt.passes.expand_attention import ExpandAttention
 from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.slice_parts import SliceParts
 from edgeopt.passes.split_projections import SplitProjections
 from edgeopt.passes.standard import PACKED
-from edgeopt.pipeline import Step
 from edgeopt.program import Program, TensorSpec, op_name
 from edgeopt.quant.blocks import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from edgeopt.pipeline import PassResult
+from edgeopt.pass_base import PassResult
 from edgeopt.program import Program, op_name
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.pass_base import PassResult
 from edgeopt.passes.fold_affine import FoldAffine
 from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.pipeline import PassResult
 from edgeopt.testing import assert_pass, to_program
 from tests.passes.builders import Call, ops, randomised, reasons
 

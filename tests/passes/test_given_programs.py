@@ -16,9 +16,9 @@ from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
 from edgeopt.calib.moments import observe_patches
 from edgeopt.ops.linear_attention import linear_attention
+from edgeopt.pass_base import Informable, Pass
 from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.pipeline import Informable, Pass
 from edgeopt.program import Program
 from edgeopt.quant.scheme import WEIGHTED
 from edgeopt.testing import to_program

@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from edgeopt.errors import UserError
+from edgeopt.pass_base import PassResult
 from edgeopt.passes.linear_attention import LinearAttention
-from edgeopt.pipeline import PassResult, Pipeline
+from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.structures.attention import find_attentions
 from edgeopt.testing import to_program

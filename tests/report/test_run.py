@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgeopt.compare import NOT_FINITE, Error
 from edgeopt.errors import UserError
-from edgeopt.pipeline import Note, PassRecord
+from edgeopt.pass_base import Note, PassRecord
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import SAMPLES_KEPT, Latency, LayerTime, executed_precision
 from edgeopt.report.run import PassEntry, Run

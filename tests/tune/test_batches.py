@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.compare import Sample
 from edgeopt.errors import UserError
 from edgeopt.testing import to_program
-from edgeopt.tune.batches import HELD_OUT_MOST, Sample, joined, split
+from edgeopt.tune.batches import HELD_OUT_MOST, joined, split
 
 
 def samples(count: int, width: int = 4) -> list[Sample]:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.compare import Sample
 from edgeopt.errors import UserError
 from edgeopt.program import Program
 from edgeopt.rewrite import replace
 from edgeopt.testing import to_program
-from edgeopt.tune.batches import Sample
 from edgeopt.tune.distil import Distillation, distil
 from edgeopt.tune.loop import TuneOptions
 from edgeopt.tune.model import with_constants

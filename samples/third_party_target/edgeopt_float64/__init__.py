@@ -15,7 +15,7 @@ from torch import fx
 
 from edgeopt.errors import Placement
 from edgeopt.load import load
-from edgeopt.pipeline import Step
+from edgeopt.pass_base import Step
 from edgeopt.program import Program, op_name
 from edgeopt.target import Arrays, Layer, Lowered, Session, TargetOptions
 from edgeopt.targets.reference import FILE, Reference
