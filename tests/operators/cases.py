@@ -48,6 +48,16 @@ class Case:
         return [_distance(to_numpy(w), e) for w, e in zip(wide, expected, strict=True)]
 
 
+def case(operator: str, label: str, run: Callable[..., Any], *operands: torch.Tensor) -> Case:
+    """Return a case of a function or of a module, which is put into evaluation mode."""
+    return Case(operator, label, run.eval() if isinstance(run, nn.Module) else run, operands)
+
+
+def call(function: Callable[..., Any], **given: Any) -> Callable[..., Any]:
+    """Return a function of tensors alone."""
+    return lambda *operands: function(*operands, **given)
+
+
 class SideBySide(nn.Module):
     """Many cases in one module: their operands one after another, their results by ``index_place``."""
 

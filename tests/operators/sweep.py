@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.operators import modules, opinfo
+from tests.operators import modules, opinfo, usual
 from tests.operators.cases import Case
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes, traced
 
@@ -17,7 +17,7 @@ Results = dict[str, dict[str, Outcome]]
 
 def shard(index: int) -> list[Case]:
     """Return the cases of a shard; the same ones every time."""
-    return list(opinfo.cases(index - 1, SHARDS - 1) if index else modules.cases())
+    return list(opinfo.cases(index - 1, SHARDS - 1)) if index else [*modules.cases(), *usual.cases()]
 
 
 def trace(cases: list[Case]) -> Iterator[tuple[list[Group], dict[str, Outcome]]]:
