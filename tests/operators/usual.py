@@ -79,7 +79,7 @@ def _orders() -> Iterator[Case]:
         yield case("topk", f"{largest} {axis}", lambda x, b=largest, a=axis: x.topk(3, a, largest=b), table)
         yield case("sort", f"{largest} {axis}", lambda x, b=largest, a=axis: x.sort(a, descending=b), table)
     yield case("topk", "ties", lambda x: x.round().topk(3)[0], table)
-    yield case("argsort", "stable", lambda x: x.round().argsort(1, stable=True), table)
+    yield case("argsort", "stable", lambda x: x.round().argsort(stable=True, dim=1), table)
     yield case("roll", "two axes", lambda x: x.roll((1, -2), (0, 1)), table)
     yield case("tril", "offsets", lambda x: (x.tril(-1), x.triu(2), x.tril(1)), table)
     yield case("repeat_interleave", "3", lambda x: x.repeat_interleave(3, 1), table)
