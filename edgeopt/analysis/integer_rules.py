@@ -46,7 +46,7 @@ def largest(size: int | torch.SymInt) -> int:
     if isinstance(size, int):
         return size
     bounds = size.node.shape_env.bound_sympy(size.node.expr)
-    return min(int(bounds.upper), LARGEST_SIZE) if bounds.upper.is_number and bounds.upper.is_finite else LARGEST_SIZE
+    return min(int(bounds.upper), LARGEST_SIZE) if bounds.upper.is_Integer else LARGEST_SIZE
 
 
 def schema_name(node: fx.Node) -> str:

@@ -59,7 +59,7 @@ def write_out(program: Program) -> bool:
     """Replace, in place, every call that needs it by its decomposition; return whether there was one."""
     found = [node for node in program.calls if is_needed(program, node)]
     for node in found:
-        _replace(program, node, TABLE[node.target].write)  # type: ignore[index]
+        replace_by(program, node, TABLE[node.target].write)  # type: ignore[index]
     return bool(found)
 
 
@@ -76,7 +76,8 @@ def _value(program: Program, node: fx.Node) -> Any:
     return node.meta["val"] if constant is None else constant
 
 
-def _replace(program: Program, node: fx.Node, write: Callable[..., Any]) -> None:
+def replace_by(program: Program, node: fx.Node, write: Callable[..., Any]) -> None:
+    """Replace a call, in place, by what ``write`` computes of its arguments, which it takes in the schema's order."""
     inputs = node.all_input_nodes
 
     def of_inputs(*values: Any) -> Any:

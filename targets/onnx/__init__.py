@@ -13,7 +13,7 @@ import torch
 from edgeopt import onnx
 from edgeopt.analysis.saturation import deployment
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
-from edgeopt.errors import NotRunHere, UserError
+from edgeopt.errors import NotRunHere, Unsupported, UserError
 from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.pass_base import Step
@@ -38,6 +38,7 @@ from edgeopt.quant.scheme import (
     check_activations,
 )
 from edgeopt.target import AUTO, Artifact, Lowered, Probe, Session, Target, TargetOptions
+from edgeopt.targets.onnx.integers import rewritten
 
 FILE = "model.onnx"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -82,7 +83,15 @@ class OnnxOptions(TargetOptions):
     activations: str = "tensor"
 
 
-class Onnx(Target[Lowered]):
+@dataclass(frozen=True, kw_only=True)
+class Translated(Lowered):
+    """A program with its translation; None where nodes have none. ``is_widened``: bfloat16 became float32."""
+
+    translation: onnx.Translation | None
+    is_widened: bool
+
+
+class Onnx(Target[Translated]):
     """One ONNX file with standard operators and, for operators of ours, their bodies as functions."""
 
     name = "onnx"
@@ -112,20 +121,27 @@ class Onnx(Target[Lowered]):
             _UNSIGNED,
         )
 
-    def lower(self, program: Program, options: TargetOptions) -> Lowered:
-        """Find the nodes that ONNX has no translation of."""
-        return Lowered(program, tuple(onnx.untranslatable(program)))
-
-    def write(self, lowered: Lowered, folder: Path, options: TargetOptions) -> Artifact:
-        """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
-        program = lowered.program
+    def lower(self, program: Program, options: TargetOptions) -> Translated:
+        """Translate the program, or find the nodes that ONNX has no translation of."""
         wide = without_bfloat16(program)
-        translation = onnx.translate(FuseTokenLinears()(wide).program)
+        is_widened = wide is not program
+        try:
+            translation = onnx.translate(FuseTokenLinears()(rewritten(wide)).program)
+        except Unsupported as error:
+            return Translated(wide, error.placements, translation=None, is_widened=is_widened)
+        return Translated(wide, translation=translation, is_widened=is_widened)
+
+    def write(self, lowered: Translated, folder: Path, options: TargetOptions) -> Artifact:
+        """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
+        program, translation = lowered.program, lowered.translation
+        assert translation is not None  # it is where everything is placed
         native(translation.model)
         files = onnx.save(translation.model, folder / FILE)
-        weights = sum(tensor.nbytes for tensor in wide.constants.values())
-        notes = (*translation.notes, *([BFLOAT16_NOTE] if wide is not program else []))
-        return Artifact(files, wide.inputs, wide.outputs, {"weights": weights}, notes=notes, facts=deployment(program))
+        weights = sum(tensor.nbytes for tensor in program.constants.values())
+        notes = (*translation.notes, *([BFLOAT16_NOTE] if lowered.is_widened else []))
+        return Artifact(
+            files, program.inputs, program.outputs, {"weights": weights}, notes=notes, facts=deployment(program)
+        )
 
     def open(self, folder: Path, options: TargetOptions) -> Session:
         """Load ``model.onnx`` into ONNX Runtime.

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import torch
 from torch import fx
 from torch._subclasses import FakeTensorMode
 
+from edgeopt import onnx
 from edgeopt.candidate.compile import compiled
 from edgeopt.decompositions import is_needed
 from edgeopt.errors import EdgeoptError, Unsupported
@@ -28,6 +29,7 @@ from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, op_name, to_numpy
 from edgeopt.registry import resolve
 from edgeopt.rewrite import arguments
+from edgeopt.target import Target, TargetOptions
 from tests.operators.cases import Case, SideBySide
 from tests.operators.judge import difference
 
@@ -118,7 +120,8 @@ def traced(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outcome]]:
 
 def _runs_on_shapes(case: Case) -> bool:
     """Return whether a case runs on tensors without values and leaves its operands as they are."""
-    mode = FakeTensorMode()
+    # The layers' own weights stay as they are.
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
     operands = [mode.from_tensor(operand) for operand in case.operands]
     versions = [operand._version for operand in operands]
     try:
@@ -143,8 +146,26 @@ def _traced_together(cases: Sequence[Case]) -> tuple[list[Group], dict[str, Outc
         return [], {cases[0].name: Outcome(kind, _sentence(error))}
 
 
+@cache
+def _ready(name: str) -> None:
+    """Import what a target compiles with, which takes seconds: once for all processes that are forked from this one."""
+    target = resolve(name)
+    program = _prepared(_traced([Case("abs", "first", torch.abs, (torch.ones(1),))]).program, target)
+    if name in THROUGH_EXPORTERS:
+        onnx.translate(program)
+
+
+def _prepared(program: Program, target: Target) -> Program:
+    return Pipeline([step.build() for step in target.pipeline(_options(target))])(program).program
+
+
+def _options(target: Target) -> TargetOptions:
+    return target.Options(**target.device.options)
+
+
 def outcomes(group: Group, target: str) -> dict[str, Outcome]:
     """Return what becomes of each case of a group on a target."""
+    _ready(target)
     random = _owners(group.program, _is_random)
     found = {group.cases[index].name: Outcome("random") for index in random}
     left = [index for index in group.cases if index not in random]
@@ -176,12 +197,11 @@ def _outcomes(group: Group, target: str) -> dict[str, Outcome]:
 def _run(group: Group, name: str) -> Any:
     """Return results by name; or the cases that are refused by index; or the outcome of all of them together."""
     target = resolve(name)
-    options = target.Options(**target.device.options)
     program = group.program
     try:
-        program = Pipeline([step.build() for step in target.pipeline(options)])(program).program
+        program = _prepared(program, target)
         with tempfile.TemporaryDirectory() as folder:
-            candidate = compiled(program, Path(folder), target, options, [group.feed])
+            candidate = compiled(program, Path(folder), target, _options(target), [group.feed])
             with closing(candidate.open()) as session:
                 return session.run(group.feed)
     except Unsupported as error:

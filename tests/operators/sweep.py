@@ -9,7 +9,7 @@ from tests.operators.cases import Case
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes, traced
 
 SHARDS = 6
-_SIDE_BY_SIDE = 40
+_SIDE_BY_SIDE = 80
 
 Results = dict[str, dict[str, Outcome]]
 """Outcomes by the name of the case and of the target."""
