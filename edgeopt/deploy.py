@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import refuse_within, staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
-from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program
+from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program, checked_by_slice
 from edgeopt.compare import Sample
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
@@ -194,6 +194,7 @@ def _answer(session: Session, prepared: Prepared, request: Request, evidence: Ev
         reached = accuracy(prepared.labelled.labels, prepared.labelled.original, exported)
     checked = (
         *checked_by_default(request, evidence, comparison, reached),
+        *checked_by_slice(prepared, request, evidence, outputs),
         *checked_by_program(prepared, request, evidence, outputs),
     )
     if not all(one.ok for one in checked):

@@ -44,9 +44,10 @@ class Ledger:
 
     @cached_property
     def noise(self) -> Noise:
-        """What rounding alone does to the original's outputs, on the first sample and on that of the largest values."""
-        largest = max(range(len(self.samples)), key=lambda index: _magnitude(self.samples[index]))
-        return noise_of(self.original, [self.samples[index] for index in sorted({0, largest})])
+        """What rounding alone does to the original's outputs, on the first sample and those of extreme values."""
+        sizes = [_magnitude(sample) for sample in self.samples]
+        chosen = {0, int(np.argmax(sizes)), int(np.argmin(sizes))}
+        return noise_of(self.original, [self.samples[index] for index in sorted(chosen)])
 
     def measure(self, program: Program) -> Error | None:
         """Return the error of ``program`` against the original over all verification inputs.

@@ -20,6 +20,7 @@ LAYERS = (
         "analysis.float64",
         "analysis.wider_floats",
         "analysis.noise",
+        "analysis.slices",
         "quant",
         "ops",
         "exactness",

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
+from edgeopt.analysis.slices import Axis, Slices, slices_of
 from edgeopt.compare import compare
 from edgeopt.errors import EdgeoptError
 from edgeopt.program import Program
@@ -26,6 +27,8 @@ INPUT_CHANGE = 1e-7
 """Relative change of the inputs: about the last digit of float32."""
 BESIDE = 1e-5
 """Relative distance from the inputs at which the effect of that change is measured: off any jump that they lie at."""
+FEW = 16
+"""Below so many values of a slice, what rounding makes of it may be small by chance."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -35,11 +38,13 @@ class Noise:
     """By output with floating-point values, the largest difference that rounding makes over its largest value.
 
     ``reason``: why there is no comparison with float64, None where there is one. An output whose noise is not finite,
-    for its values are not or are all zero, is left out.
+    for its values are not or are all zero, is left out. ``slices``: by output and axis (see edgeopt.analysis.slices),
+    the root mean square of what rounding makes.
     """
 
     outputs: Mapping[str, float]
     reason: str | None = None
+    slices: Mapping[str, Mapping[Axis, np.ndarray]] = field(default_factory=dict)
 
     @property
     def largest(self) -> float:
@@ -49,37 +54,43 @@ class Noise:
 
 def noise_of(program: Program, samples: Sequence[Arrays]) -> Noise:
     """Return the noise of a program, by output the largest on one of the samples."""
+    pairs, reason = _pairs(program, samples)
+    largest, slices = {}, {}
+    for name in (name for name, array in pairs[0][0].items() if array.dtype.kind == "f") if pairs else ():
+        both = [(one[name], other[name]) for one, other in pairs]
+        largest[name] = float(np.max([_relative(one, other) for one, other in both]))
+        slices[name] = {axis: _of_slices(found) for axis, found in slices_of(*zip(*both, strict=True)).items()}
+    return Noise({name: value for name, value in largest.items() if np.isfinite(value)}, reason, slices)
+
+
+def _pairs(program: Program, samples: Sequence[Arrays]) -> tuple[list[tuple[Arrays, Arrays]], str | None]:
+    """Return outputs that rounding alone sets apart, in pairs, and why none are in float64, where that is so."""
     try:
         double, reason = in_float64(program), None
     except NotInFloat64 as error:
         double, reason = None, str(error)
-    found: dict[str, list[float]] = {}
+    pairs: list[tuple[Arrays, Arrays]] = []
     for sample in samples:
-        outputs = program.run(sample)
-        pairs: list[tuple[Arrays, Arrays]] = []
         if double is not None:
             try:
-                pairs.append((outputs, _in_float64(double, sample, outputs)))
+                pairs.append(_precisions(program, double, sample))
             except EdgeoptError as error:
                 double, reason = None, f"the model does not run in float64 ({error.message})"
         # Inputs at the end of their domain may leave it.
         with suppress(EdgeoptError):
             pairs.append(_moving(double or program, sample if double is None else sample_in_float64(sample)))
-        for name in (name for name, array in outputs.items() if array.dtype.kind == "f"):
-            found.setdefault(name, []).extend(_relative(one[name], other[name]) for one, other in pairs)
-    noise = {name: float(np.max(values)) for name, values in found.items() if values}
-    return Noise({name: value for name, value in noise.items() if np.isfinite(value)}, reason)
+    return pairs, reason
 
 
-def _in_float64(double: Program, sample: Arrays, outputs: Arrays) -> Arrays:
-    """Return the outputs in float64, by element the value nearest to float32's: at the inputs, above, or below them."""
-    wide = sample_in_float64(sample)
+def _precisions(program: Program, double: Program, sample: Arrays) -> tuple[Arrays, Arrays]:
+    """Return the outputs as they are and in float64, of this by element the nearest: at, above or below the inputs."""
+    outputs, wide = program.run(sample), sample_in_float64(sample)
     nearest = dict(double.run(wide))
     for change in (INPUT_CHANGE, -INPUT_CHANGE):
         with suppress(EdgeoptError):
             for name, other in double.run(_scaled(wide, change)).items():
                 nearest[name] = _nearer(outputs[name], nearest[name], other)
-    return nearest
+    return outputs, nearest
 
 
 def _nearer(value: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -111,6 +122,11 @@ def _moved_array(array: np.ndarray, change: float, generator: np.random.Generato
         return array
     factor = 1 + change * generator.choice([-1.0, 1.0], array.shape)
     return (array * factor).astype(array.dtype)
+
+
+def _of_slices(found: Slices) -> np.ndarray:
+    """Return the noise of slices; it is at least that of the output where a slice has too few values to tell."""
+    return found.error if found.count >= FEW else np.maximum(found.error, np.sqrt(np.mean(found.error**2)))
 
 
 def _relative(expected: np.ndarray, other: np.ndarray) -> float:

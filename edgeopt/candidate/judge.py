@@ -6,6 +6,7 @@ from edgeopt.accuracy import AccuracyResult
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
 from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, floor_of
+from edgeopt.candidate.slices import check_slices
 from edgeopt.compare import Comparison, Reference, Sample
 from edgeopt.errors import EdgeoptError
 from edgeopt.evidence import Evidence, Prepared, Request
@@ -24,6 +25,13 @@ def checked_by_default(
     drop = accuracy.drop if accuracy is not None else None
     outputs = check_outputs(comparison, floor, evidence.noise.outputs)
     return *outputs, *check_drop(drop, request.options.limits)
+
+
+def checked_by_slice(
+    prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]
+) -> tuple[Checked, ...]:
+    """Hold each channel and each sample of what an artifact answered against the limits that need not be stated."""
+    return check_slices(prepared.reference, outputs, floor_of(_formats(request, evidence)), evidence.noise)
 
 
 def checked_by_program(

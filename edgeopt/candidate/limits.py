@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeopt.compare import Comparison, Error, Form, OutputComparison
@@ -155,29 +155,39 @@ def costs_hold(limits: Limits, measured: Measured) -> bool:
 class Floor:
     """The least that an output of some number format must keep: a largest relative error, and a least SQNR in dB.
 
-    ``differing``: the largest share, 0 to 1, of integers and booleans decided by floats that may differ.
+    ``differing``: the largest share, 0 to 1, of integers and booleans decided by floats that may differ. ``bits``: of
+    a significand or an integer, without its sign. ``slice_db``: the SQNR of a channel alone.
     """
 
     relative: float
     sqnr_db: float
     differing: float
+    bits: int
+    slice_db: float
 
     @classmethod
-    def rounding(cls, sqnr_db: float, differing: float | None = None) -> Floor:
+    def rounding(cls, sqnr_db: float, bits: int, differing: float | None = None) -> Floor:
         """Return that of a floating-point format, whose largest error is about the noise that its SQNR states."""
-        return cls(10 ** (-sqnr_db / 20), sqnr_db, _turned(sqnr_db) if differing is None else differing)
+        turned = _turned(sqnr_db) if differing is None else differing
+        return cls(10 ** (-sqnr_db / 20), sqnr_db, turned, bits, sqnr_db)
 
     @classmethod
-    def quantized(cls, sqnr_db: float) -> Floor:
+    def quantized(cls, sqnr_db: float, bits: int) -> Floor:
         """Return that of a coarse format: single values may be off by the largest value, the noise is what counts."""
-        return cls(1.0, sqnr_db, _turned(sqnr_db))
+        return cls(1.0, sqnr_db, _turned(sqnr_db), bits, 0.0)
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether the format is of floating-point numbers, which are rounded by their own size."""
+        return self.slice_db > 0
 
     def above(self, noise: float) -> Floor:
         """Return this floor, or a lower one where the model's own noise (relative) leaves no digits to ask for."""
         most = TIMES_NOISE * noise
         if most <= self.relative:
             return self
-        return Floor(most, min(self.sqnr_db, -20 * math.log10(most)), max(self.differing, min(most, 1.0)))
+        sqnr_db, differing = min(self.sqnr_db, -20 * math.log10(most)), max(self.differing, min(most, 1.0))
+        return replace(self, relative=most, sqnr_db=sqnr_db, differing=differing)
 
 
 def _turned(sqnr_db: float) -> float:
@@ -186,12 +196,13 @@ def _turned(sqnr_db: float) -> float:
 
 
 FLOORS: Mapping[str, Floor] = {
-    "fp32": Floor.rounding(60.0, differing=0.0),
-    "fp16": Floor.rounding(40.0),
-    "bf16": Floor.rounding(22.0),
-    **dict.fromkeys(("int8", "fp8"), Floor.quantized(10.0)),
-    **dict.fromkeys(FORMATS, Floor.quantized(3.0)),
-    **dict.fromkeys(("binary", "trained"), Floor.quantized(0.0)),
+    "fp32": Floor.rounding(60.0, bits=24, differing=0.0),
+    "fp16": Floor.rounding(40.0, bits=11),
+    "bf16": Floor.rounding(22.0, bits=8),
+    "int8": Floor.quantized(10.0, bits=7),
+    "fp8": Floor.quantized(10.0, bits=4),
+    **dict.fromkeys(FORMATS, Floor.quantized(3.0, bits=3)),
+    **dict.fromkeys(("binary", "trained"), Floor.quantized(0.0, bits=0)),
 }
 """By number format; another name is held to that of fp32."""
 

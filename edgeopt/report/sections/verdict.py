@@ -12,6 +12,8 @@ _MISSED = {
     "no-new-nan": "NaN or infinite elements that the original does not have",
     "default-decisions": "share of elements that differ",
     "default-integers": "share of elements that differ",
+    "default-channel": "SQNR",
+    "default-sample": "SQNR",
     "default-drop": "loss of accuracy",
     "program-error": "relative error against the program it was compiled from",
     "program-sqnr": "SQNR against the program it was compiled from",
