@@ -116,7 +116,7 @@ def output_names(metadata: dict[str, str]) -> list[str]:
 
 def untranslatable(program: Program) -> list[Placement]:
     """Return every node that is refused, or else that neither torch.onnx nor a registered function translates."""
-    from torch.onnx._internal.exporter import _core, _dispatching
+    from torch.onnx._internal.exporter import _core
 
     _require_onnx()
     with quiet():
@@ -125,18 +125,26 @@ def untranslatable(program: Program) -> list[Placement]:
             spelled = exportable(program)
         except Unsupported as error:
             return list(error.placements)
-        exported = _core._prepare_exported_program_for_export(spelled, registry=registry)
-        failing = [
-            node
-            for node in exported.graph.nodes
-            if node.op == "call_function"
-            and node.target is not operator.getitem
-            and _dispatching.dispatch(node, registry)[0] is None
-        ]
+        failing = _unknown(spelled, registry)
+        if failing:  # as they stand: torch.onnx decomposes these, and only these
+            failing = _unknown(_core._prepare_exported_program_for_export(spelled, registry=registry), registry)
     # What one node of the program was decomposed to is named once.
     owners = {onnx_names.marked(node) or node.name: node for node in reversed(failing)}
     nodes = {name: program.node(name) or node for name, node in reversed(owners.items())}
     return [Placement(name, op_name(node), "ONNX has no translation of this operator") for name, node in nodes.items()]
+
+
+def _unknown(exported: ExportedProgram, registry: Any) -> list[fx.Node]:
+    """Return the nodes that the registry has no translation of."""
+    from torch.onnx._internal.exporter import _dispatching
+
+    return [
+        node
+        for node in exported.graph.nodes
+        if node.op == "call_function"
+        and node.target is not operator.getitem
+        and _dispatching.dispatch(node, registry)[0] is None
+    ]
 
 
 def exportable(program: Program) -> ExportedProgram:
@@ -229,8 +237,14 @@ def _translation_table(functions: Functions | None) -> dict[Any, Callable]:
     table = {}
     for name, build in {**onnx_functions, **(functions or {})}.items():
         namespace, op = name.split("::")
-        table[getattr(getattr(torch.ops, namespace), op).default] = build()
+        table[getattr(getattr(torch.ops, namespace), op).default] = _built(build)
     return table
+
+
+@cache
+def _built(build: Callable[[], Callable]) -> Callable:
+    """Return an operator's ONNX function, which onnxscript takes a while to read."""
+    return build()
 
 
 @cache
