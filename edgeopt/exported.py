@@ -29,7 +29,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.canonical import canonicalise
 from edgeopt.errors import UserError
-from edgeopt.foreign import foreign
+from edgeopt.foreign import foreign, quiet
 from edgeopt.naming import distinct
 from edgeopt.program import Program, short_name, source_line
 
@@ -93,7 +93,7 @@ def _without_keywords(exported: ExportedProgram) -> ExportedProgram:
 def _functional(exported: ExportedProgram) -> ExportedProgram:
     # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
     remedy = "take and return tensors in tuples, lists and dicts alone, and export with this version of torch"
-    with foreign("the exported program cannot be made functional", remedy):
+    with foreign("the exported program cannot be made functional", remedy), quiet():
         return exported.run_decompositions({})
 
 
@@ -135,6 +135,9 @@ def _placeholder(graph: fx.Graph, name: str, old: fx.Node) -> fx.Node:
 def to_exported(program: Program) -> ExportedProgram:
     """Return an ExportedProgram: constants are buffers, inputs keyword arguments, and the outputs a dict by name."""
     graph = program.clone().graph
+    if (environment := program.fake_mode.shape_env) is not None:
+        # Symbols of sizes that shapes were inferred with, and that no node binds: torch would look for them.
+        environment.pending_fresh_unbacked_symbols.clear()
     nodes = [node for node in graph.nodes if node.op == "placeholder"]
     inputs = [_input_spec(node.name, node.name in program.constants) for node in nodes]
     results = next(node for node in reversed(graph.nodes) if node.op == "output").args[0]

@@ -1,13 +1,16 @@
-"""Exceptions of code that is not edgeopt's, told as one sentence of fact and one of remedy."""
+"""Code that is not edgeopt's: its exceptions become one sentence of fact and one of remedy, its chatter is silenced."""
 
 from __future__ import annotations
 
+import io
 import linecache
+import logging
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
 
 from edgeopt.errors import EdgeoptError, UserError
@@ -97,3 +100,17 @@ def translated(error: BaseException, fact: str, remedy: str) -> UserError:
     if isinstance(error, OSError) and is_circumstance(error):
         return explained(error)
     return UserError(f"{fact}{user_line(error)}: {reason(error)}", remedy)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence torch's warnings and log lines: what matters in them is raised as an error of our own."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -6,10 +6,10 @@
 | ``quantized_decomposed.dequantize_per_tensor``, ``_per_channel`` | ``edgeopt.dequantize``                |
 | ``fake_quantize_per_tensor_affine``, ``_per_channel_affine``     | ``edgeopt.quantize``, ``.dequantize`` |
 
-Constants are stored as integers at once. Integers that are fewer than their type has (0..127 of uint8) become a clamp
-of the real values to what these integers stand for, which rounds to the same ones. Torch multiplies by the rounded
-reciprocal of a scale where edgeopt divides by it: a value within a rounding error of the middle between two integers
-may become the other one.
+Constants, and what is computed of constants, are stored as integers at once. Integers that are fewer than their
+type has (0..127 of uint8) become a clamp of the real values to what these integers stand for, which rounds to the
+same ones. Torch multiplies by the rounded reciprocal of a scale where edgeopt divides by it: a value within a
+rounding error of the middle between two integers may become the other one.
 
 Source: torch, torch/ao/quantization/fx/_decomposed.py; ATen/native/quantized/FakeQuantPerTensorAffine.cpp.
 """
@@ -25,6 +25,7 @@ from torch import fx
 
 from edgeopt.errors import UserError
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
+from edgeopt.passes.fold_constants import evaluated, is_constant
 from edgeopt.program import Program, dtype_name, op_name, source_line
 from edgeopt.quant.affine import Affine
 from edgeopt.rewrite import arguments, replace
@@ -86,8 +87,8 @@ def _fake_quantize(program: Program, node: fx.Node) -> None:
 def _quantized(program: Program, node: fx.Node, integers: _Integers) -> fx.Node:
     found, affine = arguments(node), integers.affine
     x = found["input"] if "input" in found else found["self"]
-    if (values := program.constant(x)) is not None:
-        return program.add_constant(f"{x.name}_q", _stored(values, integers))
+    if is_constant(program, x):
+        return program.add_constant(f"{x.name}_q", _stored(evaluated(program, x), integers))
     if affine.dtype not in _ACTIVATIONS:
         raise _refused(node, f"quantizes activations to {dtype_name(affine.dtype)}")
     info = torch.iinfo(affine.dtype)
@@ -151,11 +152,12 @@ def _integers(program: Program, node: fx.Node, dtype: torch.dtype) -> _Integers:
 
 
 def _known(program: Program, node: fx.Node, value: Any) -> torch.Tensor:
-    """Return a number or constant; no zero points are zeros."""
-    constant = program.constant(value)
-    if constant is None and isinstance(value, fx.Node):
+    """Return a number, a constant, or what is computed of constants; no zero points are zeros."""
+    if not isinstance(value, fx.Node):
+        return torch.as_tensor(0 if value is None else value)
+    if not is_constant(program, value):
         raise _refused(node, f"computes '{value.name}' as it runs")
-    return torch.as_tensor(0 if value is None else value) if constant is None else constant
+    return evaluated(program, value)
 
 
 def _refused(node: fx.Node, what: str) -> UserError:

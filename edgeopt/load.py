@@ -23,14 +23,14 @@ from edgeopt.archive import DEFAULT_MAX_BYTES, Format, identify, operators
 from edgeopt.compare import Arrays
 from edgeopt.errors import UserError
 from edgeopt.exported import from_exported
-from edgeopt.foreign import foreign
+from edgeopt.foreign import foreign, quiet
 from edgeopt.foreign_quantization import NAMESPACE, carry_quantization, define_operators
 from edgeopt.inputs import DynamicSpec, InputSpec, check_inputs, check_spec
 from edgeopt.ops import register_all
 from edgeopt.program import Program, to_numpy
 from edgeopt.samples import named, plain
 from edgeopt.torchscript import converted
-from edgeopt.trace import quiet, trace
+from edgeopt.trace import trace
 
 _ENTRIES = 8
 """Most names that a message lists."""

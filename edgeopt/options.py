@@ -55,13 +55,13 @@ class SearchOptions:
 class ExportOptions:
     """What ``export`` does beside the target's own options.
 
-    ``load``: how to read the model. ``data``: labelled samples (see edgeopt.calib.data). ``baseline``: also
-    measure the plain export. ``strict``: any fallback is an error. ``samples``: how many verification inputs, drawn
-    with ``seed``; 8 by default, fewer of large and of calibrated models. ``add_passes`` run after the target's exact
-    passes and before the first that rounds, ``skip_passes`` do not run. ``dump``: folder for the program's text after
-    each pass. ``quant``: how to quantise, where the precision is int8. ``swap``: the recipe, and how what it swaps is
-    tuned. ``search``: what precision ``auto`` chooses among. ``accept_difference``: why an artifact that misses the
-    default limits is taken all the same.
+    ``load``: how to read the model. ``data``: labelled samples (see edgeopt.calib.data). ``baseline``: also measure the
+    plain export. ``strict``: any fallback is an error. ``samples``: how many verification inputs, drawn with ``seed``;
+    8 by default, fewer of large and of calibrated models. ``add_passes`` run after the target's exact passes and before
+    the first that rounds. ``skip_passes`` run nowhere: neither in the target's pipeline nor as a recovery of INT8 nor
+    in a recipe. ``dump``: folder for the program's text after each pass. ``quant``: how to quantise, where the
+    precision is int8. ``swap``: the recipe, and how what it swaps is tuned. ``search``: what precision ``auto`` chooses
+    among. ``accept_difference``: why an artifact that misses the default limits is taken all the same.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -85,6 +85,9 @@ class ExportOptions:
             raise UserError(f"samples is {self.samples}", "verify on at least one sample")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}", "give 0 or more")
+        if both := sorted({*self.add_passes} & {*self.skip_passes}):
+            raise UserError(f"pass '{both[0]}' is both added and skipped", "give one of --add-pass and --skip-pass")
+        object.__setattr__(self, "quant", self.quant.without(self.skip_passes))
         if self.accept_difference is not None and not self.accept_difference.strip():
             raise UserError("the reason of --accept-difference is empty", "say why the difference is right")
 

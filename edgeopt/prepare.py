@@ -28,7 +28,7 @@ from edgeopt.passes.remove_noops import RemoveNoops
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program
 from edgeopt.quant.scheme import Scheme
-from edgeopt.quantisation import calibrated, quantised
+from edgeopt.quantisation import RECOVERIES, calibrated, quantised
 from edgeopt.registry import pass_class
 from edgeopt.substitution import Conditions, substituted
 from edgeopt.swapping import TuningSamples, tuning_samples
@@ -160,10 +160,16 @@ def build_passes(request: Request) -> list[Pass]:
 
     What is added rewrites the float program: it runs after the target's exact passes, before the first that rounds.
 
-    Raises UserError where a name is unknown.
+    Raises UserError where a name is unknown, or the precision is made by what is skipped.
     """
     options = request.options
     passes = [step.build() for step in request.target.pipeline(request.target_options)]
+    for step in passes:
+        if step.kind != "exact" and step.name in options.skip_passes:
+            raise UserError(
+                f"pass '{step.name}' makes precision {request.target_options.precision} and cannot be skipped",
+                "choose another --precision",
+            )
     added = [_built(name) for name in options.add_passes]
     place = next((index for index, step in enumerate(passes) if step.kind != "exact"), len(passes))
     passes[place:place] = added
@@ -178,10 +184,10 @@ def _built(name: str) -> Pass:
         raise UserError(f"pass '{name}' is tuned on data", "it runs in a recipe: see edgeopt explain slab")
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if needed:
-        raise UserError(
-            f"pass '{name}' needs {' and '.join(needed)}",
-            "it runs by itself where a precision asks for it (int8 with --calib), or is built from Python",
-        )
+        remedy = f"it is a recovery of INT8: --precision int8 --calib DATA --recover {name}"
+        if name not in RECOVERIES:
+            remedy = "it runs by itself where a precision asks for it (int8 with --calib), or is built from Python"
+        raise UserError(f"pass '{name}' needs {' and '.join(needed)}", remedy)
     return cls()
 
 

@@ -55,6 +55,11 @@ class QuantOptions:
             if name not in RECOVERIES:
                 raise UserError(f"unknown recovery '{name}'", nearest(name, RECOVERIES))
 
+    def without(self, skipped: Collection[str]) -> QuantOptions:
+        """Return the options without the recoveries among ``skipped``."""
+        left = tuple(name for name in self.recover if name not in skipped)
+        return self if left == self.recover else replace(self, recover=left)
+
 
 @dataclass(frozen=True)
 class Calibrated:

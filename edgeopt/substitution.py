@@ -88,7 +88,7 @@ class _Substitution:
         self.original, self.recipe, self.conditions = original, recipe, conditions
         request = conditions.request
         self.crossover = Crossover(request.target, request.target_options)
-        self.passes = [self._built(step) for step in recipe.passes]
+        self.passes = [self._built(step) for step in recipe.passes if step.name not in request.options.skip_passes]
         self.limits = request.options.limits
         self.tuned: Tuned | None = None
         self.final = original

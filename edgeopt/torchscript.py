@@ -10,8 +10,9 @@ from torch.fx import GraphModule
 
 from edgeopt.compare import Arrays
 from edgeopt.errors import UserError
+from edgeopt.foreign import quiet
 from edgeopt.inputs import DynamicSpec, InputSpec
-from edgeopt.trace import example_inputs, quiet, trace, traceable
+from edgeopt.trace import example_inputs, trace, traceable
 
 
 def converted(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +15,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeopt.compare import Arrays
 from edgeopt.errors import EdgeoptError, UserError, nearest
-from edgeopt.foreign import translated
+from edgeopt.foreign import quiet, translated, user_line
 from edgeopt.inputs import DynamicSpec, InputSpec
 from edgeopt.samples import named
 
@@ -100,7 +97,7 @@ def traceable() -> Iterator[None]:
     except GuardOnDataDependentSymNode as error:
         fact = "the model cannot be traced, because a shape or a branch depends on the values of its data"
         remedy = "replace the branch or .item() by tensor operations such as torch.where, or trace what is deployed"
-        raise translated(error, fact, remedy) from error
+        raise UserError(f"{fact}{user_line(error)}", remedy) from error
     except (Exception, SystemExit) as error:
         if fixed := _FIXED.search(str(error)):
             raise UserError(
@@ -108,17 +105,3 @@ def traceable() -> Iterator[None]:
             ) from error
         remedy = "replace what depends on data or is no tensor operation, or check the input shapes"
         raise translated(error, "the model cannot be traced", remedy) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence torch's warnings and log lines: what matters in them is raised as an error of our own."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -50,7 +50,7 @@ class EvaluateConstant(Rule):
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Store the value; cloned, so that it keeps no larger tensor alive."""
-        value = _evaluate(program, m.root).clone(memory_format=torch.contiguous_format)
+        value = evaluated(program, m.root).clone(memory_format=torch.contiguous_format)
         return program.add_constant(_name(program, m.root), value)
 
 
@@ -85,11 +85,24 @@ def _not_foldable(target: Any) -> str | None:
     return "it returns uninitialised memory" if "empty" in target._schema.name else None
 
 
-def _evaluate(program: Program, node: fx.Node) -> Any:
-    def value(used: fx.Node) -> Any:
-        return program.constants[used.name] if used.name in program.constants else _evaluate(program, used)
+def is_constant(program: Program, node: fx.Node) -> bool:
+    """Return whether a node is a constant, or is computed of constants alone and the same every time."""
+    seen, waiting = {node}, [node]
+    while waiting:
+        one = waiting.pop()
+        if one.name not in program.constants and (one.op == "placeholder" or _not_foldable(one.target)):
+            return False
+        read = [used for used in one.all_input_nodes if used not in seen]
+        seen.update(read)
+        waiting += read
+    return True
 
-    args, kwargs = map_arg((node.args, node.kwargs), value)
+
+def evaluated(program: Program, node: fx.Node) -> Any:
+    """Return the value of a node that is constant."""
+    if node.op == "placeholder":
+        return program.constants[node.name]
+    args, kwargs = map_arg((node.args, node.kwargs), lambda used: evaluated(program, used))
     with torch.no_grad():
         return node.target(*args, **kwargs)  # type: ignore[operator]
 

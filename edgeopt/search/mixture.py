@@ -47,9 +47,11 @@ class Mixture:
         options: QuantOptions,
         data: CalibrationData,
         formats: Sequence[str],
+        skipped: Collection[str] = (),
     ) -> None:
         self.ready, self.scheme, self.options, self.data = ready, scheme, options, data
         self.formats = tuple(formats)
+        self._packing = [step for build in PACKED if (step := build.build()).name not in skipped]
         self.nodes = {node.name: node for node in ready.program.calls if node.target in WEIGHTED}
         # Where all is on integers, four bits are sixteen of them; beside floats they have scales in blocks.
         self.codebooks = CODEBOOKS if formats[0] == INT8 else {}
@@ -95,7 +97,7 @@ class Mixture:
         passes += [
             _Stored(done.program, name, found) for name, done in self._stored.items() if (found := _in(mix, name))
         ]
-        passes += [step.build() for step in PACKED] if signs else []
+        passes += self._packing if signs else []
         if signs and integers:
             passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
         if not integers:

@@ -65,7 +65,7 @@ class _Search:
         formats = options.search.chosen(request.target.mixed_here())
         self.floats = tuple(name for name in formats if name in FLOATS)
         per_layer = [*self.floats[:1], *(name for name in formats if name not in FLOATS)]
-        self.mixture = Mixture(stage.ready, stage.scheme, options.quant, self.data, per_layer)
+        self.mixture = Mixture(stage.ready, stage.scheme, options.quant, self.data, per_layer, options.skip_passes)
         if not self.mixture.layers:
             raise UserError(f"no layer can be in another format than {per_layer[0]}", "name others with --format")
         self.store = Store(self._facts(formats))
