@@ -94,8 +94,8 @@ def _precisions(program: Program, double: Program, sample: Arrays) -> tuple[Arra
 
 
 def _nearer(value: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return by element of floats which of two is nearer to a value; ``one`` of arrays of other types."""
-    if value.dtype.kind != "f":
+    """Return by element of floats which of two is nearer to a value; ``one`` of arrays of other types or shapes."""
+    if value.dtype.kind != "f" or not value.shape == one.shape == other.shape:
         return one
     with np.errstate(invalid="ignore"):  # infinities that are equal
         return np.where(np.abs(other - value) < np.abs(one - value), other, one)
