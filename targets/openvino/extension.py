@@ -101,12 +101,12 @@ def _build(tool: str, place: Path) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda item: _compile(tool, *item), objects.items()))
         whole = Path(folder) / NAME
-        _run(tool, "-shared", "-s", "-o", whole, *objects.values(), *_libraries())
+        _run(tool, "-shared", "-s", "-o", whole, *objects.values(), *libraries())
         whole.replace(place)
 
 
 def _compile(tool: str, source: Path, target: Path) -> None:
-    include = _installed() / "include"
+    include = installed() / "include"
     _run(tool, *flags(source), "-isystem", include, "-c", source, "-o", target)
 
 
@@ -116,15 +116,20 @@ def _sources() -> Iterator[Path]:
     yield from (path for path in sorted(SOURCES.rglob("*.cpp")) if is_x86 or path.stem not in _INSTRUCTION_SETS)
 
 
-def _libraries() -> Iterator[Path]:
+def libraries() -> Iterator[Path]:
+    """Yield the libraries of the wheel that ours is linked against.
+
+    Raises EdgeoptError where the wheel has no such library.
+    """
     for pattern in _LINKED:
-        found = sorted((_installed() / "libs").glob(pattern))
+        found = sorted((installed() / "libs").glob(pattern))
         if not found:
             raise EdgeoptError(f"the installed OpenVINO has no {pattern}", "install it from its wheel")
         yield found[0]
 
 
-def _installed() -> Path:
+def installed() -> Path:
+    """Return the folder of the wheel, which holds ``include`` and ``libs``."""
     return Path(openvino().__file__).parent
 
 

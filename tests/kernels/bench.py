@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -165,6 +166,13 @@ class Result:
 def device(name: str) -> Device:
     facts = tomllib.loads((_DEVICES / f"{name}.toml").read_text())
     return Device(name, facts["description"], facts=facts)
+
+
+def has_sanitizers(tool: str, folder: Path) -> bool:
+    """Whether a compiler has the sanitizers' runtime; ``folder`` is written to."""
+    (folder / "empty.c").write_text("int main(void) { return 0; }")
+    command = [tool, *SANITIZERS, folder / "empty.c", "-o", folder / "empty"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @cache

@@ -149,6 +149,24 @@ def linear(rng: np.random.Generator, isa: str, shifts: bool = False) -> Expected
     return case, y
 
 
+def largest_sum(dtype: str, sign: int) -> Expected:
+    """A fully connected layer whose sum is the largest that int32 has to hold."""
+    ins, numbers = 32_768, NUMBERS[2]
+    weights = np.full((2, ins), -127 * sign, np.int8)
+    p = Layer(weights, np.full(2, sign * 2**30, np.int32), np.full(2, 2**12, np.int32), 127, reference.Clamp(0))
+    bias, x = p.folded_bias(), np.full(ins, -128, np.int8)
+    assert 2**31 - 2**24 < packing.largest_sum(weights, bias.astype(np.int64)) < 2**31
+    table = packing_codes.pack_table("scalar", numbers) if dtype == "w4" else np.zeros(0, np.int32)
+    if dtype == "w4":
+        packed = packing_codes.pack_linear("scalar", weights, numbers, bias, p.multiplier)
+    else:
+        packed = _packed("scalar", p, dtype == "p8", packing.pack_linear)[1]
+    case = bench.Case(
+        Kernel(dtype, "linear", "scalar"), x, 2, packed, table=table, linear=bench.Linear(ins, 2, 0, -128, 127)
+    )
+    return case, reference.linear(x, weights, p.bias, p.multiplier, p.in_zero, p.clamp)
+
+
 NUMBERS = (
     np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8),  # twice E2M1
     np.array([*range(8), *range(-8, 0)], np.int8),  # INT4
