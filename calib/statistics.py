@@ -6,6 +6,7 @@ behind the mean extremes are kept as integers (every float32 is a multiple of 2^
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +20,10 @@ _EXPONENT = 149
 
 @dataclass
 class Extremes:
-    """Least and largest value over all samples, and the sums of each sample's least and largest."""
+    """Least and largest value over all samples, and the sums of each sample's least and largest.
+
+    A value that is not finite in one sample has no extremes: they are infinite, and nothing is added up.
+    """
 
     low: float = float("inf")
     high: float = float("-inf")
@@ -32,10 +36,13 @@ class Extremes:
         if value.numel() == 0:
             return
         low, high = (float(bound) for bound in torch.aminmax(value))
+        self.samples += 1
+        if not (math.isfinite(low) and math.isfinite(high)):
+            self.low, self.high = -math.inf, math.inf
+            return
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.low_sum += _fixed_point(low)
         self.high_sum += _fixed_point(high)
-        self.samples += 1
 
     @property
     def mean_low(self) -> float:

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import refuse_within, staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
-from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program, checked_by_slice
+from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program, checked_by_slice, lost_by
 from edgeopt.compare import Sample
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
@@ -200,7 +200,10 @@ def _answer(session: Session, prepared: Prepared, request: Request, evidence: Ev
     if not all(one.ok for one in checked):
         on_step("looking for where the outputs begin to differ")
         cause = cause_of(prepared, request, evidence, outputs)
-    return Outcome(outputs=outputs[0], comparison=comparison, checked=checked, cause=cause, accuracy=reached)
+    lost = lost_by(prepared, request, evidence, outputs)
+    return Outcome(
+        outputs=outputs[0], comparison=comparison, checked=checked, cause=cause, accuracy=reached, warnings=lost
+    )
 
 
 def _measure(session: Session, plain: Compiled | None, sample: Sample, request: Request) -> dict[str, Timing]:

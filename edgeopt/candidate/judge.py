@@ -6,7 +6,7 @@ from edgeopt.accuracy import AccuracyResult
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
 from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, floor_of
-from edgeopt.candidate.slices import check_slices
+from edgeopt.candidate.slices import check_slices, lost_channels
 from edgeopt.compare import Comparison, Reference, Sample
 from edgeopt.errors import EdgeoptError
 from edgeopt.evidence import Evidence, Prepared, Request
@@ -32,6 +32,11 @@ def checked_by_slice(
 ) -> tuple[Checked, ...]:
     """Hold each channel and each sample of what an artifact answered against the limits that need not be stated."""
     return check_slices(prepared.reference, outputs, floor_of(_formats(request, evidence)), evidence.noise)
+
+
+def lost_by(prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]) -> tuple[str, ...]:
+    """Return in words which channels the artifact's number format leaves nothing of."""
+    return lost_channels(prepared.reference, outputs, floor_of(_formats(request, evidence)))
 
 
 def checked_by_program(

@@ -19,31 +19,50 @@ from edgeopt.compare import Arrays, Reference
 
 STEPS = {True: 1, False: 4}
 """Roundings of the output's largest value that are always granted: of floating-point numbers, and of other formats."""
+LOST = 0.5
+"""Share of a channel's values from which an error leaves nothing of it."""
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """A channel or sample: root mean squares of its values, of its error, and of the error that it may have."""
+class _Judged:
+    """The slices of an output along an axis, an entry for each: root mean squares, and the error that each may have.
 
-    name: str
-    label: str
-    values: float
-    error: float
-    allowed: float
+    ``step``: that of the format at the output's largest value.
+    """
 
-    def checked(self) -> Checked:
-        """Return this as a default limit on the SQNR; of values below what is allowed, on that of ``allowed``."""
-        least, got = (_decibels(max(self.values, self.allowed), error) for error in (self.allowed, self.error))
-        return Checked(self.name, "least", "dB", least, got, self.is_ok, is_default=True, output=self.label)
-
-    @property
-    def is_ok(self) -> bool:
-        return self.error <= self.allowed
+    output: str
+    axis: Axis
+    dimensions: int
+    values: np.ndarray
+    error: np.ndarray
+    allowed: np.ndarray
+    step: float
 
     @property
-    def excess(self) -> float:
-        """How many times the error that it may have it has."""
-        return self.error / self.allowed if self.error else 0.0
+    def excess(self) -> np.ndarray:
+        """How many times the error that it may have each slice has."""
+        return np.divide(self.error, self.allowed, out=np.zeros_like(self.error), where=self.error > 0)
+
+    def worst(self) -> Checked:
+        """Return the worst slice as a default limit on the SQNR; of values below what is allowed, on that of these."""
+        index = int(self.excess.argmax())
+        error, allowed = float(self.error[index]), float(self.allowed[index])
+        size = max(float(self.values[index]), allowed)
+        name = "default-sample" if self.axis is None else "default-channel"
+        decibels = (_decibels(size, allowed), _decibels(size, error))
+        return Checked(name, "least", "dB", *decibels, error <= allowed, is_default=True, output=self.named(index))
+
+    def named(self, index: int) -> str:
+        """Return how a slice is written."""
+        if self.axis is None:
+            return f"{self.output} of verification input {index}"
+        places = [":"] * self.dimensions
+        places[self.axis] = str(index)
+        return f"{self.output}[{', '.join(places)}]"
+
+    def lost(self) -> np.ndarray:
+        """Return the places of those of which nothing is left, though that is all that the format grants."""
+        return np.flatnonzero((self.error > LOST * self.values) & (self.error <= self.allowed) & (self.values > 0))
 
 
 def check_slices(reference: Reference, outputs: Sequence[Arrays], floor: Floor, noise: Noise) -> tuple[Checked, ...]:
@@ -52,25 +71,38 @@ def check_slices(reference: Reference, outputs: Sequence[Arrays], floor: Floor, 
     ``outputs``: the artifact's, by sample. Samples are judged alone in floating-point formats only: steps of integers
     are set by the largest sample.
     """
-    found = list(_slices(reference, outputs, floor, noise))
-    kinds = [[one for one in found if one.name == name] for name in ("default-channel", "default-sample")]
-    return tuple(max(one, key=lambda slice_: slice_.excess).checked() for one in kinds if one)
+    judged = list(_judged(reference, outputs, floor, noise))
+    kinds = ([one for one in judged if one.axis is not None], [one for one in judged if one.axis is None])
+    return tuple(max(kind, key=lambda one: one.excess.max()).worst() for kind in kinds if kind)
 
 
-def _slices(reference: Reference, outputs: Sequence[Arrays], floor: Floor, noise: Noise) -> Iterator[_Slice]:
+def lost_channels(reference: Reference, outputs: Sequence[Arrays], floor: Floor) -> tuple[str, ...]:
+    """Return in words which channels of the artifact hold nothing, being too small beside others for the format."""
+    if floor.is_rounding or not floor.bits:
+        return ()
+    found = [(one, one.lost()) for one in _judged(reference, outputs, floor, Noise({})) if one.axis]
+    return tuple(
+        f"nothing is left of {one.named(lost[0])}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}: beside the "
+        f"largest value of the output its format has steps of {one.step:.2g}; return large and small channels apart, "
+        "so that each has a scale of its own, or keep the layers before them in float with --keep-float"
+        for one, lost in found
+        if lost.size
+    )
+
+
+def _judged(reference: Reference, outputs: Sequence[Arrays], floor: Floor, noise: Noise) -> Iterator[_Judged]:
     for name, first in reference.outputs[0].items():
         if first.dtype.kind != "f" or name in reference.not_compared:
             continue
         expected, got = ([one[name] for one in side] for side in (reference.outputs, outputs))
-        granted = STEPS[floor.is_rounding] * 2.0**-floor.bits * _largest(expected)
+        step = 2.0**-floor.bits * _largest(expected)
         for axis, found in slices_of(expected, got).items():
             if axis is None and not floor.is_rounding:
                 continue
             rounded = _rounding_of(noise, name, axis, found.values) * 2.0 ** (FLOORS["fp32"].bits - floor.bits)
             share = 10 ** (-floor.slice_db / 20) * found.values
-            allowed = np.sqrt(share**2 + (TIMES_NOISE * rounded) ** 2 + granted**2)
-            for index, figures in enumerate(zip(found.values, found.error, allowed, strict=True)):
-                yield _Slice(*_named(name, axis, first.ndim, index), *map(float, figures))
+            allowed = np.sqrt(share**2 + (TIMES_NOISE * rounded) ** 2 + (STEPS[floor.is_rounding] * step) ** 2)
+            yield _Judged(name, axis, first.ndim, found.values, found.error, allowed, step)
 
 
 def _rounding_of(noise: Noise, name: str, axis: Axis, values: np.ndarray) -> np.ndarray:
@@ -78,15 +110,6 @@ def _rounding_of(noise: Noise, name: str, axis: Axis, values: np.ndarray) -> np.
     if axis is None:
         return noise.outputs.get(name, 0.0) * values
     return noise.slices.get(name, {}).get(axis, np.zeros_like(values))
-
-
-def _named(name: str, axis: Axis, dimensions: int, index: int) -> tuple[str, str]:
-    """Return the limit that is for a slice, and how the slice is written."""
-    if axis is None:
-        return "default-sample", f"{name} of verification input {index}"
-    places = [":"] * dimensions
-    places[axis] = str(index)
-    return "default-channel", f"{name}[{', '.join(places)}]"
 
 
 def _largest(arrays: Sequence[np.ndarray]) -> float:

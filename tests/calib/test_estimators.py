@@ -36,6 +36,17 @@ def test_means_of_extremes_are_exact_in_any_order():
     )
 
 
+@pytest.mark.parametrize("infinite", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_value_that_is_not_finite_once_has_no_extremes(infinite, place):
+    samples = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])]
+    samples.insert(place, torch.tensor([0.5, infinite]))
+    extremes = Extremes()
+    for sample in samples:
+        extremes.add(sample)
+    assert (extremes.low, extremes.high, extremes.samples) == (-np.inf, np.inf, 3)
+
+
 def test_minmax():
     assert minmax.estimate(statistics([1.0, 3.0], [-2.0, 0.0])) == (-2.0, 3.0)
 

@@ -10,7 +10,7 @@ from torch import nn
 from edgeopt.analysis.noise import Noise, noise_of
 from edgeopt.analysis.slices import slices_of
 from edgeopt.candidate.limits import FLOORS
-from edgeopt.candidate.slices import check_slices
+from edgeopt.candidate.slices import check_slices, lost_channels
 from edgeopt.compare import Reference
 from edgeopt.testing import to_program
 
@@ -67,6 +67,17 @@ def test_what_the_format_cannot_hold_beside_large_channels_is_not_asked_for(prec
     expected = boxes(1, small, 1)
     step = max(np.abs(array).max() for array in expected) / 2**bits
     assert missed(expected, [np.round(array / step) * step for array in expected], precision) == {}
+
+
+def test_a_channel_that_the_format_leaves_nothing_of_is_told() -> None:
+    expected = boxes(640, 640, 1, 0.5)
+    step = max(np.abs(array).max() for array in expected) / 127
+    reference = Reference(tuple({"y": array} for array in expected))
+    got = [{"y": np.round(array / step) * step} for array in expected]
+    (told,) = lost_channels(reference, got, FLOORS["int8"])
+    assert told.startswith("nothing is left of y[:, :, 2] and 1 more: ") and f"steps of {step:.2g}" in told
+    assert lost_channels(reference, [{"y": array} for array in expected], FLOORS["int8"]) == ()
+    assert lost_channels(reference, got, FLOORS["fp32"]) == (), "there it is no format that is too coarse, but wrong"
 
 
 class Cancelling(nn.Module):
