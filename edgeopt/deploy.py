@@ -17,7 +17,14 @@ from torch.export import ExportedProgram
 from edgeopt.accuracy import accuracy, classes
 from edgeopt.bundle import refuse_within, staged
 from edgeopt.candidate.compile import Compiled, compiled, observed
-from edgeopt.candidate.judge import cause_of, checked_by_default, checked_by_program, checked_by_slice, lost_by
+from edgeopt.candidate.judge import (
+    cause_of,
+    checked_by_default,
+    checked_by_program,
+    checked_by_reach,
+    checked_by_slice,
+    lost_by,
+)
 from edgeopt.compare import Sample
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.evidence import Evidence, OnStep, Outcome, Prepared, Request
@@ -137,7 +144,7 @@ def _run_compiled(
             session = stack.enter_context(closing(shipped.open()))
         except ToolchainMissing as missing:
             return None, Outcome(not_run=f"{missing.message} ({missing.hint})")
-        answered = _answer(session, prepared, request, evidence, on_step)
+        answered = _answer(session, prepared, request, evidence, shipped.artifact.reach, on_step)
         stack.pop_all()  # it is measured next
         return session, answered
 
@@ -183,8 +190,18 @@ def _plain_layers(plain: Compiled | None, timings: Mapping[str, Timing], sample:
         return session.layers(sample, PROFILED_RUNS)
 
 
-def _answer(session: Session, prepared: Prepared, request: Request, evidence: Evidence, on_step: OnStep) -> Outcome:
-    """Compare the artifact's outputs with the original's, and its classes with the labels; look for what is wrong."""
+def _answer(
+    session: Session,
+    prepared: Prepared,
+    request: Request,
+    evidence: Evidence,
+    reach: Mapping[str, int],
+    on_step: OnStep,
+) -> Outcome:
+    """Compare the artifact's outputs with the original's, and its classes with the labels; look for what is wrong.
+
+    ``reach``: that of the artifact.
+    """
     outputs = [session.run(sample) for sample in prepared.samples]
     comparison = prepared.reference.compare(outputs)
     reached = cause = None
@@ -196,6 +213,7 @@ def _answer(session: Session, prepared: Prepared, request: Request, evidence: Ev
         *checked_by_default(request, evidence, comparison, reached),
         *checked_by_slice(prepared, request, evidence, outputs),
         *checked_by_program(prepared, request, evidence, outputs),
+        *checked_by_reach(prepared, reach),
     )
     if not all(one.ok for one in checked):
         on_step("looking for where the outputs begin to differ")

@@ -112,8 +112,9 @@ class Artifact:
     """What a compilation left in the bundle's folder.
 
     ``files`` are relative to the folder. ``memory`` holds bytes by kind (``weights``, ``flash``, ``ram``, ...),
-    ``capacity`` what the device has of some of these kinds: more is a missed limit. ``facts`` go into the manifest:
-    what whoever deploys the files has to know.
+    ``capacity`` what the device has of some of these kinds: more is a missed limit. ``reach`` has by label of a value
+    (see edgeopt.program.origin) how large its numbers may be for the runtime to compute them as torch does, where
+    nothing can check it as the model runs. ``facts`` go into the manifest: what whoever deploys the files has to know.
     """
 
     files: tuple[str, ...]
@@ -124,6 +125,7 @@ class Artifact:
     fallbacks: tuple[Fallback, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    reach: Mapping[str, int] = field(default_factory=dict)
 
     def stored(self, folder: Path) -> int:
         """Return the bytes it takes where it is deployed: flash where the target counts it, else its files."""

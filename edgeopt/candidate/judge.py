@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
 from edgeopt.accuracy import AccuracyResult
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
-from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, floor_of
+from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, check_reach, floor_of
 from edgeopt.candidate.slices import check_slices, lost_channels
 from edgeopt.compare import Comparison, Reference, Sample
 from edgeopt.errors import EdgeoptError
 from edgeopt.evidence import Evidence, Prepared, Request
 from edgeopt.gate import sensitivities
+from edgeopt.program import origin
 
 _STEP_BOUND = 5e-2
 """Largest relative difference between the artifact and the program it was compiled from, where the target rounds in
@@ -37,6 +44,19 @@ def checked_by_slice(
 def lost_by(prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]) -> tuple[str, ...]:
     """Return in words which channels the artifact's number format leaves nothing of."""
     return lost_channels(prepared.reference, outputs, floor_of(_formats(request, evidence)))
+
+
+def checked_by_reach(prepared: Prepared, reach: Mapping[str, int]) -> tuple[Checked, ...]:
+    """Hold the largest number of each value that a runtime holds only so far against that, over all samples."""
+    found: dict[str, float] = {}
+
+    def see(node: fx.Node, value: Any) -> None:
+        if (label := origin(node)) in reach and isinstance(value, torch.Tensor) and value.numel():
+            found[label] = max(found.get(label, 0.0), float(value.double().abs().max()))
+
+    for sample in prepared.samples if reach else ():
+        prepared.program.run(sample, see)
+    return tuple(check_reach(label, most, found[label]) for label, most in reach.items() if label in found)
 
 
 def checked_by_program(

@@ -15,7 +15,7 @@ from edgeopt.compare import Comparison, Error, Form, OutputComparison
 from edgeopt.errors import UserError
 from edgeopt.quant.blocks import FORMATS
 
-Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements"]
+Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements", "number"]
 """``latency``: of the target; ``share``: 0 to 1; ``ratio``: of an error to the largest value."""
 Direction = Literal["most", "least"]
 Verdict = Literal["equal", "close", "differs", "not compared", "not run"]
@@ -273,6 +273,11 @@ def check_drop(drop: float | None, limits: Limits) -> tuple[Checked, ...]:
 def check_capacity(name: str, most: int, used: int) -> Checked:
     """Hold the bytes that an artifact takes against those that its device has."""
     return Checked(name, "most", "bytes", most, used, _holds("most", most, used))
+
+
+def check_reach(label: str, most: int, found: float) -> Checked:
+    """Hold the largest number that a value of the program has against what the runtime holds."""
+    return Checked("reach", "most", "number", most, found, _holds("most", most, found), is_default=True, output=label)
 
 
 def verdict(comparison: Comparison | None, checked: Iterable[Checked]) -> Verdict:

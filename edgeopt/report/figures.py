@@ -90,6 +90,7 @@ def limit(one: Limit, value: float | None, latency_unit: str = "ms") -> str:
         "cosine": significant,
         "dB": lambda v: f"{v:.1f} dB",
         "elements": lambda v: f"{v:,.0f}",
+        "number": lambda v: f"{v:,.0f}",
     }
     return kinds[one.unit](value)
 

@@ -204,7 +204,7 @@ class Limit(Record):
     """The option that states it, such as `max-latency`, or the name of a default limit."""
     direction: Literal["most", "least"]
     """Whether the limit is the most or the least that is allowed."""
-    unit: Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements"]
+    unit: Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements", "number"]
     """Unit of limit and value: `latency` as under `latency`, `share` from 0 to 1, `ratio` of an error to the largest
     value."""
     limit: float

@@ -188,6 +188,7 @@ class OpenVino(Target[Converted]):
             fallbacks=lowered.fallbacks,
             notes=notes,
             facts=facts,
+            reach=numbers.reach,
         )
 
     def open(self, folder: Path, options: TargetOptions) -> Session:

@@ -12,7 +12,7 @@ from edgeopt.analysis.integer_ranges import hands_on
 from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
-from edgeopt.program import Program, op_name
+from edgeopt.program import Program, op_name, origin
 from edgeopt.targets.openvino import integers
 
 _CASTS = (torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default)
@@ -23,13 +23,14 @@ _IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inpu
 class Fitted:
     """The program as it is converted, between which numbers its inputs have to lie, and notes on both.
 
-    ``unplaced``: nodes that OpenVINO would compute with other numbers than torch.
+    ``unplaced``: nodes that OpenVINO would compute with other numbers than torch. ``reach``: that of the artifact.
     """
 
     program: Program
     integers: Mapping[str, Interval] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unplaced: tuple[Placement, ...] = ()
+    reach: Mapping[str, int] = field(default_factory=dict)
 
 
 def fitted(program: Program) -> Fitted:
@@ -45,9 +46,10 @@ def fitted(program: Program) -> Fitted:
             f"OpenVINO computes integers in 32 bits: right while those that nothing bounds lie within ±{assumed:,}",
         )
     if casts := integers.unbounded_casts(exact):
-        names = ", ".join(casts)
+        names = ", ".join(node.name for node in casts)
         notes += (f"OpenVINO casts floats to 32 bits: right while those that {names} reads lie within ±{assumed:,}",)
-    return Fitted(exact, integers.unbounded_inputs(exact, assumed), notes)
+    reach = {origin(node): assumed for node in casts}
+    return Fitted(exact, integers.unbounded_inputs(exact, assumed), notes, reach=reach)
 
 
 def _in_float64(program: Program) -> list[Placement]:

@@ -66,9 +66,9 @@ def unbounded_inputs(program: Program, assumed: int) -> dict[str, Interval]:
     return {name: interval for name, interval in intervals.items() if interval != _IN_32_BITS}
 
 
-def unbounded_casts(program: Program) -> list[str]:
+def unbounded_casts(program: Program) -> tuple[fx.Node, ...]:
     """Return the nodes that make integers of floats that no bound of an input bounds."""
-    return [node.name for node in float_casts(program).unbounded]
+    return float_casts(program).unbounded
 
 
 def _faults(program: Program, ranges: Mapping[fx.Node, Interval]) -> list[Placement]:

@@ -102,6 +102,21 @@ def test_a_run_is_ok_only_within_the_default_limits(tmp_path, monkeypatch, chang
     assert run.from_json(run.to_json()).limits == run.limits
 
 
+class Counted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.exp().long()
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(2.0, "equal"), (25.0, "differs")])
+def test_a_cast_is_held_to_what_the_runtime_reaches(tmp_path, value, verdict) -> None:
+    inputs = {"x": np.full((1, 4), value, np.float32)}
+    options = {"inputs": inputs, "warmup": 1, "max_seconds": 0.01, "baseline": False, "samples": 1}
+    run = edgeopt.export(Counted(), "openvino", tmp_path / "out", **options)
+    (reach,) = (one for one in run.limits if one.name == "reach")
+    assert (reach.limit, reach.value) == (2**31 - 1, pytest.approx(int(np.exp(value)), rel=1e-6))
+    assert run.verdict == verdict and reach.ok is run.ok is (verdict == "equal")
+
+
 class Unjudged(nn.Module):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"random": x + torch.rand_like(x), "empty": x[:0]}

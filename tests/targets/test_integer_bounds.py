@@ -91,7 +91,7 @@ def test_what_has_no_bound_is_refused_or_said() -> None:
     assert [placement.node for placement in products.unplaced] == ["prod"]
     logits = fitted(to_program(_All({"y": lambda x: x.exp().long()}), (torch.ones(4),)))
     assert not logits.unplaced
-    assert not logits.integers
+    assert not logits.integers and logits.reach == {"_to_copy": 2**31 - 1}
     assert "_to_copy reads lie within ±2,147,483,647" in logits.notes[0]
     itself = fitted(
         to_program(_All({"y": lambda x: (x.exp().clamp(0, 1) * 255).round().to(torch.uint8)}), (x.float(),))

@@ -14,6 +14,7 @@ _MISSED = {
     "default-integers": "share of elements that differ",
     "default-channel": "SQNR",
     "default-sample": "SQNR",
+    "reach": "numbers up to",
     "default-drop": "loss of accuracy",
     "program-error": "relative error against the program it was compiled from",
     "program-sqnr": "SQNR against the program it was compiled from",
