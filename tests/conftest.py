@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch is imported; processes that tests start inherit both.
@@ -14,7 +16,10 @@ os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"edgeopt-tests
 
 import pytest
 import torch
+from filelock import FileLock
 from torch._export import utils as exporting
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,6 +39,27 @@ def _operators_listed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "_materialize_cpp_cia_ops", look_at_new)
         yield
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function from a sample's name to the folder it left, read-only: each is run once for all tests."""
+    runs = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        runs = runs.parent  # that of all workers
+
+    def folder(name: str) -> Path:
+        output = runs / f"trained-{name}"
+        with FileLock(f"{output}.lock"):
+            if not output.exists():
+                unfinished = output.with_suffix(".unfinished")
+                command = [sys.executable, "-m", f"samples.{name}", "--output", str(unfinished)]
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stderr
+                unfinished.rename(output)
+        return output
+
+    return folder
 
 
 @pytest.fixture(autouse=True)

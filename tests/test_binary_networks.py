@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgeopt
-from samples import digits, digits_cnn
+from samples import digits
 from tests.qemu import requires_qemu
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    digits_cnn.main(folder)
+@pytest.fixture
+def folder(trained: Callable[[str], Path], tmp_path: Path) -> Path:
+    """Return a folder with the trained CNN, its data, and all its training images."""
+    folder = shutil.copytree(trained("digits_cnn"), tmp_path / "digits")
     np.savez(folder / "tune.npz", images=digits.load().train_images.numpy())
     return folder
 
 
-def test_digits_lose_at_most_two_points(trained: Path, tmp_path: Path) -> None:
+def test_digits_lose_at_most_two_points(folder: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     run = edgeopt.export(
-        trained / "model.pt2",
+        folder / "model.pt2",
         target="onnx",
         output=tmp_path / "out",
         recipe="binary",
         tune="1200",
-        tune_data=str(trained / "tune.npz"),
-        data=str(trained / "eval.npz"),
+        tune_data=str(folder / "tune.npz"),
+        data=str(folder / "eval.npz"),
         max_seconds=0.5,
     )
     assert run.accuracy.exported >= run.accuracy.original - 0.02
@@ -45,16 +47,16 @@ def test_digits_lose_at_most_two_points(trained: Path, tmp_path: Path) -> None:
 
 
 @requires_qemu
-def test_digits_of_signs_run_on_a_microcontroller(trained: Path, tmp_path: Path) -> None:
+def test_digits_of_signs_run_on_a_microcontroller(folder: Path, tmp_path: Path) -> None:
     run = edgeopt.export(
-        trained / "model.pt2",
+        folder / "model.pt2",
         target="cortex-m4",
         output=tmp_path / "out",
         recipe="binary",
         tune="60",
-        tune_data=str(trained / "tune.npz"),
-        calib=str(trained / "tune.npz"),
-        data=str(trained / "eval.npz"),
+        tune_data=str(folder / "tune.npz"),
+        calib=str(folder / "tune.npz"),
+        data=str(folder / "eval.npz"),
     )
     assert run.fallbacks == ()
     assert run.accuracy.exported >= 0.5  # sixty steps: it has learned, in the emulator

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from edgeopt.folding.composed import compose
 from edgeopt.program import Program
 from edgeopt.testing import to_program
 
-DEPTH = 400
+DEPTH = 100
+"""Layers, each of three operators one after another."""
+CALLS = 250
+"""Calls that may nest: more than torch needs, fewer than there are operators in a row."""
 
 
 class Residual(nn.Module):
@@ -32,14 +38,21 @@ class Residual(nn.Module):
         return x
 
 
-def test_affine_maps_of_deep_sums_are_composed() -> None:
-    program = to_program(Residual(150), [torch.ones(1, 4)])
+@contextmanager
+def few_calls() -> Iterator[None]:
+    """Let at most ``CALLS`` calls nest from here on."""
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(400)  # less than a call for every node, more than torch and pytest need
+    sys.setrecursionlimit(len(inspect.stack(0)) + CALLS)
     try:
-        affine = compose(program, program.results[0])
+        yield
     finally:
         sys.setrecursionlimit(limit)
+
+
+def test_affine_maps_of_deep_sums_are_composed() -> None:
+    program = to_program(Residual(150), [torch.ones(1, 4)])
+    with few_calls():
+        affine = compose(program, program.results[0])
     assert not isinstance(affine, str) and isinstance(program, Program)
     assert affine.scale.item() == pytest.approx(1.01**150)
 
@@ -54,8 +67,8 @@ def test_deep_networks_are_exported(options: dict[str, Any], tmp_path: Path) -> 
     if "precision" in options:
         options = {**options, "calib": str(tmp_path / "calib.npz"), "recover": ()}
     model = Residual(DEPTH, 4).eval()
-    run = edgeopt.export(
-        model, output=tmp_path / "out", inputs={"x": x[:1]}, baseline=False, samples=1, max_seconds=0.05, **options
-    )
+    given = {"inputs": {"x": x[:1]}, "baseline": False, "samples": 1, "max_seconds": 0.05, **options}
+    with few_calls():
+        run = edgeopt.export(model, output=tmp_path / "out", **given)
     assert run.ok and run.error is not None  # int8 rounds the sum once a layer: its floor is what is promised of it
     assert "precision" in options or run.error.relative < 1e-4

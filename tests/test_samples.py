@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import pytest
 import torch
 import yaml
 
+import edgeopt
 from edgeopt import registry
+from edgeopt.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
 QUICK = ("--no-baseline", "--max-seconds", "0.1")
+Trained = Callable[[str], Path]
 
 pytestmark = pytest.mark.slow
 
@@ -34,43 +38,35 @@ def run(*command: object, path: Path | None = None) -> str:
     return done.stdout
 
 
-def edgeopt(*arguments: object, path: Path | None = None) -> Any:
+def command_line(*arguments: object, path: Path | None = None) -> Any:
     """Call the command line with ``--json``."""
     return json.loads(run("-c", "from edgeopt.cli import main; main()", *arguments, "--json", path=path))
 
 
 @pytest.mark.parametrize(("name", "least"), [("digits_cnn", 0.98), ("digits_vit", 0.96)])
-def test_trains_and_exports(name: str, least: float, tmp_path: Path) -> None:
-    run("-m", f"samples.{name}", "--output", tmp_path)
-    with np.load(tmp_path / "eval.npz") as data:
+def test_trains_and_exports(name: str, least: float, trained: Trained, tmp_path: Path) -> None:
+    folder = trained(name)
+    with np.load(folder / "eval.npz") as data:
         images, labels = data["images"], data["labels"]
-    model = torch.export.load(tmp_path / "model.pt2").module()
+    model = torch.export.load(folder / "model.pt2").module()
     right = model(torch.from_numpy(images)).argmax(1).numpy() == labels
     assert right.mean() >= least
 
-    record = edgeopt(
-        "export",
-        tmp_path / "model.pt2",
-        "--target",
-        "reference",
-        "-o",
-        tmp_path / "out",
-        "--data",
-        tmp_path / "eval.npz",
-    )
-    assert record["accuracy"]["exported"] == pytest.approx(right.mean())
-    assert record["error"]["relative"] < 1e-5
+    given: dict[str, Any] = {"data": str(folder / "eval.npz"), "max_seconds": 0.1}
+    record = edgeopt.export(folder / "model.pt2", "reference", tmp_path / "out", **given)
+    assert record.accuracy is not None and record.accuracy.exported == pytest.approx(right.mean())
+    assert record.error is not None and record.error.relative < 1e-5
 
 
-def test_the_cnn_goes_to_a_microcontroller(tmp_path: Path) -> None:
-    run("-m", "samples.digits_cnn", "--output", tmp_path)
-    calib = ("--calib", tmp_path / "calib.npz")
-    record = edgeopt("export", tmp_path / "model.pt2", "--target", "cortex-m4", *calib, "-o", tmp_path / "out", *QUICK)
+def test_the_cnn_goes_to_a_microcontroller(trained: Trained, tmp_path: Path) -> None:
+    folder = trained("digits_cnn")
+    given: dict[str, Any] = {"calib": str(folder / "calib.npz"), "baseline": False, "max_seconds": 0.1}
+    record = edgeopt.export(folder / "model.pt2", "cortex-m4", tmp_path / "out", **given)
     assert (tmp_path / "out" / "network" / "network.h").exists()
-    assert record["model"]["inputs"] == ["images:1x1x8x8:float32"]
-    if record["not_run"] is None:
-        assert record["error"]["relative"] < 0.03
-        assert record["latency"]["unit"] == "instructions"
+    assert record.model.inputs == ("images:1x1x8x8:float32",)
+    if record.not_run is None:
+        assert record.error is not None and record.error.relative < 0.03
+        assert record.latency is not None and record.latency.unit == "instructions"
 
 
 def ci_commands() -> dict[str, list[list[str]]]:
@@ -84,28 +80,32 @@ def ci_commands() -> dict[str, list[list[str]]]:
     return {file: [shlex.split(line) for line in found] for file, found in lines.items()}
 
 
-def test_the_workflows_run_as_they_stand(tmp_path: Path) -> None:
+def test_the_workflows_run_as_they_stand(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     commands = ci_commands()
     assert commands["github.yml"] == commands["gitlab.yml"]
     install, *calls = commands["github.yml"]
     assert install == ["pip", "install", "edgeopt[all]"]
     assert [call[:2] for call in calls] == [["edgeopt", "calibrate"], ["edgeopt", "export"]]
-    run("-m", "samples.digits_cnn", "--output", tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    folder = shutil.copytree(trained("digits_cnn"), tmp_path / "checkout")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from edgeopt.cli import main; main()", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    def call(*arguments: str) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return ended.value.code, capsys.readouterr().out
 
-    assert call("calibrate", "model.pt2", "--data", "calib.npz", "-o", "ranges.json").returncode == 0
+    assert call("calibrate", "model.pt2", "--data", "calib.npz", "-o", "ranges.json")[0] == 0
     for arguments in calls:
-        done = call(*arguments[1:])
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "calibration.xml").exists() and (tmp_path / "build" / "report.html").exists()
-    with np.load(tmp_path / "calib.npz") as data:
-        np.savez(tmp_path / "calib.npz", images=data["images"] * 2)
-    done = call(*calls[0][1:])
-    assert done.returncode == 1 and "drifted: images" in done.stdout
+        code, out = call(*arguments[1:])
+        assert code == 0, out
+    assert (folder / "calibration.xml").exists() and (folder / "build" / "report.html").exists()
+    with np.load("calib.npz") as data:
+        np.savez("calib.npz", images=data["images"] * 2)
+    code, out = call(*calls[0][1:])
+    assert code == 1 and "drifted: images" in out
 
 
 @pytest.fixture(scope="module")
@@ -133,18 +133,18 @@ def padded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_third_party_packages_are_found(installed: Path) -> None:
     assert "float64" not in registry.target_names()
-    assert {"float64", "reference"} <= {row["target"] for row in edgeopt("targets", path=installed)}
-    assert {"fold-padding", "fold-batch-norm"} <= {row["pass"] for row in edgeopt("passes", path=installed)}
+    assert {"float64", "reference"} <= {row["target"] for row in command_line("targets", path=installed)}
+    assert {"fold-padding", "fold-batch-norm"} <= {row["pass"] for row in command_line("passes", path=installed)}
 
 
 def test_third_party_target_and_pass_export(installed: Path, padded_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     request = ("export", padded_model, "--target", "float64", "--add-pass", "fold-padding", *QUICK, "-o", out)
-    record = edgeopt(*request, path=installed)
+    record = command_line(*request, path=installed)
     assert [(entry["name"], entry["applied"]) for entry in record["passes"]] == [("fold-padding", 1)]
     assert record["target"]["precision_executed"] == "fp64"
     assert record["error"]["relative"] < 1e-6
-    assert edgeopt("verify", out, path=installed)["ok"]
+    assert command_line("verify", out, path=installed)["ok"]
 
 
 @pytest.mark.parametrize("package", ["third_party_target", "third_party_pass"])

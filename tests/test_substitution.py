@@ -191,7 +191,7 @@ def test_what_cannot_be_done_is_said(folder: Path, tmp_path: Path, options: dict
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_slab_on_a_trained_vision_transformer(tmp_path: Path) -> None:
     reached = digits_vit_196.main(tmp_path, epochs=40, patch=4, depth=2, learning_rate=2e-3)
     assert reached >= 0.98

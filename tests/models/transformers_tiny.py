@@ -28,6 +28,14 @@ NAMES = (
     "llama",
 )
 
+_KINDS = ((torch.float32, 1e-5, 0), (torch.float64, 1e-10, 1))
+CASES = [
+    pytest.param(name, *kind, marks=[pytest.mark.nightly] if (place + seed) % 2 else [], id=f"{name}-{kind[0]}")
+    for place, name in enumerate(NAMES)
+    for seed, kind in enumerate(_KINDS)
+]
+"""Name, floats, bound of the error and seed: every model in one of two kinds by day, in both at night."""
+
 _VOCABULARY, _LENGTH = 50, 10
 
 

@@ -30,8 +30,7 @@ def every_exact_pass() -> Pipeline:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "bound", "seed"), KINDS)
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize(("name", "dtype", "bound", "seed"), tiny.CASES)
 def test_architectures(name: str, dtype: torch.dtype, bound: float, seed: int) -> None:
     program = tiny.program(name, ("sdpa", "eager")[seed % 2], dtype, seed)
     result = assert_pass(every_exact_pass(), program, tiny.inputs(name, program, seed), bound=bound)

@@ -263,8 +263,7 @@ ARCHITECTURES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "bound", "seed"), [(torch.float32, 1e-5, 0), (torch.float64, 1e-10, 1)])
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize(("name", "dtype", "bound", "seed"), tiny.CASES)
 def test_architectures(name: str, dtype: torch.dtype, bound: float, seed: int) -> None:
     traced = tiny.program(name, dtype=dtype, seed=seed)
     program = Pipeline([step.build() for step in EXACT])(traced).program

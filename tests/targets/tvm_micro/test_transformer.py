@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -226,14 +227,16 @@ def test_an_input_that_no_convolution_reads_first_is_not_streamed(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_digits_keep_their_accuracy_in_c(tmp_path: Path) -> None:
-    digits_vit.main(tmp_path)
+def test_digits_keep_their_accuracy_in_c(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = trained("digits_vit")
     exported = edgeopt.export(
-        tmp_path / "model.pt2",
+        folder / "model.pt2",
         "tvm_micro:host-c",
         tmp_path / "out",
-        calib=str(tmp_path / "calib.npz"),
-        data=str(tmp_path / "eval.npz"),
+        calib=str(folder / "calib.npz"),
+        data=str(folder / "eval.npz"),
+        baseline=False,
+        max_seconds=0.05,
     )
     assert exported.accuracy is not None
     assert exported.accuracy.exported >= exported.accuracy.original - 0.005
