@@ -28,7 +28,8 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program, same_size, source_line, without_defaults
+from edgeopt.program import Program, same_size, without_defaults
+from edgeopt.provenance import source_line
 
 aten = torch.ops.aten
 

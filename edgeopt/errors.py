@@ -34,19 +34,21 @@ class PassError(EdgeoptError):
 
 @dataclass(frozen=True)
 class Placement:
-    """A node that a target cannot place, and why."""
+    """A node that a target cannot place, and why; ``where`` it stands in the user's model, after a space."""
 
     node: str
     op: str
     reason: str
+    where: str = ""
 
 
 class Unsupported(UserError):
     """A target cannot place some nodes of a program; all of them are listed at once."""
 
     def __init__(self, target: str, placements: Sequence[Placement], hint: str | None = None) -> None:
-        lines = "".join(f"\n  {p.node} ({p.op}): {p.reason}" for p in placements)
+        lines = "".join(f"\n  {p.node} ({p.op}){p.where}: {p.reason}" for p in placements)
         super().__init__(f"target '{target}' cannot place {len(placements)} node(s):{lines}", hint)
+        self.target = target
         self.placements = tuple(placements)
 
 

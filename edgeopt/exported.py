@@ -31,7 +31,8 @@ from edgeopt.canonical import canonicalise
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, quiet
 from edgeopt.naming import distinct
-from edgeopt.program import Program, short_name, source_line
+from edgeopt.program import Program, short_name
+from edgeopt.provenance import PATH, source_line
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
         raise UserError("the model returns no tensor", "return at least one tensor from forward()")
     canonicalise(program)
     program.clean()
-    program = _rename(program, _given_names(exported), input_names)
+    program = _rename(program, _paths(exported), input_names)
     program.verify()
     return program
 
@@ -97,21 +98,22 @@ def _functional(exported: ExportedProgram) -> ExportedProgram:
         return exported.run_decompositions({})
 
 
-def _given_names(exported: ExportedProgram) -> dict[str, str]:
-    """Map constant placeholders to their names in the model: ``p_conv_weight`` to ``conv_weight``."""
+def _paths(exported: ExportedProgram) -> dict[str, str]:
+    """Map constant placeholders to their paths in the model: ``p_conv_weight`` to ``conv.weight``."""
     specs = exported.graph_signature.input_specs
-    return {s.arg.name: re.sub(r"\W", "_", s.target) for s in specs if s.kind in _CONSTANT_KINDS and s.target}
+    return {s.arg.name: s.target for s in specs if s.kind in _CONSTANT_KINDS and s.target}
 
 
-def _rename(program: Program, constant_names: dict[str, str], input_names: Sequence[str] | None) -> Program:
+def _rename(program: Program, paths: dict[str, str], input_names: Sequence[str] | None) -> Program:
     """Number operators and order constants by first use, so that one model has one graph whatever its file."""
     graph, constants = fx.Graph(), {}
     copies: dict[fx.Node, fx.Node] = {}
     inputs = list(input_names or [node.name for node in program.input_nodes])
     used = [n for reader in program.graph.nodes for n in reader.all_input_nodes if n.name in program.constants]
-    own = distinct([*inputs, *(constant_names.get(node.name, node.name) for node in dict.fromkeys(used))])
+    own = distinct([*inputs, *(re.sub(r"\W", "_", paths.get(node.name, node.name)) for node in dict.fromkeys(used))])
     for node, name in zip(dict.fromkeys(used), own[len(inputs) :], strict=True):
         copies[node] = _placeholder(graph, name, node)
+        copies[node].meta[PATH] = paths.get(node.name, name)
         constants[copies[node].name] = program.constants[node.name]
     for node, name in zip(program.input_nodes, inputs, strict=True):
         copies[node] = _placeholder(graph, name, node)

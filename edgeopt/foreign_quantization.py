@@ -26,7 +26,8 @@ from torch import fx
 from edgeopt.errors import UserError
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.passes.fold_constants import evaluated, is_constant
-from edgeopt.program import Program, dtype_name, op_name, source_line
+from edgeopt.program import Program, dtype_name, op_name
+from edgeopt.provenance import source_line
 from edgeopt.quant.affine import Affine
 from edgeopt.rewrite import arguments, replace
 

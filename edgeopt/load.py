@@ -28,6 +28,7 @@ from edgeopt.foreign_quantization import NAMESPACE, carry_quantization, define_o
 from edgeopt.inputs import DynamicSpec, InputSpec, check_inputs, check_spec
 from edgeopt.ops import register_all
 from edgeopt.program import Program, to_numpy
+from edgeopt.provenance import constant_path
 from edgeopt.samples import named, plain
 from edgeopt.torchscript import converted
 from edgeopt.trace import trace
@@ -101,10 +102,7 @@ class _Read:
 def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options: LoadOptions) -> Loaded:
     program = from_exported(read.exported, read.input_names)
     carry_quantization(program)
-    for name, tensor in program.constants.items():
-        if tensor.is_floating_point() and torch.isnan(tensor).any():
-            count = int(torch.isnan(tensor).sum())
-            raise UserError(f"weight '{name}' holds {count} NaN of {tensor.numel()} values", "retrain or repair it")
+    _refuse_nan(program)
     given, names = options.sample, [spec.name for spec in program.inputs]
     example = named(given, names) if given is not None else _example(read.exported, program)
     if example:
@@ -114,6 +112,16 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
     # Archives bring the inputs that their owner traced them with.
     is_invented = options.sample is None and kind != Format.EXPORTED
     return Loaded(program, source, kind, sha256, example, read.notes, is_invented)
+
+
+def _refuse_nan(program: Program) -> None:
+    for node in program.graph.find_nodes(op="placeholder"):
+        tensor = program.constant(node)
+        if tensor is None or not tensor.is_floating_point():
+            continue
+        if count := int(torch.isnan(tensor).sum()):
+            path = constant_path(node)
+            raise UserError(f"weight '{path}' holds {count} NaN of {tensor.numel()} values", "retrain or repair it")
 
 
 def _example(exported: ExportedProgram, program: Program) -> dict[str, np.ndarray]:

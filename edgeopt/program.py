@@ -11,7 +11,6 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.errors import PassError, UserError
 from edgeopt.foreign import translated
+from edgeopt.provenance import source_line
 
 Observer = Callable[[fx.Node, Any], Any]
 
@@ -271,19 +271,6 @@ def op_name(node: fx.Node) -> str:
         overload = target._overloadname
         return f"{namespace}.{name}" if overload == "default" else f"{namespace}.{name}.{overload}"
     return getattr(target, "__name__", str(target))
-
-
-def source_line(node: fx.Node) -> str:
-    """Return `` (file.py:12: code)`` of the user's line behind a node, or an empty string."""
-    frames = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines() if line.strip()]
-    own: list[Any] = [
-        (frame, code) for frame, code in pairwise(frames) if frame.startswith('File "') and "/torch/" not in frame
-    ]
-    if not own:
-        return ""
-    frame, code = own[-1]
-    path, line = frame.split('"')[1], frame.split("line ")[1].split(",")[0]
-    return f" ({path}:{line}: {code})"
 
 
 def spec_of(node: fx.Node, name: str, written: Callable[[Any], str] = str) -> TensorSpec:

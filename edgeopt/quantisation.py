@@ -22,6 +22,7 @@ from edgeopt.passes.insert_qdq import InsertQdq
 from edgeopt.passes.migrate_scales import MigrateScales
 from edgeopt.pipeline import Pipeline
 from edgeopt.program import Program, origin
+from edgeopt.provenance import module_path
 from edgeopt.quant.scheme import WEIGHTED, Scheme
 from edgeopt.rewrite import arguments
 from edgeopt.target import Target
@@ -142,7 +143,7 @@ def keeps_float(program: Program, options: QuantOptions) -> set[str]:
 
     Raises UserError where there is no such layer.
     """
-    return {_layer(program, name) for name in options.keep_float}
+    return {layer for name in options.keep_float for layer in _layers(program, name)}
 
 
 def _seen(program: Program, data: CalibrationData | None, options: QuantOptions) -> dict[str, Patches]:
@@ -153,10 +154,15 @@ def _seen(program: Program, data: CalibrationData | None, options: QuantOptions)
     return observe_patches(program, data, [node for node, weight in weights.items() if weight is not None])
 
 
-def _layer(program: Program, name: str) -> str:
-    """Return the node that has this name, or that took the place of the original's node of this name."""
+def _layers(program: Program, name: str) -> set[str]:
+    """Return the node that has this name, or that took the place of the original's node of this name; or else what the
+    module of this path computes, and those within it."""
     names = {origin(node).rstrip("'"): node.name for node in program.calls}
     names |= {node.name: node.name for node in program.calls}
-    if name not in names:
-        raise UserError(f"there is no layer '{name}' to keep in float", nearest(name, names))
-    return names[name]
+    if name in names:
+        return {names[name]}
+    paths = {node: module_path(node) for node in program.calls}
+    if found := {node.name for node, path in paths.items() if f"{path}.".startswith(f"{name}.")}:
+        return found
+    layers = [path for node, path in paths.items() if path and node.target in WEIGHTED]
+    raise UserError(f"there is no layer '{name}' to keep in float", nearest(name, [*names, *layers]))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("edgeopt", "attribution", "errors", "files", "foreign", "naming"),
     ("report",),  # knows the Run record alone, so the core can write reports
-    ("program", "compare", "canonical", "exported", "pass_base", "registry", "sources"),
+    ("program", "compare", "canonical", "exported", "pass_base", "provenance", "registry", "sources"),
     (
         "analysis.float64",
         "analysis.wider_floats",

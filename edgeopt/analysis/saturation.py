@@ -16,7 +16,8 @@ from torch import fx
 
 from edgeopt.errors import UserError
 from edgeopt.ops.quantize import DEQUANTIZE
-from edgeopt.program import Program, op_name, source_line
+from edgeopt.program import Program, op_name
+from edgeopt.provenance import source_line
 from edgeopt.quant.affine import for_weight, to_integers
 from edgeopt.quant.layers import QuantisedLayer, quantised_layers
 from edgeopt.quant.pairs import LIMIT, Order, largest_sums, order_of

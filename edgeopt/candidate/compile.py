@@ -5,13 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeopt.calib.data import open_data
+from edgeopt.errors import Unsupported
 from edgeopt.evidence import Prepared, Request
 from edgeopt.foreign import OTHER_TARGET, library
 from edgeopt.program import Program
+from edgeopt.provenance import place
 from edgeopt.target import Arrays, Artifact, Session, Target, TargetOptions
 
 
@@ -43,8 +45,18 @@ def compiled(
     """
     folder.mkdir(exist_ok=True)
     with library(f"{target.name} does not compile the program", OTHER_TARGET):
-        artifact = target.compile(program, folder, options, samples)
+        try:
+            artifact = target.compile(program, folder, options, samples)
+        except Unsupported as error:
+            raise _located(error, program) from error
     return Compiled(artifact, artifact.stored(folder), folder, target, options)
+
+
+def _located(error: Unsupported, program: Program) -> Unsupported:
+    """Return the error with the place of each node in the user's model."""
+    nodes = {node.name: node for node in program.calls}
+    placements = [replace(p, where=place(nodes[p.node])) if p.node in nodes else p for p in error.placements]
+    return Unsupported(error.target, placements, error.hint)
 
 
 @contextmanager

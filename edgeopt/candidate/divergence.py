@@ -18,7 +18,8 @@ from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
 from edgeopt.candidate.fidelity import Judge
 from edgeopt.compare import Sample
 from edgeopt.evidence import Request
-from edgeopt.program import Program, op_name, source_line
+from edgeopt.program import Program, op_name
+from edgeopt.provenance import module_path, source_line
 
 RunCompiled = Callable[[Program, Sample], Mapping[str, np.ndarray]]
 """Compiles a program, runs it on one sample and returns its outputs by name."""
@@ -90,7 +91,4 @@ def _error(cut: Cut, sample: Sample, run: RunCompiled, judge: Judge) -> float | 
 
 
 def _described(node: fx.Node, error: float) -> Divergence:
-    modules = list((node.meta.get("nn_module_stack") or {}).values())
-    path = str(modules[-1][0]) if modules else ""
-    module = path.removeprefix("L['self']").removeprefix(".")
-    return Divergence(node.name, op_name(node), module, source_line(node), error)
+    return Divergence(node.name, op_name(node), module_path(node), source_line(node), error)

@@ -23,7 +23,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--calib-method", metavar="NAME", help="minmax, moving-average, percentile, entropy, mse (default).")
 @click.option("--ranges", metavar="JSON", help="Calibrated ranges from edgeopt calibrate.")
 @click.option("--recover", multiple=True, metavar="NAME", help="Recover int8 accuracy by this pass alone; repeatable.")
-@click.option("--keep-float", multiple=True, metavar="LAYER", help="Layer that stays in float; repeatable.")
+@click.option("--keep-float", multiple=True, metavar="LAYER", help="Layer or module that stays in float; repeatable.")
 @click.option("--format", multiple=True, metavar="NAME", help="Format that --precision auto may choose; repeatable.")
 @click.option("--recipe", metavar="NAME|TOML", help="Swap layers by a recipe: exact, slab, linear, binary, or a file.")
 @click.option("--tune", metavar="5min|STEPS", help="Budget of tuning what a recipe swaps (default: the recipe's).")
