@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -55,6 +56,8 @@ WHOLE: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
     ("aten.upsample_bilinear2d.vec", lambda x: F.interpolate(x, size=5, mode="bilinear", align_corners=True)),
     ("aten.scaled_dot_product_attention", lambda x: F.scaled_dot_product_attention(x, x, x)),
     ("aten.softmax.int", lambda x: x.softmax(-1, dtype=torch.float32)),
+    ("aten.pad", lambda x: F.pad(x, (1, 2, 0, 0), mode="reflect")),
+    ("aten.pad", lambda x: F.pad(x, (-1, 2, 0, 0), mode="circular")),
     ("aten.sum.dim_IntList", lambda x: x.sum(1)),
     ("aten.gather", lambda x: x.gather(0, torch.zeros(1, 3, 9, 8, dtype=torch.int64))),
 ]
@@ -65,6 +68,15 @@ def test_usual_forms_stay_whole(name: str, function: Callable[[torch.Tensor], to
     program = to_program(Call(lambda m, x: function(x)), (IMAGE,))
     assert not write_out(program)
     assert name in {op_name(node) for node in program.calls}
+
+
+@pytest.mark.parametrize("widths", [(1, 2, 3, 0), (0, 1, 2, 2), (8, 8, 0, 9)])
+def test_padding_from_the_other_end_is_written_out(widths: tuple[int, ...]) -> None:
+    program = to_program(Call(lambda m, x: F.pad(x, widths, mode="circular")), (IMAGE,))
+    (name,) = (one.name for one in program.inputs)
+    (got,) = written(program).run({name: to_numpy(IMAGE)}).values()
+    np.testing.assert_array_equal(got, to_numpy(F.pad(IMAGE, widths, mode="circular")))
+    assert "aten.pad" not in {op_name(node) for node in written(program).calls}
 
 
 def test_attention_under_a_constant_mask_that_hides_no_row_stays_whole() -> None:
