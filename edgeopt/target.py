@@ -33,6 +33,10 @@ FLOATS = ("fp32", "bf16")
 """Formats of what stays in float: of a whole program, not of a layer."""
 
 
+MOST_THREADS = 1024
+"""More than any processor runs at once: runtimes start as many as they are asked for, and end in that."""
+
+
 @dataclass(frozen=True)
 class TargetOptions:
     """Options that every target has; a target's own dataclass adds its fields.
@@ -264,6 +268,8 @@ class Target(ABC, Generic[AnyLowered]):
             )
         if options.threads < 1:
             raise UserError(f"threads is {options.threads}", "give at least one thread")
+        if options.threads > MOST_THREADS:
+            raise UserError(f"threads is {options.threads}", f"give at most {MOST_THREADS}")
 
 
 def processor_name() -> str:

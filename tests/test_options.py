@@ -45,3 +45,9 @@ def test_others_are_refused(override):
     with pytest.raises(UserError, match=next(iter(override)).replace("_", "[_-]")) as caught:
         chosen(**override)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("threads", [0, 100_000])
+def test_threads_that_no_processor_runs_are_refused(threads: int) -> None:
+    with pytest.raises(UserError, match=f"threads is {threads}"):
+        chosen(threads=threads)
