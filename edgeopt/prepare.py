@@ -120,6 +120,9 @@ def _run_passes(
         program, records, swapped = substituted(program, recipe, conditions)
         before = (*before, *records)
     place, scheme = _quantises(passes)
+    if scheme is None and options.quant.keep_float:
+        precision = request.target_options.precision
+        raise UserError(f"--keep-float is given with precision '{precision}'", "ask for --precision int8 or auto")
     program, records = Pipeline(passes[:place], ledger, on_pass).run(program)
     before = (*before, *records)
     if scheme is None:

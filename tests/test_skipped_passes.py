@@ -70,6 +70,11 @@ def test_a_recovery_that_is_added_is_named_with_its_option() -> None:
     assert caught.value.hint == "it is a recovery of INT8: --precision int8 --calib DATA --recover correct-bias"
 
 
+def test_layers_are_kept_in_float_where_others_are_not(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--keep-float is given with precision 'fp32'"):
+        exported(tmp_path, keep_float=("0",))
+
+
 def test_options_without_skipped_recoveries_are_the_same() -> None:
     options = QuantOptions()
     assert options.without(("fold-affine",)) is options

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 4.6
 """Inches; small, so that text stays readable where a phone shrinks the plot."""
 BINS = 40
-LABEL = 44
+LABEL = 36
 """Most characters of a label."""
 
 # Stand-ins that matplotlib draws with; the page's CSS variables take their place.
