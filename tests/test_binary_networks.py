@@ -19,9 +19,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def folder(trained: Callable[[str], Path], tmp_path: Path) -> Path:
-    """Return a folder with the trained CNN, its data, and all its training images."""
+    """Return a folder with the trained CNN, its data, all its training images, and few to evaluate on."""
     folder = shutil.copytree(trained("digits_cnn"), tmp_path / "digits")
-    np.savez(folder / "tune.npz", images=digits.load().train_images.numpy())
+    data = digits.load()
+    np.savez(folder / "tune.npz", images=data.train_images.numpy())
+    np.savez(folder / "few.npz", images=data.test_images[:100].numpy(), labels=data.test_labels[:100].numpy())
     return folder
 
 
@@ -35,7 +37,8 @@ def test_digits_lose_at_most_two_points(folder: Path, tmp_path: Path) -> None:
         tune="1200",
         tune_data=str(folder / "tune.npz"),
         data=str(folder / "eval.npz"),
-        max_seconds=0.5,
+        baseline=False,
+        max_seconds=0.1,
     )
     assert run.accuracy.exported >= run.accuracy.original - 0.02
     assert [entry.applied for entry in run.passes if entry.name == "pack-signs"] == [2]
@@ -55,8 +58,9 @@ def test_digits_of_signs_run_on_a_microcontroller(folder: Path, tmp_path: Path) 
         recipe="binary",
         tune="60",
         tune_data=str(folder / "tune.npz"),
-        calib=str(folder / "tune.npz"),
-        data=str(folder / "eval.npz"),
+        calib=str(folder / "calib.npz"),
+        data=str(folder / "few.npz"),
+        baseline=False,
     )
     assert run.fallbacks == ()
     assert run.accuracy.exported >= 0.5  # sixty steps: it has learned, in the emulator
