@@ -21,14 +21,24 @@ STRICT = (*toolchain.WARNINGS, "-Wconversion", "-Wshadow", "-Wcast-align", "-O2"
 COMPILERS = [
     ("gcc", "host"),
     ("clang", "host"),
-    *((toolchain.GCC, f"cortex-{core}") for core in ("m0plus", "m4", "m55")),
+    *((compiler, f"cortex-{core}") for compiler in (toolchain.GCC, "clang") for core in ("m0plus", "m4", "m55")),
 ]
 
 
+def across(compiler: str, core: str) -> tuple[str, ...]:
+    """What clang is told to compile for a core: it takes the C library of GCC's toolchain."""
+    if core == "host" or compiler == toolchain.GCC:
+        return ()
+    archive = Path(toolchain.command(toolchain.GCC, "-print-file-name=libc.a").strip())
+    return ("--target=arm-none-eabi", "-isystem", str(archive.parents[1] / "include"))
+
+
 def assert_clean(compiler: str, core: str, sources: list[Path], include: Path) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
-    command = [compiler, *STRICT, *toolchain.CORES[core].flags, f"-I{include}", *map(str, sorted(sources))]
+    for tool in (compiler, *([toolchain.GCC] if core != "host" else [])):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    flags = (*across(compiler, core), *toolchain.CORES[core].flags)
+    command = [compiler, *STRICT, *flags, f"-I{include}", *map(str, sorted(sources))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:2000]
 
