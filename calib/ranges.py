@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, quoted
 from edgeopt.files import reading
 from edgeopt.program import Range
 
@@ -64,7 +64,8 @@ class Ranges:
             content: dict[str, Any] = json.loads(text)
             version = content.pop("schema_version")
             if version != SCHEMA_VERSION:
-                raise UserError(f"{source} has schema version {version}, this is {SCHEMA_VERSION}", "calibrate again")
+                found = f"{source} has schema version {quoted(version)}"
+                raise UserError(f"{found}, this is {SCHEMA_VERSION}", "calibrate again")
             tensors = {name: TensorRange(**tensor) for name, tensor in content.pop("tensors").items()}
             for name, tensor in tensors.items():
                 _check(name, tensor, source)
@@ -77,7 +78,7 @@ def _check(name: str, tensor: TensorRange, source: str) -> None:
     ends = (tensor.low, tensor.high)
     if not all(type(end) in (int, float) and math.isfinite(end) for end in ends) or tensor.low > tensor.high:
         raise UserError(
-            f"{source} gives '{name}' the range from {tensor.low!r} to {tensor.high!r}",
+            f"{source} gives '{name}' the range from {quoted(tensor.low)} to {quoted(tensor.high)}",
             "give finite numbers, the lower first, or calibrate again",
         )
 

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, quoted
 from edgeopt.files import reading
 
 DEFAULT_MAX_BYTES = 16 * 2**30
@@ -188,4 +188,4 @@ def _check_expression(path: Path, expression: str) -> None:
     names = re.findall(r"[A-Za-z_]\w*", bare)
     known = all(_SYMBOL.fullmatch(name) or name in _FUNCTIONS or name in _KEYWORDS for name in names)
     if not known or re.search(r"[^\w\s+\-*/%(),.<>=&|~]|\.\s*[A-Za-z_]|__", bare):
-        raise UserError(f"'{path}' holds the symbolic expression {expression[:80]!r}", "do not use this file")
+        raise UserError(f"'{path}' holds the symbolic expression {quoted(expression)}", "do not use this file")

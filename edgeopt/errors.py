@@ -7,6 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_LONGEST = 80
+
+
+def quoted(value: object) -> str:
+    """Return what a file holds as a message quotes it: as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
 
 class EdgeoptError(Exception):
     """Base of all errors that edgeopt raises on purpose.
