@@ -30,6 +30,8 @@ TARGETS = ("onnx", "openvino")
 QUICK: dict[str, Any] = {"precision": "int8", "baseline": False, "max_seconds": 0.1}
 SUMMED = 30
 """Samples that the scalar model of sums of products runs, too."""
+PROGRAM_DB = 26
+"""How near an artifact is to the program that it was compiled from, as an export asks: an error of 0.05."""
 
 
 @pytest.fixture
@@ -62,16 +64,14 @@ def outputs(
     return expected, got
 
 
-def assert_either_arithmetic(
-    program: Program, samples: Iterable[Mapping[str, np.ndarray]], got: np.ndarray, least: float
-) -> None:
+def assert_either_arithmetic(program: Program, samples: Iterable[Mapping[str, np.ndarray]], got: np.ndarray) -> None:
     """Assert that sums of pairs in 16 bits are sums in 32, and that what the artifact returned is what they give."""
     summed = [[next(iter(saturating.run(program, x, by).values())) for x in samples] for by in (True, False)]
     in_pairs, exact = map(np.concatenate, summed)
     assert np.array_equal(in_pairs, exact)
     sqnr = compare({"output": in_pairs}, {"output": got[: len(in_pairs)]}).sqnr_db
     print(f"  {len(in_pairs)} samples without VNNI: {sqnr} dB from the artifact's")
-    assert sqnr is None or sqnr >= least  # None: equal
+    assert sqnr is None or sqnr >= PROGRAM_DB  # None: equal
 
 
 def rows(x: np.ndarray) -> list[dict[str, np.ndarray]]:
@@ -102,7 +102,7 @@ def test_keyword_spotting_keeps_its_accuracy(target: str, shipped: list[Program]
     print(f"ds_cnn, {target}: {original:.2%} in float, {exported:.2%} in INT8")
     assert exported >= original - 0.005
     assert exported > 0.902  # what the reference INT8 model reaches
-    assert_either_arithmetic(shipped[-1], rows(x[100:]), got, least=40)
+    assert_either_arithmetic(shipped[-1], rows(x[100:]), got)
 
 
 @tiny.requires_shared
@@ -113,7 +113,7 @@ def test_image_classification_agrees(target: str, shipped: list[Program], tmp_pa
     agreement = float(np.mean(expected.argmax(1) == got.argmax(1)))
     print(f"resnet8, {target}: {agreement:.1%} agreement")
     assert agreement >= 0.96
-    assert_either_arithmetic(shipped[-1], rows(x), got, least=30)
+    assert_either_arithmetic(shipped[-1], rows(x), got)
 
 
 @tiny.requires_shared
@@ -124,7 +124,7 @@ def test_person_detection_keeps_its_logits(target: str, shipped: list[Program], 
     sqnr = compare({"logits": expected}, {"logits": got}).sqnr_db
     print(f"mobilenet_v1_025, {target}: {sqnr:.1f} dB")
     assert sqnr >= 25
-    assert_either_arithmetic(shipped[-1], rows(x), got, least=30)
+    assert_either_arithmetic(shipped[-1], rows(x), got)
 
 
 CALIBRATION = [
@@ -181,7 +181,7 @@ def test_sentence_embeddings_keep_their_directions(target: str, shipped: list[Pr
     print(f"MiniLM, {target}: mean cosine {cosine:.4f}, rank correlation {rank:.4f}")
     assert cosine >= 0.997
     assert rank >= 0.996
-    assert_either_arithmetic(shipped[-1], batches[:SUMMED], got, least=20)
+    assert_either_arithmetic(shipped[-1], batches[:SUMMED], got)
 
 
 def similarities(embeddings: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ KINDS = {
 }
 EXPORTS = (
     ("onnx", {"precision": "fp32"}),
+    ("openvino", {"precision": "fp32"}),
     ("onnx", {"precision": "int8", "calib": "calib.npz"}),
     ("host-c", {"calib": "calib.npz"}),
     ("jetson", {"precision": "fp16"}),

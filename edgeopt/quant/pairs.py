@@ -56,7 +56,7 @@ def for_paired_weight(weight: torch.Tensor, order: Order) -> Affine:
     if order == "none":
         return full
     widest = torch.maximum(full.scale, largest_sums(weight, order) / LIMIT)
-    best, least, scale = widest, torch.full_like(widest, torch.inf), full.scale
+    best, least, scale = widest, torch.full_like(widest, torch.inf, dtype=torch.float64), full.scale
     while bool((scale < widest).any()):
         best, least = _better(weight, order, torch.minimum(scale, widest), best, least)
         scale = scale * _WIDER
@@ -70,7 +70,7 @@ def _better(
     """Return the better scale of each output and its squared error, having tried another one."""
     tried = Affine(scale, torch.zeros_like(scale, dtype=torch.int8))
     rounded = to_paired_integers(weight, tried, order) * scale.view(-1, *[1] * (weight.dim() - 1))
-    error = (weight - rounded).square().flatten(1).sum(1)
+    error = (weight - rounded).double().square().flatten(1).sum(1)
     return torch.where(error < least, scale, best), torch.minimum(error, least)
 
 
