@@ -16,6 +16,7 @@ from edgeopt.decompositions import (  # noqa: F401
     integers,
     interpolation,
     logarithms,
+    max_pools,
     padding,
     pools,
     recurrent,

@@ -45,7 +45,7 @@ def average_pool(
     strides = each(stride, rank) if stride else kernels
     sizes = x.shape[-rank:]
     axes = list(zip(sizes, kernels, strides, pads, strict=True))
-    counts = [_windows(*axis, ceil_mode) for axis in axes]
+    counts = [windows(*axis, ceil_mode) for axis in axes]
     # What the last window lacks behind the padding.
     behind = [max(0, (n - 1) * s + k - (size + p)) for n, (size, k, s, p) in zip(counts, axes, strict=True)]
     widths = [
@@ -61,7 +61,7 @@ def average_pool(
     return result
 
 
-def _windows(size: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:
+def windows(size: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:
     """Return how many windows an axis has: none begins behind the input and the padding before it."""
     room = size + 2 * pad - kernel
     count = (room + stride - 1 if ceil_mode else room) // stride + 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,12 @@ class Case:
 
     def noise(self, expected: Sequence[np.ndarray]) -> list[float]:
         """Return by output how far float32 lies from float64, relative to the largest value; 0 where it cannot tell."""
+        run = copy.deepcopy(self.run).double() if isinstance(self.run, nn.Module) else self.run
         try:
             with torch.no_grad():
-                wide = self.results([x.double() if x.dtype == torch.float32 else x for x in self.operands])
+                wide = replace(self, run=run).results(
+                    [x.double() if x.dtype == torch.float32 else x for x in self.operands]
+                )
         except Exception:
             return [0.0] * len(expected)
         return [_distance(to_numpy(w), e) for w, e in zip(wide, expected, strict=True)]

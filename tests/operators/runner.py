@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -187,11 +188,25 @@ def _outcomes(group: Group, target: str) -> dict[str, Outcome]:
         refused = dict.fromkeys(group.cases, results)
     found = {group.cases[index].name: outcome for index, outcome in refused.items()}
     left = [index for index in group.cases if index not in refused]
-    middle = 0 if refused else len(left) // 2
-    for part in (left[:middle], left[middle:]):
+    for part in [left] if refused else _parts(group, left, results):
         if part:
             found.update(_outcomes(group.only(part), target))
     return found
+
+
+def _parts(group: Group, left: list[int], failure: Outcome | list) -> tuple[list[int], list[int]]:
+    """Return the cases in two parts: those that a failure names and the others, or else halves."""
+    named = _named(group, failure.reason) if isinstance(failure, Outcome) else set()
+    apart = named if 0 < len(named) < len(left) else set(left[: len(left) // 2])
+    return [index for index in left if index in apart], [index for index in left if index not in apart]
+
+
+def _named(group: Group, reason: str) -> set[int]:
+    """Return the cases whose nodes or outputs a sentence seems to name: they are tried apart, before halves are."""
+    named = {name.removeprefix("node_") for name in re.findall(r"node_\w+|(?<=')\w+(?=')", reason)}
+    found = _owners(group.program, lambda node: node.name in named)
+    found |= {int(index) for index in re.findall(r"output_(\d+)_\d+", reason)}
+    return found & group.cases.keys()
 
 
 def _run(group: Group, name: str) -> Any:
