@@ -157,7 +157,7 @@ def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(fo
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, 8, 4, 4)).astype(np.float32)
     np.savez(folder / "small.npz", x=x)
-    given = {"precision": "auto", "calib": str(folder / "small.npz"), "sign_steps": 5}
+    given = {"precision": "auto", "baseline": False, "calib": str(folder / "small.npz"), "sign_steps": 5}
     run = edgeopt.export(Small().eval(), "cortex-m4", folder / "micro", inputs={"x": x[:1]}, max_size=12_500, **given)
     exact, *others = run.search.trials
     assert exact.counts == {"int8": 3} and exact.bytes > 12_500 and exact.speedup == 1.0
