@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,17 @@ from tests.kernels.cuda.launchers import ARCHITECTURES, HERE, requires_nvcc
 WARNINGS = ["-std=c++17", "-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra,-Werror"]
 
 
+OLDEST, *BETWEEN, NEWEST = ARCHITECTURES
+every_gpu = pytest.mark.parametrize(
+    "architectures", [(OLDEST, NEWEST), pytest.param(BETWEEN, marks=pytest.mark.nightly)], ids=["ends", "between"]
+)
+
+
 @pytest.mark.slow
 @requires_nvcc
-def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
-    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
+@every_gpu
+def test_kernels_compile_for_every_gpu(architectures: Sequence[str], tmp_path: Path) -> None:
+    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     library = tmp_path / "libedgeopt.so"
     subprocess.run(
         ["nvcc", "-shared", "-Xcompiler=-fPIC", *WARNINGS, *targets, ROOT / "launchers.cu", "-o", library], check=True
@@ -28,8 +36,9 @@ def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @requires_nvcc
-def test_kernels_of_python_plugins_compile_for_every_gpu(tmp_path: Path) -> None:
-    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
+@every_gpu
+def test_kernels_of_python_plugins_compile_for_every_gpu(architectures: Sequence[str], tmp_path: Path) -> None:
+    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     subprocess.run(["nvcc", "-c", *WARNINGS, *targets, ROOT / "aot.cu", "-o", tmp_path / "aot.o"], check=True)
 
 
