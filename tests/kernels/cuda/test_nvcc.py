@@ -13,8 +13,6 @@ from edgeopt.targets.tensorrt.jetson.project import render_library
 from tests.kernels.cuda.launchers import ARCHITECTURES, HERE, requires_nvcc
 
 WARNINGS = ["-std=c++17", "-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra,-Werror"]
-
-
 OLDEST, *BETWEEN, NEWEST = ARCHITECTURES
 every_gpu = pytest.mark.parametrize(
     "architectures", [(OLDEST, NEWEST), pytest.param(BETWEEN, marks=pytest.mark.nightly)], ids=["ends", "between"]
