@@ -109,7 +109,7 @@ EXPORTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("binary", "openvino", "fp32", {}),
     ("resnet8", "jetson", "fp16", {}),
     ("ds_cnn", "jetson", "int8", {}),
-    ("digits_vit", "jetson", "nvfp4", {}),
+    ("digits_vit", "jetson-thor", "nvfp4", {}),
     ("ds_cnn", "cortex-m0plus", "int8", {}),
     ("ds_cnn", "cortex-m4", "int8", {}),
     ("ds_cnn", "cortex-m4", "int4", {}),
