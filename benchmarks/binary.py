@@ -36,9 +36,9 @@ from benchmarks.alternate import medians
 from benchmarks.table import show
 from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.binary import binarize, pack
-from edgeopt.registry import resolve
-from edgeopt.testing import to_program
 
 SHAPES = ((196, 192, 192), (196, 192, 768), (196, 768, 192), (196, 384, 384), (196, 768, 768), (196, 768, 3072))
 MLPS = ((196, 192, 768), (196, 768, 3072))

@@ -16,13 +16,13 @@ from torch.nn import functional
 import edgeopt
 from benchmarks import openvino_int8
 from benchmarks.alternate import medians
-from edgeopt.passes.binarize import Binarize
-from edgeopt.passes.linear_attention import LinearAttention
-from edgeopt.passes.replace_layernorm import ReplaceLayernorm
-from edgeopt.program import Program
-from edgeopt.registry import resolve
+from edgeopt.ir.program import Program
+from edgeopt.passes.substitution.binarize import Binarize
+from edgeopt.passes.substitution.linear_attention import LinearAttention
+from edgeopt.passes.substitution.replace_layernorm import ReplaceLayernorm
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino.sdk import openvino
-from edgeopt.testing import to_program
 from tests.models import photographs, zoo
 
 SIDES = (224, 512)

@@ -14,10 +14,10 @@ from torch import nn
 
 from benchmarks.alternate import medians
 from edgeopt.ops.binary_matmul import binary_matmul
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert, save
 from edgeopt.targets.openvino.sdk import core, openvino
-from edgeopt.testing import to_program
 
 ATTENTIONS = ((3, 196, 64), (12, 196, 64), (12, 128, 64), (3, 512, 64))
 """Heads, tokens and channels of a head."""

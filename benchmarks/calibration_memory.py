@@ -63,7 +63,7 @@ def run(file: str, method: str) -> None:
 
     from edgeopt.calib.calibrate import calibrate
     from edgeopt.calib.data import open_data
-    from edgeopt.testing import to_program
+    from edgeopt.plugins.testing import to_program
     from tests.models.mlperf_tiny import architecture
 
     torch.set_num_threads(1)

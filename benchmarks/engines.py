@@ -27,15 +27,15 @@ import torch
 
 import edgeopt
 from benchmarks.table import show
-from edgeopt.exported import to_exported
-from edgeopt.onnx_session import OnnxSession
-from edgeopt.pass_base import Pass
-from edgeopt.passes.binarize import Binarize
-from edgeopt.passes.linear_attention import LinearAttention
-from edgeopt.passes.pre_rmsnorm import PreRmsnorm
-from edgeopt.program import Program
+from edgeopt.ir.convert import to_exported
+from edgeopt.ir.pass_base import Pass
+from edgeopt.ir.program import Program
+from edgeopt.onnx.session import OnnxSession
+from edgeopt.passes.exact.pre_rmsnorm import PreRmsnorm
+from edgeopt.passes.substitution.binarize import Binarize
+from edgeopt.passes.substitution.linear_attention import LinearAttention
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.tensorrt.rtx.build import build
-from edgeopt.testing import to_program
 from samples import digits
 from samples.digits_cnn import DigitsCnn
 from tests.models import minilm, zoo

@@ -23,20 +23,20 @@ import torch
 from benchmarks.table import show
 from edgeopt.calib.data import CalibrationData, Function
 from edgeopt.calib.moments import Patches
-from edgeopt.fixed_shapes import load_for
-from edgeopt.inputs import DynamicSpec
-from edgeopt.load import LoadOptions
+from edgeopt.frontend.inputs import DynamicSpec
+from edgeopt.frontend.load import LoadOptions
+from edgeopt.frontend.static_shapes import load_for
+from edgeopt.ir.pass_base import Pass
+from edgeopt.ir.program import Program
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
-from edgeopt.pass_base import Pass
-from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.search_floats import SearchFloats
-from edgeopt.passes.shift_channels import ShiftChannels
-from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.quant.blocks import FORMATS, Blocks
-from edgeopt.registry import resolve
+from edgeopt.passes.exact.fold_constants import FoldConstants
+from edgeopt.passes.exact.standard import EXACT
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.fpq import SearchFloats
+from edgeopt.passes.quantization.shift_channels import ShiftChannels
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.registry import resolve
+from edgeopt.quant.blockwise import FORMATS, Blocks
 from tests.models import minilm
 
 CALIBRATION = 500

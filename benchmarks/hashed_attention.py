@@ -26,15 +26,15 @@ from torch import nn
 
 from benchmarks.docstrings import docstrings
 from benchmarks.table import show
-from edgeopt.compare import Sample
-from edgeopt.load import load
-from edgeopt.passes.hashed_attention import STARTS, HashedAttention
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.testing import to_program
-from edgeopt.tune.batches import split
-from edgeopt.tune.distil import Distillation
-from edgeopt.tune.loop import TuneOptions
+from edgeopt.distill.batches import split
+from edgeopt.distill.distil import Distillation
+from edgeopt.distill.loop import TuneOptions
+from edgeopt.frontend.load import load
+from edgeopt.ir.metrics import Sample
+from edgeopt.ir.program import Program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.substitution.hashed_attention import STARTS, HashedAttention
+from edgeopt.plugins.testing import to_program
 from samples import digits_vit_196
 from tests.models import minilm
 

@@ -22,10 +22,10 @@ from torch.nn import functional
 from benchmarks.alternate import medians
 from benchmarks.linear_attention import converted
 from benchmarks.table import show
-from edgeopt.compare import compare
+from edgeopt.ir.metrics import compare
 from edgeopt.ops.hybrid_attention import hybrid_attention
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino.session import OpenVinoSession
-from edgeopt.testing import to_program
 
 SHAPES = ((12, 32), (3, 64))
 TOKENS = (128, 256, 512, 1024, 2048)

@@ -23,13 +23,13 @@ from torch.nn import functional
 
 from benchmarks.alternate import medians
 from benchmarks.table import show
-from edgeopt.compare import compare
+from edgeopt.ir.metrics import compare
+from edgeopt.ir.program import Program
 from edgeopt.ops.linear_attention import linear_attention
-from edgeopt.program import Program
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert, save
 from edgeopt.targets.openvino.session import OpenVinoSession
-from edgeopt.testing import to_program
 
 HEADS, SIZE = 3, 64
 TOKENS = (64, 144, 196, 784, 1024, 4096)

@@ -16,11 +16,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edgeopt.registry import resolve
-from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions, emulate
-from edgeopt.targets.tvm_micro.measure import Firmware, Measurement
+from edgeopt.plugins.registry import resolve
+from edgeopt.targets.mcu import LIBRARY, MicroOptions
+from edgeopt.targets.mcu.runtime import qemu as emulate
+from edgeopt.targets.mcu.runtime.firmware import Firmware, Measurement
 from tests.models import mlperf_tiny
-from tests.targets.tvm_micro.quantised import mlperf
+from tests.targets.mcu.quantised import mlperf
 
 BOARDS = {"M4": "mps2-an386", "M7": "mps2-an500", "M55": "mps3-an547"}
 

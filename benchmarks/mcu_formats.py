@@ -20,8 +20,8 @@ import numpy as np
 
 import edgeopt
 from benchmarks.table import show
-from edgeopt.registry import resolve
-from edgeopt.targets.tvm_micro import MicroOptions
+from edgeopt.plugins.registry import resolve
+from edgeopt.targets.mcu import MicroOptions
 from tests.models import mlperf_tiny
 
 MODELS = ("ds_cnn", "resnet8", "fc_autoencoder")

@@ -20,14 +20,15 @@ import click
 import numpy as np
 import torch
 
-from edgeopt.program import Program
-from edgeopt.registry import resolve
-from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions, emulate
-from edgeopt.targets.tvm_micro.lower import lower_program
-from edgeopt.targets.tvm_micro.measure import Firmware
+from edgeopt.ir.program import Program
+from edgeopt.plugins.registry import resolve
+from edgeopt.targets.mcu import LIBRARY, MicroOptions
+from edgeopt.targets.mcu.lower.lower import lower_program
+from edgeopt.targets.mcu.runtime import qemu as emulate
+from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits
 from samples.digits_vit import DigitsVit
-from tests.targets.tvm_micro.quantised import quantise
+from tests.targets.mcu.quantised import quantise
 
 BOARDS = {"M4": "mps2-an386", "M7": "mps2-an500", "M55": "mps3-an547"}
 SCHEDULES = {

@@ -28,8 +28,8 @@ from torch import nn
 import edgeopt
 from benchmarks.openvino_int8 import alternate, inferences
 from benchmarks.table import show
-from edgeopt.quant.blocks import FORMATS
-from edgeopt.registry import resolve
+from edgeopt.plugins.registry import resolve
+from edgeopt.quant.blockwise import FORMATS
 from edgeopt.targets.openvino import group_size
 from edgeopt.targets.openvino.sdk import core
 from edgeopt.targets.openvino.session import activations_at_once

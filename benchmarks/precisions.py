@@ -26,7 +26,7 @@ import torch
 
 import edgeopt
 from benchmarks.table import show
-from edgeopt.bundle import open_bundle
+from edgeopt.deploy.bundle import open_bundle
 from edgeopt.report.run import Run
 from samples import digits_cnn
 from tests.models import minilm

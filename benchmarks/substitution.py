@@ -29,10 +29,10 @@ import edgeopt
 from benchmarks import openvino_int8
 from benchmarks.docstrings import docstrings
 from benchmarks.table import show
-from edgeopt.bundle import open_bundle
+from edgeopt.deploy.bundle import open_bundle
+from edgeopt.plugins.target import Session
 from edgeopt.report.run import Run
 from edgeopt.report.swapped import SwappedLayer
-from edgeopt.target import Session
 from samples import digits_vit_196
 from tests.models import minilm
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from edgeopt.program import Program
+from edgeopt.ir.program import Program
 from edgeopt.sources import source_digest
 
 

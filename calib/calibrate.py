@@ -25,8 +25,8 @@ from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
 from edgeopt.files import reading, write_whole
-from edgeopt.pass_base import Kind, PassResult
-from edgeopt.program import Program, op_name
+from edgeopt.ir.pass_base import Kind, PassResult
+from edgeopt.ir.program import Program, op_name
 
 SAVE_SECONDS = 5.0
 """Time between two saves of the half-way state."""

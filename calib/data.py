@@ -26,7 +26,7 @@ from edgeopt.calib.images import IMAGE_SUFFIXES, Preprocessing, read_image
 from edgeopt.calib.npy import npy_shape, npz_arrays, stream_npy, stream_npz
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.foreign import translated
-from edgeopt.program import TensorSpec, numpy_dtype
+from edgeopt.ir.program import TensorSpec, numpy_dtype
 
 LABELS = "labels"
 """Name of the array of an ``.npz`` that holds the expected class of each sample."""

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.observe import Accumulator, observe
-from edgeopt.program import Program, Range
-from edgeopt.rewrite import arguments
+from edgeopt.ir.program import Program, Range
+from edgeopt.ir.rewrite import arguments
 
 aten = torch.ops.aten
 

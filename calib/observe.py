@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import fx
 
-from edgeopt.compare import Sample
-from edgeopt.program import Program
+from edgeopt.ir.metrics import Sample
+from edgeopt.ir.program import Program
 
 
 class Accumulator(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeopt.errors import UserError, quoted
 from edgeopt.files import reading
-from edgeopt.program import Range
+from edgeopt.ir.program import Range
 
 SCHEMA_VERSION = 1
 OWN_RANGES = r'"edgeopt": "[^"]*",\s*"method": '

@@ -12,20 +12,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EdgeoptError": "errors",
-    "Pass": "pass_base",
+    "Pass": "ir.pass_base",
     "PassError": "errors",
-    "PassResult": "pass_base",
-    "Pipeline": "pipeline",
-    "Program": "program",
-    "Rewrite": "rewrite",
-    "Rule": "rewrite",
+    "PassResult": "ir.pass_base",
+    "Pipeline": "passes.pipeline",
+    "Program": "ir.program",
+    "Rewrite": "ir.rewrite",
+    "Rule": "ir.rewrite",
     "Run": "report.run",
-    "Target": "target",
+    "Target": "plugins.target",
     "ToolchainMissing": "errors",
     "Unsupported": "errors",
     "UserError": "errors",
-    "export": "deploy",
-    "verify": "bundle",
+    "export": "deploy.export",
+    "verify": "deploy.bundle",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from edgeopt.target import Layer, Session
+from edgeopt.plugins.target import Layer, Session
 
 
 class ScriptedSession(Session):

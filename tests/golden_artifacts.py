@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.bundle import GOLDEN, read_manifest
+from edgeopt.deploy.bundle import GOLDEN, read_manifest
 from edgeopt.ops.linear_attention import linear_attention
 from samples.digits_cnn import DigitsCnn
 from samples.digits_vit import Attention, DigitsVit

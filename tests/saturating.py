@@ -15,12 +15,12 @@ import torch
 from torch import fx
 
 from edgeopt.calib.moments import patches
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
-from edgeopt.passes.insert_qdq import moved_value
-from edgeopt.program import Program
+from edgeopt.passes.quantization.insert_qdq import moved_value
 from edgeopt.quant.pairs import Order, order_of
 from edgeopt.quant.scheme import MOVES, WEIGHTED
-from edgeopt.rewrite import arguments
 
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1
 

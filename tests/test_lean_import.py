@@ -27,5 +27,5 @@ def test_help_is_free(arguments: list[str]) -> None:
 
 
 def test_target_classes_load_no_vendor() -> None:
-    code = "from edgeopt import registry\nfor name in registry.target_names():\n    registry.target_class(name)"
+    code = "from edgeopt.plugins import registry\nfor name in registry.target_names():\n    registry.target_class(name)"
     assert not loaded_by(code) & VENDORS

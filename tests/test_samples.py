@@ -18,8 +18,8 @@ import torch
 import yaml
 
 import edgeopt
-from edgeopt import registry
 from edgeopt.cli import main
+from edgeopt.plugins import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"

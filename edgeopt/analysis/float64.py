@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from edgeopt.analysis.wider_floats import NotWidened, widened
-from edgeopt.program import Program
+from edgeopt.ir.program import Program
 
 _NARROWER = (torch.float16, torch.bfloat16, torch.float32)
 

@@ -30,7 +30,7 @@ from edgeopt.analysis.integer_rules import (
     schema_name,
 )
 from edgeopt.analysis.intervals import Interval, hull, meet, within
-from edgeopt.program import Program
+from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
 from edgeopt.analysis.slices import Axis, Slices, slices_of
-from edgeopt.compare import compare
 from edgeopt.errors import EdgeoptError
-from edgeopt.program import Program
+from edgeopt.ir.metrics import compare
+from edgeopt.ir.program import Program
 
 INPUT_CHANGE = 1e-7
 """Relative change of the inputs: about the last digit of float32."""

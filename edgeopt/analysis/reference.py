@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.compare import Arrays, Pointed, Reference
-from edgeopt.program import Observer, Program, to_numpy
-from edgeopt.rewrite import arguments
+from edgeopt.ir.metrics import Arrays, Pointed, Reference
+from edgeopt.ir.program import Observer, Program, to_numpy
+from edgeopt.ir.rewrite import arguments
 
 aten = torch.ops.aten
 

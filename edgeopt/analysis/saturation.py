@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.analysis.quantized_layers import QuantisedLayer, quantised_layers
 from edgeopt.errors import UserError
+from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.provenance import source_line
+from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.quantize import DEQUANTIZE
-from edgeopt.program import Program, op_name
-from edgeopt.provenance import source_line
-from edgeopt.quant.affine import for_weight, to_integers
-from edgeopt.quant.layers import QuantisedLayer, quantised_layers
 from edgeopt.quant.pairs import LIMIT, Order, largest_sums, order_of
+from edgeopt.quant.qparams import for_weight, to_integers
 from edgeopt.quant.scheme import MOVES, WEIGHTED
 from edgeopt.quant.sums import largest_sum
-from edgeopt.rewrite import arguments
 
 PORTABLE, ONLY_VNNI = "portable", "only-vnni"
 """What processors an artifact promises to be right on: all, or x86 with VNNI."""

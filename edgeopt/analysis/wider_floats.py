@@ -9,7 +9,7 @@ import torch
 from torch import fx
 from torch.fx.node import map_aggregate
 
-from edgeopt.program import Program, dtype_name, op_name
+from edgeopt.ir.program import Program, dtype_name, op_name
 
 BFLOAT16_NOTE = "what is in bfloat16 in the model, inputs and outputs among it, is in float32 here"
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeopt.calib.data import open_data
+from edgeopt.candidate.records import Prepared, Request
 from edgeopt.errors import Unsupported
-from edgeopt.evidence import Prepared, Request
 from edgeopt.foreign import OTHER_TARGET, library
-from edgeopt.program import Program
-from edgeopt.provenance import place
-from edgeopt.target import Arrays, Artifact, Session, Target, TargetOptions
+from edgeopt.ir.program import Program
+from edgeopt.ir.provenance import place
+from edgeopt.plugins.target import Arrays, Artifact, Session, Target, TargetOptions
 
 
 @dataclass(frozen=True)

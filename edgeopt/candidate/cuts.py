@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
-from edgeopt.program import Program
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from torch import fx
 from edgeopt.candidate.compile import tried
 from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
 from edgeopt.candidate.fidelity import Judge
-from edgeopt.compare import Sample
-from edgeopt.evidence import Request
-from edgeopt.program import Program, op_name
-from edgeopt.provenance import module_path, source_line
+from edgeopt.candidate.records import Request
+from edgeopt.ir.metrics import Sample
+from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.provenance import module_path, source_line
 
 RunCompiled = Callable[[Program, Sample], Mapping[str, np.ndarray]]
 """Compiles a program, runs it on one sample and returns its outputs by name."""

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import fx
 
+from edgeopt.analysis.accuracy_tracker import takes_signs
 from edgeopt.candidate.limits import TIMES_NOISE, Checked, floor_of
-from edgeopt.compare import Arrays, Error, Reference
-from edgeopt.evidence import Request
-from edgeopt.ledger import takes_signs
+from edgeopt.candidate.records import Request
+from edgeopt.ir.metrics import Arrays, Error, Reference
+from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import QUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS
-from edgeopt.program import Program
 
 SHARE = 0.25
 """Share of the rounded values that are moved by a step. Runtimes that rescale in float32 or fixed point move fewer."""

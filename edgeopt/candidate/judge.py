@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.accuracy import AccuracyResult
+from edgeopt.candidate.accuracy import AccuracyResult
+from edgeopt.candidate.accuracy_gate import sensitivities
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
 from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, check_reach, floor_of
+from edgeopt.candidate.records import Evidence, Prepared, Request
 from edgeopt.candidate.slices import check_slices, lost_channels
-from edgeopt.compare import Comparison, Reference, Sample
 from edgeopt.errors import EdgeoptError
-from edgeopt.evidence import Evidence, Prepared, Request
-from edgeopt.gate import sensitivities
-from edgeopt.program import origin
+from edgeopt.ir.metrics import Comparison, Reference, Sample
+from edgeopt.ir.program import origin
 
 _STEP_BOUND = 5e-2
 """Largest relative difference between the artifact and the program it was compiled from, where the target rounds in

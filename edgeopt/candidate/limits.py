@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeopt.compare import Comparison, Error, Form, OutputComparison
 from edgeopt.errors import UserError
-from edgeopt.quant.blocks import FORMATS
+from edgeopt.ir.metrics import Comparison, Error, Form, OutputComparison
+from edgeopt.quant.blockwise import FORMATS
 
 Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements", "number"]
 """``latency``: of the target; ``share``: 0 to 1; ``ratio``: of an error to the largest value."""

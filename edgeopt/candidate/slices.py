@@ -15,7 +15,7 @@ import numpy as np
 from edgeopt.analysis.noise import Noise
 from edgeopt.analysis.slices import Axis, slices_of
 from edgeopt.candidate.limits import FLOORS, TIMES_NOISE, Checked, Floor
-from edgeopt.compare import Arrays, Reference
+from edgeopt.ir.metrics import Arrays, Reference
 
 STEPS = {True: 1, False: 4}
 """Roundings of the output's largest value that are always granted: of floating-point numbers, and of other formats."""

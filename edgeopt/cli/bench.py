@@ -13,7 +13,7 @@ from edgeopt.cli.show import json_option, print_json, print_sections, progress
 from edgeopt.errors import UserError
 
 if TYPE_CHECKING:
-    from edgeopt.measure import MeasurePlan
+    from edgeopt.candidate.measure import MeasurePlan
     from edgeopt.report.run import Run
 
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @json_option
 def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, verbose: int, as_json: bool) -> int:
     """Measure the bundles in FOLDERS again, alternately in one run, and show them side by side."""
-    from edgeopt.bundle import check_intact, read_report
-    from edgeopt.measure import MeasurePlan
+    from edgeopt.candidate.measure import MeasurePlan
+    from edgeopt.deploy.bundle import check_intact, read_report
     from edgeopt.report.sections import comparison
 
     reports = [read_report(folder) for folder in folders]
@@ -43,9 +43,9 @@ def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, ver
 
 
 def _measure(folders: Sequence[Path], reports: Sequence[Run], plan: MeasurePlan) -> list[Run]:
-    from edgeopt.bundle import read_golden, read_manifest, restore
-    from edgeopt.measure import measure
-    from edgeopt.record import latency_of
+    from edgeopt.candidate.measure import measure
+    from edgeopt.deploy.bundle import read_golden, read_manifest, restore
+    from edgeopt.deploy.record import latency_of
 
     with ExitStack() as stack:
         sessions, samples, threads = {}, {}, {}

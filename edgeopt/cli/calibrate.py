@@ -55,10 +55,10 @@ def command(
     from edgeopt.calib.calibrate import calibrate
     from edgeopt.calib.data import open_data
     from edgeopt.calib.ranges import OWN_RANGES, drifts, read_ranges
+    from edgeopt.candidate.quantize import calibratable
     from edgeopt.files import check_writable, write_whole
-    from edgeopt.fixed_shapes import load_for
-    from edgeopt.quantisation import calibratable
-    from edgeopt.registry import resolve
+    from edgeopt.frontend.static_shapes import load_for
+    from edgeopt.plugins.registry import resolve
 
     bound = _share(drift)
     check_writable(output, OWN_RANGES)

@@ -15,8 +15,8 @@ from edgeopt.cli.show import json_option, print_json, print_rows
 @json_option
 def command(as_json: bool) -> int:
     """Check this machine: versions, processor, and every target's toolchain with the line that installs it."""
-    from edgeopt.registry import target_classes
-    from edgeopt.target import processor_name
+    from edgeopt.plugins.registry import target_classes
+    from edgeopt.plugins.target import processor_name
 
     rows = [
         {"what": "python", "state": "found", "detail": platform.python_version()},

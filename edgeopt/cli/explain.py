@@ -14,7 +14,7 @@ import click
 from edgeopt.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
-    from edgeopt.tune.loop import TuneOptions
+    from edgeopt.distill.loop import TuneOptions
 
 
 @click.command("explain")
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @json_option
 def command(name: str, as_json: bool) -> int:
     """Print what the pass, recipe or target NAME does: its theorem, its rules, its cost, its options."""
+    from edgeopt.plugins.registry import pass_class, pass_names
     from edgeopt.recipes.recipe import recipe_names
-    from edgeopt.registry import pass_class, pass_names
 
     if name in pass_names():
         facts = _explain_pass(pass_class(name))
@@ -64,7 +64,7 @@ def _explain_recipe(name: str) -> dict[str, Any]:
 
 
 def _budget(tune: TuneOptions) -> str:
-    from edgeopt.tune.budget import UNBOUNDED_STEPS
+    from edgeopt.distill.budget import UNBOUNDED_STEPS
 
     if tune.steps < UNBOUNDED_STEPS:
         return f"{tune.steps} steps a stage"
@@ -78,8 +78,8 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 def _explain_target(name: str) -> dict[str, Any]:
     from edgeopt.errors import UserError, nearest
+    from edgeopt.plugins.registry import pass_names, resolve, target_names
     from edgeopt.recipes.recipe import recipe_names
-    from edgeopt.registry import pass_names, resolve, target_names
 
     try:
         target = resolve(name)

@@ -65,10 +65,10 @@ def command(
     MODEL is a torch.export archive, a TorchScript archive, a state dict or safetensors file with --arch, or a
     pickled module with --trust. A target's own options are flags too: see `edgeopt explain TARGET`.
     """
-    from edgeopt.bundle import refuse_within
     from edgeopt.cli.target_options import parse_flags, read_config, taken
-    from edgeopt.deploy import export
-    from edgeopt.registry import resolve
+    from edgeopt.deploy.bundle import refuse_within
+    from edgeopt.deploy.export import export
+    from edgeopt.plugins.registry import resolve
     from edgeopt.report.sections import sections
     from edgeopt.report.sections.verdict import caveats
 

@@ -18,7 +18,7 @@ from edgeopt.cli.show import json_option, print_json, print_sections, progress
 @json_option
 def command(model: str, target: str, verbose: int, as_json: bool, **flags: Any) -> int:
     """Show what is in MODEL: layers, parameters, MACs, operators; which passes would apply, and why not."""
-    from edgeopt.inspection import inspect_model, inspection_sections
+    from edgeopt.deploy.inspection import inspect_model, inspection_sections
 
     with progress(verbose) as on_step:
         found = inspect_model(model, load_options(**flags), target, on_step)

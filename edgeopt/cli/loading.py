@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgeopt.load import LoadOptions
+    from edgeopt.frontend.load import LoadOptions
 
 _OPTIONS = (
     click.option("--input", "inputs", multiple=True, metavar="NAME:SHAPE[:DTYPE]", help="Input, as x:1x3x32x32."),
@@ -37,10 +37,10 @@ def load_options(
     max_archive_bytes: int | None,
 ) -> LoadOptions:
     """Return the parsed loading options."""
-    from edgeopt.archive import DEFAULT_MAX_BYTES
     from edgeopt.errors import UserError
-    from edgeopt.inputs import DynamicSpec, InputSpec, load_sample
-    from edgeopt.load import LoadOptions
+    from edgeopt.frontend.archive import DEFAULT_MAX_BYTES
+    from edgeopt.frontend.inputs import DynamicSpec, InputSpec, load_sample
+    from edgeopt.frontend.load import LoadOptions
 
     specs = tuple(map(InputSpec.parse, inputs))
     names = [spec.name for spec in specs]

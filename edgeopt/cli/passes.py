@@ -24,8 +24,8 @@ def command(target: str | None, precision: str | None, as_json: bool) -> int:
 
 
 def _ordered(target: str, precision: str | None) -> list[dict[str, str]]:
-    from edgeopt.options import ExportOptions, split_options
-    from edgeopt.registry import resolve
+    from edgeopt.candidate.options import ExportOptions, split_options
+    from edgeopt.plugins.registry import resolve
 
     chosen = resolve(target)
     _, options = split_options(chosen, ExportOptions(), {"precision": precision} if precision else {})
@@ -37,7 +37,7 @@ def _ordered(target: str, precision: str | None) -> list[dict[str, str]]:
 
 
 def _all() -> list[dict[str, str]]:
-    from edgeopt.registry import pass_classes
+    from edgeopt.plugins.registry import pass_classes
 
     rows = []
     for name, cls in pass_classes().items():

@@ -27,11 +27,12 @@ def command(
     folder: Path, measured: tuple[Path, ...], more: tuple[Path, ...], html: Path | None, markdown: bool, as_json: bool
 ) -> int:
     """Print the report of the bundle in FOLDER."""
-    from edgeopt.bundle import read_report, write_report
+    from edgeopt.deploy.bundle import read_report, write_report
     from edgeopt.errors import UserError
     from edgeopt.files import check_writable, write_whole
-    from edgeopt.report import render, trtexec
+    from edgeopt.report import render
     from edgeopt.report.sections import sections
+    from edgeopt.targets.tensorrt import trtexec
 
     check_writable(html, render.OWN_HTML)
     run = read_report(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.errors import UserError, nearest
-from edgeopt.target import Target
+from edgeopt.plugins.target import Target
 
 _NOT_OPTIONS = ("model", "on_step", "options")
 """What export() is given beside its options."""

@@ -30,7 +30,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _rows() -> Iterator[dict[str, Any]]:
-    from edgeopt.registry import target_classes
+    from edgeopt.plugins.registry import target_classes
 
     for name, cls in target_classes().items():
         probe = cls.probe()

@@ -11,7 +11,7 @@ import click
 from edgeopt.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
-    from edgeopt.bundle import Verification
+    from edgeopt.deploy.bundle import Verification
 
 
 @click.command("verify")
@@ -23,7 +23,7 @@ def command(folder: str, as_json: bool) -> int:
     Exits 1 where a file differs, the report cannot be read, an output leaves its bound, nothing could be compared, or
     the export found that the artifact differs from the original and nobody accepted it.
     """
-    from edgeopt.bundle import verify
+    from edgeopt.deploy.bundle import verify
     from edgeopt.report.form import OutputError
 
     result = verify(folder)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from edgeopt.errors import Placement
-from edgeopt.program import Program, op_name
+from edgeopt.ir.program import Program, op_name
 
 aten = torch.ops.aten
 

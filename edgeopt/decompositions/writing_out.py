@@ -18,9 +18,9 @@ from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-from edgeopt.attribution import attribute_to
-from edgeopt.program import Program
-from edgeopt.rewrite import arguments
+from edgeopt.ir.attribution import attribute_to
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import arguments
 
 Arguments = Mapping[str, Any]
 """A call's arguments by schema name: constants as tensors, what the graph computes as fake tensors."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from edgeopt.ops import register_onnx, stores_weight
-from edgeopt.quant.fp4 import E1M2, E2M1, E3M0, INT4, unpack
+from edgeopt.quant.float4 import E1M2, E2M1, E3M0, INT4, unpack
 
 ELEMENTS = {element.name: element for element in (E1M2, E2M1, E3M0, INT4)}
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgeopt.quant.fp4 import E2M1, INT4, Element, unpack
+from edgeopt.quant.float4 import E2M1, INT4, Element, unpack
 
 if TYPE_CHECKING:
     import onnx_ir as ir

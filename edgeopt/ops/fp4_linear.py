@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from edgeopt.ops import register_onnx
-from edgeopt.quant.fp4 import E2M1, unpack
+from edgeopt.quant.float4 import E2M1, unpack
 
 SCALES = {torch.float8_e4m3fn: 0, torch.float8_e8m0fnu: 1}
 """``scale_kind`` by the type of the scales."""

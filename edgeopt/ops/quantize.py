@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from edgeopt.ops import register_onnx, stores_weight
-from edgeopt.quant.affine import Affine
+from edgeopt.quant.qparams import Affine
 
 
 @torch.library.custom_op("edgeopt::quantize", mutates_args=())

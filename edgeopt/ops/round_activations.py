@@ -1,8 +1,8 @@
 """``edgeopt::round_activations``: activations in four-bit floats, as tensor cores that multiply them see them.
 
-``kind`` is a block format (``nvfp4``, ``int4``, ...; see edgeopt.quant.blocks), whose block scales along the last axis
-are found as the network runs under the tensor's ``factor`` (float32, no dimensions); or an element (``e2m1``, ...), of
-which ``factor`` is the calibrated scale.
+``kind`` is a block format (``nvfp4``, ``int4``, ...; see edgeopt.quant.blockwise), whose block scales along the last
+axis are found as the network runs under the tensor's ``factor`` (float32, no dimensions); or an element (``e2m1``,
+...), of which ``factor`` is the calibrated scale.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.ops.dequantize_blocks import ELEMENTS
-from edgeopt.quant.blocks import FORMATS, Blocks
+from edgeopt.quant.blockwise import FORMATS, Blocks
 from edgeopt.quant.fpq import Rounded
 
 

@@ -5,16 +5,16 @@ in int8, and as large as its weights, so that scales stay in the range of its mu
 scale, searched for the least squared error of its weights: products of int8 and a multiplication at their end compute
 just what the four bits stand for.
 
-Sources: the formats' are named in edgeopt.quant.fp4; the search's in edgeopt.quant.blocks.
+Sources: the formats' are named in edgeopt.quant.float4; the search's in edgeopt.quant.blockwise.
 """
 
 from __future__ import annotations
 
 import torch
 
-from edgeopt.quant.affine import Affine
-from edgeopt.quant.blocks import BlockFormat
-from edgeopt.quant.fp4 import E2M1, INT4, Element
+from edgeopt.quant.blockwise import BlockFormat
+from edgeopt.quant.float4 import E2M1, INT4, Element
+from edgeopt.quant.qparams import Affine
 
 CODEBOOKS = {
     name: Element(element.name, tuple(16 * magnitude for magnitude in element.magnitudes))

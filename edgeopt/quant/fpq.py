@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from edgeopt.quant.blocks import Blocks
-from edgeopt.quant.compensate import round_columns
-from edgeopt.quant.fp4 import E1M2, E2M1, E3M0, Element, pack, unpack
+from edgeopt.quant.blockwise import Blocks
+from edgeopt.quant.float4 import E1M2, E2M1, E3M0, Element, pack, unpack
+from edgeopt.quant.gptq import round_columns
 
 ELEMENTS = (E2M1, E1M2, E3M0)
 ROUNDS = 3

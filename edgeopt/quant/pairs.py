@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from edgeopt.quant.affine import WEIGHT_LIMIT, Affine, for_weight, to_integers
+from edgeopt.quant.qparams import WEIGHT_LIMIT, Affine, for_weight, to_integers
 
 LIMIT = 32767 // 255
 """What two weights of one sign may come to."""

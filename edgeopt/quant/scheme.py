@@ -9,9 +9,9 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.ir.rewrite import arguments
 from edgeopt.quant import pairs
-from edgeopt.quant.fp4 import Element
-from edgeopt.rewrite import arguments
+from edgeopt.quant.float4 import Element
 
 aten = torch.ops.aten
 Operator = Callable[..., object]

@@ -6,14 +6,14 @@ Kernels add the products of a layer in int32, where what leaves it comes back wi
     -255 max(P, N)  <=  sum (u - z) w  <=  255 max(P, N)
 
 and activations in -128..127 that stand around 0 come to 128 (P + N) <= 256 max(P, N). Half of int32 is left to the bias
-(see ``edgeopt.quant.affine.fitting_bias``). Of up to 32,736 weights an output no 127s leave it.
+(see ``edgeopt.quant.qparams.fitting_bias``). Of up to 32,736 weights an output no 127s leave it.
 """
 
 from __future__ import annotations
 
 import torch
 
-from edgeopt.quant.affine import Affine
+from edgeopt.quant.qparams import Affine
 
 _LARGEST_ACTIVATION = 256
 _LIMIT = (2**30 - 2**20) // _LARGEST_ACTIVATION

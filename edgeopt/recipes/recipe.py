@@ -4,7 +4,7 @@
     force                         swap also where it does not pay
     [[passes]]                    ``name``, and the pass's own settings
     [tune]                        ``budget`` ("5min", or steps), ``blocks`` and ``model`` (the two stages), and the
-                                  settings of edgeopt.tune.loop.TuneOptions
+                                  settings of edgeopt.distill.loop.TuneOptions
 
 Keys are written with dashes. Every one is checked against what reads it.
 """
@@ -20,11 +20,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from edgeopt.distill.budget import parse_budget
+from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError, nearest
-from edgeopt.pass_base import Kind
-from edgeopt.registry import pass_class
-from edgeopt.tune.budget import parse_budget
-from edgeopt.tune.loop import TuneOptions
+from edgeopt.ir.pass_base import Kind
+from edgeopt.plugins.registry import pass_class
 
 _TEXTS = ("summary", "source", "cost", "text")
 _STAGES = ("blocks", "model")

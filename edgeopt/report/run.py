@@ -17,12 +17,12 @@ from pydantic import JsonValue, ValidationError, field_validator
 from edgeopt.errors import UserError
 from edgeopt.report.form import OutputError, Record
 from edgeopt.report.latency import Baseline, Latency
-from edgeopt.report.quantised import Quantisation
+from edgeopt.report.quantized import Quantisation
 from edgeopt.report.searched import Search
 from edgeopt.report.swapped import Swaps
 
 if TYPE_CHECKING:
-    from edgeopt.pass_base import PassRecord
+    from edgeopt.ir.pass_base import PassRecord
 
 SCHEMA_VERSION: Final = 2
 """Raised whenever a field is added, removed or changes its meaning."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import fx
 
 from edgeopt.candidate.compile import observed, tried
-from edgeopt.evidence import Prepared, Request
-from edgeopt.program import Program, first_origin
-from edgeopt.target import Layer
+from edgeopt.candidate.records import Prepared, Request
+from edgeopt.ir.program import Program, first_origin
+from edgeopt.plugins.target import Layer
 
 _RUNS = 20
 

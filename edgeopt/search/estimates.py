@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from edgeopt.compare import Sample, compare_all
-from edgeopt.evidence import LayerChoice, OnStep
+from edgeopt.candidate.records import LayerChoice, OnStep
+from edgeopt.ir.metrics import Sample, compare_all
 from edgeopt.search.costs import Profile, Sizes, profile
-from edgeopt.search.mixture import Mixture
+from edgeopt.search.mixed_precision import Mixture
 from edgeopt.search.path import Choice
 from edgeopt.search.store import Store
 from edgeopt.search.trials import Trials

@@ -14,22 +14,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
+from edgeopt.analysis.macs import count_macs
 from edgeopt.calib.cache import program_digest
 from edgeopt.calib.data import open_data
 from edgeopt.candidate.limits import Measured, answers_hold, costs_hold
-from edgeopt.cost import count_macs
+from edgeopt.candidate.records import OnStep, Prepared, Request, SearchRecord, Trial, measured
+from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import ToolchainMissing, UserError
-from edgeopt.evidence import OnStep, Prepared, Request, SearchRecord, Trial, measured
-from edgeopt.program import Program, first_origin
-from edgeopt.rewrite import arguments
+from edgeopt.ir.program import Program, first_origin
+from edgeopt.ir.rewrite import arguments
+from edgeopt.plugins.target import AUTO, FLOATS
 from edgeopt.search.costs import Sizes, owners
 from edgeopt.search.estimates import Estimates
-from edgeopt.search.mixture import BINARY, Mixture
+from edgeopt.search.mixed_precision import BINARY, Mixture
 from edgeopt.search.path import Mix, exchange_path, pareto, spread
 from edgeopt.search.store import Store
 from edgeopt.search.trials import Figures, Trials, Tried, counted
-from edgeopt.target import AUTO, FLOATS
-from edgeopt.tune.loop import TuneOptions
 
 _NOISE_SAMPLES = 16
 _TRIED = 8

@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.candidate.accuracy_gate import answers
 from edgeopt.candidate.compile import observed, tried
-from edgeopt.compare import Error
-from edgeopt.evidence import OnStep, Prepared, Request
-from edgeopt.gate import answers
-from edgeopt.measure import MeasurePlan, measure
-from edgeopt.search.mixture import Mixture
+from edgeopt.candidate.measure import MeasurePlan, measure
+from edgeopt.candidate.records import OnStep, Prepared, Request
+from edgeopt.ir.metrics import Error
+from edgeopt.plugins.target import FLOATS, Session
+from edgeopt.search.mixed_precision import Mixture
 from edgeopt.search.path import Mix
 from edgeopt.search.store import Store
-from edgeopt.target import FLOATS, Session
 
 _PLAN = MeasurePlan(min_runs=10, min_seconds=0.2, max_seconds=1.0)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a mixture showed, as ``edgeopt.evidence.Trial`` says."""
+    """What a mixture showed, as ``edgeopt.candidate.records.Trial`` says."""
 
     error: Error
     accuracy: float | None

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from edgeopt.compare import Sample
+from edgeopt.ir.metrics import Sample
 
 LOOKED_AT = 64
 """Calibration samples among which is chosen."""

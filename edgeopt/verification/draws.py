@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
-from edgeopt.program import Program, numpy_dtype
-from edgeopt.rewrite import arguments
+from edgeopt.ir.program import Program, numpy_dtype
+from edgeopt.ir.rewrite import arguments
 from edgeopt.verification.kinds import Input
 from edgeopt.verification.ranges import bag_of, legal_range
 from edgeopt.verification.sizes import Sizes, shape_of

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.program import Program
-from edgeopt.rewrite import arguments
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import arguments
 from edgeopt.verification.ranges import bag_of, legal_range
 from edgeopt.verification.sizes import symbols
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from edgeopt.folding.channels import moves
-from edgeopt.program import Program
-from edgeopt.rewrite import arguments
-from edgeopt.structures.walk import CASTS, COPIES, number
+from edgeopt.analysis.channels import moves
+from edgeopt.analysis.walk import CASTS, COPIES, number
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import arguments
 from edgeopt.verification.sizes import Sizes, size_of
 
 aten = torch.ops.aten

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeopt.compare import Arrays, Sample
 from edgeopt.errors import EdgeoptError, UserError
-from edgeopt.program import Program
+from edgeopt.ir.metrics import Arrays, Sample
+from edgeopt.ir.program import Program
 from edgeopt.verification.draws import Draw
 from edgeopt.verification.kinds import kind_of
 from edgeopt.verification.plans import PLANS, SPARING, Part, Plan, told

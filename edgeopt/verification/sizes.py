@@ -11,7 +11,7 @@ import sympy
 import torch
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program
+from edgeopt.ir.program import Program
 
 Sizes = Mapping[Any, int]
 """By symbol of a dynamic dimension, its size."""

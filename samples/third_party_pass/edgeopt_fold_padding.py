@@ -18,8 +18,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.program import Program
-from edgeopt.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
 
 aten = torch.ops.aten
 

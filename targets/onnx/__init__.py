@@ -14,17 +14,18 @@ from edgeopt import onnx
 from edgeopt.analysis.saturation import deployment
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import NotRunHere, Unsupported, UserError
-from edgeopt.onnx_session import OPTIMIZATION, OnnxSession
+from edgeopt.ir.pass_base import Step
+from edgeopt.ir.program import Program
+from edgeopt.onnx.session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
-from edgeopt.pass_base import Step
-from edgeopt.passes.fuse_token_linears import FuseTokenLinears
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.standard import PACKED
-from edgeopt.passes.unsigned_weights import UnsignedWeights
-from edgeopt.passes.widen_blocks import WidenBlocks
-from edgeopt.program import Program
-from edgeopt.quant.blocks import FORMATS
+from edgeopt.passes.exact.standard import PACKED
+from edgeopt.passes.quantization.fuse_token_linears import FuseTokenLinears
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.unpack_blocks import WidenBlocks
+from edgeopt.passes.quantization.unsigned_weights import UnsignedWeights
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.target import AUTO, Artifact, Lowered, Probe, Session, Target, TargetOptions
+from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.scheme import (
     CONCATENATIONS,
     NORMS,
@@ -37,7 +38,6 @@ from edgeopt.quant.scheme import (
     Scheme,
     check_activations,
 )
-from edgeopt.target import AUTO, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.targets.onnx.integers import rewritten
 
 FILE = "model.onnx"

@@ -20,9 +20,9 @@ from torch import fx
 from edgeopt.analysis.integer_ranges import integer_ranges, of_dtype
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
-from edgeopt.canonical import canonicalise
 from edgeopt.decompositions.writing_out import replace_by
-from edgeopt.program import Program
+from edgeopt.ir.canonical import canonicalise
+from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
 

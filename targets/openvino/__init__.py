@@ -14,16 +14,29 @@ import torch
 
 from edgeopt.analysis.saturation import ONLY_VNNI, deployment
 from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.ir.pass_base import Step
+from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.rewrite import replace as replace_node
 from edgeopt.ops.token_linear import ROUND_TOKENS
-from edgeopt.pass_base import Step
-from edgeopt.passes.expand_attention import ExpandAttention
-from edgeopt.passes.float_weights import FloatWeights
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.standard import PACKED
-from edgeopt.passes.widen_blocks import WidenBlocks
-from edgeopt.program import Program, op_name
-from edgeopt.quant.blocks import FORMATS
+from edgeopt.passes.exact.expand_attention import ExpandAttention
+from edgeopt.passes.exact.standard import PACKED
+from edgeopt.passes.quantization.float_weights import FloatWeights
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.unpack_blocks import WidenBlocks
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.target import (
+    AUTO,
+    FLOATS,
+    Artifact,
+    Fallback,
+    Layer,
+    Lowered,
+    Probe,
+    Session,
+    Target,
+    TargetOptions,
+)
+from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.scheme import (
     CONCATENATIONS,
     NORMS,
@@ -35,8 +48,6 @@ from edgeopt.quant.scheme import (
     Scheme,
     check_activations,
 )
-from edgeopt.rewrite import replace as replace_node
-from edgeopt.target import AUTO, FLOATS, Artifact, Fallback, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.fitting import Fitted, fitted

@@ -12,10 +12,10 @@ from torch import fx
 
 from edgeopt import onnx
 from edgeopt.analysis.intervals import Interval
-from edgeopt.attribution import marked
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
-from edgeopt.onnx_names import PREFIX, program_name
-from edgeopt.program import Program, op_name, to_numpy
+from edgeopt.ir.attribution import marked
+from edgeopt.ir.program import Program, op_name, to_numpy
+from edgeopt.onnx.names import PREFIX, program_name
 from edgeopt.targets.openvino import native
 from edgeopt.targets.openvino.sdk import openvino
 

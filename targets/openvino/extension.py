@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgeopt import kernels
 from edgeopt.calib.cache import cache_folder
 from edgeopt.errors import EdgeoptError, ToolchainMissing
+from edgeopt.kernels import mcu as kernels
 from edgeopt.targets.openvino.sdk import core, openvino
 
 NAME = "libedgeopt_openvino.so"
 INSTALL = "apt-get install g++"
-SOURCES = kernels.ROOT / "openvino"
+SOURCES = kernels.ROOT.parent / "openvino"
 
 _COMPILERS = ("g++", "clang++")
 _FLAGS = (

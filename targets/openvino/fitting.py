@@ -12,7 +12,7 @@ from edgeopt.analysis.integer_ranges import hands_on
 from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
-from edgeopt.program import Program, op_name, origin
+from edgeopt.ir.program import Program, op_name, origin
 from edgeopt.targets.openvino import integers
 
 _CASTS = (torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.errors import EdgeoptError
-from edgeopt.onnx_names import program_name
+from edgeopt.onnx.names import program_name
 from edgeopt.targets.openvino.guarded import ANSWER, operators
 from edgeopt.targets.openvino.sdk import core
 

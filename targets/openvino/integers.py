@@ -16,8 +16,8 @@ from edgeopt.analysis.integer_ranges import casts_floats, float_casts, indexed_r
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.errors import Placement
-from edgeopt.program import Program, op_name
-from edgeopt.rewrite import replace as replace_node
+from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.rewrite import replace as replace_node
 
 aten = torch.ops.aten
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeopt.ir.program import Program
 from edgeopt.onnx import Functions
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
@@ -16,7 +17,6 @@ from edgeopt.ops.feature_maps import MAPS
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.ops.soft_attention import SOFT_ATTENTION
-from edgeopt.program import Program
 from edgeopt.targets.openvino import native_attention, native_binary, native_matmul
 
 if TYPE_CHECKING:

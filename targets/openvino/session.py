@@ -14,8 +14,8 @@ import numpy as np
 from edgeopt.errors import UserError
 from edgeopt.foreign import OTHER_TARGET, translated
 from edgeopt.onnx import DOMAIN
-from edgeopt.onnx_names import PREFIX, program_name
-from edgeopt.target import Arrays, Layer, Session
+from edgeopt.onnx.names import PREFIX, program_name
+from edgeopt.plugins.target import Arrays, Layer, Session
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import INTEGERS, OUTPUTS
 from edgeopt.targets.openvino.guard import GUARD

@@ -19,17 +19,17 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
-from edgeopt.exported import save
-from edgeopt.load import load
-from edgeopt.pass_base import Step
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.search_floats import SearchFloats
-from edgeopt.passes.shift_channels import ShiftChannels
-from edgeopt.passes.standard import PACKED
-from edgeopt.program import Program, dtype_name, op_name
-from edgeopt.quant.blocks import FORMATS
-from edgeopt.target import Arrays, Artifact, Layer, Lowered, Probe, Session, Target, TargetOptions
-from edgeopt.threads import torch_threads
+from edgeopt.frontend.load import load
+from edgeopt.ir.convert import save
+from edgeopt.ir.pass_base import Step
+from edgeopt.ir.program import Program, dtype_name, op_name
+from edgeopt.passes.exact.standard import PACKED
+from edgeopt.passes.quantization.fpq import SearchFloats
+from edgeopt.passes.quantization.shift_channels import ShiftChannels
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.target import Arrays, Artifact, Layer, Lowered, Probe, Session, Target, TargetOptions
+from edgeopt.plugins.threads import torch_threads
+from edgeopt.quant.blockwise import FORMATS
 
 FILE = "model.pt2"
 ACTIVATIONS = ("float", "four-bits")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeopt import onnx
-from edgeopt.onnx_session import OnnxSession
-from edgeopt.target import Arrays
-from edgeopt.targets.tensorrt.stand_in import dequantize_fp4
+from edgeopt.onnx.session import OnnxSession
+from edgeopt.plugins.target import Arrays
+from edgeopt.targets.tensorrt.emulation import dequantize_fp4
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,23 +13,23 @@ import torch
 
 from edgeopt import onnx
 from edgeopt.errors import Placement, UserError
+from edgeopt.ir.pass_base import Step
+from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
-from edgeopt.pass_base import Step
-from edgeopt.passes.expand_attention import ExpandAttention
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.standard import PACKED
-from edgeopt.program import Program, op_name
-from edgeopt.quant.fp4 import E2M1
+from edgeopt.passes.exact.expand_attention import ExpandAttention
+from edgeopt.passes.exact.standard import PACKED
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.target import Arrays, Fallback, Lowered, Session, Target, TargetOptions
+from edgeopt.quant.float4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
-from edgeopt.rewrite import arguments
-from edgeopt.target import Arrays, Fallback, Lowered, Session, Target, TargetOptions
 from edgeopt.targets.tensorrt import fp8, precision
+from edgeopt.targets.tensorrt.emulation import StandIn
 from edgeopt.targets.tensorrt.extremes import Extremes, observe
 from edgeopt.targets.tensorrt.graph import Variants, lower_opset, translate
 from edgeopt.targets.tensorrt.half import to_half
 from edgeopt.targets.tensorrt.profiles import Profile, profiles
-from edgeopt.targets.tensorrt.stand_in import StandIn
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -50,7 +50,7 @@ A pair above a padding would hide from it that the convolution below computes on
 """
 
 FOUR_BITS = ("int4", "nvfp4")
-"""Formats of weights that TensorRT reads: see edgeopt.quant.blocks."""
+"""Formats of weights that TensorRT reads: see edgeopt.quant.blockwise."""
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 

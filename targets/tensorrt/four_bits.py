@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from edgeopt.ops import onnx_functions
-from edgeopt.quant.fp4 import E2M1, INT4, unpack
+from edgeopt.quant.float4 import E2M1, INT4, unpack
 from edgeopt.targets.tensorrt.constants import constant
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeopt import onnx
+from edgeopt.ir.program import Program
 from edgeopt.kernels.cuda.inventory import PLUGINS, Plugin
-from edgeopt.program import Program
 from edgeopt.targets.tensorrt import four_bits
 from edgeopt.targets.tensorrt.plugins import with_plugin_operators
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import Pattern, Rewrite, arguments, op
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.ops.feature_maps import feature_count
 from edgeopt.ops.fp4_linear import FP4_LINEAR, SCALES
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.ops.rms_norm import RMS_NORM
-from edgeopt.passes.expand_linear_attention import LinearAttentionAsProducts
-from edgeopt.program import Program
-from edgeopt.quant.fp4 import E2M1
-from edgeopt.rewrite import Pattern, Rewrite, arguments, op
+from edgeopt.passes.exact.expand_linear_attention import LinearAttentionAsProducts
+from edgeopt.quant.float4 import E2M1
 
 aten = torch.ops.aten
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeopt.errors import UserError
-from edgeopt.program import Program, TensorSpec
+from edgeopt.ir.program import Program, TensorSpec
 
 Shape = tuple[int, ...]
 

@@ -10,8 +10,8 @@ from torch import nn
 from edgeopt.analysis.integer_ranges import integer_ranges, of_dtype
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import within
-from edgeopt.program import Program
-from edgeopt.testing import to_program
+from edgeopt.ir.program import Program
+from edgeopt.plugins.testing import to_program
 from tests.analysis.integer_model import Integers, integers
 
 

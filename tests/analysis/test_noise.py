@@ -11,8 +11,8 @@ from torch import nn
 
 from edgeopt.analysis.noise import noise_of
 from edgeopt.candidate.limits import check_outputs, floor_of, verdict
-from edgeopt.compare import Reference
-from edgeopt.testing import to_program
+from edgeopt.ir.metrics import Reference
+from edgeopt.plugins.testing import to_program
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.float32)
 GRID = (PIXELS / 20).astype(np.float32)

@@ -15,7 +15,7 @@ from edgeopt.calib.data import open_data
 from edgeopt.calib.methods import METHODS, method
 from edgeopt.calib.ranges import Ranges, drifts, read_ranges
 from edgeopt.errors import UserError
-from edgeopt.testing import to_program
+from edgeopt.plugins.testing import to_program
 
 
 def network():

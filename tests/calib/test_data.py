@@ -7,7 +7,7 @@ from PIL import Image
 
 from edgeopt.calib.data import Function, open_data
 from edgeopt.errors import UserError
-from edgeopt.program import TensorSpec
+from edgeopt.ir.program import TensorSpec
 
 X = TensorSpec("x", ("s0", 3), torch.float32)
 IDS = TensorSpec("ids", (1, "s1"), torch.int64)

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from edgeopt.calib.moments import LONGEST, HeldOut, Identified, Patches, patches
-from edgeopt.program import Range
-from edgeopt.rewrite import arguments
-from edgeopt.testing import to_program
+from edgeopt.ir.program import Range
+from edgeopt.ir.rewrite import arguments
+from edgeopt.plugins.testing import to_program
 
 
 @pytest.mark.parametrize(

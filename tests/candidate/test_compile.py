@@ -16,15 +16,15 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.crossover import Crossover
-from edgeopt.passes.linear_attention import LinearAttention
-from edgeopt.program import Program
-from edgeopt.registry import resolve
-from edgeopt.structures.attention import find_attentions
-from edgeopt.target import Artifact, Session, Target, TargetOptions
+from edgeopt.analysis.attention import find_attentions
+from edgeopt.candidate.profitability import Crossover
+from edgeopt.ir.program import Program
+from edgeopt.passes.substitution.linear_attention import LinearAttention
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import Artifact, Session, Target, TargetOptions
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.reference import Reference
 from edgeopt.targets.tensorrt.gpu import cuda, sdk
-from edgeopt.testing import to_program
 from tests.qemu import skip_without_qemu
 from tests.targets.tensorrt import stand_in_gpu
 

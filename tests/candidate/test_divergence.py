@@ -14,9 +14,9 @@ from edgeopt.candidate.cuts import cuts_of
 from edgeopt.candidate.divergence import first_divergence
 from edgeopt.candidate.fidelity import judge_by
 from edgeopt.errors import UserError
-from edgeopt.program import Program
-from edgeopt.testing import to_program
-from tests.targets.tvm_micro.quantised import quantise
+from edgeopt.ir.program import Program
+from edgeopt.plugins.testing import to_program
+from tests.targets.mcu.quantised import quantise
 
 aten = torch.ops.aten
 X = {"x": np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)}

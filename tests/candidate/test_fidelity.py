@@ -12,12 +12,12 @@ from torch import fx, nn
 
 import edgeopt
 from edgeopt.candidate.fidelity import STEPS, check_program, fidelity
+from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import QUANTIZE
-from edgeopt.program import Program
+from edgeopt.plugins.testing import to_program
+from edgeopt.targets.mcu import Mcu
 from edgeopt.targets.reference import Reference
-from edgeopt.targets.tvm_micro import TvmMicro
-from edgeopt.testing import to_program
-from tests.targets.tvm_micro.quantised import quantise
+from tests.targets.mcu.quantised import quantise
 
 aten = torch.ops.aten
 IMAGES = np.random.default_rng(0).standard_normal((16, 3, 9, 9)).astype(np.float32)
@@ -120,6 +120,6 @@ def test_a_microcontroller_that_computes_a_layer_wrong_names_it(
     given = {"inputs": {"input": IMAGES[:1]}, "calib": str(tmp_path / "data.npz"), **QUICK}
     right = edgeopt.export(network(), "host-c", tmp_path / "right", **given)
     assert right.ok and next(limit for limit in right.limits if limit.name.startswith("program-")).ok
-    monkeypatch.setattr(TvmMicro, "lower", wrong_at("conv2d_1", to_negative, TvmMicro.lower))
+    monkeypatch.setattr(Mcu, "lower", wrong_at("conv2d_1", to_negative, Mcu.lower))
     run = edgeopt.export(network(), "host-c", tmp_path / "out", **given)
     assert run.verdict == "differs" and "first at conv2d_1 (aten.conv2d) in 2" in (run.cause or "")

@@ -11,8 +11,8 @@ from edgeopt.analysis.noise import Noise, noise_of
 from edgeopt.analysis.slices import slices_of
 from edgeopt.candidate.limits import FLOORS
 from edgeopt.candidate.slices import check_slices, lost_channels
-from edgeopt.compare import Reference
-from edgeopt.testing import to_program
+from edgeopt.ir.metrics import Reference
+from edgeopt.plugins.testing import to_program
 
 QUIET = Noise({})
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.bundle import open_bundle, verify
 from edgeopt.cli import main
+from edgeopt.deploy.bundle import open_bundle, verify
 from edgeopt.targets.reference import Reference
 from tests.fakes import answering
 

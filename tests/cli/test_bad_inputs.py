@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.bundle import file_entry
 from edgeopt.cli import main
+from edgeopt.deploy.bundle import file_entry
 
 FACTORIES = {
     "raises": "def make(): raise ValueError('no such width')",

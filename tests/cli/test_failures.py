@@ -8,20 +8,20 @@ import sys
 import pytest
 
 from edgeopt.errors import UserError
-from edgeopt.target import Probe
+from edgeopt.plugins.target import Probe
 from edgeopt.targets.reference import Reference
 
 
 @pytest.fixture
 def failing(run, monkeypatch):
     """Return a function that runs a command which raises the given error."""
-    import edgeopt.registry
+    import edgeopt.plugins.registry
 
     def call(error):
         def fail():
             raise error
 
-        monkeypatch.setattr(edgeopt.registry, "target_classes", fail)
+        monkeypatch.setattr(edgeopt.plugins.registry, "target_classes", fail)
         return run("targets")
 
     return call

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgeopt.bundle import MANIFEST, verify
 from edgeopt.calib import calibrate
 from edgeopt.cli import main as command_line
+from edgeopt.deploy.bundle import MANIFEST, verify
 from tests.fuzz.surfaces import model
 
 TEMPORARY = ".edgeopt-"

@@ -15,20 +15,20 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 import edgeopt
-from edgeopt.bundle import MANIFEST, REPORT, read_report, verify
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import open_data
 from edgeopt.calib.ranges import read_ranges
+from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.cli.target_options import read_config
-from edgeopt.inputs import InputSpec, load_sample
-from edgeopt.load import LoadOptions, load
-from edgeopt.options import ExportOptions, split_options
+from edgeopt.deploy.bundle import MANIFEST, REPORT, read_report, verify
+from edgeopt.distill.loop import Loop, TuneOptions
+from edgeopt.frontend.inputs import InputSpec, load_sample
+from edgeopt.frontend.load import LoadOptions, load
+from edgeopt.plugins.registry import resolve
 from edgeopt.recipes.recipe import load_recipe, recipe_names
-from edgeopt.registry import resolve
 from edgeopt.report.render import html
 from edgeopt.report.sections import sections
 from edgeopt.search.store import Store
-from edgeopt.tune.loop import Loop, TuneOptions
 from tests.fuzz.mutations import BYTES, Mutation, damage_archive, damage_json, damage_text
 
 MODEL_BYTES = 2**26

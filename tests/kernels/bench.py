@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeopt import kernels
-from edgeopt.target import Device
-from edgeopt.targets.tvm_micro import emulate, toolchain
+from edgeopt.kernels import mcu as kernels
+from edgeopt.plugins.target import Device
+from edgeopt.targets.mcu.runtime import qemu as emulate
+from edgeopt.targets.mcu.runtime import toolchain
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CANARY = 0x5A
 GUARD = 32
-_DEVICES = Path(emulate.__file__).parent / "devices"
+_DEVICES = Path(emulate.__file__).parents[1] / "devices"
 
 
 class Window(ctypes.Structure):

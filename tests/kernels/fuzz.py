@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeopt.kernels import Kernel, overlap, packing, packing_codes, reference
+from edgeopt.kernels.mcu import Kernel, overlap, packing, packing_codes, reference
 
 from . import bench
 

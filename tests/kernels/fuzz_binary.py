@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeopt.kernels import Kernel, binary, overlap, packing, reference
+from edgeopt.kernels.mcu import Kernel, binary, overlap, packing, reference
 
 from . import bench, fuzz
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgeopt import kernels
-from edgeopt.kernels import binary, reference
+from edgeopt.kernels import mcu as kernels
+from edgeopt.kernels.mcu import binary, reference
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.quant.binary import pack
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from edgeopt import kernels
+from edgeopt.kernels import mcu as kernels
 
 from . import bench, fuzz, fuzz_binary
 

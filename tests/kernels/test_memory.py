@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeopt import kernels
-from edgeopt.kernels import overlap, reference
+from edgeopt.kernels import mcu as kernels
+from edgeopt.kernels.mcu import overlap, reference
 
 from . import fuzz
 

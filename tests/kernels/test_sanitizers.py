@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeopt import kernels
+from edgeopt.kernels import mcu as kernels
 
 from . import bench, fuzz
 from .test_bit_equal import VARIANTS

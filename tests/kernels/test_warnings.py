@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeopt import kernels
-from edgeopt.registry import resolve
-from edgeopt.targets.tvm_micro import LIBRARY, MicroOptions, toolchain
-from tests.targets.tvm_micro.quantised import quantise_over
-from tests.targets.tvm_micro.test_generated import InFloat
-from tests.targets.tvm_micro.test_leading_axes import OfMaps, batches, initialised
-from tests.targets.tvm_micro.test_lower import requires_tvm
+from edgeopt.kernels import mcu as kernels
+from edgeopt.plugins.registry import resolve
+from edgeopt.targets.mcu import LIBRARY, MicroOptions
+from edgeopt.targets.mcu.runtime import toolchain
+from tests.targets.mcu.quantised import quantise_over
+from tests.targets.mcu.test_generated import InFloat
+from tests.targets.mcu.test_leading_axes import OfMaps, batches, initialised
+from tests.targets.mcu.test_lower import requires_tvm
 
 STRICT = (*toolchain.WARNINGS, "-Wconversion", "-Wshadow", "-Wcast-align", "-O2", "-fsyntax-only")
 COMPILERS = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.program import Program
-from edgeopt.testing import to_program
+from edgeopt.ir.program import Program
+from edgeopt.plugins.testing import to_program
 from tests.models.normalisers import with_normaliser
 from tests.passes.builders import randomised
 

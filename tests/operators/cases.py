@@ -12,7 +12,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import nn
 
-from edgeopt.program import to_numpy
+from edgeopt.ir.program import to_numpy
 
 
 @dataclass(frozen=True, eq=False)

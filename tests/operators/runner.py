@@ -25,12 +25,12 @@ from edgeopt import onnx
 from edgeopt.candidate.compile import compiled
 from edgeopt.decompositions import is_needed
 from edgeopt.errors import EdgeoptError, Unsupported
-from edgeopt.exported import from_exported
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program, op_name, to_numpy
-from edgeopt.registry import resolve
-from edgeopt.rewrite import arguments
-from edgeopt.target import Target, TargetOptions
+from edgeopt.ir.convert import from_exported
+from edgeopt.ir.program import Program, op_name, to_numpy
+from edgeopt.ir.rewrite import arguments
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import Target, TargetOptions
 from tests.operators.cases import Case, SideBySide
 from tests.operators.judge import difference
 

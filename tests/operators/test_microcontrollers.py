@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgeopt.compare import compare
 from edgeopt.errors import EdgeoptError
-from edgeopt.registry import resolve
+from edgeopt.ir.metrics import compare
+from edgeopt.plugins.registry import resolve
 from tests.passes.builders import Call
-from tests.targets.tvm_micro.quantised import quantise_over
+from tests.targets.mcu.quantised import quantise_over
 
 _LEAST_DB = 30.0
 """Two steps of an output's own scale lie well above it; a wrong divisor or a wrong sample far below."""

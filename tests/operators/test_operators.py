@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from edgeopt.registry import resolve
+from edgeopt.plugins.registry import resolve
 from tests.operators import sweep, table
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from edgeopt.registry import resolve
+from edgeopt.plugins.registry import resolve
 from tests.operators.programs import program
 from tests.operators.runner import THROUGH_EXPORTERS, outcomes, traced
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import Error, compare
-from edgeopt.program import to_numpy
-from edgeopt.registry import resolve
-from edgeopt.testing import to_program
+from edgeopt.ir.metrics import Error, compare
+from edgeopt.ir.program import to_numpy
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 
 NAMES = ("reference", "onnx", "openvino")
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from edgeopt.onnx import translate
 from edgeopt.ops.agent_attention import AGENT_ATTENTION, agent_attention, pooling
-from edgeopt.testing import to_program
+from edgeopt.plugins.testing import to_program
 from tests.ops.on_targets import NAMES, error_on
 
 B, H, D, E = 2, 3, 4, 5

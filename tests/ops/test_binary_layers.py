@@ -10,8 +10,8 @@ from torch.nn import functional
 from edgeopt.onnx import translate
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D, binary_conv2d
 from edgeopt.ops.binary_linear import BINARY_LINEAR, binary_linear
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.binary import dot_signs, pack, signs
-from edgeopt.testing import to_program
 from tests.ops.on_targets import NAMES, error_on
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from edgeopt.onnx import translate
 from edgeopt.ops.binary_matmul import BINARY_MATMUL, binary_matmul
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.binary import dot_bits_signs, dot_signs, pack
-from edgeopt.testing import to_program
 from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, K, M = 2, 3, 5, 70, 4

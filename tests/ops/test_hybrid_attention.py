@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
+from edgeopt.ir.metrics import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.feature_maps import LEARNED, feature_map
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION, empty_state, hybrid_attention, step
-from edgeopt.testing import to_program
+from edgeopt.plugins.testing import to_program
 from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E, F = 2, 3, 23, 4, 5, 6

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.compare import compare
+from edgeopt.ir.metrics import compare
 from edgeopt.onnx import translate
 from edgeopt.ops.feature_maps import LEARNED, feature_count, feature_map
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION, empty_state, linear_attention, step
-from edgeopt.testing import to_program
+from edgeopt.plugins.testing import to_program
 from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E = 2, 3, 9, 4, 5

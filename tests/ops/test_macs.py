@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgeopt.cost import count_macs
+from edgeopt.analysis.macs import count_macs
 from edgeopt.ops import agent_attention, hybrid_attention, soft_attention
 from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.ops.binary_matmul import binary_matmul
 from edgeopt.ops.hashed_attention import hashed_attention
 from edgeopt.ops.linear_attention import attend, linear_attention
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.binary import pack
-from edgeopt.testing import to_program
 from tests.passes.builders import Call
 
 B, H, N, D, E = 1, 2, 10, 4, 4

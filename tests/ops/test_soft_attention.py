@@ -6,7 +6,7 @@ from torch import nn
 
 from edgeopt.onnx import translate
 from edgeopt.ops.soft_attention import SOFT_ATTENTION, newton_inverse, soft_attention
-from edgeopt.testing import to_program
+from edgeopt.plugins.testing import to_program
 from tests.ops.on_targets import NAMES, error_on
 
 B, H, N, D, E, M = 2, 3, 16, 4, 5, 6

@@ -5,7 +5,7 @@ from torch import nn
 
 from edgeopt import onnx
 from edgeopt.ops.token_linear import round_tokens, token_linear
-from edgeopt.testing import to_program
+from edgeopt.plugins.testing import to_program
 
 
 def case():

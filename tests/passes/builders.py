@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from edgeopt.pass_base import PassResult
-from edgeopt.program import Program, op_name
+from edgeopt.ir.pass_base import PassResult
+from edgeopt.ir.program import Program, op_name
 
 
 class Call(nn.Module):

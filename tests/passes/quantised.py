@@ -7,11 +7,11 @@ from torch import nn
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
 from edgeopt.calib.moments import observe_patches
-from edgeopt.compare import compare_all
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.pipeline import Pipeline
+from edgeopt.ir.metrics import compare_all
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED, Scheme
-from edgeopt.testing import to_program
 
 SCHEMES = {
     "int32 bias": Scheme(torch.int8, WEIGHTED),

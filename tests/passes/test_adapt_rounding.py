@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.adapt_rounding import AdaptRounding
-from edgeopt.pipeline import Pipeline
+from edgeopt.analysis.quantized_layers import quantised_layers
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.adaptive_rounding import AdaptRounding
 from edgeopt.quant.codebook import CODEBOOKS
-from edgeopt.quant.layers import quantised_layers
 from edgeopt.quant.pairs import LIMIT, largest_sums
 from tests.passes.quantised import SCHEMES, quantised, sqnr
 

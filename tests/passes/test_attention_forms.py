@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 import edgeopt
+from edgeopt.distill.distil import distil
 from edgeopt.errors import UserError
-from edgeopt.passes.agent_attention import AgentAttention
-from edgeopt.passes.hashed_attention import HashedAttention
-from edgeopt.passes.soft_attention import SoftAttention
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.testing import to_program
-from edgeopt.tune.attention_swap import AttentionSwap
-from edgeopt.tune.distil import distil
-from edgeopt.tune.value_convolution import add_convolution
+from edgeopt.ir.program import Program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.substitution.agent_attention import AgentAttention
+from edgeopt.passes.substitution.attention_swap import AttentionSwap
+from edgeopt.passes.substitution.hashed_attention import HashedAttention
+from edgeopt.passes.substitution.soft_attention import SoftAttention
+from edgeopt.passes.substitution.value_convolution import add_convolution
+from edgeopt.plugins.testing import to_program
 from tests.passes.builders import Call, ops, reasons
 from tests.passes.test_linear_attention import HEADS, QUICK, WIDTH, Layer, model, samples
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
-from edgeopt.passes.binarize import Binarize
-from edgeopt.passes.standard import EXACT, PACKED
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import to_program
-from edgeopt.tune.distil import Distillation, distil, with_constants
-from edgeopt.tune.loop import TuneOptions
-from edgeopt.tune.swap import KEPT
+from edgeopt.distill.distil import Distillation, distil, with_constants
+from edgeopt.distill.loop import TuneOptions
+from edgeopt.distill.swap import KEPT
+from edgeopt.ir.metrics import compare
+from edgeopt.passes.exact.standard import EXACT, PACKED
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.substitution.binarize import Binarize
+from edgeopt.plugins.testing import to_program
 
 
 class Net(nn.Module):

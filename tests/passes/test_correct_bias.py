@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.correct_bias import CorrectBias
-from edgeopt.pipeline import Pipeline
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.bias_correction import CorrectBias
 from tests.passes.quantised import SCHEMES, network, quantised
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.folding.layers import input_magnitudes, is_layer, layer_of, output_magnitudes
-from edgeopt.passes.equalise_layers import EqualiseLayers
-from edgeopt.testing import assert_pass
+from edgeopt.analysis.layers import input_magnitudes, is_layer, layer_of, output_magnitudes
+from edgeopt.passes.quantization.cross_layer_equalization import EqualiseLayers
+from edgeopt.plugins.testing import assert_pass
 
 
 def uneven(module):

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.equalise_layers import EqualiseLayers
-from edgeopt.passes.expand_attention import ExpandAttention
-from edgeopt.passes.merge_low_rank import MergeLowRank
-from edgeopt.passes.pre_rmsnorm import PreRmsnorm
-from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import assert_pass
+from edgeopt.passes.exact.expand_attention import ExpandAttention
+from edgeopt.passes.exact.merge_low_rank import MergeLowRank
+from edgeopt.passes.exact.pre_rmsnorm import PreRmsnorm
+from edgeopt.passes.exact.standard import EXACT
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.cross_layer_equalization import EqualiseLayers
+from edgeopt.plugins.testing import assert_pass
 from tests.models import transformers_tiny as tiny
 from tests.models.normalisers import NORMALISERS
 from tests.passes.builders import Branches, ops, randomised

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.expand_attention import ExpandAttention
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.expand_attention import ExpandAttention
+from edgeopt.plugins.testing import assert_pass, to_program
 
 SHAPE = (2, 3, 5, 4)
 

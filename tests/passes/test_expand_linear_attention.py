@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from edgeopt.ops.linear_attention import KINDS, linear_attention
-from edgeopt.passes.expand_linear_attention import ExpandLinearAttention
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.expand_linear_attention import ExpandLinearAttention
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.ops.test_linear_attention import parameters, qkv
 from tests.passes.builders import Call, ops, reasons
 

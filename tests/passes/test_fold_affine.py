@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.pass_base import PassResult
-from edgeopt.passes.fold_affine import FoldAffine
-from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.ir.pass_base import PassResult
+from edgeopt.passes.exact.fold_affine import FoldAffine
+from edgeopt.passes.exact.fold_constants import FoldConstants
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import Call, ops, randomised, reasons
 
 F = nn.functional

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.fold_batch_norm import FoldBatchNorm
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.fold_batch_norm import FoldBatchNorm
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import Branches, Call, ops, randomised, reasons
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

@@ -8,8 +8,8 @@ from torch import nn
 
 import edgeopt.ops.dequantize_blocks
 import edgeopt.ops.quantize  # noqa: F401
-from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.fold_constants import FoldConstants
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import Call, ops, reasons
 
 X = torch.randn(2, 3, 4)

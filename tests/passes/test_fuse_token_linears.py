@@ -1,11 +1,11 @@
 import torch
 from torch import nn
 
-from edgeopt.passes.fuse_token_linears import FuseTokenLinears
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.pipeline import Pipeline
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.fuse_token_linears import FuseTokenLinears
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED, Scheme
-from edgeopt.testing import to_program
 
 SCHEME = Scheme(torch.int8, WEIGHTED, per_token=True)
 

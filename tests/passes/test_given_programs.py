@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt import registry
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
+from edgeopt.calib.informable import Informable
 from edgeopt.calib.moments import observe_patches
+from edgeopt.ir.pass_base import Pass
+from edgeopt.ir.program import Program
 from edgeopt.ops.linear_attention import linear_attention
-from edgeopt.pass_base import Informable, Pass
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.program import Program
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins import registry
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED
-from edgeopt.testing import to_program
 from tests.passes.quantised import SCHEMES
 
 TOKENS, WIDTH = 4, 32

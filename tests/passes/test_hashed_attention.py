@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import fx, nn
 
+from edgeopt.analysis.attention import find_attentions
+from edgeopt.distill.distil import Tuned, distil
+from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError
-from edgeopt.passes.hashed_attention import STARTS, HashedAttention
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.structures.attention import find_attentions
-from edgeopt.testing import to_program
-from edgeopt.tune.distil import Tuned, distil
-from edgeopt.tune.loop import TuneOptions
-from edgeopt.tune.supervised_hashing import learn
+from edgeopt.ir.program import Program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.substitution.hashed_attention import STARTS, HashedAttention
+from edgeopt.passes.substitution.supervised_hashing import learn
+from edgeopt.plugins.testing import to_program
 from tests.passes.test_linear_attention import model, samples
 
 

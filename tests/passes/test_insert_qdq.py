@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
+from edgeopt.ir.metrics import compare
+from edgeopt.ir.program import Range
 from edgeopt.ops.quantize import dequantize
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Range
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
-from edgeopt.testing import to_program
 
 KERNELS = Scheme(torch.int8, WEIGHTED | SUMS | POOLS | CONCATENATIONS | PRODUCTS)
 FUSING = Scheme(torch.uint8, WEIGHTED | SUMS | POOLS, integer_bias=False, integer_results=False)

@@ -6,15 +6,15 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from edgeopt.analysis.attention import find_attentions
+from edgeopt.distill.distil import Tuned, distil
+from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError
-from edgeopt.pass_base import PassResult
-from edgeopt.passes.linear_attention import LinearAttention
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.structures.attention import find_attentions
-from edgeopt.testing import to_program
-from edgeopt.tune.distil import Tuned, distil
-from edgeopt.tune.loop import TuneOptions
+from edgeopt.ir.pass_base import PassResult
+from edgeopt.ir.program import Program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.substitution.linear_attention import LinearAttention
+from edgeopt.plugins.testing import to_program
 from tests.passes.builders import ops, reasons
 
 WIDTH, HEADS, TOKENS = 16, 2, 64

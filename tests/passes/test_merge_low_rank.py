@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.merge_low_rank import MergeLowRank
-from edgeopt.testing import assert_pass
+from edgeopt.passes.exact.merge_low_rank import MergeLowRank
+from edgeopt.plugins.testing import assert_pass
 from tests.passes.builders import Call, ops, randomised, reasons
 
 

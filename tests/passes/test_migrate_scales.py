@@ -3,9 +3,9 @@ from torch import nn
 
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.passes.migrate_scales import MigrateScales
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.smooth_quant import MigrateScales
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.quantised import SCHEMES, sqnr
 
 

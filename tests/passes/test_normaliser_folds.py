@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.pass_base import PassResult
-from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import assert_pass
+from edgeopt.ir.pass_base import PassResult
+from edgeopt.passes.exact.standard import EXACT
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.plugins.testing import assert_pass
 from tests.models.normalisers import AFFINE, NORMALISERS, UN, DyT, PRepBN, RepBN, RepBNInside
 from tests.passes.builders import Call, ops, randomised, reasons
 

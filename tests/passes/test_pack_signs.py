@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.ledger import EXACT_BOUND, Ledger
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
-from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.passes.pack_signs import PackSigns
-from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.fold_constants import FoldConstants
+from edgeopt.passes.exact.pack_binary import PackSigns
+from edgeopt.passes.exact.standard import EXACT
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.plugins.testing import assert_pass, to_program
 
 
 def binary(weight: torch.Tensor, per_channel: bool = True) -> torch.Tensor:

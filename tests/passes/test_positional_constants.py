@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.fold_constants import FoldConstants
-from edgeopt.rewrite import arguments
-from edgeopt.structures.attention import find_attentions
-from edgeopt.testing import assert_pass
+from edgeopt.analysis.attention import find_attentions
+from edgeopt.ir.rewrite import arguments
+from edgeopt.passes.exact.fold_constants import FoldConstants
+from edgeopt.plugins.testing import assert_pass
 from tests.models import transformers_tiny as tiny
 from tests.passes.builders import Call, ops, reasons
 

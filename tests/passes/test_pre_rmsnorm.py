@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import fx, nn
 
-from edgeopt.passes.fold_affine import FoldAffine
-from edgeopt.passes.pre_rmsnorm import PreRmsnorm
-from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.fold_affine import FoldAffine
+from edgeopt.passes.exact.pre_rmsnorm import PreRmsnorm
+from edgeopt.passes.exact.standard import EXACT
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.models import transformers_tiny as tiny
 from tests.passes.builders import Call, ops, randomised, reasons
 

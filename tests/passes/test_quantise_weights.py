@@ -4,10 +4,10 @@ from torch import nn
 
 from edgeopt.calib.data import Function
 from edgeopt.errors import UserError
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.pipeline import Pipeline
-from edgeopt.quant.blocks import FORMATS
-from edgeopt.testing import to_program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.testing import to_program
+from edgeopt.quant.blockwise import FORMATS
 from tests.passes.quantised import sqnr
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.remove_noops import RemoveNoops
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.remove_noops import RemoveNoops
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import Call, ops, reasons
 
 aten = torch.ops.aten

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.distill.distil import distil
+from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError
-from edgeopt.passes.fold_affine import FoldAffine
-from edgeopt.passes.replace_layernorm import ReplaceLayernorm
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.testing import assert_pass, to_program
-from edgeopt.tune.distil import distil
-from edgeopt.tune.loop import TuneOptions
+from edgeopt.ir.program import Program
+from edgeopt.passes.exact.fold_affine import FoldAffine
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.substitution.replace_layernorm import ReplaceLayernorm
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import ops, randomised, reasons
 
 C = 8

@@ -4,11 +4,11 @@ from torch import nn
 
 from edgeopt.calib.data import Function
 from edgeopt.errors import UserError
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.search_floats import SearchFloats
-from edgeopt.passes.shift_channels import ShiftChannels
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import to_program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.fpq import SearchFloats
+from edgeopt.passes.quantization.shift_channels import ShiftChannels
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.testing import to_program
 from tests.passes.quantised import sqnr
 
 

@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn import functional
 
 from edgeopt.calib.data import Function
-from edgeopt.passes.shift_channels import ShiftChannels, octaves
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import to_program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.shift_channels import ShiftChannels, octaves
+from edgeopt.plugins.testing import to_program
 
 aten = torch.ops.aten
 

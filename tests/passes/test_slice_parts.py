@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from edgeopt.passes.slice_parts import SliceParts
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.slice_parts import SliceParts
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import ops, reasons
 
 X = torch.randn(2, 6, 5)

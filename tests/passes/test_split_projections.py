@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.split_projections import SplitProjections
-from edgeopt.testing import assert_pass, to_program
+from edgeopt.passes.exact.split_projections import SplitProjections
+from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import ops, reasons
 
 X = torch.randn(2, 5, 6)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.ledger import EXACT_BOUND, Ledger
-from edgeopt.passes.standard import EXACT
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.testing import to_program
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger
+from edgeopt.ir.program import Program
+from edgeopt.passes.exact.standard import EXACT
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.plugins.testing import to_program
 from tests.models import mlperf_tiny
 from tests.passes.builders import ops, randomised
 

@@ -1,9 +1,9 @@
 import torch
 from torch import nn
 
-from edgeopt.passes.unsigned_weights import UnsignedWeights
-from edgeopt.pipeline import Pipeline
-from edgeopt.testing import to_program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.unsigned_weights import UnsignedWeights
+from edgeopt.plugins.testing import to_program
 from tests.passes.quantised import SCHEMES, quantised
 
 

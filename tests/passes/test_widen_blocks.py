@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.passes.quantise_weights import QuantiseWeights
-from edgeopt.passes.widen_blocks import WidenBlocks
-from edgeopt.pipeline import Pipeline
-from edgeopt.quant.blocks import FORMATS
-from edgeopt.testing import to_program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.unpack_blocks import WidenBlocks
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.testing import to_program
+from edgeopt.quant.blockwise import FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from edgeopt.errors import PassError
-from edgeopt.program import Range
-from edgeopt.quant.affine import fitting_bias, for_activation, for_bias, for_weight, symmetric, to_integers
+from edgeopt.ir.program import Range
+from edgeopt.quant.qparams import fitting_bias, for_activation, for_bias, for_weight, symmetric, to_integers
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])

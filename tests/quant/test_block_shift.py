@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from edgeopt.program import Range
-from edgeopt.quant.affine import for_activation, for_weight, to_integers
-from edgeopt.quant.block_shift import to_powers
+from edgeopt.ir.program import Range
+from edgeopt.quant.power_of_two import to_powers
+from edgeopt.quant.qparams import for_activation, for_weight, to_integers
 
 
 def test_scales_are_the_next_powers_of_two():

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from edgeopt.errors import UserError
-from edgeopt.quant.blocks import FORMATS, Blocks
-from edgeopt.quant.fp4 import E1M2, E2M1, E3M0, INT4, float4, pack, unpack
+from edgeopt.quant.blockwise import FORMATS, Blocks
+from edgeopt.quant.float4 import E1M2, E2M1, E3M0, INT4, float4, pack, unpack
 
 ELEMENTS = (E1M2, E2M1, E3M0, INT4)
 CODES = torch.arange(16, dtype=torch.uint8)

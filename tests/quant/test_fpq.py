@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from edgeopt.quant.fp4 import E2M1
+from edgeopt.quant.float4 import E2M1
 from edgeopt.quant.fpq import ROUNDS, Found, Rounded, minmax, search
 from tests.models import minilm
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from edgeopt.quant.affine import for_weight, to_integers
 from edgeopt.quant.pairs import LIMIT, for_paired_weight, largest_sums, magnitude_limits, order_of, to_paired_integers
+from edgeopt.quant.qparams import for_weight, to_integers
 
 
 def test_the_limit_is_what_sixteen_bits_hold():

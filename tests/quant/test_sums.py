@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from edgeopt.quant.affine import fitting_bias, for_bias, for_weight, to_integers
 from edgeopt.quant.pairs import for_paired_weight
+from edgeopt.quant.qparams import fitting_bias, for_bias, for_weight, to_integers
 from edgeopt.quant.sums import fitting_sums, largest_sum
 
 

@@ -8,9 +8,9 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from edgeopt.compare import NOT_FINITE, Error
 from edgeopt.errors import UserError
-from edgeopt.pass_base import Note, PassRecord
+from edgeopt.ir.metrics import NOT_FINITE, Error
+from edgeopt.ir.pass_base import Note, PassRecord
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import SAMPLES_KEPT, Latency, LayerTime, executed_precision
 from edgeopt.report.run import PassEntry, Run

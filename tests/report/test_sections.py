@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from edgeopt.compare import NOT_FINITE
-from edgeopt.ledger import EXACT_BOUND
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND
+from edgeopt.ir.metrics import NOT_FINITE
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
 from edgeopt.report.form import OutputError
-from edgeopt.report.quantised import GateAttempt, LayerSensitivity, PairedLayer, Quantisation
+from edgeopt.report.quantized import GateAttempt, LayerSensitivity, PairedLayer, Quantisation
 from edgeopt.report.run import ArtifactFiles, OutputEntry, PassEntry, Refusal, Run
 from edgeopt.report.sections import comparison, sections
 from edgeopt.report.sections.quantisation import quantisation

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgeopt.errors import UserError
-from edgeopt.report import trtexec
 from edgeopt.report.run import ArtifactFiles, Limit, Model, Run, TargetUsed
+from edgeopt.targets.tensorrt import trtexec
 
 DEVICE = {
     "device": "NVIDIA Jetson AGX Orin",

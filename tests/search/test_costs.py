@@ -11,18 +11,18 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.evidence import LayerChoice
-from edgeopt.passes.standard import PACKED
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program, first_origin
+from edgeopt.candidate.records import LayerChoice
+from edgeopt.ir.program import Program, first_origin
+from edgeopt.passes.exact.standard import PACKED
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import Layer, Session
+from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED
-from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.search.costs import Profile, Sizes, attributed, owners, profile
 from edgeopt.search.estimates import Estimates
-from edgeopt.target import Layer, Session
 from edgeopt.targets.openvino.session import OpenVinoSession
-from edgeopt.testing import to_program
 from samples.digits_cnn import DigitsCnn
 
 TARGETS = ("onnx", "openvino")

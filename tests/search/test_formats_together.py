@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from edgeopt.calib.data import open_data
-from edgeopt.compare import compare
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.pipeline import Pipeline
-from edgeopt.quantisation import QuantOptions, calibrated
-from edgeopt.registry import resolve
-from edgeopt.search.mixture import Mixture
-from edgeopt.target import FLOATS
-from edgeopt.testing import to_program
+from edgeopt.candidate.quantize import QuantOptions, calibrated
+from edgeopt.ir.metrics import compare
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import FLOATS
+from edgeopt.plugins.testing import to_program
+from edgeopt.search.mixed_precision import Mixture
 
 WIDTH = 64
 BOUND = 3e-2

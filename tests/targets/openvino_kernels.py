@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.program import to_numpy
+from edgeopt.ir.program import to_numpy
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert
 from edgeopt.targets.openvino.sdk import core
-from edgeopt.testing import to_program
 
 requires_compiler = pytest.mark.skipif(extension.compiler() is None, reason="no C++ compiler is installed")
 _TYPES = {torch.float32: ("f32", "FP32"), torch.int32: ("i32", "I32")}

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from edgeopt.errors import UserError
-from edgeopt.program import to_numpy
-from edgeopt.registry import resolve
+from edgeopt.ir.program import to_numpy
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino.fitting import fitted
-from edgeopt.testing import to_program
 from tests.models import transformers_tiny
 
 Function = Callable[[torch.Tensor], torch.Tensor]

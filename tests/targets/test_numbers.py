@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from edgeopt.errors import Unsupported, UserError
-from edgeopt.program import to_numpy
-from edgeopt.registry import resolve
-from edgeopt.target import Artifact
-from edgeopt.testing import to_program
+from edgeopt.ir.program import to_numpy
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import Artifact
+from edgeopt.plugins.testing import to_program
 from tests.analysis.integer_model import Integers, integers
 
 Arrays = dict[str, np.ndarray]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeopt.testing import TargetContract
+from edgeopt.plugins.testing import TargetContract
 
 
 class TestOnnx(TargetContract):

@@ -11,10 +11,10 @@ import onnx
 import pytest
 import torch
 
-from edgeopt.program import to_numpy
-from edgeopt.registry import resolve
+from edgeopt.ir.program import to_numpy
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.onnx.integers import rewritten
-from edgeopt.testing import to_program
 from tests.passes.builders import Call
 
 WIDE = torch.randint(2**54, 2**55, (3, 5, 2), generator=torch.Generator().manual_seed(0))

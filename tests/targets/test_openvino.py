@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from edgeopt import onnx
-from edgeopt.compare import compare
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
-from edgeopt.program import Program
-from edgeopt.registry import resolve
-from edgeopt.target import Layer
+from edgeopt.ir.metrics import compare
+from edgeopt.ir.program import Program
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import Layer
+from edgeopt.plugins.testing import TargetContract, to_program
 from edgeopt.targets import openvino
 from edgeopt.targets.openvino import sdk
-from edgeopt.testing import TargetContract, to_program
 
 
 class TestOpenVino(TargetContract):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.compare import compare
 from edgeopt.errors import EdgeoptError, ToolchainMissing
+from edgeopt.ir.metrics import compare
+from edgeopt.ir.program import Program
 from edgeopt.ops.agent_attention import agent_attention
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.ops.soft_attention import soft_attention
-from edgeopt.program import Program
-from edgeopt.registry import resolve
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import extension
-from edgeopt.testing import to_program
 
 from .openvino_kernels import requires_compiler
 from .test_openvino_linear_attention import Attention

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from edgeopt.errors import EdgeoptError
-from edgeopt.program import Program
-from edgeopt.registry import resolve
+from edgeopt.ir.program import Program
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import guarded
 from edgeopt.targets.openvino.guard import Guard
-from edgeopt.testing import to_program
 
 _CRASHING = """
 import importlib.util, os, signal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zipfile
 
-from edgeopt.load import load
-from edgeopt.testing import TargetContract
+from edgeopt.frontend.load import load
+from edgeopt.plugins.testing import TargetContract
 
 
 class TestReference(TargetContract):

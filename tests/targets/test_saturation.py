@@ -14,13 +14,13 @@ from torch import nn
 from edgeopt.analysis.saturation import deployment, pair_costs, pair_sums
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
-from edgeopt.compare import compare_all
 from edgeopt.errors import UserError
-from edgeopt.passes.insert_qdq import InsertQdq
-from edgeopt.pipeline import Pipeline
-from edgeopt.program import Program
-from edgeopt.registry import resolve
-from edgeopt.testing import to_program
+from edgeopt.ir.metrics import compare_all
+from edgeopt.ir.program import Program
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import to_program
 from tests import saturating
 
 SHAPES = {

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt.analysis.accuracy_tracker import Ledger
 from edgeopt.errors import UserError
-from edgeopt.fixed_shapes import fix_shapes
-from edgeopt.inputs import DynamicSpec, InputSpec
-from edgeopt.ledger import Ledger
-from edgeopt.load import Loaded, LoadOptions, load
+from edgeopt.frontend.inputs import DynamicSpec, InputSpec
+from edgeopt.frontend.load import Loaded, LoadOptions, load
+from edgeopt.frontend.static_shapes import fix_shapes
 from edgeopt.verification import Inventor, VerificationInputs
 
 aten = torch.ops.aten

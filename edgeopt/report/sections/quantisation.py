@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.quantised import Quantisation
+from edgeopt.report.quantized import Quantisation
 from edgeopt.report.run import Run
 
 _SHOWN = 10

@@ -6,8 +6,8 @@ from edgeopt_fold_padding import FoldPadding
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.program import op_name
-from edgeopt.testing import assert_pass
+from edgeopt.ir.program import op_name
+from edgeopt.plugins.testing import assert_pass
 
 IMAGE = torch.linspace(-1, 1, 2 * 3 * 9 * 7).reshape(2, 3, 9, 7)
 

@@ -14,10 +14,10 @@ import torch
 from torch import fx
 
 from edgeopt.errors import Placement
-from edgeopt.load import load
-from edgeopt.pass_base import Step
-from edgeopt.program import Program, op_name
-from edgeopt.target import Arrays, Layer, Lowered, Session, TargetOptions
+from edgeopt.frontend.load import load
+from edgeopt.ir.pass_base import Step
+from edgeopt.ir.program import Program, op_name
+from edgeopt.plugins.target import Arrays, Layer, Lowered, Session, TargetOptions
 from edgeopt.targets.reference import FILE, Reference
 
 

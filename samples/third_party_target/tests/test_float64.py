@@ -7,7 +7,7 @@ import torch
 from edgeopt_float64 import Float64
 from torch import nn
 
-from edgeopt.testing import TargetContract, to_program
+from edgeopt.plugins.testing import TargetContract, to_program
 
 X = torch.linspace(-3, 3, 2 * 64).reshape(2, 64)
 

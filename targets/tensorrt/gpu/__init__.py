@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeopt import onnx
 from edgeopt.errors import ToolchainMissing
-from edgeopt.target import Artifact, Probe, Session, TargetOptions
+from edgeopt.plugins.target import Artifact, Probe, Session, TargetOptions
 from edgeopt.targets.tensorrt.family import MODEL, TensorRtFamily, Translated
 from edgeopt.targets.tensorrt.features import Version, check_precision
 from edgeopt.targets.tensorrt.gpu import sdk

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from edgeopt.errors import EdgeoptError
-from edgeopt.report.trtexec import layer_precision
-from edgeopt.target import Arrays, Layer, Session
+from edgeopt.plugins.target import Arrays, Layer, Session
 from edgeopt.targets.tensorrt.gpu.cuda import Cuda
 from edgeopt.targets.tensorrt.gpu.sdk import tensorrt
+from edgeopt.targets.tensorrt.trtexec import layer_precision
 
 
 class GpuSession(Session):

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt import onnx
-from edgeopt.target import Artifact, Device, Probe, TargetOptions, processor_name
+from edgeopt.plugins.target import Artifact, Device, Probe, TargetOptions, processor_name
 from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import JetPack, check_precision, jetpack
 from edgeopt.targets.tensorrt.jetson.project import PLUGIN_MODEL, write_project

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edgeopt.kernels.cuda.inventory import ROOT, Plugin, plugin_sources
-from edgeopt.target import Device
+from edgeopt.plugins.target import Device
 from edgeopt.targets.tensorrt.family import MODEL, Model
 from edgeopt.targets.tensorrt.features import JetPack, table
 from edgeopt.targets.tensorrt.graph import used_plugins

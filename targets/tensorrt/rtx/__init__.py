@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt.errors import UserError
-from edgeopt.target import Artifact, Probe, TargetOptions, processor_name
+from edgeopt.plugins.target import Artifact, Probe, TargetOptions, processor_name
 from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import check_precision
 from edgeopt.targets.tensorrt.precision import summary

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import edgeopt
-from edgeopt.bundle import read_report, verify
 from edgeopt.cli import main
+from edgeopt.deploy.bundle import read_report, verify
 from tests.targets.tensorrt.fake_device import FakeDevice
 from tests.targets.tensorrt.models import LinearVit, Mlp
 

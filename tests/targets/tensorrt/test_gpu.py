@@ -13,9 +13,9 @@ import torch
 
 import edgeopt
 from edgeopt.errors import ToolchainMissing, UserError
-from edgeopt.registry import resolve
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import TargetContract
 from edgeopt.targets.tensorrt.gpu import TensorRt, cuda, sdk
-from edgeopt.testing import TargetContract
 from tests.targets.tensorrt import stand_in_gpu
 from tests.targets.tensorrt.models import Mlp
 

@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.compare import compare
 from edgeopt.errors import Unsupported, UserError
-from edgeopt.onnx_session import OnnxSession
+from edgeopt.ir.metrics import compare
+from edgeopt.onnx.session import OnnxSession
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.ops.linear_attention import linear_attention
-from edgeopt.passes.quantise_weights import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import TargetContract, to_program
 from edgeopt.quant.binary import pack
-from edgeopt.registry import resolve
 from edgeopt.report.run import Run
 from edgeopt.targets.tensorrt.plugins import with_plugin_operators
 from edgeopt.targets.tensorrt.profiles import Profile
-from edgeopt.testing import TargetContract, to_program
 from tests.targets.tensorrt.models import LinearVit, Masked, Mlp, Overflowing
 
 IMAGE = {"x": torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))}

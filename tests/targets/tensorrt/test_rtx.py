@@ -15,10 +15,10 @@ from onnx.reference import ReferenceEvaluator
 
 import edgeopt
 from edgeopt.errors import EdgeoptError, UserError
-from edgeopt.registry import resolve
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import TargetContract
 from edgeopt.report.run import Run
 from edgeopt.targets.tensorrt.rtx.build import INSTALL, build, versions
-from edgeopt.testing import TargetContract
 from tests.targets.tensorrt.models import LinearVit, Mlp
 
 requires_rtx = pytest.mark.skipif(not versions(), reason=f"TensorRT-RTX is not installed: {INSTALL}")

@@ -1,0 +1,243 @@
+"""From a loaded model to a program ready to compile: verification inputs, passes, the original's answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.macs import count_macs
+from edgeopt.analysis.reference import reference_of
+from edgeopt.calib.data import open_data
+from edgeopt.calib.informable import Informable
+from edgeopt.candidate.accuracy import check_labels, classes
+from edgeopt.candidate.options import ExportOptions
+from edgeopt.candidate.quantize import RECOVERIES, calibrated, quantised
+from edgeopt.candidate.recipe_runner import Conditions, substituted
+from edgeopt.candidate.records import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
+from edgeopt.errors import PassError, UserError
+from edgeopt.files import check_writable, replacing, write_whole
+from edgeopt.frontend.load import Loaded
+from edgeopt.ir.convert import save
+from edgeopt.ir.metrics import Arrays, Sample
+from edgeopt.ir.pass_base import Pass, PassRecord
+from edgeopt.ir.program import Program
+from edgeopt.passes.exact.fold_constants import FoldConstants
+from edgeopt.passes.exact.remove_noops import RemoveNoops
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.registry import pass_class
+from edgeopt.plugins.target import AUTO
+from edgeopt.plugins.threads import fitting_threads, torch_threads
+from edgeopt.quant.scheme import Scheme
+from edgeopt.recipes.options import TuningSamples, tuning_samples
+from edgeopt.verification import Inventor, VerificationInputs, varied
+
+FEWEST_SAMPLES, MOST_SAMPLES = 3, 8
+VERIFIED_MACS = 20 * 10**9
+"""Multiply-accumulates of all verification inputs together, where there may be more than the fewest."""
+
+
+def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> Prepared:
+    """Run the passes under the ledger.
+
+    Raises PassError where a pass breaks its word; the program before it is kept beside ``output``.
+    """
+    original, options = loaded.program, request.options
+    tuning = tuning_samples(options.swap, options.quant.calib, original, options.load.trust)
+    inputs = _inputs(loaded, request, tuning)
+    samples = inputs.samples
+    ledger = Ledger(original, samples, reference_of(original, samples))
+    for sample, outputs in zip(samples, ledger.reference, strict=True):
+        _refuse_nan(sample, outputs)
+    macs = sum(count_macs(original, samples[0]).values())
+    with torch_threads(fitting_threads(macs)):
+        labelled = _labelled(original, request, on_step)
+        conditions = Conditions(request, tuning, labelled, ledger, _observer(options.dump, on_step), on_step)
+        try:
+            program, records, swapped, stage = _run_passes(original, conditions)
+        except PassError as failure:
+            raise _keep_last_good(failure, output) from failure
+    return Prepared(
+        program,
+        records,
+        samples,
+        ledger.reference,
+        ledger.noise,
+        macs,
+        labelled,
+        stage,
+        swapped,
+        left_out=inputs.left_out,
+    )
+
+
+def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> VerificationInputs:
+    """Return the verification inputs: what the model was traced with and invented ones; or calibration samples; or
+    those held out of tuning. Of ranges that were calibrated elsewhere, the labelled data, or the first of these alone.
+
+    Invented inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program, nor of
+    one that was tuned.
+    """
+    options, original = request.options, loaded.program
+    if tuning is not None:
+        return VerificationInputs(tuple(tuning.held_out))
+    if (source := _real_inputs(options)) is not None:
+        data = open_data(source, original.inputs, options.load.trust)
+        return VerificationInputs(varied(data, options.samples or FEWEST_SAMPLES))
+    inventor = Inventor(original, loaded.example, options.seed, loaded.has_invented_example)
+    if options.quant.ranges is not None:
+        return inventor.samples(1)
+    return inventor.samples(options.samples or _affordable(count_macs(original, inventor.example)))
+
+
+def _real_inputs(options: ExportOptions) -> str | None:
+    """Return the data to verify a calibrated program on: what it was calibrated on, or else the labelled data."""
+    calib, ranges = options.quant.calib, options.quant.ranges
+    return options.data if calib is None and ranges is not None else calib
+
+
+def _affordable(macs: Mapping[str, int]) -> int:
+    """Return how many samples to verify on: fewer of a large model, which every pass runs on all of them."""
+    return max(FEWEST_SAMPLES, min(MOST_SAMPLES, VERIFIED_MACS // max(sum(macs.values()), 1)))
+
+
+def _run_passes(
+    original: Program, conditions: Conditions
+) -> tuple[Program, tuple[PassRecord, ...], SwapRecord | None, QuantisedStage | None]:
+    """Run the passes, a recipe's among them; one that quantises is preceded by calibration and followed by what
+    recovers accuracy."""
+    request, ledger, on_pass = conditions.request, conditions.ledger, conditions.on_pass
+    options = request.options
+    passes = [_informed(step, original, options, conditions.on_step) for step in build_passes(request)]
+    program, swapped = original, None
+    before: tuple[PassRecord, ...] = ()
+    if (recipe := options.swap.chosen()) is not None:
+        program, before = Pipeline(_tidying(passes), ledger, on_pass).run(program)
+        program, records, swapped = substituted(program, recipe, conditions)
+        before = (*before, *records)
+    place, scheme = _quantises(passes)
+    if scheme is None and options.quant.keep_float:
+        precision = request.target_options.precision
+        raise UserError(f"--keep-float is given with precision '{precision}'", "ask for --precision int8 or auto")
+    program, records = Pipeline(passes[:place], ledger, on_pass).run(program)
+    before = (*before, *records)
+    if scheme is None:
+        return program, before, swapped, None
+    ready = calibrated(program, scheme, options.quant, options.load.trust, ledger, on_pass)
+    ready = replace(ready, finishing=tuple(passes[place + 1 :]))
+    before = (*before, *ready.records)
+    stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before))
+    if request.target_options.precision == AUTO:
+        return ready.program, before, swapped, stage
+    program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
+    return program, (*before, *records), swapped, stage
+
+
+def _informed(step: Pass, original: Program, options: ExportOptions, on_step: OnStep) -> Pass:
+    """Return a pass with the calibration data, where there is some and it makes use of it."""
+    if not isinstance(step, Informable) or options.quant.calib is None:
+        return step
+    return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust), on_step)
+
+
+def _tidying(passes: list[Pass]) -> list[Pass]:
+    """Return the passes that tidy up before a recipe looks for its structures; they run again after it."""
+    found = (next((p for p in passes if isinstance(p, kind)), None) for kind in (FoldConstants, RemoveNoops))
+    return [p for p in found if p is not None]
+
+
+def _quantises(passes: list[Pass]) -> tuple[int, Scheme | None]:
+    """Return where the pass stands that quantises, and its scheme; the end and None where there is none."""
+    for index, candidate in enumerate(passes):
+        if isinstance(candidate, InsertQdq):
+            return index, candidate.scheme
+    return len(passes), None
+
+
+def build_passes(request: Request) -> list[Pass]:
+    """Return the target's passes and the added ones, without the skipped.
+
+    What is added rewrites the float program: it runs after the target's exact passes, before the first that rounds.
+
+    Raises UserError where a name is unknown, or the precision is made by what is skipped.
+    """
+    options = request.options
+    passes = [step.build() for step in request.target.pipeline(request.target_options)]
+    for step in passes:
+        if step.kind != "exact" and step.name in options.skip_passes:
+            raise UserError(
+                f"pass '{step.name}' makes precision {request.target_options.precision} and cannot be skipped",
+                "choose another --precision",
+            )
+    added = [_built(name) for name in options.add_passes]
+    place = next((index for index, step in enumerate(passes) if step.kind != "exact"), len(passes))
+    passes[place:place] = added
+    for name in set(options.skip_passes) - {p.name for p in passes}:
+        pass_class(name)  # raises where the name is unknown; a known one that does not run is skipped already
+    return [p for p in passes if p.name not in options.skip_passes]
+
+
+def _built(name: str) -> Pass:
+    cls = pass_class(name)
+    if cls.kind == "trained":
+        raise UserError(f"pass '{name}' is tuned on data", "it runs in a recipe: see edgeopt explain slab")
+    needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
+    if needed:
+        remedy = f"it is a recovery of INT8: --precision int8 --calib DATA --recover {name}"
+        if name not in RECOVERIES:
+            remedy = "it runs by itself where a precision asks for it (int8 with --calib), or is built from Python"
+        raise UserError(f"pass '{name}' needs {' and '.join(needed)}", remedy)
+    return cls()
+
+
+def _labelled(original: Program, request: Request, on_step: OnStep) -> Labelled | None:
+    options = request.options
+    if options.data is None:
+        return None
+    data = open_data(options.data, original.inputs, options.load.trust)
+    labels = data.labels()
+    if labels is None:
+        raise UserError(f"'{options.data}' holds no labels", "add an array 'labels' with the class of each sample")
+    on_step("running the original on the labelled data")
+    predicted = classes(data, original.run)
+    check_labels(labels, len(predicted), original.run(next(iter(data))))
+    return Labelled(data, labels, predicted)
+
+
+def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Program], None]:
+    """Return what reports each pass, and writes the program's text after it where ``dump`` names a folder."""
+    folder = Path(dump) if dump else None
+    if folder is not None:
+        for file in (folder / "00.txt", *folder.glob("[0-9][0-9]-*.txt")):
+            check_writable(file, r"\A(input|constant|return) ")
+
+    def observe(entry: PassRecord, program: Program) -> None:
+        on_step(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
+        if folder is not None:
+            write_whole(folder / f"{len(program.history):02d}-{entry.name}.txt", program.text())
+
+    return observe
+
+
+def _keep_last_good(failure: PassError, output: Path) -> PassError:
+    if failure.last_good is None:
+        return failure
+    path = output.with_name(f"{output.name}.last-good.pt2")
+    with replacing(path) as temporary:
+        save(failure.last_good, temporary)
+    return PassError(f"{failure.message}; the program before it is in '{path}'", failure.hint, failure.last_good)
+
+
+def _refuse_nan(sample: Sample, outputs: Arrays) -> None:
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            shapes = ", ".join(f"{k}: {'x'.join(map(str, v.shape))}" for k, v in sample.items())
+            raise UserError(
+                f"the original's output '{name}' is NaN on a verification input ({shapes})",
+                "give a sample that the model is meant for, with --sample FILE.npz",
+            )

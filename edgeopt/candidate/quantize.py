@@ -1,0 +1,168 @@
+"""From a float program to one that computes in INT8: calibrate, quantise, recover accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.calib.cache import cache_folder
+from edgeopt.calib.calibrate import Calibrate, check_model
+from edgeopt.calib.data import CalibrationData, open_data
+from edgeopt.calib.methods import method
+from edgeopt.calib.moments import Patches, observe_patches
+from edgeopt.calib.ranges import read_ranges
+from edgeopt.errors import UserError, nearest
+from edgeopt.ir.pass_base import Pass, PassRecord
+from edgeopt.ir.program import Program, origin
+from edgeopt.ir.provenance import module_path
+from edgeopt.ir.rewrite import arguments
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.adaptive_rounding import AdaptRounding
+from edgeopt.passes.quantization.bias_correction import CorrectBias
+from edgeopt.passes.quantization.cross_layer_equalization import EqualiseLayers
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.smooth_quant import MigrateScales
+from edgeopt.plugins.target import Target
+from edgeopt.quant.scheme import WEIGHTED, Scheme
+
+OnPass = Callable[[PassRecord, Program], None]
+
+RECOVERIES = ("equalise-layers", "migrate-scales", "adapt-rounding", "correct-bias")
+"""What may be done against the loss of accuracy, in the order in which it is done."""
+
+
+@dataclass(frozen=True)
+class QuantOptions:
+    """How a program is quantised.
+
+    ``calib``: calibration data (see edgeopt.calib.data); ``ranges``: a ``ranges.json`` instead of, or beside it.
+    ``calib_method``: the estimator of ranges. ``recover``: recoveries to run. ``keep_float``: layers that stay in
+    float.
+    """
+
+    calib: str | None = None
+    calib_method: str = "mse"
+    ranges: str | None = None
+    recover: tuple[str, ...] = ("migrate-scales", "adapt-rounding", "correct-bias")
+    keep_float: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        method(self.calib_method)
+        if self.ranges is not None:
+            read_ranges(Path(self.ranges))  # what is wrong with it is told before the work
+        for name in self.recover:
+            if name not in RECOVERIES:
+                raise UserError(f"unknown recovery '{name}'", nearest(name, RECOVERIES))
+
+    def without(self, skipped: Collection[str]) -> QuantOptions:
+        """Return the options without the recoveries among ``skipped``."""
+        left = tuple(name for name in self.recover if name not in skipped)
+        return self if left == self.recover else replace(self, recover=left)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float program with ranges, ready to be quantised, and what recoveries want to know of its layers' inputs.
+
+    ``finishing``: the target's passes that follow quantisation.
+    """
+
+    program: Program
+    records: tuple[PassRecord, ...]
+    seen: Mapping[str, Patches]
+    finishing: tuple[Pass, ...] = ()
+
+
+def calibratable(program: Program, target: Target) -> Program:
+    """Return the float program whose ranges ``target`` needs for int8: what its passes before quantisation make.
+
+    Raises UserError where the target does not quantise.
+    """
+    passes: list[Pass] = []
+    if "int8" in target.precisions:
+        for step in target.pipeline(replace(target.Options(**target.device.options), precision="int8")):
+            if isinstance(candidate := step.build(), InsertQdq):
+                return Pipeline(passes).run(program)[0]
+            passes.append(candidate)
+    raise UserError(f"target '{target.name}' does not quantise", "choose another --target")
+
+
+def calibrated(
+    program: Program,
+    scheme: Scheme,
+    options: QuantOptions,
+    trust: bool,
+    ledger: Ledger | None,
+    on_pass: OnPass | None,
+) -> Calibrated:
+    """Run the recoveries that come before calibration and calibrate; or read the ranges.
+
+    Ranges that were read are of the program as it is: recoveries that would rewrite it are left out.
+    Raises UserError where there is neither data nor ranges, or where the ranges belong to another program.
+    """
+    if options.calib is None and options.ranges is None:
+        raise UserError(
+            "quantising needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
+        )
+    data = open_data(options.calib, program.inputs, trust) if options.calib else None
+    if options.ranges is not None:
+        found = read_ranges(Path(options.ranges))
+        check_model(found, program, options.ranges)
+        program = program.clone()
+        program.ranges = found.program_ranges()
+        return Calibrated(program, (), _seen(program, data, options))
+    assert data is not None
+    passes: list[Pass] = [EqualiseLayers()] if "equalise-layers" in options.recover else []
+    passes += [MigrateScales(data, scheme.float_beside)] if "migrate-scales" in options.recover else []
+    passes.append(Calibrate(data, options.calib_method, cache_folder()))
+    program, records = Pipeline(passes, ledger, on_pass).run(program)
+    return Calibrated(program, records, _seen(program, data, options))
+
+
+def quantised(
+    ready: Calibrated,
+    scheme: Scheme,
+    options: QuantOptions,
+    keep: Collection[str] = (),
+    ledger: Ledger | None = None,
+    on_pass: OnPass | None = None,
+) -> tuple[Program, tuple[PassRecord, ...]]:
+    """Quantise all layers but those in ``keep`` and in the options; run the recoveries and passes that come after."""
+    passes: list[Pass] = [InsertQdq(scheme, {*keep, *keeps_float(ready.program, options)})]
+    if ready.seen and AdaptRounding.name in options.recover:
+        passes.append(AdaptRounding(ready.program, ready.seen, scheme))
+    if ready.seen and CorrectBias.name in options.recover:
+        passes.append(CorrectBias(ready.program, ready.seen))
+    return Pipeline([*passes, *ready.finishing], ledger, on_pass).run(ready.program)
+
+
+def keeps_float(program: Program, options: QuantOptions) -> set[str]:
+    """Return the names of the layers that the options keep in float.
+
+    Raises UserError where there is no such layer.
+    """
+    return {layer for name in options.keep_float for layer in _layers(program, name)}
+
+
+def _seen(program: Program, data: CalibrationData | None, options: QuantOptions) -> dict[str, Patches]:
+    """Observe the layers' inputs once for all recoveries and for every attempt of the gate."""
+    if data is None or not {AdaptRounding.name, CorrectBias.name} & set(options.recover):
+        return {}
+    weights = {node: program.constant(arguments(node)["weight"]) for node in program.calls if node.target in WEIGHTED}
+    return observe_patches(program, data, [node for node, weight in weights.items() if weight is not None])
+
+
+def _layers(program: Program, name: str) -> set[str]:
+    """Return the node that has this name, or that took the place of the original's node of this name; or else what the
+    module of this path computes, and those within it."""
+    names = {origin(node).rstrip("'"): node.name for node in program.calls}
+    names |= {node.name: node.name for node in program.calls}
+    if name in names:
+        return {names[name]}
+    paths = {node: module_path(node) for node in program.calls}
+    if found := {node.name for node, path in paths.items() if f"{path}.".startswith(f"{name}.")}:
+        return found
+    layers = [path for node, path in paths.items() if path and node.target in WEIGHTED]
+    raise UserError(f"there is no layer '{name}' to keep in float", nearest(name, [*names, *layers]))

@@ -1,1 +1,0 @@
-"""Moving a per-channel scale and shift into the weights of a linear or convolution nearby."""

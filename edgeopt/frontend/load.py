@@ -1,0 +1,302 @@
+"""From a model file or module to a Program, safely: no code from the file runs unless it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.utils._pytree as pytree
+from torch import nn
+from torch._export.utils import _get_shape_env_from_gm
+from torch.export import ExportedProgram
+
+from edgeopt.errors import UserError
+from edgeopt.foreign import foreign, quiet
+from edgeopt.frontend.architecture import built
+from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operators
+from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec
+from edgeopt.frontend.quantized import NAMESPACE, carry_quantization, define_operators
+from edgeopt.frontend.samples import named, plain
+from edgeopt.frontend.torchscript import converted
+from edgeopt.frontend.trace import trace
+from edgeopt.ir.convert import from_exported
+from edgeopt.ir.metrics import Arrays
+from edgeopt.ir.program import Program, to_numpy
+from edgeopt.ir.provenance import constant_path
+from edgeopt.ops import register_all
+
+_ENTRIES = 8
+"""Most names that a message lists."""
+_EXPORT_HINT = "save it with torch.export.save(torch.export.export(model.eval(), inputs), path)"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a model.
+
+    ``inputs``: specs, or ``sample``: arrays, to trace modules with (archives carry their own). ``dynamic``:
+    dimensions that may vary. ``arch``: ``package.module:factory`` that builds the module of a state dict.
+    ``trust``: allow pickled modules to run their code. ``max_archive_bytes``: largest unpacked size.
+    """
+
+    inputs: tuple[InputSpec, ...] = ()
+    sample: Arrays | None = None
+    dynamic: tuple[DynamicSpec, ...] = ()
+    arch: str | None = None
+    trust: bool = False
+    max_archive_bytes: int = DEFAULT_MAX_BYTES
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A program and where it comes from.
+
+    ``example`` holds the inputs it was traced with; ``has_invented_example``: nobody gave them, but for their shapes.
+    ``notes`` say what was done to the file's content to get it.
+    """
+
+    program: Program
+    source: str
+    format: Format
+    sha256: str | None
+    example: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    has_invented_example: bool = False
+
+
+def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: LoadOptions | None = None) -> Loaded:
+    """Load a model: a file of any kind in ``edgeopt.frontend.archive.Format``, a module, or an exported program.
+
+    Raises UserError where the file is unsafe or unreadable, where inputs do not fit, where an operator cannot
+    be traced, or where weights hold NaN.
+    """
+    options = options or LoadOptions()
+    if options.sample is not None:
+        options = replace(options, sample=plain(options.sample))
+    if isinstance(model, ExportedProgram):
+        return _finish(_Read(model), type(model).__name__, Format.EXPORTED, None, options)
+    if isinstance(model, nn.Module):
+        return _finish(_Read(_trace(model, options)), type(model).__name__, Format.MODULE, None, options)
+    path = Path(model)
+    kind = identify(path, options.max_archive_bytes)
+    return _finish(_READERS[kind](path, options), path.name, kind, _sha256(path), options)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a file holds; ``input_names`` where the program does not tell them, ``notes`` on what was done to get it."""
+
+    exported: ExportedProgram
+    input_names: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options: LoadOptions) -> Loaded:
+    program = from_exported(read.exported, read.input_names)
+    carry_quantization(program)
+    _refuse_nan(program)
+    given, names = options.sample, [spec.name for spec in program.inputs]
+    example = named(given, names) if given is not None else _example(read.exported, program)
+    if example:
+        check_inputs(program.inputs, example)
+    for spec in options.inputs:
+        check_spec(program.inputs, spec)
+    # Archives bring the inputs that their owner traced them with.
+    is_invented = options.sample is None and kind != Format.EXPORTED
+    return Loaded(program, source, kind, sha256, example, read.notes, is_invented)
+
+
+def _refuse_nan(program: Program) -> None:
+    for node in program.graph.find_nodes(op="placeholder"):
+        tensor = program.constant(node)
+        if tensor is None or not tensor.is_floating_point():
+            continue
+        if count := int(torch.isnan(tensor).sum()):
+            path = constant_path(node)
+            raise UserError(f"weight '{path}' holds {count} NaN of {tensor.numel()} values", "retrain or repair it")
+
+
+def _example(exported: ExportedProgram, program: Program) -> dict[str, np.ndarray]:
+    if exported.example_inputs is None:
+        return {}
+    leaves = [leaf for leaf in pytree.tree_leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor)]
+    return {spec.name: to_numpy(leaf) for spec, leaf in zip(program.inputs, leaves, strict=False)}
+
+
+# -- readers: one a kind of file -----------------------------------------------------------------------
+
+
+def _read_exported(path: Path, options: LoadOptions) -> _Read:
+    if options.dynamic:
+        raise UserError(
+            f"'{path}' was traced already, and its dimensions are as they were traced",
+            "give dynamic_shapes to torch.export.export, or load the state dict with --arch",
+        )
+    register_all()
+    _check_operators(path)
+    with _no_unpickling(), quiet(), _readable(path):
+        try:
+            exported = torch.export.load(path)
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"'{path}' cannot be read: its example inputs hold objects, and loading those would run code",
+                "save it without them: set exported.example_inputs = None before torch.export.save",
+            ) from error
+        _keep_symbols(exported)
+        return _Read(exported)
+
+
+def _keep_symbols(exported: ExportedProgram) -> None:
+    """Forget the ranges of expressions such as ``4*b``: torch reads them back as symbols, and fails on them later."""
+    environment = _get_shape_env_from_gm(exported.graph_module)
+    ranges = environment.var_to_range if environment is not None else {}
+    for expression in [key for key in ranges if not key.is_Symbol]:
+        del ranges[expression]
+
+
+def _read_torchscript(path: Path, options: LoadOptions) -> _Read:
+    with _readable(path):
+        module = torch.jit.load(path, map_location="cpu").eval()
+    return _Read(*converted(module, options.inputs, options.sample, options.dynamic))
+
+
+def _read_checkpoint(path: Path, options: LoadOptions) -> _Read:
+    content = _unpickle(path, options)
+    notes: tuple[str, ...] = ()
+    if isinstance(content, Mapping) and not _is_state(content):
+        entry = _entry(path, content)
+        content, notes = content[entry], (f"the entry '{entry}' was taken from '{path}'",)
+    if isinstance(content, nn.Module):
+        return _Read(_trace(content, options), notes=notes)
+    if not _is_state(content):
+        raise UserError(f"'{path}' holds a {type(content).__name__}, not a model and not a state dict", _EXPORT_HINT)
+    read = _build(path, content, options)
+    return replace(read, notes=(*notes, *read.notes))
+
+
+def _is_state(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _entry(path: Path, content: Mapping[str, Any]) -> str:
+    """Return the entry of a training checkpoint that is the model: the only module, or else ``state_dict``.
+
+    Raises UserError where there is none, or several modules.
+    """
+    modules = [name for name, value in content.items() if isinstance(value, nn.Module)]
+    if len(modules) == 1:
+        return modules[0]
+    if not modules and _is_state(content.get("state_dict")):
+        return "state_dict"
+    entries = ", ".join(f"{name} ({_described(value)})" for name, value in list(content.items())[:_ENTRIES])
+    raise UserError(
+        f"'{path}' holds several things, of which it is not clear which is the model: {entries}",
+        "save the model or its state dict by itself: torch.save(torch.load(path)[entry], new_path)",
+    )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, nn.Module):
+        return f"module {type(value).__name__}"
+    return "state dict" if _is_state(value) and value else type(value).__name__
+
+
+def _unpickle(path: Path, options: LoadOptions) -> Any:
+    with _readable(path):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            if not options.trust:
+                raise UserError(
+                    f"'{path}' is a pickle, and loading it would run code from the file",
+                    f"{_EXPORT_HINT}; or pass --trust if you trust where the file comes from",
+                ) from None
+        return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def _read_safetensors(path: Path, options: LoadOptions) -> _Read:
+    from safetensors.torch import load_file
+
+    with _readable(path):
+        state = load_file(path)
+    return _build(path, state, options)
+
+
+_READERS: dict[Format, Callable[[Path, LoadOptions], _Read]] = {
+    Format.EXPORTED: _read_exported,
+    Format.TORCHSCRIPT: _read_torchscript,
+    Format.CHECKPOINT: _read_checkpoint,
+    Format.SAFETENSORS: _read_safetensors,
+}
+
+
+def _build(path: Path, state: Mapping[str, torch.Tensor], options: LoadOptions) -> _Read:
+    if options.arch is None:
+        raise UserError(
+            f"'{path}' holds {len(state)} tensors and no architecture",
+            "name what builds the module: --arch package.module:factory",
+        )
+    model, notes = built(str(path), state, options.arch)
+    return _Read(_trace(model, options), notes=notes)
+
+
+def _trace(module: nn.Module, options: LoadOptions) -> ExportedProgram:
+    was_training = module.training
+    try:
+        return trace(module.eval(), options.inputs, options.sample, options.dynamic)
+    finally:
+        module.train(was_training)
+
+
+# -- guards --------------------------------------------------------------------------------------------
+
+
+def _check_operators(path: Path) -> None:
+    """Raise UserError where an archive calls operators that are not known to torch, for it says so of the file."""
+    called = operators(path)
+    if any(name.startswith(f"{NAMESPACE}.") for name in called):
+        define_operators()
+    missing = sorted(name for name in called if not _is_known(name))
+    if not missing:
+        return
+    raise UserError(
+        f"'{path}' calls operators that nothing here defines: {', '.join(missing[:_ENTRIES])}",
+        "import the package that defines them, and call edgeopt.export from Python",
+    )
+
+
+def _is_known(name: str) -> bool:
+    namespace, operator, *_ = name.split(".")
+    return hasattr(getattr(torch.ops, namespace), operator)
+
+
+@contextmanager
+def _no_unpickling() -> Iterator[None]:
+    """Make every torch.load inside torch.export.load weights-only; it falls back to pickle otherwise."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _readable(path: Path) -> AbstractContextManager[None]:
+    return foreign(f"'{path}' cannot be read", "copy or save the file again")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

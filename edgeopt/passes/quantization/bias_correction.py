@@ -1,0 +1,67 @@
+"""Bias correction: take back the shift that rounding the weights gives to the mean of each output channel.
+
+Before: ``y = W' x + b`` with W' the rounded weight.
+After:  ``y = W' x + (b + (W - W') E[x])``, whose mean is that of ``W x + b``.
+
+E[x] is the mean input (for a convolution the mean patch, padding included) over the calibration data, in the float
+program. What the rounding of activations shifts is not corrected: its mean is close to zero.
+
+Not when: a layer has no bias, or its data was not observed.
+
+Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from edgeopt.analysis.quantized_layers import QuantisedLayer, add_to_bias, quantised_layers
+from edgeopt.calib.moments import Patches
+from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.program import Program
+from edgeopt.ir.rewrite import arguments
+
+_RULE = "correct-bias"
+
+
+class CorrectBias:
+    """Correct the biases of a quantised program.
+
+    ``reference`` is the float program that was quantised, ``seen`` the patches of its layers by name.
+    """
+
+    name = "correct-bias"
+    kind: Kind = "calibrated"
+
+    def __init__(self, reference: Program, seen: Mapping[str, Patches]) -> None:
+        self.reference = reference
+        self.seen = seen
+
+    def __call__(self, program: Program) -> PassResult:
+        """Correct a copy of ``program``."""
+        if self.name in program.history:
+            return PassResult(program, False, (Note(_RULE, "the program", "it has been corrected before"),))
+        program = program.clone()
+        notes = [
+            Note(_RULE, layer.node.name, self._correct(program, layer))
+            for layer in quantised_layers(program, self.reference)
+        ]
+        return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
+
+    def _correct(self, program: Program, layer: QuantisedLayer) -> str | None:
+        """Correct one layer's bias, or return the reason not to."""
+        if arguments(layer.node)["bias"] is None:
+            return "it has no bias"
+        if layer.node.name not in self.seen:
+            return "its data was not observed"
+        add_to_bias(program, layer, _lost(layer, self.seen[layer.node.name]))
+        return None
+
+
+def _lost(layer: QuantisedLayer, patches: Patches) -> torch.Tensor:
+    """Return the mean that each output channel lost: (W - W') E[x]."""
+    groups = patches.mean.shape[0]
+    error = (layer.weight - layer.rounded).double().reshape(groups, -1, patches.mean.shape[1])
+    return (error @ patches.mean.unsqueeze(-1)).flatten().float()

@@ -1,0 +1,1 @@
+"""Passes that replace layers by others, which are then distilled from the original."""

@@ -1,0 +1,220 @@
+"""A calibrated program with each layer in a format of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch import fx
+
+from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.calib.cache import cache_folder
+from edgeopt.calib.calibrate import Calibrate
+from edgeopt.calib.data import CalibrationData
+from edgeopt.candidate.quantize import Calibrated, OnPass, QuantOptions, keeps_float, quantised
+from edgeopt.distill.distil import Distillation, with_constants
+from edgeopt.distill.loop import OnProgress, TuneOptions
+from edgeopt.ir.pass_base import Kind, Note, Pass, PassRecord, PassResult
+from edgeopt.ir.program import Program, op_name, origin
+from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.passes.exact.standard import PACKED
+from edgeopt.passes.pipeline import Pipeline
+from edgeopt.passes.quantization.insert_qdq import choose
+from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.substitution.binarize import Binarize
+from edgeopt.quant.blockwise import FORMATS
+from edgeopt.quant.codebook import CODEBOOKS
+from edgeopt.quant.scheme import WEIGHTED, Scheme
+from edgeopt.search.path import Mix
+
+BINARY, INT8 = "binary", "int8"
+_SIGN_SAMPLES = 256
+
+
+class Mixture:
+    """Makes programs whose layers are in given formats, the first of which they are in already.
+
+    ``layers`` names by layer the formats it can be in; layers that can be in the first one alone are not among them.
+    """
+
+    def __init__(
+        self,
+        ready: Calibrated,
+        scheme: Scheme,
+        options: QuantOptions,
+        data: CalibrationData,
+        formats: Sequence[str],
+        skipped: Collection[str] = (),
+    ) -> None:
+        self.ready, self.scheme, self.options, self.data = ready, scheme, options, data
+        self.formats = tuple(formats)
+        self._packing = [step for build in PACKED if (step := build.build()).name not in skipped]
+        self.nodes = {node.name: node for node in ready.program.calls if node.target in WEIGHTED}
+        # Where all is on integers, four bits are sixteen of them; beside floats they have scales in blocks.
+        self.codebooks = CODEBOOKS if formats[0] == INT8 else {}
+        blocks = [name for name in formats if name in FORMATS and name not in self.codebooks]
+        self._stored = {name: QuantiseWeights(name, data)(ready.program) for name in blocks}
+        self._signs: Binarize | None = None
+        self._tuned: dict[str, torch.Tensor] = {}
+        self._binary: set[str] = set()
+        if BINARY in formats:
+            self._find_signs()
+        self.layers = self._find_layers()
+
+    def operator(self, layer: str) -> str:
+        """Return the operator of a layer as reports show it."""
+        return op_name(self.nodes[layer])
+
+    def uniform(self, name: str) -> Mix:
+        """Return the mixture with every layer in one format that can be, and the rest in the first."""
+        return {layer: name if name in able else self.formats[0] for layer, able in self.layers.items()}
+
+    def on_integers(self, mix: Mix) -> bool:
+        """Whether any layer of a mixture runs on integers."""
+        return bool(self.codebooks) or INT8 in mix.values()
+
+    def tune_signs(self, options: TuneOptions, on_progress: OnProgress) -> None:
+        """Match each layer of signs to the original's output, all in one pass of the original."""
+        if self._signs is None or not self._binary:
+            return
+        swapped, swaps = self._swap(self._binary)
+        samples = list(islice(self.data, _SIGN_SAMPLES))
+        held = max(1, len(samples) // 8)
+        distillation = Distillation(self.ready.program, samples[held:], samples[:held], options, on_progress)
+        self._tuned = distillation.tune_blocks(swapped, swaps, options).parameters
+
+    def program(
+        self, mix: Mix, ledger: Ledger | None = None, on_pass: OnPass | None = None
+    ) -> tuple[Program, tuple[PassRecord, ...]]:
+        """Return the program with its layers in the formats of ``mix``, and what its passes did."""
+        mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
+        signs, integers = _in(mix, BINARY), _in(mix, INT8, *self.codebooks)
+        # Signs leave the other layers as they are named here; the folds that follow may not, and see no stored weight.
+        passes: list[Pass] = [_Swapped(self._swap(signs)[0], sorted(signs))] if signs else []
+        passes += [
+            _Stored(done.program, name, found) for name, done in self._stored.items() if (found := _in(mix, name))
+        ]
+        passes += self._packing if signs else []
+        if signs and integers:
+            passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
+        if not integers:
+            return Pipeline([*passes, *self.ready.finishing], ledger, on_pass).run(self.ready.program)
+        program, records = Pipeline(passes, ledger, on_pass).run(self.ready.program)
+        labels = {_label(self.nodes[layer]): mix[layer] for layer in integers}
+        chosen = {node.name: labels[_label(node)] for node in program.calls if _is_layer_of(node, labels)}
+        books = {layer: self.codebooks[name] for layer, name in chosen.items() if name in self.codebooks}
+        scheme, ready = replace(self.scheme, codebooks=books), replace(self.ready, program=program)
+        program, more = quantised(ready, scheme, self.options, self._kept(program, chosen), ledger, on_pass)
+        return program, (*records, *more)
+
+    def _find_layers(self) -> dict[str, tuple[str, ...]]:
+        able = {name: {note.node for note in done.notes if note.reason is None} for name, done in self._stored.items()}
+        able[INT8] = {node.name for node in choose(self.ready.program, self.scheme)[0]} & self.nodes.keys()
+        for name, element in self.codebooks.items():
+            scheme = replace(self.scheme, codebook=element)
+            able[name] = {layer for layer in able[INT8] if scheme.codebook_of(self.nodes[layer]) is not None}
+        able[BINARY] = self._binary
+        kept = keeps_float(self.ready.program, self.options)
+        found = {
+            layer: (self.formats[0], *(name for name in self.formats[1:] if layer in able.get(name, ())))
+            for layer in self.nodes
+            if layer not in kept
+        }
+        return {layer: names for layer, names in found.items() if len(names) > 1}
+
+    # -- layers of signs -------------------------------------------------------------------------------
+
+    def _find_signs(self) -> None:
+        self._signs = Binarize(list(islice(self.data, _SIGN_SAMPLES)))
+        self._signs(self.ready.program)
+        originals = {swap.original for swap in self._signs.swaps}
+        self._binary = {layer for layer, node in self.nodes.items() if origin(node) in originals}
+
+    def _swap(self, layers: Collection[str]) -> tuple[Program, tuple]:
+        assert self._signs is not None
+        self._signs.keep = {origin(node) for layer, node in self.nodes.items() if layer not in layers}
+        program = self._signs(self.ready.program).program
+        return with_constants(program, {k: v for k, v in self._tuned.items() if k in program.constants}), (
+            self._signs.swaps
+        )
+
+    # -- layers on integers ----------------------------------------------------------------------------
+
+    def _kept(self, program: Program, integers: Collection[str]) -> set[str]:
+        """Return what stays in float: other layers, and what computes on the results of any of them."""
+        chosen, _ = choose(program, self.scheme)
+        return {node.name for node in chosen if not self._is_integer(node, integers)}
+
+    def _is_integer(self, node: fx.Node, integers: Collection[str]) -> bool:
+        if node.target in WEIGHTED:
+            return node.name in integers
+        return _layers_before(node) <= set(integers)
+
+
+def _label(node: fx.Node) -> str:
+    """Return the label of the layer that a node is, folded or not."""
+    return origin(node).rstrip("'")
+
+
+def _is_layer_of(node: fx.Node, labels: Collection[str]) -> bool:
+    return node.target in WEIGHTED and _label(node) in labels
+
+
+def _in(mix: Mapping[str, str], *names: str) -> set[str]:
+    return {layer for layer, chosen in mix.items() if chosen in names}
+
+
+def _layers_before(node: fx.Node) -> set[str]:
+    """Return the nearest layers that a node computes from."""
+    pending, found, seen = list(node.all_input_nodes), set(), set()
+    while pending:
+        current = pending.pop()
+        if current.target in WEIGHTED:
+            found.add(current.name)
+        elif current not in seen:
+            seen.add(current)
+            pending += current.all_input_nodes
+    return found
+
+
+class _Swapped:
+    """binarize for some layers, of which ``swapped`` is the result, with weights that are tuned already."""
+
+    name = Binarize.name
+    kind: Kind = "trained"
+
+    def __init__(self, swapped: Program, layers: Sequence[str]) -> None:
+        self.swapped, self.layers = swapped, layers
+
+    def __call__(self, program: Program) -> PassResult:
+        return PassResult(self.swapped, True, tuple(Note(self.name, layer) for layer in self.layers))
+
+
+class _Stored:
+    """quantise-weights for some layers, of a program in which all are stored."""
+
+    name = QuantiseWeights.name
+    kind: Kind = "calibrated"
+
+    def __init__(self, stored: Program, format: str, layers: Collection[str]) -> None:
+        self.stored, self.format, self.layers = stored, format, sorted(layers)
+
+    def __call__(self, program: Program) -> PassResult:
+        program = program.clone()
+        for layer in self.layers:
+            self._take(program, layer)
+        notes = tuple(Note(f"store-in-{self.format}", layer) for layer in self.layers)
+        return PassResult(program, bool(notes), notes)
+
+    def _take(self, program: Program, layer: str) -> None:
+        node, source = program.node(layer), self.stored.node(layer)
+        assert node is not None and source is not None
+        weight = arguments(source)["weight"]
+        parts = [part for part in weight.args if isinstance(part, fx.Node)]
+        rest = [part for part in weight.args if not isinstance(part, fx.Node)]
+        constants = [program.add_constant(part.name, self.stored.constants[part.name]) for part in parts]
+        stored = program.insert(node, DEQUANTIZE_BLOCKS, *constants, *rest)
+        node.replace_input_with(arguments(node)["weight"], stored)

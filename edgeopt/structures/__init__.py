@@ -1,1 +1,0 @@
-"""Finding what a traced graph no longer says: attention, norms, the blocks they form and the stream between them."""

@@ -1,0 +1,1 @@
+"""C source: the calls, the library and the project around it."""

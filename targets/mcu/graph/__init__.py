@@ -1,0 +1,1 @@
+"""The integer graph that microcontrollers run, and its tensors."""

@@ -1,0 +1,1 @@
+"""From a quantized Program to the integer graph."""

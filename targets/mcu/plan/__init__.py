@@ -1,0 +1,1 @@
+"""Which kernel computes a node, in which order, and where its memory lies."""

@@ -1,0 +1,114 @@
+"""The accuracy gate, alone and from end to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import edgeopt
+from edgeopt.candidate.accuracy_gate import hold_limits, sensitivities
+from edgeopt.candidate.records import Sensitivity, Verdict
+from edgeopt.errors import UserError
+from edgeopt.ir.pass_base import PassResult, Step
+from edgeopt.targets.onnx import Onnx
+from tests.passes.quantised import SCHEMES, quantised
+
+LAYERS = [Sensitivity(f"layer_{index}", "aten.linear", 10.0 + index) for index in range(9)]
+
+
+def judge_that_wants(least, asked):
+    def judge(kept):
+        asked.append(len(kept))
+        return Verdict(len(kept), len(kept) >= least, 0.0, None, 0, 0.0)
+
+    return judge
+
+
+@pytest.mark.parametrize("least", range(1, 10))
+def test_the_fewest_layers_are_kept_worst_first(least):
+    asked = []
+    judge = judge_that_wants(least, asked)
+    record = hold_limits(LAYERS, judge(()), judge)
+    assert record.kept == tuple(layer.layer for layer in LAYERS[:least])
+    assert len(asked) <= 6 and len(record.attempts) == len(asked)
+
+
+def test_nothing_is_kept_where_it_would_not_help():
+    judge = judge_that_wants(99, [])
+    assert hold_limits(LAYERS, judge(()), judge).kept == ()
+
+
+def test_sensitivities_are_of_each_layer_alone_worst_first():
+    reference, _, data, _ = quantised(SCHEMES["int32 bias"])
+    found = sensitivities(reference, SCHEMES["int32 bias"], list(data)[:3])
+    assert {layer.layer for layer in found} == {n.name for n in reference.calls if n.name.startswith(("conv", "lin"))}
+    assert [layer.sqnr_db for layer in found] == sorted(layer.sqnr_db for layer in found)
+    assert all(15 < layer.sqnr_db < 80 for layer in found)
+
+
+class Fragile(nn.Module):
+    """Two branches; one is multiplied by so much that its rounding is all the error there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calm, self.fragile = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.calm(x) * 0.001, self.fragile(x) * 100.0 - self.fragile.bias * 100.0], 1) * 1.0
+
+
+def export(folder: Path, **options):
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    np.savez(folder / "calib.npz", x=x)
+    given = {"precision": "int8", "baseline": False, "max_seconds": 0.05, "calib": str(folder / "calib.npz")}
+    return edgeopt.export(Fragile().eval(), "onnx", folder / "out", inputs={"x": x[:1]}, **{**given, **options})
+
+
+def test_the_layer_that_hurts_returns_to_float(tmp_path):
+    free = export(tmp_path)
+    assert free.error.relative > 2e-4 and free.quantisation.kept_float == ()
+    run = export(tmp_path, max_error=2e-4)
+    assert run.ok and run.error.relative <= 2e-4
+    assert len(run.quantisation.kept_float) < free.quantisation.quantised
+    worst = run.quantisation.layers[0]
+    assert worst.layer in run.quantisation.kept_float and worst.sqnr_db < run.quantisation.layers[-1].sqnr_db
+    assert run.quantisation.attempts[0].kept == 0 and not run.quantisation.attempts[0].ok
+
+
+def test_strict_gives_nothing_back_and_misses_the_limit(tmp_path):
+    run = export(tmp_path, max_error=2e-4, strict=True)
+    assert not run.ok and run.exit_code == 1 and run.quantisation.kept_float == ()
+
+
+def test_layers_kept_on_request(tmp_path):
+    (worst,) = export(tmp_path, max_error=2e-4).quantisation.kept_float[:1]
+    free, run = export(tmp_path), export(tmp_path, keep_float=(worst,))
+    assert run.quantisation.kept_float == (worst,)
+    assert run.quantisation.quantised == free.quantisation.quantised - 1
+    with pytest.raises(UserError, match="no layer 'lineal'"):
+        export(tmp_path, keep_float=("lineal",))
+
+
+class Last:
+    """A pass that leaves the program as it is."""
+
+    name, kind = "last", "exact"
+
+    def __call__(self, program):
+        return PassResult(program.clone(), False)
+
+
+def test_passes_after_quantisation_run_with_and_without_layers_given_back(tmp_path, monkeypatch):
+    pipeline = Onnx.pipeline
+    monkeypatch.setattr(Onnx, "pipeline", lambda self, options: (*pipeline(self, options), Step(Last, "last")))
+    for limits in ({}, {"max_error": 2e-4}):
+        names = [record.name for record in export(tmp_path, **limits).passes]
+        assert names.count("insert-qdq") == names.count("last") == 1 and names[-1] == "last"
+
+
+def test_int8_without_data_is_refused(tmp_path):
+    with pytest.raises(UserError, match="needs calibration data"):
+        export(tmp_path, calib=None)

@@ -1,0 +1,53 @@
+"""Options have the type and the range that they are declared with, whoever gives them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeopt.candidate.measure import MeasurePlan
+from edgeopt.candidate.options import ExportOptions, split_options
+from edgeopt.errors import UserError
+from edgeopt.plugins.registry import resolve
+
+
+def chosen(**overrides):
+    return split_options(resolve("reference"), ExportOptions(), overrides)
+
+
+def test_values_take_the_declared_type():
+    options, target = chosen(
+        data=Path("d.npz"), seed=np.int64(3), skip_passes=["fold-affine"], threads="2", max_error=1
+    )
+    assert (options.data, options.seed, options.skip_passes) == ("d.npz", 3, ("fold-affine",))
+    assert target.threads == 2 and options.limits.max_error == 1.0
+    plan = MeasurePlan(warmup=2)
+    assert chosen(measure=plan)[0].measure is plan
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"samples": "many"},
+        {"seed": -1},
+        {"warmup": -1},
+        {"max_seconds": 0},
+        {"max_error": float("nan")},
+        {"limits": 7},
+        {"threads": [1]},
+        {"data": 3},
+        {"strict": "perhaps"},
+        {"skip_passes": "fold-affine"},
+    ],
+    ids=str,
+)
+def test_others_are_refused(override):
+    with pytest.raises(UserError, match=next(iter(override)).replace("_", "[_-]")) as caught:
+        chosen(**override)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("threads", [0, 100_000])
+def test_threads_that_no_processor_runs_are_refused(threads: int) -> None:
+    with pytest.raises(UserError, match=f"threads is {threads}"):
+        chosen(threads=threads)
