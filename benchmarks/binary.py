@@ -5,12 +5,12 @@
 One thread, batch 1, one inference each in turn in one process, so that only ratios count.
 
 ``layers``  rows by inputs by outputs as M, K, N. Both take and give float32: the binary layer packs its signs and
-            counts, the INT8 layer (edgeopt's, which is level with NNCF's) quantises its activations and multiplies;
+            counts, the INT8 layer (edgeopt's, which is level with NNCF's) quantizes its activations and multiplies;
             bf16 and float32 are measured too, each against the binary layer alone, as INT8 is. "MLP" is K -> N -> K
             with a GELU between, where signs pass from layer to layer as bits; of a convolution M is the pixels and K
             the channels by 9 taps. About six minutes.
 ``products``  heads by rows by inputs by outputs: queries by keys, and attention by values, of signs, against OpenVINO's
-            own operators for the same ("composed"), its INT8 with the quantisation of both operands, and bf16. About
+            own operators for the same ("composed"), its INT8 with the quantization of both operands, and bf16. About
             three minutes.
 ``deit``    DeiT-tiny's shape with random weights, images of 224 and of 512: norms folded, linear attention, and all but
             the first and last layers of signs, by edgeopt's passes without tuning. Against the same model in INT8, by
@@ -108,11 +108,11 @@ def _measure(build: Callable[[bool], nn.Module], size: tuple[int, ...], seconds:
         _compile(build(True), x, binary)
         layer = build(False)
         _compile(layer, x, plain)
-        _quantise(layer, x, int8)
+        _quantize(layer, x, int8)
         found: dict[str, float] = {}
         speedup: dict[str, float] = {}
         for name, folder_, hint in (("int8", int8, "bf16"), ("bf16", plain, "bf16"), ("fp32", plain, "f32")):
-            # Two at a time: what others leave in the caches is no part of the comparison.
+            # Two at a time: what others leave in the caches is not part of the comparison.
             pair = {"binary": (binary / "model.xml", "f32"), name: (folder_ / "model.xml", hint)}
             median = medians(pair, {"input": x.numpy()}, seconds)
             found = {**median, **found}
@@ -127,7 +127,7 @@ def _compile(module: nn.Module, x: torch.Tensor, folder: Path) -> None:
     target.compile(to_program(module, [x]), folder, target.Options())
 
 
-def _quantise(module: nn.Module, x: torch.Tensor, folder: Path) -> None:
+def _quantize(module: nn.Module, x: torch.Tensor, folder: Path) -> None:
     calibration = folder.with_suffix(".npz")
     np.savez(calibration, input=x.numpy())
     settings = {"precision": "int8", "calib": str(calibration), "baseline": False, "max_seconds": 0.1}

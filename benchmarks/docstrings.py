@@ -1,4 +1,4 @@
-"""Unlabelled English text that every Python has: the docstrings of the standard library."""
+"""Unlabeled English text that every Python has: the docstrings of the standard library."""
 
 from __future__ import annotations
 

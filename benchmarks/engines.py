@@ -5,7 +5,7 @@
 Every model is exported to a Jetson that has the precision, calibrated on 16 samples, int8 without its recoveries, and
 its ONNX built by TensorRT-RTX for a GeForce that has it; that engine is not the device's. "error" is of the outputs in
 ONNX Runtime against torch; "loads in ORT" is of the file as it stands (ONNX Runtime has no FP4: there constants are
-dequantised before the comparison). "plug-in nodes" are those of the bundle's other variant. Build times are of
+dequantized before the comparison). "plug-in nodes" are those of the bundle's other variant. Build times are of
 TensorRT-RTX alone, on this machine's CPU. The DeiTs have random weights; attention and signs are not
 tuned: sizes do not depend on that, and errors are against the same untuned model. Needs the extra `rtx`; about ten
 minutes.

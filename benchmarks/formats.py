@@ -3,7 +3,7 @@
     python -m benchmarks.formats [--sentences 200] [--max-minutes 60] [--json] [ROW ...]
 
 "cosine" is the mean cosine of the sentence embeddings with those of the float model, on sentences that nothing was
-calibrated on; "size" are the bytes of the quantised weights, scales included, over those in float32. Calibrated on the
+calibrated on; "size" are the bytes of the quantized weights, scales included, over those in float32. Calibrated on the
 sentences of Python's language reference. Evaluated in torch, so that a format's own error is seen, not a runtime's.
 Rows that have not begun when the time is up are left out and named.
 """
@@ -32,9 +32,9 @@ from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.fpq import SearchFloats
+from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.registry import resolve
 from edgeopt.quant.blockwise import FORMATS, Blocks
 from tests.models import minilm
@@ -43,7 +43,7 @@ CALIBRATION = 500
 BATCH = 10
 
 
-class Plain(QuantiseWeights):
+class Plain(WeightOnlyQuantization):
     """Weights rounded so that the largest of each block is representable."""
 
     def rounded(self, weight: torch.Tensor, seen: Patches | None) -> Blocks:
@@ -56,22 +56,22 @@ def _plain(name: str, data: CalibrationData) -> list[Pass]:
 
 
 def _searched(name: str, data: CalibrationData) -> list[Pass]:
-    return [QuantiseWeights(name)]
+    return [WeightOnlyQuantization(name)]
 
 
 def _compensated(name: str, data: CalibrationData) -> list[Pass]:
-    return [QuantiseWeights(name, data)]
+    return [WeightOnlyQuantization(name, data)]
 
 
 WAYS: dict[str, Callable[[CalibrationData], list[Pass]]] = {
     **{f"{name}, plain": partial(_plain, name) for name in FORMATS},
     **{f"{name}, searched scales": partial(_searched, name) for name in FORMATS},
     **{f"{name}, compensated": partial(_compensated, name) for name in FORMATS},
-    "fpq": lambda data: [SearchFloats(data, compensate=False)],
-    "fpq, compensated": lambda data: [SearchFloats(data)],
-    "nvfp4, activations too": lambda data: [QuantiseWeights("nvfp4", data, activations=True)],
-    "mxfp4, activations too": lambda data: [QuantiseWeights("mxfp4", data, activations=True)],
-    "fpq, activations too": lambda data: [ShiftChannels(data), SearchFloats(data, activations=True)],
+    "fpq": lambda data: [FpqSearch(data, compensate=False)],
+    "fpq, compensated": lambda data: [FpqSearch(data)],
+    "nvfp4, activations too": lambda data: [WeightOnlyQuantization("nvfp4", data, activations=True)],
+    "mxfp4, activations too": lambda data: [WeightOnlyQuantization("mxfp4", data, activations=True)],
+    "fpq, activations too": lambda data: [ShiftChannels(data), FpqSearch(data, activations=True)],
 }
 
 
@@ -97,13 +97,13 @@ def main(ways: tuple[str, ...], sentences: int, max_minutes: float, as_json: boo
             continue
         click.echo(name, err=True)
         start = time.perf_counter()
-        quantised, _ = Pipeline(WAYS[name](data)).run(program)
+        quantized, _ = Pipeline(WAYS[name](data)).run(program)
         seconds = time.perf_counter() - start
         # Decoded once, not for each sentence.
-        decoded, _ = Pipeline([FoldConstants()]).run(quantised)
+        decoded, _ = Pipeline([FoldConstants()]).run(quantized)
         cosine = float((expected * embeddings(decoded, batches)).sum(1).mean())
         click.echo(f"  {cosine:.4f} in {seconds:.0f} s", err=True)
-        rows.append({"format": name, "cosine": f"{cosine:.4f}", "size": size(quantised), "seconds": seconds})
+        rows.append({"format": name, "cosine": f"{cosine:.4f}", "size": size(quantized), "seconds": seconds})
     show(rows, as_json)
 
 

@@ -21,7 +21,7 @@ from edgeopt.targets.mcu import LIBRARY, MicroOptions
 from edgeopt.targets.mcu.runtime import qemu as emulate
 from edgeopt.targets.mcu.runtime.firmware import Firmware, Measurement
 from tests.models import mlperf_tiny
-from tests.targets.mcu.quantised import mlperf
+from tests.targets.mcu.quantized import mlperf
 
 BOARDS = {"M4": "mps2-an386", "M7": "mps2-an500", "M55": "mps3-an547"}
 

@@ -1,4 +1,4 @@
-"""Weights in four bits and requantisation by shifts on emulated Cortex-M, beside int8.
+"""Weights in four bits and requantization by shifts on emulated Cortex-M, beside int8.
 
     python -m benchmarks.mcu_formats [--json] [--core M0+|M4|M55] [MODEL ...]
 
@@ -29,10 +29,10 @@ CORES = {"M0+": "cortex-m0plus", "M4": "cortex-m4", "M55": "cortex-m55"}
 FORMS: Mapping[str, Mapping[str, str]] = {
     "int8, speed": {"optimize": "speed"},
     "int8, size": {"optimize": "size"},
-    "int8, shifts": {"optimize": "size", "requantisation": "shift"},
+    "int8, shifts": {"optimize": "size", "requantization": "shift"},
     "fp4": {"precision": "fp4"},
     "int4": {"precision": "int4"},
-    "int4, shifts": {"precision": "int4", "requantisation": "shift"},
+    "int4, shifts": {"precision": "int4", "requantization": "shift"},
 }
 SAMPLES = 128
 

@@ -28,7 +28,7 @@ from edgeopt.targets.mcu.runtime import qemu as emulate
 from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits
 from samples.digits_vit import DigitsVit
-from tests.targets.mcu.quantised import quantise
+from tests.targets.mcu.quantized import quantize
 
 BOARDS = {"M4": "mps2-an386", "M7": "mps2-an500", "M55": "mps3-an547"}
 SCHEDULES = {
@@ -45,7 +45,7 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Subject:
-    """A quantised model, the samples it runs, what is set for it, and the cores it runs on."""
+    """A quantized model, the samples it runs, what is set for it, and the cores it runs on."""
 
     program: Program
     samples: np.ndarray
@@ -65,7 +65,7 @@ def trained() -> tuple[DigitsVit, digits.Digits]:
 def digits_vit() -> Subject:
     """The trained ViT, calibrated on 200 digits."""
     model, data = trained()
-    program = quantise(model, data.train_images[:200].numpy())
+    program = quantize(model, data.train_images[:200].numpy())
     return Subject(program, data.test_images.numpy(), {}, ("M4", "M55"))
 
 
@@ -77,7 +77,7 @@ def vit_224() -> Subject:
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.05)
     samples = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
-    return Subject(quantise(model, samples), samples, EXTERNAL, ("M7",))
+    return Subject(quantize(model, samples), samples, EXTERNAL, ("M7",))
 
 
 MODELS = {"digits_vit": digits_vit, "vit_224": vit_224}

@@ -3,7 +3,7 @@
     python -m benchmarks.openvino_fp4 [--rows 128] [--size 768] [--seconds 10] [--json]
 
 One linear of size x size on so many rows, floats in and out, one thread, one inference each in turn in one process.
-"executed" is what OpenVINO says of the product: its kernel, the type of its weights, and where it quantises activations
+"executed" is what OpenVINO says of the product: its kernel, the type of its weights, and where it quantizes activations
 to multiply integers how many of them share a scale. OpenVINO's own MXFP4 (NNCF's E2M1 weight compression, groups of 32)
 is unpacked and multiplied in float32 or in bf16; "over_f32" and "over_bf16" are the medians of these over the row's.
 "error" is relative to the linear in float; what the weights' four bits cost is the error of OpenVINO's MXFP4 in f32.

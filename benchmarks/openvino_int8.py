@@ -151,7 +151,7 @@ def _edgeopt(case: Case, folder: Path) -> Path:
 
 
 def nncf_models(case: Case, folder: Path) -> dict[str, Any]:
-    """Return the model in default precision, and quantised by NNCF from both ways into OpenVINO."""
+    """Return the model in default precision, and quantized by NNCF from both ways into OpenVINO."""
     import nncf
     import openvino
 

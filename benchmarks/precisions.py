@@ -48,7 +48,7 @@ WAYS: dict[str, dict[str, Settings]] = {
         "auto": {},
     },
     "openvino": {name: {} for name in ("fp32", "bf16", "int8", "int4", "fp4", "mxfp4", "nvfp4", "binary", "auto")},
-    "cortex-m4": {"int8": {}, "int8, shifts": {"requantisation": "shift"}, "int4": {}, "fp4": {}, "binary": {}},
+    "cortex-m4": {"int8": {}, "int8, shifts": {"requantization": "shift"}, "int4": {}, "fp4": {}, "binary": {}},
 }
 """By target the precisions, each with what else the export is told."""
 

@@ -42,7 +42,7 @@ Row = dict[str, Any]
 PARTS = ("digits", "tokens", "minilm")
 LENGTHS = (256, 512)
 TEST_TEXTS = 48
-"""Held-out texts of each length on which neighbours are looked for."""
+"""Held-out texts of each length on which neighbors are looked for."""
 MIN_COSINE = 0.98
 HEDGEHOG = """
 [[passes]]
@@ -126,7 +126,7 @@ def _export(model: Any, output: Path, recipe: str, **options: Any) -> Run:
         "openvino",
         output,
         recipe=recipe,
-        on_step=lambda step: click.echo(step, err=True) if "tuning" in step or "recipe" in step else None,
+        on_progress=lambda step: click.echo(step, err=True) if "tuning" in step or "recipe" in step else None,
         **given,
     )
 
@@ -179,7 +179,7 @@ def _session(exported: Any, folder: Path, recipe: str | None, precision: str) ->
 
 
 def sentences(scratch: Path, tune: str | None, quick: bool) -> tuple[list[Row], list[Row], Sequence[SwappedLayer]]:
-    """Export MiniLM with recipe linear; return cosines, agreement of neighbours and latency at both lengths, and the
+    """Export MiniLM with recipe linear; return cosines, agreement of neighbors and latency at both lengths, and the
     blocks' errors on the original's inputs."""
     tests = _write_texts(scratch, 6 if quick else None)
     ones = torch.ones(1, LENGTHS[0], dtype=torch.long)
@@ -263,7 +263,7 @@ def _pieces(texts: Sequence[str], length: int) -> Iterator[Arrays]:
 
 
 def _compared(scratch: Path, folder: str, texts: Sequence[Arrays]) -> Row:
-    """Return the mean cosine with the original's embeddings, the share of equal neighbours, and the latencies."""
+    """Return the mean cosine with the original's embeddings, the share of equal neighbors, and the latencies."""
     sessions = {name: open_bundle(scratch / name) for name in ("plain", folder)}
     found = {name: np.concatenate([next(iter(s.run(t).values())) for t in texts]) for name, s in sessions.items()}
     before, after = found["plain"], found[folder]
@@ -272,13 +272,13 @@ def _compared(scratch: Path, folder: str, texts: Sequence[Arrays]) -> Row:
         session.close()
     return {
         "mean cosine": float((before * after).sum(1).mean()),
-        "equal neighbours": float(np.mean(_neighbours(before) == _neighbours(after))),
+        "equal neighbors": float(np.mean(_neighbors(before) == _neighbors(after))),
         "ms before": medians["plain"],
         "ms after": medians[folder],
     }
 
 
-def _neighbours(embeddings: np.ndarray) -> np.ndarray:
+def _neighbors(embeddings: np.ndarray) -> np.ndarray:
     cosines = embeddings @ embeddings.T
     np.fill_diagonal(cosines, -1)
     return cosines.argmax(1)

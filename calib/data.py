@@ -210,7 +210,7 @@ def open_data(given: str, inputs: Sequence[TensorSpec], trust: bool = False) -> 
     if function and not path.exists():
         return _open_function(module, function, inputs, trust)
     raise UserError(
-        f"'{given}' is no calibration data", "give a .npz, a folder of .npz, .npy or images, or module:function"
+        f"'{given}' is not calibration data", "give a .npz, a folder of .npz, .npy or images, or module:function"
     )
 
 

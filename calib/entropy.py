@@ -3,7 +3,7 @@
 Of the values clipped to a candidate range (P, what is outside counted at the ends) and of the same values merged to
 256 levels (Q), the divergence KL(P || Q) says how much Q misses of P. Source: S. Migacz, 8-bit Inference with
 TensorRT, GTC 2017; here for ranges that are not symmetric: both ends are cut at the same distance from zero. Zeros
-count no more than their neighbours: behind a ReLU they are half of all values, yet every range holds zero exactly.
+count no more than their neighbors: behind a ReLU they are half of all values, yet every range holds zero exactly.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def _candidates(histogram: Histogram) -> Iterator[tuple[int, int]]:
 
 
 def _without_zeros(histogram: Histogram) -> np.ndarray:
-    """Return the counts with the bin of zero lowered to the larger of its neighbours."""
+    """Return the counts with the bin of zero lowered to the larger of its neighbors."""
     counts = histogram.counts.astype(np.float64)
     if histogram.low <= 0 <= histogram.high:
         zero = min(int(np.searchsorted(histogram.edges, 0.0, side="right")) - 1, BINS - 1)
-        neighbours = counts[max(zero - 1, 0) : zero + 2].copy()
-        neighbours[min(zero, 1)] = 0
-        counts[zero] = min(counts[zero], neighbours.max())
+        neighbors = counts[max(zero - 1, 0) : zero + 2].copy()
+        neighbors[min(zero, 1)] = 0
+        counts[zero] = min(counts[zero], neighbors.max())
     return counts
 
 

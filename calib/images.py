@@ -70,7 +70,7 @@ class Preprocessing:
 def read_image(file: Path, preprocessing: Preprocessing) -> np.ndarray:
     """Return one image as float32 in the declared layout.
 
-    Raises UserError where the file is no image.
+    Raises UserError where the file is not an image.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -80,7 +80,7 @@ def read_image(file: Path, preprocessing: Preprocessing) -> np.ndarray:
             grey = len(preprocessing.mean) == 1
             resized = image.convert("L" if grey else "RGB").resize((width, height), Image.Resampling.BILINEAR)
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{file} is no readable image: {error}", "remove it from the folder") from error
+        raise UserError(f"{file} is not a readable image: {error}", "remove it from the folder") from error
     pixels = np.asarray(resized, np.float32).reshape(height, width, -1) / 255
-    normalised = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
-    return normalised.transpose(2, 0, 1) if preprocessing.layout == "CHW" else normalised
+    normalized = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
+    return normalized.transpose(2, 0, 1) if preprocessing.layout == "CHW" else normalized

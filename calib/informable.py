@@ -13,6 +13,6 @@ from edgeopt.ir.pass_base import Pass
 class Informable(Protocol):
     """A pass that makes use of calibration data where there is some."""
 
-    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> Pass:
-        """Return what to run in its place, with the data; ``on_step`` is told how far that is."""
+    def informed(self, data: CalibrationData, on_progress: Callable[[str], None]) -> Pass:
+        """Return what to run in its place, with the data; ``on_progress`` is told how far that is."""
         ...

@@ -20,7 +20,7 @@ _REMEDY = "write it again with numpy.savez"
 def stream_npy(stream: IO[bytes], source: str) -> Iterator[np.ndarray]:
     """Yield the rows (along axis 0) of an array in ``.npy`` format, reading no more than one at a time.
 
-    Raises UserError where it is no array, holds Python objects, lies in Fortran order, or ends too early.
+    Raises UserError where it is not an array, holds Python objects, lies in Fortran order, or ends too early.
     """
     shape, dtype = _header(stream, source)
     row_shape = shape[1:]

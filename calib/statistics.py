@@ -76,7 +76,7 @@ class Histogram:
         return np.linspace(self.low, self.high, BINS + 1)
 
     @property
-    def centres(self) -> np.ndarray:
+    def centers(self) -> np.ndarray:
         """The middle of each bin."""
         edges = self.edges
         return (edges[1:] + edges[:-1]) / 2

@@ -1,4 +1,4 @@
-"""Train a small CNN with batch normalisation on handwritten digits, and save it for edgeopt.
+"""Train a small CNN with batch normalization on handwritten digits, and save it for edgeopt.
 
 Run ``python -m samples.digits_cnn``, then ``edgeopt export demo/digits_cnn/model.pt2 --data demo/digits_cnn/eval.npz``.
 """
@@ -14,7 +14,7 @@ from samples import digits
 
 
 class DigitsCnn(nn.Module):
-    """Three convolutions with batch normalisation, then average pooling and a linear classifier."""
+    """Three convolutions with batch normalization, then average pooling and a linear classifier."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Arrays]]] = {
     "linear_vit": (_linear_vit, _images),
     "binary": (lambda: _filled(Binary()), _images),
 }
-_SHIFT = {"requantisation": "shift"}
+_SHIFT = {"requantization": "shift"}
 EXPORTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("digits_cnn", "reference", "fp32", {"recipe": "exact"}),
     ("digits_cnn", "reference", "fp4", {}),

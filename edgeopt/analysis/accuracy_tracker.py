@@ -1,4 +1,4 @@
-"""The accuracy ledger: the error of a program against the original, on the same verification inputs."""
+"""The accuracy tracker: the error of a program against the original, on the same verification inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.ops.hashed_attention import HASHED_ATTENTION
 
 EXACT_BOUND = 1e-5
-"""Largest relative change of the outputs, in float32, that a pass labelled exact may cause."""
+"""Largest relative change of the outputs, in float32, that a pass labeled exact may cause."""
 
 aten = torch.ops.aten
 
@@ -28,7 +28,7 @@ _SIGNS = frozenset({BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTIO
 _DECISIONS = _SIGNS | {aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
 
 
-class Ledger:
+class AccuracyTracker:
     """Holds the verification inputs and the original's outputs.
 
     ``drift`` is by output the relative error of the program measured last against the one measured before it.
@@ -122,7 +122,7 @@ def decides(program: Program) -> bool:
     return any(node.target in _DECISIONS for node in program.calls)
 
 
-def takes_signs(program: Program) -> bool:
+def is_binary(program: Program) -> bool:
     """Return whether a program computes with the signs of values alone somewhere: a binary network, or one that hashes.
 
     A sign beside numbers, as of ``torch.sign``, does not make it one.

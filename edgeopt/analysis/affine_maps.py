@@ -70,7 +70,7 @@ def batch_norm_map(program: Program, node: fx.Node) -> Affine | str:
     """Return scale and shift of a batch norm's running statistics, or why it has none."""
     given = arguments(node)
     if given["training"] or given["running_mean"] is None or given["running_var"] is None:
-        return "it normalises by the statistics of the batch"
+        return "it normalizes by the statistics of the batch"
     tensors = {name: program.constant(given[name]) for name in _BATCH_TENSORS}
     if computed := [name for name, tensor in tensors.items() if tensor is None and given[name] is not None]:
         return f"its {' and '.join(computed)} are computed at run time"
@@ -84,7 +84,7 @@ def batch_norm_map(program: Program, node: fx.Node) -> Affine | str:
 def _with_constant(program: Program, node: fx.Node) -> Affine | str:
     """Return the map of one sum, difference, product or quotient of a value and a constant."""
     if node.target not in SUMS + FACTORS or len(variables(program, node)) != 1:
-        return f"{describe(node)} is no arithmetic of a value and a constant"
+        return f"{describe(node)} is not arithmetic of a value and a constant"
     left, right = node.args[:2]
     reverse = _is_constant(program, left)
     x, value = (right, left) if reverse else (left, right)

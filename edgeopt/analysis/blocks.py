@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.attention import Attention, find_attentions
-from edgeopt.analysis.normalization import Normaliser, find_normalisers
+from edgeopt.analysis.normalization import Normalizer, find_normalizers
 from edgeopt.analysis.walk import before_moves, layer_after, layer_before, readers, source
 from edgeopt.ir.program import Program
 
@@ -30,7 +30,7 @@ class Block:
 
     attention: Attention
     placement: Literal["pre", "post", "none"]
-    norm: Normaliser | None
+    norm: Normalizer | None
     sum: fx.Node | None
 
     @property
@@ -41,11 +41,11 @@ class Block:
 
 def find_blocks(program: Program) -> tuple[Block, ...]:
     """Return a block for each attention, in execution order."""
-    norms = [found for found in find_normalisers(program) if found.form != "LayerScale"]
+    norms = [found for found in find_normalizers(program) if found.form != "LayerScale"]
     return tuple(_block(attention, norms) for attention in find_attentions(program))
 
 
-def _block(attention: Attention, norms: Sequence[Normaliser]) -> Block:
+def _block(attention: Attention, norms: Sequence[Normalizer]) -> Block:
     total, shortcut = _residual(attention)
     if total is None:
         return Block(attention, "none", None, None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger, changes, decides
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker, changes, decides
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
 from edgeopt.ir.metrics import Reference
 from edgeopt.ir.program import Program
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from edgeopt.ir.pass_base import Pass
 
 FLOAT64_BOUND = 1e-9
-"""Largest relative change of the outputs, in float64, that a pass labelled exact may cause."""
+"""Largest relative change of the outputs, in float64, that a pass labeled exact may cause."""
 NOISES = 10
 """How many times the model's noise the outputs may move where float64 does not run."""
 NOISES_PROVEN = 100
 """The same where they stay in float64: weights that were rounded anew add to the noise, but not without end."""
 
 
-def excessive_change(step: Pass, before: Program, after: Program, ledger: Ledger) -> float | None:
+def excessive_change(step: Pass, before: Program, after: Program, tracker: AccuracyTracker) -> float | None:
     """Return the relative change of the outputs by an exact pass where it is more than rounding does; None elsewhere.
 
-    ``ledger`` measured ``before`` and ``after``, in this order.
+    ``tracker`` measured ``before`` and ``after``, in this order.
     """
-    drift = ledger.drift
+    drift = tracker.drift
     if max(drift.values(), default=0.0) <= EXACT_BOUND:
         return None
-    if decides(before) and ledger.stepwise(before, after).relative <= EXACT_BOUND:
+    if decides(before) and tracker.stepwise(before, after).relative <= EXACT_BOUND:
         return None
-    noise = ledger.noise.outputs
+    noise = tracker.noise.outputs
     try:
-        proven = _holds_in_float64(step, before, ledger.samples[0])
+        proven = _holds_in_float64(step, before, tracker.samples[0])
     except NotInFloat64:
         allowed = {name: NOISES * noise.get(name, 0.0) for name in drift}
     else:

@@ -38,7 +38,7 @@ _NAMES = {"layer": "LayerNorm", "rms": "RMSNorm"}
 
 
 @dataclass(frozen=True)
-class Normaliser:
+class Normalizer:
     """One of the forms, whose result is ``root``. ``parts`` are the nodes it is written with, ``root`` among them;
     ``detail`` tells what its form leaves open."""
 
@@ -55,12 +55,12 @@ class Normaliser:
         return size if isinstance(size, int) else str(size)
 
 
-def find_normalisers(program: Program) -> tuple[Normaliser, ...]:
-    """Return the normalisers of a program in execution order, none of them part of another."""
+def find_normalizers(program: Program) -> tuple[Normalizer, ...]:
+    """Return the normalizers of a program in execution order, none of them part of another."""
     norms = find_norms(program)
     candidates = [*_bounded(program, norms), *_blends(program, norms)]
     candidates += [_norm(program, norm) for norm in norms] + list(_maps(program))
-    found: list[Normaliser] = []
+    found: list[Normalizer] = []
     for candidate in candidates:
         if not any(candidate.root in larger.parts for larger in found):
             found.append(candidate)
@@ -68,19 +68,19 @@ def find_normalisers(program: Program) -> tuple[Normaliser, ...]:
     return tuple(sorted(found, key=lambda one: place[one.root]))
 
 
-def _norm(program: Program, norm: Norm) -> Normaliser:
+def _norm(program: Program, norm: Norm) -> Normalizer:
     detail = [] if norm.is_fused else ["written out"]
     reader = only_reader(norm.root)
     parts = norm.interior
     if reader is not None and (factor := _factor(program, reader)) is not None:
         parts, detail = parts | {reader}, [*detail, f"times {factor[0]:.4g}"]
-    return Normaliser(_NAMES[norm.kind], norm.root, norm.input, parts, ", ".join(detail))
+    return Normalizer(_NAMES[norm.kind], norm.root, norm.input, parts, ", ".join(detail))
 
 
 # -- blends and maps -----------------------------------------------------------------------------------
 
 
-def _blends(program: Program, norms: Sequence[Norm]) -> Iterator[Normaliser]:
+def _blends(program: Program, norms: Sequence[Norm]) -> Iterator[Normalizer]:
     """Yield lambda * norm(x) + affine(x)."""
     by_root = {norm.root: norm for norm in norms}
     for node in program.calls:
@@ -93,16 +93,16 @@ def _blends(program: Program, norms: Sequence[Norm]) -> Iterator[Normaliser]:
                 continue
             if before_moves(rest.x) is before_moves(norm.input):
                 parts = norm.interior | rest.interior | {one, other, node}
-                yield Normaliser("PRepBN", node, norm.input, parts, f"lambda {factor:.4g} on its {_NAMES[norm.kind]}")  # type: ignore[arg-type]
+                yield Normalizer("PRepBN", node, norm.input, parts, f"lambda {factor:.4g} on its {_NAMES[norm.kind]}")  # type: ignore[arg-type]
 
 
-def _maps(program: Program) -> Iterator[Normaliser]:
+def _maps(program: Program) -> Iterator[Normalizer]:
     """Yield the maps a * x + s that no larger one contains."""
     maps = [found for node in program.calls if isinstance(found := compose(program, node), Affine)]
     inner = {part for affine in maps for part in affine.interior}
     for affine in maps:
         if affine.node not in inner and (form := _form_of_map(program, affine)) is not None:
-            yield Normaliser(form, affine.node, affine.x, affine.interior | {affine.node})
+            yield Normalizer(form, affine.node, affine.x, affine.interior | {affine.node})
 
 
 def _form_of_map(program: Program, affine: Affine) -> str | None:
@@ -135,7 +135,7 @@ def _only_layers_read(node: fx.Node) -> bool:
 # -- bounded -------------------------------------------------------------------------------------------
 
 
-def _bounded(program: Program, norms: Sequence[Norm]) -> Iterator[Normaliser]:
+def _bounded(program: Program, norms: Sequence[Norm]) -> Iterator[Normalizer]:
     """Yield a tanh with a scale per channel behind it, before which stands a factor, or a factor and an RMSNorm."""
     by_root = {norm.root: norm for norm in norms if norm.kind == "rms" and norm.weight is None}
     for tanh in (node for node in program.calls if node.target is aten.tanh.default):
@@ -149,11 +149,11 @@ def _bounded(program: Program, norms: Sequence[Norm]) -> Iterator[Normaliser]:
             parts.add(node)
             node = source(factor[1])
         if node in by_root:
-            yield Normaliser("BHyT", root, by_root[node].input, frozenset(parts) | by_root[node].interior)
+            yield Normalizer("BHyT", root, by_root[node].input, frozenset(parts) | by_root[node].interior)
         elif node is not None and (x := _over_a_spread(node)) is not None:
-            yield Normaliser("BHyT", root, x, frozenset(parts) | {node}, "by the spread of another norm")
+            yield Normalizer("BHyT", root, x, frozenset(parts) | {node}, "by the spread of another norm")
         elif node is not None and len(parts) > len({tanh, scaled, root}):
-            yield Normaliser("DyT", root, node, frozenset(parts))
+            yield Normalizer("DyT", root, node, frozenset(parts))
 
 
 def _over_a_spread(node: fx.Node) -> fx.Node | None:

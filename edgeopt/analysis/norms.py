@@ -4,7 +4,7 @@
     rms     x / sqrt(mean(x^2) + eps) * weight
 
 Written out, the division may be a product with rsqrt or a power, the square a power or a product, and the
-variance ``var`` with no correction or the mean square of the centred value.
+variance ``var`` with no correction or the mean square of the centered value.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Norm:
 
     @property
     def channels(self) -> int:
-        """Size of the axis that is normalised."""
+        """Size of the axis that is normalized."""
         return self.input.meta["val"].shape[-1]
 
     @property
@@ -74,7 +74,7 @@ def _written_out(program: Program, node: fx.Node) -> Norm | None:
         if root is None:
             continue
         square_mean, eps = root
-        if (x := _centred(numerator)) is not None:
+        if (x := _centered(numerator)) is not None:
             kind: Literal["layer", "rms"] = "layer"
             if not _is_variance(square_mean, x, numerator):
                 continue
@@ -117,7 +117,7 @@ def _shifted_root(program: Program, node: fx.Node) -> tuple[fx.Node, float] | No
     return None
 
 
-def _centred(node: fx.Node) -> fx.Node | None:
+def _centered(node: fx.Node) -> fx.Node | None:
     """Return x where the node is ``x - mean(x)`` over the last axis."""
     if node.target is not aten.sub.Tensor:
         return None
@@ -147,13 +147,13 @@ def _is_mean_square(node: fx.Node, x: fx.Node) -> bool:
     return square.target is aten.mul.Tensor and factors == [x, x]
 
 
-def _is_variance(node: fx.Node, x: fx.Node, centred: fx.Node) -> bool:
+def _is_variance(node: fx.Node, x: fx.Node, centered: fx.Node) -> bool:
     if node.target in (aten.var.correction, aten.var.dim):
         given = arguments(node)
         is_biased = given["correction"] == 0 if "correction" in given else not given["unbiased"]
         return source(given["self"]) is x and given["keepdim"] and is_biased and _is_last(given["dim"], x)
-    return _is_mean_square(node, centred) or any(
-        _is_mean_square(node, other) for other in x.users if _centred(other) is x
+    return _is_mean_square(node, centered) or any(
+        _is_mean_square(node, other) for other in x.users if _centered(other) is x
     )
 
 

@@ -1,4 +1,4 @@
-"""The layers of a quantised program beside their float originals."""
+"""The layers of a quantized program beside their float originals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edgeopt.quant.scheme import WEIGHTED
 
 
 @dataclass(frozen=True)
-class QuantisedLayer:
+class QuantizedLayer:
     """A linear or convolution whose weight is stored as integers.
 
-    ``node`` is the layer in the quantised program, ``original`` the same in the float one; ``weight`` is the float
+    ``node`` is the layer in the quantized program, ``original`` the same in the float one; ``weight`` is the float
     weight, ``stored`` the integers and ``affine`` their map.
     """
 
@@ -56,10 +56,10 @@ class QuantisedLayer:
         _replace(program, self.node, old, integers, scale)
 
 
-def quantised_layers(program: Program, reference: Program) -> Iterator[QuantisedLayer]:
+def quantized_layers(program: Program, reference: Program) -> Iterator[QuantizedLayer]:
     """Yield the layers of ``program`` whose weight is stored as integers, in execution order.
 
-    ``reference`` is the program that was quantised: its layers have the same names.
+    ``reference`` is the program that was quantized: its layers have the same names.
     """
     originals = {node.name: node for node in reference.calls}
     for node in list(program.calls):
@@ -69,10 +69,10 @@ def quantised_layers(program: Program, reference: Program) -> Iterator[Quantised
         weight = reference.constant(arguments(originals[node.name])["weight"])
         if constants is not None and weight is not None:
             q, affine = constants
-            yield QuantisedLayer(node, originals[node.name], weight, q, affine)
+            yield QuantizedLayer(node, originals[node.name], weight, q, affine)
 
 
-def add_to_bias(program: Program, layer: QuantisedLayer, shift: torch.Tensor) -> None:
+def add_to_bias(program: Program, layer: QuantizedLayer, shift: torch.Tensor) -> None:
     """Add a real value to each output channel's bias; an int32 bias stays so, at its scale."""
     bias = arguments(layer.node)["bias"]
     constants = _stored(program, bias)

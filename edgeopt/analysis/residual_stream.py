@@ -207,7 +207,7 @@ class _Growth:
 
     def _read_by_norm(self, norm: Norm, node: fx.Node, axis: int) -> None:
         if axis != node.meta["val"].dim() - 1:
-            self.stream.obstruct(norm.root, f"{describe(norm.root)} norms an axis that is no channel")
+            self.stream.obstruct(norm.root, f"{describe(norm.root)} norms an axis that is not a channel")
         elif norm not in self.stream.norms:
             self.stream.norms.append(norm)
 

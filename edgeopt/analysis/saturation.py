@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.analysis.quantized_layers import QuantisedLayer, quantised_layers
+from edgeopt.analysis.quantized_layers import QuantizedLayer, quantized_layers
 from edgeopt.errors import UserError
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.provenance import source_line
@@ -124,13 +124,13 @@ class PairCost:
 
 def pair_costs(program: Program, reference: Program) -> Iterator[PairCost]:
     """Yield the layers whose int8 weights do not take the full range; ``reference`` is the program before."""
-    for layer in quantised_layers(program, reference):
+    for layer in quantized_layers(program, reference):
         full = for_weight(layer.weight)
         if layer.affine.dtype is torch.int8 and bool((layer.affine.scale > full.scale).any()):
             rounded = to_integers(layer.weight, full) * full.scale.view(layer.scale.shape)
             yield PairCost(layer.node.name, op_name(layer.node), _db(layer, rounded), _db(layer, layer.rounded))
 
 
-def _db(layer: QuantisedLayer, rounded: torch.Tensor) -> float:
+def _db(layer: QuantizedLayer, rounded: torch.Tensor) -> float:
     error = float((layer.weight - rounded).double().square().sum())
     return 10 * math.log10(float(layer.weight.double().square().sum()) / error) if error else math.inf

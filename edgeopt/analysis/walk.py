@@ -20,7 +20,7 @@ COPIES = frozenset({aten.alias.default, aten.clone.default, aten.detach.default,
 
 
 def source(node: object) -> fx.Node | None:
-    """Return the node behind casts and copies, or None for what is no node."""
+    """Return the node behind casts and copies, or None for what is not a node."""
     while isinstance(node, fx.Node) and node.target in CASTS | COPIES:
         node = node.args[0]
     return node if isinstance(node, fx.Node) else None

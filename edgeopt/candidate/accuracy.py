@@ -1,4 +1,4 @@
-"""Accuracy on labelled samples: the original's and the artifact's, and how often they agree."""
+"""Accuracy on labeled samples: the original's and the artifact's, and how often they agree."""
 
 from __future__ import annotations
 

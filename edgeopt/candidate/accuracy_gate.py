@@ -1,7 +1,7 @@
 """The accuracy gate: layers return to higher precision, worst first, until the stated limits hold.
 
 What is judged is the artifact: each attempt is compiled and run. How much a layer hurts is measured on the program,
-with that layer alone quantised.
+with that layer alone quantized.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.limits import answers_hold
-from edgeopt.candidate.quantize import quantised
-from edgeopt.candidate.records import GateRecord, OnStep, Prepared, Request, Sensitivity, Verdict, measured
+from edgeopt.candidate.quantize import quantized
+from edgeopt.candidate.records import GateRecord, OnProgress, Prepared, Request, Sensitivity, Verdict, measured
 from edgeopt.ir.metrics import EQUAL, Error, Sample, compare_all
 from edgeopt.ir.program import Program, op_name
 from edgeopt.passes.quantization.insert_qdq import InsertQdq, choose
@@ -26,7 +26,7 @@ _TIMED_RUNS = 15
 Judge = Callable[[Collection[str]], Verdict]
 
 
-def gated(prepared: Prepared, request: Request, on_step: OnStep) -> Prepared:
+def gated(prepared: Prepared, request: Request, on_progress: OnProgress) -> Prepared:
     """Return the program with as few layers in float as the limits on error and accuracy ask for.
 
     Under ``--strict``, without such a limit, or where a search chose the formats, it is returned as it is.
@@ -36,25 +36,25 @@ def gated(prepared: Prepared, request: Request, on_step: OnStep) -> Prepared:
         return prepared
 
     def judge(kept: Collection[str]) -> Verdict:
-        on_step(f"accuracy gate: {len(kept)} layers in float")
-        program, _ = quantised(stage.ready, stage.scheme, request.options.quant, kept)
+        on_progress(f"accuracy gate: {len(kept)} layers in float")
+        program, _ = quantized(stage.ready, stage.scheme, request.options.quant, kept)
         return _verdict(len(kept), program, prepared, request)
 
     first = judge(())
     if first.ok:
         return replace(prepared, stage=replace(stage, gate=GateRecord((), (), (first,))))
-    on_step("accuracy gate: measuring how much each layer hurts")
+    on_progress("accuracy gate: measuring how much each layer hurts")
     layers = sensitivities(stage.ready.program, stage.scheme, prepared.samples)
     record = hold_limits(layers, first, judge)
-    program, records = quantised(
-        stage.ready, stage.scheme, request.options.quant, record.kept, stage.ledger, stage.on_pass
+    program, records = quantized(
+        stage.ready, stage.scheme, request.options.quant, record.kept, stage.tracker, stage.on_pass
     )
     earlier = prepared.records[: stage.first_record]
     return replace(prepared, program=program, records=(*earlier, *records), stage=replace(stage, gate=record))
 
 
 def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample]) -> tuple[Sensitivity, ...]:
-    """Quantise each layer of the calibrated float program alone and measure its outputs; worst first."""
+    """Quantize each layer of the calibrated float program alone and measure its outputs; worst first."""
     chosen, _ = choose(reference, scheme)
     names = {node.name: op_name(node) for node in chosen}
     expected = [reference.run(sample) for sample in samples]
@@ -68,7 +68,7 @@ def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample])
 def hold_limits(layers: Sequence[Sensitivity], first: Verdict, judge: Judge) -> GateRecord:
     """Return the fewest layers to keep in float, worst first, under which ``judge(kept)`` is content.
 
-    ``first`` is the verdict on none kept. The number is found by bisection: quantising fewer layers is taken not to
+    ``first`` is the verdict on none kept. The number is found by bisection: quantizing fewer layers is taken not to
     make things worse. Where even keeping all does not help none is kept, for the limit is missed for another reason.
     """
     attempts = [first]
@@ -100,11 +100,11 @@ def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) 
     with tried(program, request, observed(prepared, request)) as (candidate, session):
         error, accuracy = answers(session, prepared)
         cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
-    ok = answers_hold(request.options.limits, measured(error, accuracy, prepared.labelled))
+    ok = answers_hold(request.options.limits, measured(error, accuracy, prepared.labeled))
     return Verdict(kept, ok, error.relative, accuracy, candidate.bytes, cost)
 
 
 def answers(session: Session, prepared: Prepared) -> tuple[Error, float | None]:
-    """Return the error on the verification inputs, and the accuracy where there is labelled data."""
+    """Return the error on the verification inputs, and the accuracy where there is labeled data."""
     error = prepared.reference.compare(map(session.run, prepared.samples)).worst or EQUAL
-    return error, prepared.labelled.accuracy(session.run) if prepared.labelled is not None else None
+    return error, prepared.labeled.accuracy(session.run) if prepared.labeled is not None else None

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.analysis.accuracy_tracker import takes_signs
+from edgeopt.analysis.accuracy_tracker import is_binary
 from edgeopt.candidate.limits import TIMES_NOISE, Checked, floor_of
 from edgeopt.candidate.records import Request
 from edgeopt.ir.metrics import Arrays, Error, Reference
@@ -79,7 +79,7 @@ def tolerance_of(program: Program, request: Request, noise: float) -> float | No
     """
     targets = {node.target for node in program.calls}
     precision = request.target_options.precision
-    if takes_signs(program) or ROUND_TOKENS in targets:
+    if is_binary(program) or ROUND_TOKENS in targets:
         return None
     if QUANTIZE in targets:
         return max(request.target.golden_bounds.get(precision, 0.0), STEPS, TIMES_NOISE * noise)

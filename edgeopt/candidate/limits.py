@@ -21,7 +21,7 @@ Direction = Literal["most", "least"]
 Verdict = Literal["equal", "close", "differs", "not compared", "not run"]
 
 LARGEST_DROP = 0.05
-"""Most accuracy that an export may lose on labelled data by default."""
+"""Most accuracy that an export may lose on labeled data by default."""
 TIMES_NOISE = 10.0
 """The default limits are never tighter than this many times the model's own noise."""
 
@@ -41,7 +41,7 @@ class Limits:
     min_cosine: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise UserError where a limit is no number, or none that anything can be held against."""
+        """Raise UserError where a limit is not a number, or none that anything can be held against."""
         for kind in STATED:
             if (limit := self.of(kind)) is not None:
                 kind.refuse_illegal(limit)
@@ -94,7 +94,7 @@ class LimitKind:
     on_answers: bool
 
     def refuse_illegal(self, limit: float) -> None:
-        """Raise UserError for a limit that is no number, or lies outside what is measured."""
+        """Raise UserError for a limit that is not a number, or lies outside what is measured."""
         least, most = _RANGES.get(self.unit, (0.0, math.inf))
         if not isinstance(limit, int | float) or not least <= limit <= most:
             span = f"from {least:g} to {most:g}" if math.isfinite(most) else f"from {least:g} up"
@@ -263,7 +263,7 @@ def check_outputs(comparison: Comparison, floor: Floor, noise: Mapping[str, floa
 
 
 def check_drop(drop: float | None, limits: Limits) -> tuple[Checked, ...]:
-    """Hold the loss of accuracy against the default; nothing without labelled data, or where another is stated."""
+    """Hold the loss of accuracy against the default; nothing without labeled data, or where another is stated."""
     if drop is None or limits.max_drop is not None:
         return ()
     ok = _holds("most", LARGEST_DROP, drop)

@@ -29,11 +29,11 @@ _NOT_UNLESS_NAMED = ("fp4", "mxfp4")
 @dataclass(frozen=True)
 class SearchOptions:
     """What precision ``auto`` chooses among. ``format``: formats, all the target mixes where none are named.
-    ``sign_steps``: steps of tuning layers of signs before they are judged.
+    ``binary_steps``: steps of tuning layers of signs before they are judged.
     """
 
     format: tuple[str, ...] = ()
-    sign_steps: int = 200
+    binary_steps: int = 200
 
     def chosen(self, mixes: Sequence[str]) -> tuple[str, ...]:
         """Return the formats among those that a target mixes, in its order.
@@ -55,11 +55,11 @@ class SearchOptions:
 class ExportOptions:
     """What ``export`` does beside the target's own options.
 
-    ``load``: how to read the model. ``data``: labelled samples (see edgeopt.calib.data). ``baseline``: also measure the
+    ``load``: how to read the model. ``data``: labeled samples (see edgeopt.calib.data). ``baseline``: also measure the
     plain export. ``strict``: any fallback is an error. ``samples``: how many verification inputs, drawn with ``seed``;
     8 by default, fewer of large and of calibrated models. ``add_passes`` run after the target's exact passes and before
     the first that rounds. ``skip_passes`` run nowhere: neither in the target's pipeline nor as a recovery of INT8 nor
-    in a recipe. ``dump``: folder for the program's text after each pass. ``quant``: how to quantise, where the
+    in a recipe. ``dump``: folder for the program's text after each pass. ``quant``: how to quantize, where the
     precision is int8. ``swap``: the recipe, and how what it swaps is tuned. ``search``: what precision ``auto`` chooses
     among. ``accept_difference``: why an artifact that misses the default limits is taken all the same.
     """

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.analysis.macs import count_macs
 from edgeopt.analysis.reference import reference_of
 from edgeopt.calib.data import open_data
 from edgeopt.calib.informable import Informable
 from edgeopt.candidate.accuracy import check_labels, classes
 from edgeopt.candidate.options import ExportOptions
-from edgeopt.candidate.quantize import RECOVERIES, calibrated, quantised
+from edgeopt.candidate.quantize import RECOVERIES, calibrated, quantized
 from edgeopt.candidate.recipe_runner import Conditions, substituted
-from edgeopt.candidate.records import Labelled, OnStep, Prepared, QuantisedStage, Request, SwapRecord
+from edgeopt.candidate.records import Labeled, OnProgress, Prepared, QuantizedStage, Request, SwapRecord
 from edgeopt.errors import PassError, UserError
 from edgeopt.files import check_writable, replacing, write_whole
 from edgeopt.frontend.load import Loaded
@@ -42,8 +42,8 @@ VERIFIED_MACS = 20 * 10**9
 """Multiply-accumulates of all verification inputs together, where there may be more than the fewest."""
 
 
-def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> Prepared:
-    """Run the passes under the ledger.
+def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgress) -> Prepared:
+    """Run the passes under the tracker.
 
     Raises PassError where a pass breaks its word; the program before it is kept beside ``output``.
     """
@@ -51,13 +51,13 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
     tuning = tuning_samples(options.swap, options.quant.calib, original, options.load.trust)
     inputs = _inputs(loaded, request, tuning)
     samples = inputs.samples
-    ledger = Ledger(original, samples, reference_of(original, samples))
-    for sample, outputs in zip(samples, ledger.reference, strict=True):
+    tracker = AccuracyTracker(original, samples, reference_of(original, samples))
+    for sample, outputs in zip(samples, tracker.reference, strict=True):
         _refuse_nan(sample, outputs)
     macs = sum(count_macs(original, samples[0]).values())
     with torch_threads(fitting_threads(macs)):
-        labelled = _labelled(original, request, on_step)
-        conditions = Conditions(request, tuning, labelled, ledger, _observer(options.dump, on_step), on_step)
+        labeled = _labeled(original, request, on_progress)
+        conditions = Conditions(request, tuning, labeled, tracker, _observer(options.dump, on_progress), on_progress)
         try:
             program, records, swapped, stage = _run_passes(original, conditions)
         except PassError as failure:
@@ -66,10 +66,10 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
         program,
         records,
         samples,
-        ledger.reference,
-        ledger.noise,
+        tracker.reference,
+        tracker.noise,
         macs,
-        labelled,
+        labeled,
         stage,
         swapped,
         left_out=inputs.left_out,
@@ -78,9 +78,9 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_step: OnStep) -> 
 
 def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> VerificationInputs:
     """Return the verification inputs: what the model was traced with and invented ones; or calibration samples; or
-    those held out of tuning. Of ranges that were calibrated elsewhere, the labelled data, or the first of these alone.
+    those held out of tuning. Of ranges that were calibrated elsewhere, the labeled data, or the first of these alone.
 
-    Invented inputs saturate ranges that were calibrated on real ones: they say nothing of a quantised program, nor of
+    Invented inputs saturate ranges that were calibrated on real ones: they say nothing of a quantized program, nor of
     one that was tuned.
     """
     options, original = request.options, loaded.program
@@ -96,7 +96,7 @@ def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> V
 
 
 def _real_inputs(options: ExportOptions) -> str | None:
-    """Return the data to verify a calibrated program on: what it was calibrated on, or else the labelled data."""
+    """Return the data to verify a calibrated program on: what it was calibrated on, or else the labeled data."""
     calib, ranges = options.quant.calib, options.quant.ranges
     return options.data if calib is None and ranges is not None else calib
 
@@ -108,41 +108,41 @@ def _affordable(macs: Mapping[str, int]) -> int:
 
 def _run_passes(
     original: Program, conditions: Conditions
-) -> tuple[Program, tuple[PassRecord, ...], SwapRecord | None, QuantisedStage | None]:
-    """Run the passes, a recipe's among them; one that quantises is preceded by calibration and followed by what
+) -> tuple[Program, tuple[PassRecord, ...], SwapRecord | None, QuantizedStage | None]:
+    """Run the passes, a recipe's among them; one that quantizes is preceded by calibration and followed by what
     recovers accuracy."""
-    request, ledger, on_pass = conditions.request, conditions.ledger, conditions.on_pass
+    request, tracker, on_pass = conditions.request, conditions.tracker, conditions.on_pass
     options = request.options
-    passes = [_informed(step, original, options, conditions.on_step) for step in build_passes(request)]
+    passes = [_informed(step, original, options, conditions.on_progress) for step in build_passes(request)]
     program, swapped = original, None
     before: tuple[PassRecord, ...] = ()
     if (recipe := options.swap.chosen()) is not None:
-        program, before = Pipeline(_tidying(passes), ledger, on_pass).run(program)
+        program, before = Pipeline(_tidying(passes), tracker, on_pass).run(program)
         program, records, swapped = substituted(program, recipe, conditions)
         before = (*before, *records)
-    place, scheme = _quantises(passes)
+    place, scheme = _quantizes(passes)
     if scheme is None and options.quant.keep_float:
         precision = request.target_options.precision
         raise UserError(f"--keep-float is given with precision '{precision}'", "ask for --precision int8 or auto")
-    program, records = Pipeline(passes[:place], ledger, on_pass).run(program)
+    program, records = Pipeline(passes[:place], tracker, on_pass).run(program)
     before = (*before, *records)
     if scheme is None:
         return program, before, swapped, None
-    ready = calibrated(program, scheme, options.quant, options.load.trust, ledger, on_pass)
+    ready = calibrated(program, scheme, options.quant, options.load.trust, tracker, on_pass)
     ready = replace(ready, finishing=tuple(passes[place + 1 :]))
     before = (*before, *ready.records)
-    stage = QuantisedStage(ready, scheme, ledger, on_pass, len(before))
+    stage = QuantizedStage(ready, scheme, tracker, on_pass, len(before))
     if request.target_options.precision == AUTO:
         return ready.program, before, swapped, stage
-    program, records = quantised(ready, scheme, options.quant, (), ledger, on_pass)
+    program, records = quantized(ready, scheme, options.quant, (), tracker, on_pass)
     return program, (*before, *records), swapped, stage
 
 
-def _informed(step: Pass, original: Program, options: ExportOptions, on_step: OnStep) -> Pass:
+def _informed(step: Pass, original: Program, options: ExportOptions, on_progress: OnProgress) -> Pass:
     """Return a pass with the calibration data, where there is some and it makes use of it."""
     if not isinstance(step, Informable) or options.quant.calib is None:
         return step
-    return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust), on_step)
+    return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust), on_progress)
 
 
 def _tidying(passes: list[Pass]) -> list[Pass]:
@@ -151,8 +151,8 @@ def _tidying(passes: list[Pass]) -> list[Pass]:
     return [p for p in found if p is not None]
 
 
-def _quantises(passes: list[Pass]) -> tuple[int, Scheme | None]:
-    """Return where the pass stands that quantises, and its scheme; the end and None where there is none."""
+def _quantizes(passes: list[Pass]) -> tuple[int, Scheme | None]:
+    """Return where the pass stands that quantizes, and its scheme; the end and None where there is none."""
     for index, candidate in enumerate(passes):
         if isinstance(candidate, InsertQdq):
             return index, candidate.scheme
@@ -195,7 +195,7 @@ def _built(name: str) -> Pass:
     return cls()
 
 
-def _labelled(original: Program, request: Request, on_step: OnStep) -> Labelled | None:
+def _labeled(original: Program, request: Request, on_progress: OnProgress) -> Labeled | None:
     options = request.options
     if options.data is None:
         return None
@@ -203,13 +203,13 @@ def _labelled(original: Program, request: Request, on_step: OnStep) -> Labelled 
     labels = data.labels()
     if labels is None:
         raise UserError(f"'{options.data}' holds no labels", "add an array 'labels' with the class of each sample")
-    on_step("running the original on the labelled data")
+    on_progress("running the original on the labeled data")
     predicted = classes(data, original.run)
     check_labels(labels, len(predicted), original.run(next(iter(data))))
-    return Labelled(data, labels, predicted)
+    return Labeled(data, labels, predicted)
 
 
-def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Program], None]:
+def _observer(dump: str | None, on_progress: OnProgress) -> Callable[[PassRecord, Program], None]:
     """Return what reports each pass, and writes the program's text after it where ``dump`` names a folder."""
     folder = Path(dump) if dump else None
     if folder is not None:
@@ -217,7 +217,7 @@ def _observer(dump: str | None, on_step: OnStep) -> Callable[[PassRecord, Progra
             check_writable(file, r"\A(input|constant|return) ")
 
     def observe(entry: PassRecord, program: Program) -> None:
-        on_step(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
+        on_progress(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
         if folder is not None:
             write_whole(folder / f"{len(program.history):02d}-{entry.name}.txt", program.text())
 

@@ -21,7 +21,7 @@ from edgeopt.plugins.target import Session, Target, TargetOptions
 _PLAN = MeasurePlan(min_runs=10, min_seconds=0.1, max_seconds=0.5)
 
 
-class Crossover:
+class Profitability:
     """Measures each size of attention once on a target. ``figures`` tells what was measured.
 
     An attention that the target cannot run by itself is not judged.

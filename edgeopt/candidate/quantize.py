@@ -1,4 +1,4 @@
-"""From a float program to one that computes in INT8: calibrate, quantise, recover accuracy."""
+"""From a float program to one that computes in INT8: calibrate, quantize, recover accuracy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.calib.cache import cache_folder
 from edgeopt.calib.calibrate import Calibrate, check_model
 from edgeopt.calib.data import CalibrationData, open_data
@@ -19,23 +19,23 @@ from edgeopt.ir.program import Program, origin
 from edgeopt.ir.provenance import module_path
 from edgeopt.ir.rewrite import arguments
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.adaptive_rounding import AdaptRounding
-from edgeopt.passes.quantization.bias_correction import CorrectBias
-from edgeopt.passes.quantization.cross_layer_equalization import EqualiseLayers
+from edgeopt.passes.quantization.adaptive_rounding import AdaptiveRounding
+from edgeopt.passes.quantization.bias_correction import BiasCorrection
+from edgeopt.passes.quantization.cross_layer_equalization import CrossLayerEqualization
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.smooth_quant import MigrateScales
+from edgeopt.passes.quantization.smooth_quant import SmoothQuant
 from edgeopt.plugins.target import Target
 from edgeopt.quant.scheme import WEIGHTED, Scheme
 
 OnPass = Callable[[PassRecord, Program], None]
 
-RECOVERIES = ("equalise-layers", "migrate-scales", "adapt-rounding", "correct-bias")
+RECOVERIES = ("cross-layer-equalization", "smooth-quant", "adaptive-rounding", "bias-correction")
 """What may be done against the loss of accuracy, in the order in which it is done."""
 
 
 @dataclass(frozen=True)
 class QuantOptions:
-    """How a program is quantised.
+    """How a program is quantized.
 
     ``calib``: calibration data (see edgeopt.calib.data); ``ranges``: a ``ranges.json`` instead of, or beside it.
     ``calib_method``: the estimator of ranges. ``recover``: recoveries to run. ``keep_float``: layers that stay in
@@ -45,7 +45,7 @@ class QuantOptions:
     calib: str | None = None
     calib_method: str = "mse"
     ranges: str | None = None
-    recover: tuple[str, ...] = ("migrate-scales", "adapt-rounding", "correct-bias")
+    recover: tuple[str, ...] = ("smooth-quant", "adaptive-rounding", "bias-correction")
     keep_float: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -64,9 +64,9 @@ class QuantOptions:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float program with ranges, ready to be quantised, and what recoveries want to know of its layers' inputs.
+    """A float program with ranges, ready to be quantized, and what recoveries want to know of its layers' inputs.
 
-    ``finishing``: the target's passes that follow quantisation.
+    ``finishing``: the target's passes that follow quantization.
     """
 
     program: Program
@@ -76,9 +76,9 @@ class Calibrated:
 
 
 def calibratable(program: Program, target: Target) -> Program:
-    """Return the float program whose ranges ``target`` needs for int8: what its passes before quantisation make.
+    """Return the float program whose ranges ``target`` needs for int8: what its passes before quantization make.
 
-    Raises UserError where the target does not quantise.
+    Raises UserError where the target does not quantize.
     """
     passes: list[Pass] = []
     if "int8" in target.precisions:
@@ -86,7 +86,7 @@ def calibratable(program: Program, target: Target) -> Program:
             if isinstance(candidate := step.build(), InsertQdq):
                 return Pipeline(passes).run(program)[0]
             passes.append(candidate)
-    raise UserError(f"target '{target.name}' does not quantise", "choose another --target")
+    raise UserError(f"target '{target.name}' does not quantize", "choose another --target")
 
 
 def calibrated(
@@ -94,7 +94,7 @@ def calibrated(
     scheme: Scheme,
     options: QuantOptions,
     trust: bool,
-    ledger: Ledger | None,
+    tracker: AccuracyTracker | None,
     on_pass: OnPass | None,
 ) -> Calibrated:
     """Run the recoveries that come before calibration and calibrate; or read the ranges.
@@ -104,7 +104,7 @@ def calibrated(
     """
     if options.calib is None and options.ranges is None:
         raise UserError(
-            "quantising needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
+            "quantizing needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
         )
     data = open_data(options.calib, program.inputs, trust) if options.calib else None
     if options.ranges is not None:
@@ -114,28 +114,28 @@ def calibrated(
         program.ranges = found.program_ranges()
         return Calibrated(program, (), _seen(program, data, options))
     assert data is not None
-    passes: list[Pass] = [EqualiseLayers()] if "equalise-layers" in options.recover else []
-    passes += [MigrateScales(data, scheme.float_beside)] if "migrate-scales" in options.recover else []
+    passes: list[Pass] = [CrossLayerEqualization()] if "cross-layer-equalization" in options.recover else []
+    passes += [SmoothQuant(data, scheme.float_beside)] if "smooth-quant" in options.recover else []
     passes.append(Calibrate(data, options.calib_method, cache_folder()))
-    program, records = Pipeline(passes, ledger, on_pass).run(program)
+    program, records = Pipeline(passes, tracker, on_pass).run(program)
     return Calibrated(program, records, _seen(program, data, options))
 
 
-def quantised(
+def quantized(
     ready: Calibrated,
     scheme: Scheme,
     options: QuantOptions,
     keep: Collection[str] = (),
-    ledger: Ledger | None = None,
+    tracker: AccuracyTracker | None = None,
     on_pass: OnPass | None = None,
 ) -> tuple[Program, tuple[PassRecord, ...]]:
-    """Quantise all layers but those in ``keep`` and in the options; run the recoveries and passes that come after."""
+    """Quantize all layers but those in ``keep`` and in the options; run the recoveries and passes that come after."""
     passes: list[Pass] = [InsertQdq(scheme, {*keep, *keeps_float(ready.program, options)})]
-    if ready.seen and AdaptRounding.name in options.recover:
-        passes.append(AdaptRounding(ready.program, ready.seen, scheme))
-    if ready.seen and CorrectBias.name in options.recover:
-        passes.append(CorrectBias(ready.program, ready.seen))
-    return Pipeline([*passes, *ready.finishing], ledger, on_pass).run(ready.program)
+    if ready.seen and AdaptiveRounding.name in options.recover:
+        passes.append(AdaptiveRounding(ready.program, ready.seen, scheme))
+    if ready.seen and BiasCorrection.name in options.recover:
+        passes.append(BiasCorrection(ready.program, ready.seen))
+    return Pipeline([*passes, *ready.finishing], tracker, on_pass).run(ready.program)
 
 
 def keeps_float(program: Program, options: QuantOptions) -> set[str]:
@@ -148,7 +148,7 @@ def keeps_float(program: Program, options: QuantOptions) -> set[str]:
 
 def _seen(program: Program, data: CalibrationData | None, options: QuantOptions) -> dict[str, Patches]:
     """Observe the layers' inputs once for all recoveries and for every attempt of the gate."""
-    if data is None or not {AdaptRounding.name, CorrectBias.name} & set(options.recover):
+    if data is None or not {AdaptiveRounding.name, BiasCorrection.name} & set(options.recover):
         return {}
     weights = {node: program.constant(arguments(node)["weight"]) for node in program.calls if node.target in WEIGHTED}
     return observe_patches(program, data, [node for node, weight in weights.items() if weight is not None])

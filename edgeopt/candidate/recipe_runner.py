@@ -1,6 +1,6 @@
 """From the original's layers to others by a recipe: swap, tune, and let the worst return until the limits hold.
 
-What is judged is the program, in float, on samples that were held out of tuning: quantisation, which comes after, has
+What is judged is the program, in float, on samples that were held out of tuning: quantization, which comes after, has
 a gate of its own. Where a limit is missed, each swap is tried alone as stage 1 left it; then swaps return, worst first,
 as many as bisection finds necessary, each attempt tuned for its share of the budget.
 """
@@ -12,14 +12,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.candidate.accuracy_gate import fewest
 from edgeopt.candidate.limits import answers_hold
-from edgeopt.candidate.profitability import Crossover
+from edgeopt.candidate.profitability import Profitability
 from edgeopt.candidate.quantize import OnPass
 from edgeopt.candidate.records import (
-    Labelled,
-    OnStep,
+    Labeled,
+    OnProgress,
     Request,
     SwappedLayer,
     SwapRecord,
@@ -48,14 +48,14 @@ _GATE_SHARE = 0.4
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where and for whom a recipe runs: the request, the samples, the labelled data, who is told."""
+    """Where and for whom a recipe runs: the request, the samples, the labeled data, who is told."""
 
     request: Request
     samples: TuningSamples | None
-    labelled: Labelled | None
-    ledger: Ledger
+    labeled: Labeled | None
+    tracker: AccuracyTracker
     on_pass: OnPass
-    on_step: OnStep
+    on_progress: OnProgress
 
 
 def substituted(
@@ -63,17 +63,17 @@ def substituted(
 ) -> tuple[Program, tuple[PassRecord, ...], SwapRecord]:
     """Run a recipe's passes; tune what they swap and hold it to the limits.
 
-    Raises UserError where a limit is on the accuracy and there is no labelled data.
+    Raises UserError where a limit is on the accuracy and there is no labeled data.
     """
     limits = conditions.request.options.limits
     on_accuracy = limits.min_accuracy is not None or limits.max_drop is not None
-    if recipe.is_trained and on_accuracy and conditions.labelled is None:
+    if recipe.is_trained and on_accuracy and conditions.labeled is None:
         raise UserError(
-            f"recipe '{recipe.name}' has a limit on the accuracy to hold, and no labelled data",
+            f"recipe '{recipe.name}' has a limit on the accuracy to hold, and no labeled data",
             "give it with --data, or limit the outputs' error: --min-cosine or --max-error",
         )
     work = _Substitution(program, recipe, conditions)
-    pipeline = Pipeline([*work.passes, *([work] if recipe.is_trained else [])], conditions.ledger, conditions.on_pass)
+    pipeline = Pipeline([*work.passes, *([work] if recipe.is_trained else [])], conditions.tracker, conditions.on_pass)
     final, records = pipeline.run(program)
     return final, records, work.record()
 
@@ -87,7 +87,7 @@ class _Substitution:
     def __init__(self, original: Program, recipe: Recipe, conditions: Conditions) -> None:
         self.original, self.recipe, self.conditions = original, recipe, conditions
         request = conditions.request
-        self.crossover = Crossover(request.target, request.target_options)
+        self.profitability = Profitability(request.target, request.target_options)
         self.passes = [self._built(step) for step in recipe.passes if step.name not in request.options.skip_passes]
         self.limits = request.options.limits
         self.tuned: Tuned | None = None
@@ -123,7 +123,7 @@ class _Substitution:
         if step.kind == "trained":
             if issubclass(cls, AttentionSwap):
                 force = self.recipe.force or self.conditions.request.options.swap.force
-                settings = {"force": force, "timer": self.crossover, **settings}
+                settings = {"force": force, "timer": self.profitability, **settings}
             else:
                 samples = cast(TuningSamples, self.conditions.samples)
                 settings["samples"] = samples.training[:_FIT_SAMPLES]
@@ -152,15 +152,15 @@ class _Substitution:
     # -- the gate --------------------------------------------------------------------------------------
 
     def _judge(self, kept: int, program: Program) -> bool:
-        error, labelled = self._error(program), self.conditions.labelled
-        accuracy = labelled.accuracy(program.run) if labelled is not None else None
-        ok = answers_hold(self.limits, measured(error, accuracy, labelled))
+        error, labeled = self._error(program), self.conditions.labeled
+        accuracy = labeled.accuracy(program.run) if labeled is not None else None
+        ok = answers_hold(self.limits, measured(error, accuracy, labeled))
         self.attempts.append(SwapVerdict(kept, ok, error, accuracy))
         return ok
 
     def _give_back(self, options: TuneOptions) -> None:
         """Return swaps to the original, worst first, until the limits hold."""
-        self.conditions.on_step("recipe: measuring how much each swap hurts")
+        self.conditions.on_progress("recipe: measuring how much each swap hurts")
         blocks = self._after_blocks()
         self.alone = {label: self._sqnr_alone(label, blocks) for label in self.swaps}
         order = sorted(self.alone, key=lambda label: (self.alone[label], label))
@@ -169,7 +169,7 @@ class _Substitution:
         held: dict[int, Program] = {}
 
         def holds_without(kept: Collection[str]) -> bool:
-            self.conditions.on_step(f"recipe: {len(kept)} of {len(order)} swaps given back")
+            self.conditions.on_progress(f"recipe: {len(kept)} of {len(order)} swaps given back")
             # The weights of stage 2 made up for all swaps; without many of them stage 1 may be the better start.
             starts = [self._without(kept, tuned) for tuned in (cast(Tuned, self.tuned).program, blocks)]
             program, swaps = min(starts, key=lambda start: self.distillation.output_error(start[0]))
@@ -199,13 +199,15 @@ class _Substitution:
         return self._error(alone).sqnr_db
 
     def _error(self, program: Program) -> Error:
-        ledger = self.conditions.ledger
-        return ledger.reference.compare(map(program.run, ledger.samples)).worst or EQUAL
+        tracker = self.conditions.tracker
+        return tracker.reference.compare(map(program.run, tracker.samples)).worst or EQUAL
 
     # -- telling ---------------------------------------------------------------------------------------
 
     def _tell(self, stage: str, steps: int, error: float, left: float) -> None:
-        self.conditions.on_step(f"tuning the {stage}: step {steps}, held-out error {error:.3f}, {duration(left)} left")
+        self.conditions.on_progress(
+            f"tuning the {stage}: step {steps}, held-out error {error:.3f}, {duration(left)} left"
+        )
 
     def _note_stages(self) -> None:
         names = ["blocks"] * self.recipe.blocks + ["model"] * self.recipe.model
@@ -215,7 +217,7 @@ class _Substitution:
 
     def record(self) -> SwapRecord:
         """Return what was done."""
-        figures = tuple(self.crossover.figures.values())
+        figures = tuple(self.profitability.figures.values())
         if self.tuned is None:
             return SwapRecord(self.recipe, figures=figures)
         samples, tuned = cast(TuningSamples, self.conditions.samples), self.tuned

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.analysis.noise import Noise
 from edgeopt.analysis.saturation import PairCost
 from edgeopt.calib.data import CalibrationData
@@ -24,7 +24,7 @@ from edgeopt.quant.scheme import Scheme
 from edgeopt.recipes.recipe import Recipe
 from edgeopt.report.run import Model
 
-OnStep = Callable[[str], None]
+OnProgress = Callable[[str], None]
 """Is told in a few words what happens next."""
 
 
@@ -38,8 +38,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Labelled samples and the original's class of each."""
+class Labeled:
+    """Labeled samples and the original's class of each."""
 
     data: CalibrationData
     labels: np.ndarray
@@ -54,15 +54,15 @@ class Labelled:
         return float(np.mean(self.original == self.labels)) - accuracy
 
 
-def measured(error: Error, accuracy: float | None, labelled: Labelled | None) -> Measured:
+def measured(error: Error, accuracy: float | None, labeled: Labeled | None) -> Measured:
     """Return what a candidate answered, as limits are held against it."""
-    drop = labelled.drop(accuracy) if labelled is not None and accuracy is not None else None
+    drop = labeled.drop(accuracy) if labeled is not None and accuracy is not None else None
     return Measured(error=error, accuracy=accuracy, drop=drop)
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What quantising one layer alone does to the outputs: reference power over error power in dB."""
+    """What quantizing one layer alone does to the outputs: reference power over error power in dB."""
 
     layer: str
     op: str
@@ -73,7 +73,7 @@ class Sensitivity:
 class Verdict:
     """One attempt of the accuracy gate: layers kept in float, whether the limits hold, and what was measured.
 
-    ``error``: relative, on the verification inputs. ``accuracy``: on labelled data. ``bytes`` and ``latency`` of the
+    ``error``: relative, on the verification inputs. ``accuracy``: on labeled data. ``bytes`` and ``latency`` of the
     artifact: the latency is a quick median in the session's unit.
     """
 
@@ -95,15 +95,15 @@ class GateRecord:
 
 
 @dataclass(frozen=True)
-class QuantisedStage:
-    """How a program was quantised, so that it can be quantised again with other layers kept in float.
+class QuantizedStage:
+    """How a program was quantized, so that it can be quantized again with other layers kept in float.
 
     ``first_record``: index of the first record that a repetition replaces.
     """
 
     ready: Calibrated
     scheme: Scheme
-    ledger: Ledger
+    tracker: AccuracyTracker
     on_pass: OnPass
     first_record: int
     gate: GateRecord | None = None
@@ -111,11 +111,11 @@ class QuantisedStage:
 
 @dataclass(frozen=True)
 class Trial:
-    """A mixture of formats that was compiled, run and measured.
+    """A configuration of formats that was compiled, run and measured.
 
     ``counts``: layers by format; ``float_precision``: that of what is in float, where there is a choice. ``latency`` is
-    in the session's unit; ``speedup`` over the exact mixture, which was measured in turn with it. ``ok``: all limits
-    hold; ``on_front``: it is on the Pareto front of error, speed and size.
+    in the session's unit; ``speedup`` over the exact configuration, which was measured in turn with it. ``ok``: all
+    limits hold; ``on_front``: it is on the Pareto front of error, speed and size.
     """
 
     counts: Mapping[str, int]
@@ -160,7 +160,7 @@ class SearchRecord:
 class SwapVerdict:
     """One attempt of a recipe's gate: swaps given back, whether the limits hold, and what the program shows.
 
-    ``error`` is on held-out samples; ``accuracy`` on labelled data.
+    ``error`` is on held-out samples; ``accuracy`` on labeled data.
     """
 
     kept: int
@@ -218,7 +218,7 @@ class Prepared:
     """A program ready to compile, its passes' records, and the original's answers to compare with.
 
     ``noise``: what rounding alone does to the original's outputs. ``macs``: multiply-accumulates of the original on the
-    first sample. ``stage``: how it was quantised, if it was.
+    first sample. ``stage``: how it was quantized, if it was.
     ``swapped``: what a recipe did, if there was one. ``searched``: what precision ``auto`` tried. ``left_out``: which
     verification inputs could not be invented, and why.
     """
@@ -229,8 +229,8 @@ class Prepared:
     reference: Reference
     noise: Noise
     macs: int
-    labelled: Labelled | None = None
-    stage: QuantisedStage | None = None
+    labeled: Labeled | None = None
+    stage: QuantizedStage | None = None
     swapped: SwapRecord | None = None
     searched: SearchRecord | None = None
     left_out: tuple[str, ...] = ()
@@ -240,7 +240,7 @@ class Prepared:
 class Evidence:
     """What outlasts the programs once they are compiled: facts of the model, records, and answers to compare with.
 
-    ``gate``: what the accuracy gate did; None where nothing was quantised. ``is_binary``: whether the program computes
+    ``gate``: what the accuracy gate did; None where nothing was quantized. ``is_binary``: whether the program computes
     with signs. ``paired``: layers whose weights were rounded for processors without VNNI, and what that cost.
     """
 
@@ -249,7 +249,7 @@ class Evidence:
     samples: tuple[Sample, ...]
     reference: Reference
     noise: Noise
-    labelled: Labelled | None
+    labeled: Labeled | None
     gate: GateRecord | None
     swapped: SwapRecord | None = None
     searched: SearchRecord | None = None

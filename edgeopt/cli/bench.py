@@ -32,8 +32,8 @@ def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, ver
     reports = [read_report(folder) for folder in folders]
     for folder in folders:
         check_intact(folder)
-    with progress(verbose) as on_step:
-        on_step(f"measuring {len(folders)} bundle(s) alternately")
+    with progress(verbose) as on_progress:
+        on_progress(f"measuring {len(folders)} bundle(s) alternately")
         runs = _measure(folders, reports, MeasurePlan(warmup=warmup, max_seconds=max_seconds))
     if as_json:
         print_json([run.model_dump(mode="json") for run in runs])

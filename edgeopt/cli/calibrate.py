@@ -113,7 +113,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if value < 0 or rest:
-        raise click.BadParameter(f"'{text}' is no share; write 5% or 0.05", param_hint="--drift")
+        raise click.BadParameter(f"'{text}' is not a share; write 5% or 0.05", param_hint="--drift")
     return value
 
 

@@ -85,7 +85,7 @@ def _explain_target(name: str) -> dict[str, Any]:
         target = resolve(name)
     except UserError as error:
         raise UserError(
-            f"'{name}' is no pass, no recipe and no target",
+            f"'{name}' is not a pass, a recipe or a target",
             nearest(name, [*pass_names(), *recipe_names(), *target_names()]),
         ) from error
     options = [

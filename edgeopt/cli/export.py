@@ -18,7 +18,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--precision", help="Arithmetic asked for, and run (see edgeopt explain TARGET).")
 @click.option("--threads", type=int, help="Threads of one inference.")
 @loading
-@click.option("--data", metavar="PATH", help="Labelled samples (.npz with 'labels') to state the accuracy on.")
+@click.option("--data", metavar="PATH", help="Labeled samples (.npz with 'labels') to state the accuracy on.")
 @click.option("--calib", metavar="DATA", help="Calibration data for int8: .npz, folder, or module:function.")
 @click.option("--calib-method", metavar="NAME", help="minmax, moving-average, percentile, entropy, mse (default).")
 @click.option("--ranges", metavar="JSON", help="Calibrated ranges from edgeopt calibrate.")
@@ -27,7 +27,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--format", multiple=True, metavar="NAME", help="Format that --precision auto may choose; repeatable.")
 @click.option("--recipe", metavar="NAME|TOML", help="Swap layers by a recipe: exact, slab, linear, binary, or a file.")
 @click.option("--tune", metavar="5min|STEPS", help="Budget of tuning what a recipe swaps (default: the recipe's).")
-@click.option("--tune-data", metavar="DATA", help="Unlabelled samples to tune on (default: those of --calib).")
+@click.option("--tune-data", metavar="DATA", help="Unlabeled samples to tune on (default: those of --calib).")
 @click.option("--checkpoint", metavar="PATH", help="Keep tuning's state here, and continue from it.")
 @click.option("--force", is_flag=True, default=None, help="Swap also where it does not pay.")
 @click.option("--baseline/--no-baseline", default=None, help="Also measure the plain export (default: on).")
@@ -82,8 +82,8 @@ def command(
     refuse_within(Path(output), read)
     known = [flag for option in ctx.command.params for flag in option.opts if flag.startswith("--")]
     overrides = {**stated, **given, **parse_flags(resolve(target), ctx.args, known)}
-    with progress(verbose) as on_step:
-        run = export(model, target, output, on_step=on_step, load=load, **overrides)
+    with progress(verbose) as on_progress:
+        run = export(model, target, output, on_progress=on_progress, load=load, **overrides)
     if verbose > 1:
         _log_refusals(run)
     click.echo(run.to_json(), nl=False) if as_json else print_sections(sections(run))

@@ -20,8 +20,8 @@ def command(model: str, target: str, verbose: int, as_json: bool, **flags: Any) 
     """Show what is in MODEL: layers, parameters, MACs, operators; which passes would apply, and why not."""
     from edgeopt.deploy.inspection import inspect_model, inspection_sections
 
-    with progress(verbose) as on_step:
-        found = inspect_model(model, load_options(**flags), target, on_step)
+    with progress(verbose) as on_progress:
+        found = inspect_model(model, load_options(**flags), target, on_progress)
     if as_json:
         print_json(found)
     else:

@@ -44,7 +44,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], marked: Coll
 
 
 def stdout() -> Console:
-    """Return the console of results; 100 columns wide when it is no terminal."""
+    """Return the console of results; 100 columns wide when it is not a terminal."""
     return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""stdout and stderr while a command runs: a reader that has read enough is no failure, a full disk is one error."""
+"""stdout and stderr while a command runs: a reader that has read enough is not a failure, a full disk is one error."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 from edgeopt.errors import UserError, nearest
 from edgeopt.plugins.target import Target
 
-_NOT_OPTIONS = ("model", "on_step", "options")
+_NOT_OPTIONS = ("model", "on_progress", "options")
 """What export() is given beside its options."""
 
 
@@ -22,7 +22,7 @@ def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str
     """Return the target's options given as ``--name value`` or ``--name=value``; booleans need no value. ``others``
     are flags that may be meant by an unknown one.
 
-    Raises UserError for a name that is no option of the target, or a value of another type.
+    Raises UserError for a name that is not an option of the target, or a value of another type.
     """
     kinds = _kinds(target)
     values: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
-            f"'{path}' is no readable TOML file ({error})", "write lines such as: precision = 'bf16'"
+            f"'{path}' is not a readable TOML file ({error})", "write lines such as: precision = 'bf16'"
         ) from error
     options = {key.replace("-", "_"): value for key, value in content.items()}
     if misplaced := sorted(options.keys() & set(flags_alone)):

@@ -187,7 +187,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{folder}' is no bundle ({error})", "give the folder that edgeopt export wrote") from error
+        raise UserError(f"'{folder}' is not a bundle ({error})", "give the folder that edgeopt export wrote") from error
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
     try:
@@ -246,7 +246,7 @@ class Verification:
 def verify(folder: Path | str) -> Verification:
     """Check a bundle: hashes of all files, then its golden outputs by running the artifact.
 
-    Raises UserError where the folder is no bundle.
+    Raises UserError where the folder is not a bundle.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -298,7 +298,7 @@ def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:
 def open_bundle(folder: Path) -> Session:
     """Open a bundle's artifact as its manifest says.
 
-    Raises UserError where the folder is no bundle, ToolchainMissing where the artifact does not run here.
+    Raises UserError where the folder is not a bundle, ToolchainMissing where the artifact does not run here.
     """
     target, options = restore(read_manifest(folder))
     return target.open(folder, options)

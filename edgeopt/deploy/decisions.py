@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import fx
 
 from edgeopt.analysis.attention import Attention
-from edgeopt.analysis.normalization import Normaliser
+from edgeopt.analysis.normalization import Normalizer
 from edgeopt.analysis.residual_stream import find_streams
 from edgeopt.ir.pass_base import Note, PassRecord
 from edgeopt.ir.program import Program, origin
@@ -54,17 +54,17 @@ class Verdicts:
         found.update({swap.name: _ON_DATA for swap in self.swaps if found.get(swap.name) == APPLIES})
         return found
 
-    def of_normaliser(self, normaliser: Normaliser) -> dict[str, str]:
-        """Return the verdict of each pass that considered a normaliser."""
-        found = self._about({node.name for node in normaliser.parts})
-        obstacles = self.streams.get(normaliser.root.name, ())
+    def of_normalizer(self, normalizer: Normalizer) -> dict[str, str]:
+        """Return the verdict of each pass that considered a normalizer."""
+        found = self._about({node.name for node in normalizer.parts})
+        obstacles = self.streams.get(normalizer.root.name, ())
         if obstacles and found.get("pre-rmsnorm") != APPLIES:
             more = f" (and {len(obstacles) - 1} more)" if len(obstacles) > 1 else ""
             found["pre-rmsnorm"] = obstacles[0].reason + more
-        if normaliser.form in ("LayerNorm", "RMSNorm"):
+        if normalizer.form in ("LayerNorm", "RMSNorm"):
             found["replace-layernorm"] = _ON_DATA
-        if normaliser.form == "PRepBN" and not normaliser.detail.startswith("lambda 0 "):
-            found["fold-affine"] = f"it is still blended, {normaliser.detail}: the schedule has not ended"
+        if normalizer.form == "PRepBN" and not normalizer.detail.startswith("lambda 0 "):
+            found["fold-affine"] = f"it is still blended, {normalizer.detail}: the schedule has not ended"
         if not {"fold-affine", "fold-batch-norm"} & set(found):
             found["fold-affine"] = "no linear or convolution stands beside its scale and shift"
         return found

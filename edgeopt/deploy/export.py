@@ -28,7 +28,7 @@ from edgeopt.candidate.judge import (
 from edgeopt.candidate.measure import Timing, measure, measure_in_turns
 from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.candidate.prepare import prepare
-from edgeopt.candidate.records import Evidence, OnStep, Outcome, Prepared, Request
+from edgeopt.candidate.records import Evidence, OnProgress, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import refuse_within, staged
 from edgeopt.deploy.record import evidence_of, write_bundle
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
@@ -50,13 +50,13 @@ def export(
     target: str = "cpu",
     output: str | os.PathLike[str] = "build",
     options: ExportOptions | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     **overrides: Any,
 ) -> Run:
     """Export a model to a target and leave a verified, measured bundle in ``output``.
 
     ``overrides`` are fields of ExportOptions, of its parts, or of the target's options: ``precision="bf16"``,
-    ``inputs={"x": array}``, ``max_latency=2.0``. ``on_step`` is told what happens. Returns the record that
+    ``inputs={"x": array}``, ``max_latency=2.0``. ``on_progress`` is told what happens. Returns the record that
     ``report.json`` holds; ``run.ok`` says whether all stated limits hold.
 
     Raises UserError for input or options that cannot be used, Unsupported where the target cannot place a
@@ -68,7 +68,7 @@ def export(
     probe = chosen.probe()
     if not probe.found:
         raise ToolchainMissing(f"the toolchain of target '{chosen.name}'", probe.install or "see edgeopt doctor")
-    return _export(model, request, Path(output), on_step or (lambda step: None))
+    return _export(model, request, Path(output), on_progress or (lambda step: None))
 
 
 def _sources(model: Any, options: ExportOptions) -> list[str | os.PathLike[str]]:
@@ -78,12 +78,12 @@ def _sources(model: Any, options: ExportOptions) -> list[str | os.PathLike[str]]
     return [source for source in given if isinstance(source, str | os.PathLike)]
 
 
-def _export(model: Any, request: Request, output: Path, on_step: OnStep) -> Run:
+def _export(model: Any, request: Request, output: Path, on_progress: OnProgress) -> Run:
     with staged(output) as folder, tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
-        built, request = _build(model, request, output, folder, Path(scratch), on_step)
-        outcome = _measured(built, request, on_step)
+        built, request = _build(model, request, output, folder, Path(scratch), on_progress)
+        outcome = _measured(built, request, on_progress)
         _check_fallbacks(built.shipped.artifact, outcome, request)
-        on_step("writing the bundle")
+        on_progress("writing the bundle")
         outcome = replace(outcome, warnings=(*built.warnings, *outcome.warnings))
         return write_bundle(request, built.evidence, built.shipped.artifact, outcome, folder)
 
@@ -104,30 +104,30 @@ class _Built:
 
 
 def _build(
-    model: Any, request: Request, output: Path, folder: Path, scratch: Path, on_step: OnStep
+    model: Any, request: Request, output: Path, folder: Path, scratch: Path, on_progress: OnProgress
 ) -> tuple[_Built, Request]:
     """Compile the program, and the plain export; return the request as a search of formats left it."""
     target = request.target
-    on_step("loading the model")
+    on_progress("loading the model")
     loaded = load_for(target, model, request.options.load)
-    prepared, request = searched(prepare(loaded, request, output, on_step), request, on_step)
-    prepared = gated(prepared, request, on_step)
-    on_step(f"compiling for {target.name}")
+    prepared, request = searched(prepare(loaded, request, output, on_progress), request, on_progress)
+    prepared = gated(prepared, request, on_progress)
+    on_progress(f"compiling for {target.name}")
     samples = observed(prepared, request)
     shipped = compiled(prepared.program, folder, target, request.target_options, samples)
-    plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_step)
+    plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_progress)
     evidence = evidence_of(loaded, prepared)
-    session, answered = _run_compiled(shipped, prepared, request, evidence, on_step)
+    session, answered = _run_compiled(shipped, prepared, request, evidence, on_progress)
     return _Built(shipped, plain, (*loaded.notes, *warnings), evidence, session, answered), request
 
 
 def _compile_plain(
-    original: Program, folder: Path, samples: Iterable[Arrays], request: Request, on_step: OnStep
+    original: Program, folder: Path, samples: Iterable[Arrays], request: Request, on_progress: OnProgress
 ) -> tuple[Compiled | None, tuple[str, ...]]:
     """Compile the original without any pass, to compare with; a failure is a warning."""
     if not request.options.baseline or not request.target.has_plain_export:
         return None, ()
-    on_step("compiling the plain export to compare with")
+    on_progress("compiling the plain export to compare with")
     try:
         return compiled(original, folder, request.target, request.target_options, samples), ()
     except EdgeoptError as error:
@@ -135,21 +135,21 @@ def _compile_plain(
 
 
 def _run_compiled(
-    shipped: Compiled, prepared: Prepared, request: Request, evidence: Evidence, on_step: OnStep
+    shipped: Compiled, prepared: Prepared, request: Request, evidence: Evidence, on_progress: OnProgress
 ) -> tuple[Session | None, Outcome]:
     """Open the artifact, where it can run here, and hold its answers against the original's."""
-    on_step("running the artifact")
+    on_progress("running the artifact")
     with ExitStack() as stack:
         try:
             session = stack.enter_context(closing(shipped.open()))
         except ToolchainMissing as missing:
             return None, Outcome(not_run=f"{missing.message} ({missing.hint})")
-        answered = _answer(session, prepared, request, evidence, shipped.artifact.reach, on_step)
+        answered = _answer(session, prepared, request, evidence, shipped.artifact.reach, on_progress)
         stack.pop_all()  # it is measured next
         return session, answered
 
 
-def _measured(built: _Built, request: Request, on_step: OnStep) -> Outcome:
+def _measured(built: _Built, request: Request, on_progress: OnProgress) -> Outcome:
     """Measure what was compiled, where it can run here, and close it."""
     evidence, outcome = built.evidence, built.answered
     if built.session is None:
@@ -157,15 +157,15 @@ def _measured(built: _Built, request: Request, on_step: OnStep) -> Outcome:
     with closing(built.session) as session:
         if session.stands_in:
             return outcome
-        on_step("measuring")
+        on_progress("measuring")
         together = built.plain is None or _size(built.shipped.folder) <= HELD_TOGETHER_BYTES
         if together:
             timings = _measure(session, built.plain, evidence.samples[0], request)
-            layers = _profiled(session, evidence.samples[0], on_step)
+            layers = _profiled(session, evidence.samples[0], on_progress)
     if not together:
         timings = _measure_in_turns(built, request)
         with closing(built.shipped.open()) as session:
-            layers = _profiled(session, evidence.samples[0], on_step)
+            layers = _profiled(session, evidence.samples[0], on_progress)
     formats = evidence.searched.formats if evidence.searched else {}
     return replace(
         outcome,
@@ -177,8 +177,8 @@ def _measured(built: _Built, request: Request, on_step: OnStep) -> Outcome:
     )
 
 
-def _profiled(session: Session, sample: Sample, on_step: OnStep) -> tuple[Layer, ...]:
-    on_step("profiling layers")
+def _profiled(session: Session, sample: Sample, on_progress: OnProgress) -> tuple[Layer, ...]:
+    on_progress("profiling layers")
     return session.layers(sample, PROFILED_RUNS)
 
 
@@ -196,7 +196,7 @@ def _answer(
     request: Request,
     evidence: Evidence,
     reach: Mapping[str, int],
-    on_step: OnStep,
+    on_progress: OnProgress,
 ) -> Outcome:
     """Compare the artifact's outputs with the original's, and its classes with the labels; look for what is wrong.
 
@@ -205,10 +205,10 @@ def _answer(
     outputs = [session.run(sample) for sample in prepared.samples]
     comparison = prepared.reference.compare(outputs)
     reached = cause = None
-    if prepared.labelled is not None:
-        on_step("running the artifact on the labelled data")
-        exported = classes(prepared.labelled.data, session.run)
-        reached = accuracy(prepared.labelled.labels, prepared.labelled.original, exported)
+    if prepared.labeled is not None:
+        on_progress("running the artifact on the labeled data")
+        exported = classes(prepared.labeled.data, session.run)
+        reached = accuracy(prepared.labeled.labels, prepared.labeled.original, exported)
     checked = (
         *checked_by_default(request, evidence, comparison, reached),
         *checked_by_slice(prepared, request, evidence, outputs),
@@ -216,7 +216,7 @@ def _answer(
         *checked_by_reach(prepared, reach),
     )
     if not all(one.ok for one in checked):
-        on_step("looking for where the outputs begin to differ")
+        on_progress("looking for where the outputs begin to differ")
         cause = cause_of(prepared, request, evidence, outputs)
     lost = lost_by(prepared, request, evidence, outputs)
     return Outcome(

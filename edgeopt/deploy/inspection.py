@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.analysis.blocks import Block, find_blocks
 from edgeopt.analysis.macs import count_macs
-from edgeopt.analysis.normalization import Normaliser, find_normalisers
+from edgeopt.analysis.normalization import Normalizer, find_normalizers
 from edgeopt.calib.informable import Informable
 from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.candidate.prepare import build_passes
-from edgeopt.candidate.records import OnStep, Request
+from edgeopt.candidate.records import OnProgress, Request
 from edgeopt.deploy.decisions import Verdicts
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.frontend.static_shapes import load_for
@@ -67,7 +67,7 @@ class BlockFacts:
 
 
 @dataclass(frozen=True)
-class NormaliserFacts:
+class NormalizerFacts:
     """What norms or scales channels: its form, and of each pass that considered it whether it applies, or why not."""
 
     node: str
@@ -92,24 +92,24 @@ class Inspection:
     operators: Mapping[str, int]
     layers: tuple[LayerFacts, ...]
     blocks: tuple[BlockFacts, ...]
-    normalisers: tuple[NormaliserFacts, ...]
+    normalizers: tuple[NormalizerFacts, ...]
     passes: tuple[dict, ...]
     further: tuple[dict, ...]
 
 
 def inspect_model(
-    model: str | os.PathLike[str], options: LoadOptions, target: str, on_step: OnStep = lambda step: None
+    model: str | os.PathLike[str], options: LoadOptions, target: str, on_progress: OnProgress = lambda step: None
 ) -> Inspection:
-    """Load a model, count its layers, and try the target's passes on it under the ledger."""
+    """Load a model, count its layers, and try the target's passes on it under the tracker."""
     chosen = resolve(target)
     request = Request(chosen, *split_options(chosen, ExportOptions(load=options), {}))
-    on_step("loading the model")
+    on_progress("loading the model")
     loaded = load_for(chosen, model, options)
     program = loaded.program
     samples = Inventor(program, loaded.example, 0, loaded.has_invented_example).samples(2).samples
     macs = count_macs(program, samples[0])
-    on_step("trying the passes")
-    prepared, records = Pipeline(build_passes(request), Ledger(program, samples)).run(program)
+    on_progress("trying the passes")
+    prepared, records = Pipeline(build_passes(request), AccuracyTracker(program, samples)).run(program)
     further = _try_further(prepared, samples)
     told = Verdicts(program, prepared, records, further)
     calls = list(program.calls)
@@ -123,7 +123,7 @@ def inspect_model(
         operators=dict(sorted(Counter(map(op_name, calls)).items(), key=lambda item: (-item[1], item[0]))),
         layers=tuple(_layer(program, node, macs.get(node.name, 0)) for node in calls),
         blocks=tuple(_block(block, told) for block in find_blocks(told.program)),
-        normalisers=tuple(_normaliser(found, told) for found in find_normalisers(told.program)),
+        normalizers=tuple(_normalizer(found, told) for found in find_normalizers(told.program)),
         passes=_entries(records),
         further=_entries(further),
     )
@@ -143,10 +143,10 @@ def inspection_sections(found: Inspection) -> list[Section]:
     if found.blocks:
         tables = _block_table(found), _verdict_table((block.node, block.passes) for block in found.blocks)
         blocks.append(Section("blocks", "Attention blocks", "", tables=tables))
-    if found.normalisers:
+    if found.normalizers:
         lead = "What norms or scales channels, and what each pass does to it, or why not."
-        told = _verdict_table((one.node, one.passes) for one in found.normalisers)
-        blocks.append(Section("normalisers", "Normalisers", lead, tables=(_normaliser_table(found), told)))
+        told = _verdict_table((one.node, one.passes) for one in found.normalizers)
+        blocks.append(Section("normalizers", "Normalizers", lead, tables=(_normalizer_table(found), told)))
     lead = "Exact, and not among this target's; --add-pass runs one."
     further = [Section("further", "Further passes", lead, tables=_pass_tables(found.further))] if found.further else []
     return [
@@ -168,7 +168,7 @@ def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord
     found = []
     for name, chosen in pass_classes().items():
         if chosen.kind == "exact" and name not in program.history and not _needs_more(chosen):
-            _, (record,) = Pipeline([chosen()], Ledger(program, samples)).run(program)
+            _, (record,) = Pipeline([chosen()], AccuracyTracker(program, samples)).run(program)
             found += [record] if record.notes else []
     return found
 
@@ -189,9 +189,9 @@ def _block(block: Block, told: Verdicts) -> BlockFacts:
     return BlockFacts(a.root.name, block.form, a.is_fused, *sizes, str(a.mask), told.of_attention(a))
 
 
-def _normaliser(found: Normaliser, told: Verdicts) -> NormaliserFacts:
+def _normalizer(found: Normalizer, told: Verdicts) -> NormalizerFacts:
     form = f"{found.form} ({found.detail})" if found.detail else found.form
-    return NormaliserFacts(found.root.name, form, found.channels, told.of_normaliser(found))
+    return NormalizerFacts(found.root.name, form, found.channels, told.of_normalizer(found))
 
 
 def _block_table(found: Inspection) -> Table:
@@ -224,9 +224,9 @@ def _verdict_table(found: Iterable[tuple[str, Mapping[str, str]]]) -> Table:
     return Table((Column("Pass"), Column("Verdict", "prose"), Column("Nodes", "code")), tuple(rows))
 
 
-def _normaliser_table(found: Inspection) -> Table:
+def _normalizer_table(found: Inspection) -> Table:
     alike: dict[tuple[str, int | str], list[str]] = {}
-    for one in found.normalisers:
+    for one in found.normalizers:
         alike.setdefault((one.form, one.channels), []).append(one.node)
     rows = [(form, str(channels), str(len(nodes)), _named(nodes)) for (form, channels), nodes in alike.items()]
     columns = Column("Form"), Column("Channels", "figure"), Column("Number", "figure"), Column("Nodes", "code")

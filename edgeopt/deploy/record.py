@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeopt.analysis.accuracy_tracker import takes_signs
+from edgeopt.analysis.accuracy_tracker import is_binary
 from edgeopt.analysis.saturation import pair_costs
 from edgeopt.candidate.limits import Checked, Measured, check, check_capacity, verdict
 from edgeopt.candidate.measure import UNSTABLE_CV, Timing
@@ -17,7 +17,7 @@ from edgeopt.candidate.options import described
 from edgeopt.candidate.quantize import RECOVERIES
 from edgeopt.candidate.records import Evidence, GateRecord, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
-from edgeopt.deploy.regressions import blamed
+from edgeopt.deploy.regressions import regressions
 from edgeopt.frontend.load import Loaded
 from edgeopt.ir.metrics import Error
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
@@ -25,7 +25,7 @@ from edgeopt.plugins.target import Artifact, Layer
 from edgeopt.report import figures
 from edgeopt.report.form import OutputError
 from edgeopt.report.latency import Baseline, Latency, LayerTime, executed_precision
-from edgeopt.report.quantized import GateAttempt, LayerSensitivity, PairedLayer, Quantisation
+from edgeopt.report.quantized import GateAttempt, LayerSensitivity, PairedLayer, Quantization
 from edgeopt.report.run import (
     Accuracy,
     ArtifactFiles,
@@ -55,11 +55,11 @@ def evidence_of(loaded: Loaded, prepared: Prepared) -> Evidence:
         samples=prepared.samples,
         reference=prepared.reference,
         noise=prepared.noise,
-        labelled=prepared.labelled,
+        labeled=prepared.labeled,
         gate=None if stage is None else stage.gate or GateRecord((), (), ()),
         swapped=prepared.swapped,
         searched=prepared.searched,
-        is_binary=takes_signs(prepared.program),
+        is_binary=is_binary(prepared.program),
         left_out=prepared.left_out,
         paired=() if stage is None else tuple(pair_costs(prepared.program, stage.ready.program)),
     )
@@ -131,7 +131,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
         noise=OutputNoise(outputs=dict(evidence.noise.outputs), reason=evidence.noise.reason),
         accuracy=Accuracy.model_validate(outcome.accuracy) if outcome.accuracy else None,
         swaps=_swaps(evidence),
-        quantisation=_quantisation(evidence, request),
+        quantization=_quantization(evidence, request),
         search=Search.model_validate(evidence.searched) if evidence.searched else None,
         artifact=ArtifactFiles(files=files, memory=dict(artifact.memory)),
         latency=latency,
@@ -256,16 +256,16 @@ def _swaps(evidence: Evidence) -> Swaps | None:
     )
 
 
-def _quantisation(evidence: Evidence, request: Request) -> Quantisation | None:
-    """Return how the program was quantised, and what the accuracy gate gave back."""
+def _quantization(evidence: Evidence, request: Request) -> Quantization | None:
+    """Return how the program was quantized, and what the accuracy gate gave back."""
     gate = evidence.gate
     if gate is None:
         return None
     options = request.options.quant
-    return Quantisation(
+    return Quantization(
         method=options.calib_method if options.ranges is None else f"ranges from {options.ranges}",
         recoveries=tuple(r.name for r in evidence.records if r.name in RECOVERIES),
-        quantised=sum(len(r.applied) for r in evidence.records if r.name == InsertQdq.name),
+        quantized=sum(len(r.applied) for r in evidence.records if r.name == InsertQdq.name),
         kept_float=(*gate.kept, *options.keep_float),
         layers=tuple(LayerSensitivity.model_validate(layer) for layer in gate.layers),
         attempts=tuple(GateAttempt.model_validate(attempt) for attempt in gate.attempts),
@@ -277,7 +277,7 @@ def _slower(request: Request, outcome: Outcome, latency: Latency | None, baselin
     """Say plainly when INT8 does not pay here, and which layers are to blame."""
     if request.target_options.precision != "int8" or latency is None or baseline is None or baseline.speedup >= 1:
         return ()
-    worst = blamed(outcome.layers, outcome.plain_layers)[:_BLAMED]
+    worst = regressions(outcome.layers, outcome.plain_layers)[:_BLAMED]
     blame = "; ".join(
         f"{', '.join(f'{layer.name} ({layer.type}, {layer.precision})' for layer in one.layers)} "
         f"{figures.cost(one.after, latency.unit)} against {figures.cost(one.before, latency.unit)}"

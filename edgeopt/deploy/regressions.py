@@ -9,7 +9,7 @@ from edgeopt.plugins.target import Layer
 
 
 @dataclass(frozen=True)
-class Blame:
+class Regression:
     """Layers that together cost more than what computes the same in the plain export, the most expensive first.
 
     ``before``: cost there, in the latency's unit; 0 where the plain export has no such layer. ``after``: cost here.
@@ -25,7 +25,7 @@ class Blame:
         return self.after - self.before
 
 
-def blamed(layers: Sequence[Layer], plain: Sequence[Layer]) -> list[Blame]:
+def regressions(layers: Sequence[Layer], plain: Sequence[Layer]) -> list[Regression]:
     """Return what costs more than in the plain export, worst first.
 
     A runtime names a fused layer after all that it computes (``conv2d,relu``). Layers correspond where they share
@@ -39,7 +39,9 @@ def blamed(layers: Sequence[Layer], plain: Sequence[Layer]) -> list[Blame]:
         groups = [group for group in groups if not group[1] & same]
         groups.append((sum((one for one, _ in joined), [layer]), same.union(*(indices for _, indices in joined))))
     found = [
-        Blame(tuple(sorted(group, key=_cost, reverse=True)), sum(_cost(plain[i]) for i in same), sum(map(_cost, group)))
+        Regression(
+            tuple(sorted(group, key=_cost, reverse=True)), sum(_cost(plain[i]) for i in same), sum(map(_cost, group))
+        )
         for group, same in groups
     ]
     return sorted((one for one in found if one.grown > 0), key=lambda one: -one.grown)

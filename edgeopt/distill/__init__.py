@@ -1,1 +1,1 @@
-"""Short distillation of substituted layers from the original, on unlabelled data and the traced program alone."""
+"""Short distillation of substituted layers from the original, on unlabeled data and the traced program alone."""

@@ -20,7 +20,7 @@ def parse_budget(text: str, options: TuneOptions) -> TuneOptions:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)|(\d+)(?: ?steps)?", text.strip())
     if found is None:
         raise UserError(
-            f"'{text}' is no budget of tuning", "write a duration (90s, 5min, 1h) or a number of steps (500)"
+            f"'{text}' is not a budget of tuning", "write a duration (90s, 5min, 1h) or a number of steps (500)"
         )
     if found[3]:
         steps, seconds = int(found[3]), UNBOUNDED_SECONDS

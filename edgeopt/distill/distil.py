@@ -63,7 +63,7 @@ def distil(
     whole: bool = False,
     on_progress: OnProgress = silent,
 ) -> Tuned:
-    """Tune the swaps' parameters on unlabelled samples: stage 1 with ``blocks``, stage 2 with ``whole``.
+    """Tune the swaps' parameters on unlabeled samples: stage 1 with ``blocks``, stage 2 with ``whole``.
 
     Raises UserError where fewer than two samples are given.
     """

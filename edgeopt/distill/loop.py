@@ -77,7 +77,7 @@ class Outcome:
 
 
 class Loop:
-    """One stage: ``loss`` of a training item is minimised, ``error`` over the held-out ones decides."""
+    """One stage: ``loss`` of a training item is minimized, ``error`` over the held-out ones decides."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from edgeopt.ir.program import Program, origin
 
 @dataclass(frozen=True)
 class Start:
-    """``learn`` finds constants, by name, from the original's values labelled ``reads``, [samples, ...] each."""
+    """``learn`` finds constants, by name, from the original's values labeled ``reads``, [samples, ...] each."""
 
     reads: tuple[str, ...]
     learn: Callable[..., dict[str, torch.Tensor]]
@@ -25,7 +25,7 @@ class Start:
 class Swap:
     """A value of the original, by its label (see ``edgeopt.ir.program.origin``), that a swapped program computes anew.
 
-    It is computed from the values labelled ``inputs`` with the constants ``parameters``, among them weights that the
+    It is computed from the values labeled ``inputs`` with the constants ``parameters``, among them weights that the
     original has too. ``is_fitted``: they are at their best on the original's values already. ``fades``: a constant
     that is 0, and that stage 2 lets fall from 1 to 0 while the given part of its budget is spent. ``start``: how its
     constants are found before any is tuned.
@@ -40,7 +40,7 @@ class Swap:
 
 
 class Swapper(Protocol):
-    """A trained pass. It leaves the values labelled in ``keep`` alone; ``swaps`` are those of its last run."""
+    """A trained pass. It leaves the values labeled in ``keep`` alone; ``swaps`` are those of its last run."""
 
     name: str
     kind: Kind

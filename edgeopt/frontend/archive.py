@@ -145,7 +145,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
 
 
 def _check_pickles(archive: zipfile.ZipFile) -> None:
-    """Raise ValueError where a pickle ends early or holds what is no instruction, without running any.
+    """Raise ValueError where a pickle ends early or holds what is not an instruction, without running any.
 
     torch reserves the memory that a pickle asks for before it finds that it is damaged.
     """

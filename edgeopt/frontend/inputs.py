@@ -44,7 +44,7 @@ class InputSpec:
         dtype = getattr(torch, parts[2], None) if len(parts) == 3 else torch.float32
         has_shape = len(parts) in (2, 3) and re.fullmatch(r"\d+([x,]\d+)*", parts[1])
         if not has_shape or not isinstance(dtype, torch.dtype):
-            raise UserError(f"'{text}' is no input spec", "write NAME:1x3x32x32 or NAME:1x128:int64")
+            raise UserError(f"'{text}' is not an input spec", "write NAME:1x3x32x32 or NAME:1x128:int64")
         shape = tuple(int(n) for n in re.split("[x,]", parts[1]))
         if 0 in shape:
             raise UserError(f"'{text}' has a dimension of size 0", "give sizes of at least 1")
@@ -85,7 +85,7 @@ class DynamicSpec:
         """
         found = re.fullmatch(r"([^:]+):(\d+)=(\d+)\.\.(\d+)", text)
         if not found:
-            raise UserError(f"'{text}' is no dynamic dimension", "write NAME:AXIS=MIN..MAX, for example x:0=1..16")
+            raise UserError(f"'{text}' is not a dynamic dimension", "write NAME:AXIS=MIN..MAX, for example x:0=1..16")
         spec = cls(found[1], int(found[2]), int(found[3]), int(found[4]))
         if not 1 <= spec.low < spec.high:
             raise UserError(f"'{text}' has bounds {spec.low}..{spec.high}", "give 1 <= MIN < MAX")

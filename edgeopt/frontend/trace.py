@@ -103,5 +103,5 @@ def traceable() -> Iterator[None]:
             raise UserError(
                 f"the model fixes dimension {fixed[2]} of input '{fixed[1]}' at {fixed[3]}", "leave it out of --dynamic"
             ) from error
-        remedy = "replace what depends on data or is no tensor operation, or check the input shapes"
+        remedy = "replace what depends on data or is not a tensor operation, or check the input shapes"
         raise translated(error, "the model cannot be traced", remedy) from error

@@ -41,7 +41,7 @@ _CONV_TRANSPOSE = {
 }
 
 
-def canonicalise(program: Program) -> None:
+def canonicalize(program: Program) -> None:
     """Rewrite the program's graph in place to canonical operators.
 
     Raises UserError where the model was exported in training mode.

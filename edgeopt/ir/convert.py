@@ -29,7 +29,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, quiet
-from edgeopt.ir.canonical import canonicalise
+from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.naming import distinct
 from edgeopt.ir.program import Program, short_name
 from edgeopt.ir.provenance import PATH, source_line
@@ -60,7 +60,7 @@ def from_exported(exported: ExportedProgram, input_names: Sequence[str] | None =
     _keep_numbers(program)
     if not names:
         raise UserError("the model returns no tensor", "return at least one tensor from forward()")
-    canonicalise(program)
+    canonicalize(program)
     program.clean()
     program = _rename(program, _paths(exported), input_names)
     program.verify()
@@ -92,7 +92,7 @@ def _without_keywords(exported: ExportedProgram) -> ExportedProgram:
 
 
 def _functional(exported: ExportedProgram) -> ExportedProgram:
-    # An empty table functionalises in-place operators and keeps composite ones (linear, layer_norm) whole.
+    # An empty table functionalizes in-place operators and keeps composite ones (linear, layer_norm) whole.
     remedy = "take and return tensors in tuples, lists and dicts alone, and export with this version of torch"
     with foreign("the exported program cannot be made functional", remedy), quiet():
         return exported.run_decompositions({})

@@ -52,7 +52,7 @@ def op(
     """Match a call of one of ``targets`` (none: of any) whose arguments, by schema name, match the given patterns.
 
     ``commutative`` also tries the two given arguments swapped. ``where(program, node)`` narrows what is drawn: a
-    node that fails it is no candidate, whereas one that fails the rule's ``check`` is reported as refused.
+    node that fails it is not a candidate, whereas one that fails the rule's ``check`` is reported as refused.
     """
     return Pattern(name, True, frozenset(targets), arguments, commutative, where)
 

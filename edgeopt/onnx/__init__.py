@@ -25,7 +25,7 @@ from torch.export import ExportedProgram
 from edgeopt.decompositions import refused, write_out
 from edgeopt.decompositions.complex_numbers import in_pairs
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
-from edgeopt.ir.canonical import canonicalise
+from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.convert import to_exported
 from edgeopt.ir.program import Program, op_name
 from edgeopt.onnx import names as onnx_names
@@ -158,7 +158,7 @@ def exportable(program: Program) -> ExportedProgram:
     program = program.clone()
     in_pairs(program, "onnx")
     if write_out(program):
-        canonicalise(program)
+        canonicalize(program)
     _separate_outputs(program)
     _make_dense(program)
     program.clean()

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 LEARNED = frozenset({"hedgehog-exp", "hedgehog-split-softmax", "hedgehog-joint-softmax"})
 MAPS = LEARNED | {"relu", "elu", "taylor"}
-"""Maps of normalised linear attention, each the whole of its method."""
+"""Maps of normalized linear attention, each the whole of its method."""
 
 _FLOOR = 1e-12
 

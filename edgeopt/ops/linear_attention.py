@@ -2,7 +2,7 @@
 
     query, key [batch, heads, tokens, d], value [batch, heads, tokens, e]  ->  [batch, heads, queries, e]
 
-``feature_map`` names the kind: a map of ``edgeopt.ops.feature_maps`` for normalised attention, ``inline`` or
+``feature_map`` names the kind: a map of ``edgeopt.ops.feature_maps`` for normalized attention, ``inline`` or
 ``flow`` (see ``edgeopt.ops.linear_attention_forms``). ``query_weight`` to ``key_bias`` are the parameters of the
 learned maps, [heads, d, f] and [heads, 1, f]; None for all others. Of the bidirectional forms keys and queries may
 differ in number; of the causal ones they are the same tokens.
@@ -56,7 +56,7 @@ LINEAR_ATTENTION = torch.ops.edgeopt.linear_attention.default
 
 
 def epsilon(feature_map: str) -> float:
-    """Return what is added to the denominator under a map of normalised attention."""
+    """Return what is added to the denominator under a map of normalized attention."""
     return _EPSILONS.get(feature_map, 0.0)
 
 
@@ -67,7 +67,7 @@ def empty_state(
     if feature_map not in feature_maps.MAPS:
         return linear_attention_forms.empty_state(feature_map, query, value)
     features = map_features(feature_map, query, *parameters[:2])
-    return linear_attention_forms.empty_state("normalised", features, value)
+    return linear_attention_forms.empty_state("normalized", features, value)
 
 
 def step(
@@ -86,7 +86,7 @@ def step(
     if feature_map in feature_maps.MAPS:
         q = map_features(feature_map, query, *parameters[:2])
         k = map_features(feature_map, key, *parameters[2:])
-        out, *after = linear_attention_forms.step_normalised(q, k, value, state, epsilon(feature_map))
+        out, *after = linear_attention_forms.step_normalized(q, k, value, state, epsilon(feature_map))
     else:
         out, *after = getattr(linear_attention_forms, f"step_{feature_map}")(query, key, value, state)
     return out, tuple(after)
@@ -111,8 +111,8 @@ def attend(
     if feature_map in feature_maps.MAPS:
         q = map_features(feature_map, query, query_weight, query_bias)
         k = map_features(feature_map, key, key_weight, key_bias)
-        normalised = getattr(linear_attention_forms, f"{form}normalised")
-        out = normalised(q, k, value, epsilon(feature_map))
+        normalized = getattr(linear_attention_forms, f"{form}normalized")
+        out = normalized(q, k, value, epsilon(feature_map))
     else:
         out = getattr(linear_attention_forms, f"{form}{feature_map}")(query, key, value)
     return out if depthwise is None else out + _depthwise(value, depthwise, depthwise_bias, grid or ())

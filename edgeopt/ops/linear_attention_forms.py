@@ -1,6 +1,6 @@
 """The three kinds of linear attention, each over all tokens, over those before, and one token at a time.
 
-    normalised   phi(q_i) S / (phi(q_i) . z + eps),              S = sum_j phi(k_j)^T v_j,  z = sum_j phi(k_j)
+    normalized   phi(q_i) S / (phi(q_i) . z + eps),              S = sum_j phi(k_j)^T v_j,  z = sum_j phi(k_j)
     inline       (c/n) q_i S + (1 - (c/n) q_i . sum_j k_j) v,    c = d^(-1/2),  v the mean of v_j; no division by data
     flow         a_i (q_i I_i) sum_j k_j^T (w_j v_j),            flows in and out conserved: see ``flow``
 
@@ -26,7 +26,7 @@ _FLOW_EPSILON = 1e-6
 # -- all tokens ----------------------------------------------------------------------------------------
 
 
-def normalised(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, epsilon: float) -> torch.Tensor:
+def normalized(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Return the attention of features ``q`` and ``k``."""
     total = k.sum(-2, keepdim=True)
     return (q @ (k.mT @ v)) / ((q * total).sum(-1, keepdim=True) + epsilon)
@@ -61,8 +61,8 @@ def _flow(x: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
 # -- the tokens up to each -----------------------------------------------------------------------------
 
 
-def causal_normalised(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Return ``normalised`` of the tokens up to each."""
+def causal_normalized(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Return ``normalized`` of the tokens up to each."""
     weights = (q @ k.mT).tril()
     return (weights @ v) / (weights.sum(-1, keepdim=True) + epsilon)
 
@@ -94,7 +94,7 @@ def _counts(q: torch.Tensor) -> torch.Tensor:
 # -- one token at a time -------------------------------------------------------------------------------
 
 
-def step_normalised(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, state: Tensors, epsilon: float) -> Tensors:
+def step_normalized(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, state: Tensors, epsilon: float) -> Tensors:
     """Return the output of one token [batch, heads, 1, size], then the new state: S and z."""
     product, total = state[0] + k.mT @ v, state[1] + k
     return (q @ product) / ((q * total).sum(-1, keepdim=True) + epsilon), product, total
@@ -127,7 +127,7 @@ def empty_state(kind: str, features: torch.Tensor, value: torch.Tensor) -> Tenso
     row, product = torch.zeros_like(features), features.mT @ torch.zeros_like(value)
     one = torch.zeros_like(features[..., :1])
     states: dict[str, Callable[[], Tensors]] = {
-        "normalised": lambda: (product, row),
+        "normalized": lambda: (product, row),
         "inline": lambda: (product, row, torch.zeros_like(value), one),
         "flow": lambda: (product, row, row, row, row, one, one),
     }

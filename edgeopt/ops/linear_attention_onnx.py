@@ -37,7 +37,7 @@ def build(epsilon: Callable[[str], float]) -> Callable:
         if feature_map in MAPS:
             q = map_features(feature_map, query, query_weight, query_bias)
             k = map_features(feature_map, key, key_weight, key_bias)
-            out = forms[causal]["normalised"](q, k, value, epsilon=epsilon(feature_map))
+            out = forms[causal]["normalized"](q, k, value, epsilon=epsilon(feature_map))
         else:
             out = forms[causal][feature_map](query, key, value)
         return out if depthwise is None else _with_convolution(out, value, depthwise, depthwise_bias, grid)
@@ -155,7 +155,7 @@ def _forms() -> dict[str, Callable]:
         product = op.MatMul(op.Transpose(k, perm=[0, 1, 3, 2]), op.Mul(v, competition))
         return op.Mul(allocation, op.MatMul(op.Mul(q, incoming), product))
 
-    return {"normalised": LinearAttention, "inline": InlineAttention, "flow": FlowAttention}
+    return {"normalized": LinearAttention, "inline": InlineAttention, "flow": FlowAttention}
 
 
 def _causal_forms() -> dict[str, Callable]:
@@ -212,4 +212,4 @@ def _causal_forms() -> dict[str, Callable]:
         weights = op.Trilu(op.MatMul(sinks, op.Transpose(k, perm=[0, 1, 3, 2])), upper=0)
         return op.Mul(op.Sigmoid(sink), op.MatMul(weights, op.Mul(v, competition)))
 
-    return {"normalised": CausalLinearAttention, "inline": CausalInlineAttention, "flow": CausalFlowAttention}
+    return {"normalized": CausalLinearAttention, "inline": CausalInlineAttention, "flow": CausalFlowAttention}

@@ -9,12 +9,12 @@ Queries are keys too, already divided by d^(1/4). The inverse is Newton's, which
 
     X_0 = 1.8 / r^2 P,    X <- 2 X - X P X    ``iterations`` times,    r the largest row sum of P
 
-``normalised`` divides by the roots of P's row sums on both sides, D^(-1/2) P^-1 D^(-1/2). The layers that make the
+``normalized`` divides by the roots of P's row sums on both sides, D^(-1/2) P^-1 D^(-1/2). The layers that make the
 landmarks, and the convolution of the values that the paper adds to the result, are layers of their own. What is
 published adapts the start to the data until it converges; a fixed number of steps from a fixed start does not branch.
 
 Source: Lu et al., SOFT: Softmax-free Transformer with Linear Complexity, NeurIPS 2021, and Softmax-free Linear
-Transformers, IJCV 2024, for the normalised form.
+Transformers, IJCV 2024, for the normalized form.
 """
 
 # mypy: disable-error-code="arg-type, type-var, return-value"
@@ -38,13 +38,13 @@ def attend(
     landmarks: torch.Tensor,
     value: torch.Tensor,
     iterations: int = 20,
-    normalised: bool = False,
+    normalized: bool = False,
 ) -> torch.Tensor:
     """Compute what the operator does in torch's own operators."""
     near = _gaussian(query, landmarks)
     kernel = _gaussian(landmarks, landmarks)
     inverse = newton_inverse(kernel, iterations)
-    if normalised:
+    if normalized:
         root = kernel.sum(-1, keepdim=True).rsqrt()
         inverse = root * inverse * root.mT
     return near @ (inverse @ (near.mT @ value))
@@ -77,7 +77,7 @@ def _shape(
     landmarks: torch.Tensor,
     value: torch.Tensor,
     iterations: int = 20,
-    normalised: bool = False,
+    normalized: bool = False,
 ) -> torch.Tensor:
     torch._check(query.dim() == landmarks.dim() == value.dim() == 4, lambda: "operands have four dimensions")
     torch._check(query.shape[-1] == landmarks.shape[-1], lambda: f"queries {query.shape}, landmarks {landmarks.shape}")
@@ -92,7 +92,7 @@ def _onnx() -> Callable:
     from onnxscript.values import Opset
 
     @script(Opset("edgeopt", 1))
-    def SoftAttention(q, landmarks, v, iterations: int, normalised: int) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    def SoftAttention(q, landmarks, v, iterations: int, normalized: int) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
         last = op.Constant(value_ints=[-1])
         rows = op.Constant(value_ints=[-2])
         half = op.CastLike(0.5, q)
@@ -112,13 +112,13 @@ def _onnx() -> Callable:
             product = op.MatMul(op.MatMul(inverse, ridged), inverse)
             inverse = op.Sub(op.Add(inverse, inverse), product)
         sums = op.ReduceSum(kernel, last, keepdims=1)
-        root = op.Pow(sums, op.Mul(op.CastLike(normalised, q), op.CastLike(-0.5, q)))
+        root = op.Pow(sums, op.Mul(op.CastLike(normalized, q), op.CastLike(-0.5, q)))
         scaled = op.Mul(op.Mul(root, inverse), op.Transpose(root, perm=[0, 1, 3, 2]))
         gathered = op.MatMul(op.Transpose(near, perm=[0, 1, 3, 2]), v)
         return op.MatMul(near, op.MatMul(scaled, gathered))
 
-    def soft_attention(query, landmarks, value, iterations=20, normalised=False):  # type: ignore[no-untyped-def]
-        return SoftAttention(query, landmarks, value, iterations=iterations, normalised=int(normalised))
+    def soft_attention(query, landmarks, value, iterations=20, normalized=False):  # type: ignore[no-untyped-def]
+        return SoftAttention(query, landmarks, value, iterations=iterations, normalized=int(normalized))
 
     return soft_attention
 

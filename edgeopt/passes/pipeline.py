@@ -1,7 +1,7 @@
 """Passes in order, and what they must keep.
 
 After each pass the driver compares the claim ``changed`` with the graph's fingerprint, checks the program's
-invariants and lets the ledger measure the error against the original.
+invariants and lets the tracker measure the error against the original.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
 from edgeopt.analysis.exactness import excessive_change
 from edgeopt.errors import PassError
 from edgeopt.ir.metrics import Error
@@ -30,11 +30,11 @@ class Pipeline:
     def __init__(
         self,
         passes: Iterable[Pass],
-        ledger: Ledger | None = None,
+        tracker: AccuracyTracker | None = None,
         on_pass: Callable[[PassRecord, Program], None] | None = None,
     ) -> None:
         self.passes = tuple(passes)
-        self.ledger = ledger
+        self.tracker = tracker
         self.on_pass = on_pass
 
     @property
@@ -80,15 +80,15 @@ class Pipeline:
         return after, PassRecord(step.name, step.kind, result.changed, result.notes, seconds, error)
 
     def _measure(self, step: Pass, before: Program, after: Program) -> Error | None:
-        if self.ledger is None:
+        if self.tracker is None:
             return None
-        error = self.ledger.measure(after)
-        excess = excessive_change(step, before, after, self.ledger) if step.kind == "exact" else None
+        error = self.tracker.measure(after)
+        excess = excessive_change(step, before, after, self.tracker) if step.kind == "exact" else None
         if excess is not None:
             raise PassError(
                 f"it is exact, yet changed the outputs by {excess:.2e} relative (bound {EXACT_BOUND:.0e}, "
-                f"the model's own noise {self.ledger.noise.largest:.0e}), "
-                f"first at node {self.ledger.first_divergence(before, after)}",
+                f"the model's own noise {self.tracker.noise.largest:.0e}), "
+                f"first at node {self.tracker.first_divergence(before, after)}",
                 f"run again with --skip-pass {step.name} and report the model",
             )
         return error

@@ -70,15 +70,15 @@ def dot_bits_signs(bits: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
 
 
 def binarize(
-    weight: torch.Tensor, per: Literal["channel", "tensor"] = "channel", centred: bool = False
+    weight: torch.Tensor, per: Literal["channel", "tensor"] = "channel", centered: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the signs of a weight [outputs, ...] and their scale [outputs]: the mean magnitude.
 
-    One scale a channel is XNOR-Net's; one for the tensor, of signs about the tensor's mean (``centred``), is BiPFT's.
+    One scale a channel is XNOR-Net's; one for the tensor, of signs about the tensor's mean (``centered``), is BiPFT's.
     """
     magnitude = weight.abs().flatten(1).mean(1)
     scale = magnitude if per == "channel" else magnitude.mean().expand(len(weight)).contiguous()
-    return signs(weight - weight.mean() if centred else weight), scale
+    return signs(weight - weight.mean() if centered else weight), scale
 
 
 def scaled_signs(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -42,7 +42,7 @@ def to_integers(values: torch.Tensor, affine: Affine, element: Element) -> torch
     return element.nearest(values / scale).to(torch.int8)
 
 
-def neighbours(integers: torch.Tensor, element: Element) -> tuple[torch.Tensor, torch.Tensor]:
+def neighbors(integers: torch.Tensor, element: Element) -> tuple[torch.Tensor, torch.Tensor]:
     """Return for each integer of an element the next below and the next above it; at the ends itself."""
     numbers = torch.tensor(sorted({*element.magnitudes, *(-m for m in element.magnitudes)}), dtype=integers.dtype)
     at = torch.searchsorted(numbers, integers.contiguous())

@@ -72,7 +72,7 @@ class Found:
     errors: tuple[float, ...] = ()
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the quantised layer makes of inputs (n x inputs)."""
+        """Return what the quantized layer makes of inputs (n x inputs)."""
         return (x if self.activation is None else self.activation(x)) @ self.weight.values.T + self.lost
 
 

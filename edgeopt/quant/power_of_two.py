@@ -3,7 +3,7 @@
     x = q 2^e,    e one for an activation, one for each block of a weight: the row of an output channel
 
 An exponent is the least under which the block's values fit: a value is off by half a step at most, a step no more than
-twice that of a free scale. Requantisation is then (acc + 2^(s-1)) >> s with s the difference of the exponents. Zero
+twice that of a free scale. Requantization is then (acc + 2^(s-1)) >> s with s the difference of the exponents. Zero
 points stay as they are: the range that they were chosen for still fits, and they cost nothing where sums are shifted.
 
 Source: G. Dong and W. Chen, Blockwise Compression of Transformer-based Models without Retraining, 2023.

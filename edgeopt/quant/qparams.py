@@ -65,7 +65,7 @@ def for_weight(weight: torch.Tensor, axis: int = 0) -> Affine:
 def fitting_bias(weight: Affine, bias: torch.Tensor, input_scale: torch.Tensor) -> Affine:
     """Return the map of a weight, coarser for channels whose bias would not fit int32 at the accumulator's scale.
 
-    Such a channel has next to no weight (batch normalisation switched it off), so that nothing is lost.
+    Such a channel has next to no weight (batch normalization switched it off), so that nothing is lost.
     """
     least = bias.abs() / (input_scale * _BIAS_LIMIT)
     return Affine(torch.maximum(weight.scale, least), weight.zero_point, weight.axis)

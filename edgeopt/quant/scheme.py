@@ -74,7 +74,7 @@ class Scheme:
     integers, ``fused`` the activation functions that they absorb. With ``integer_bias`` biases are int32. With
     ``integer_results`` every integer operator and every move between them leaves integers, as kernels want that have no
     other output, save for ``float_results``: these leave floats where no integer operator reads the result. Otherwise
-    values are quantised only where an integer operator reads them. Without ``float_beside`` nothing may be added that
+    values are quantized only where an integer operator reads them. Without ``float_beside`` nothing may be added that
     computes in float beside the integer operators. With ``symmetric_products`` the second operand of a product of
     activations has zero point 0, as a weight has; with ``constant_sums`` a sum may add a constant of its shape, which
     is stored as integers. With ``symmetric`` every zero point is 0. ``in_float`` says of operators that other targets

@@ -22,7 +22,7 @@ _MOST_SAMPLES = 20_000
 
 @dataclass(frozen=True)
 class SwapOptions:
-    """``recipe``: a name or a TOML file. ``tune``: the budget, instead of the recipe's. ``tune_data``: unlabelled
+    """``recipe``: a name or a TOML file. ``tune``: the budget, instead of the recipe's. ``tune_data``: unlabeled
     samples (see edgeopt.calib.data). ``checkpoint``: files to continue tuning from and to keep. ``force``: swap also
     where it does not pay.
     """
@@ -87,7 +87,7 @@ def tuning_samples(options: SwapOptions, calib: str | None, program: Program, tr
     if source is None:
         raise UserError(
             f"recipe '{recipe.name}' is tuned on samples, and none are given",
-            "give unlabelled ones with --tune-data: .npz, folder, or module:function",
+            "give unlabeled ones with --tune-data: .npz, folder, or module:function",
         )
     data = open_data(source, program.inputs, trust)
     samples = list(islice(data, _MOST_SAMPLES))

@@ -92,7 +92,7 @@ def load_recipe(given: str) -> Recipe:
         return parse(given, (_folder() / f"{given}.toml").read_text("utf-8"))
     path = Path(given)
     if not path.is_file():
-        raise UserError(f"'{given}' is no recipe", nearest(given, recipe_names()) + " Or give a TOML file")
+        raise UserError(f"'{given}' is not a recipe", nearest(given, recipe_names()) + " Or give a TOML file")
     try:
         return parse(given, path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -107,7 +107,7 @@ def parse(name: str, text: str) -> Recipe:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"recipe '{name}' is no TOML: {error}", "see edgeopt explain slab for one that is") from error
+        raise UserError(f"recipe '{name}' is not TOML: {error}", "see edgeopt explain slab for one that is") from error
     where = f"recipe '{name}'"
     _check_keys(where, content, (*_TEXTS, "force", "passes", "tune"))
     for key in (*_TEXTS, "force"):
@@ -152,7 +152,7 @@ def _tune(where: str, content: Any) -> dict[str, Any]:
     """Return the fields of a recipe that its table [tune] gives."""
     place = f"[tune] of {where}"
     if not isinstance(content, dict):
-        raise UserError(f"{place} is no table", "write [tune] on a line of its own")
+        raise UserError(f"{place} is not a table", "write [tune] on a line of its own")
     given = {key.replace("-", "_"): value for key, value in content.items()}
     kinds = {f.name: type(f.default) for f in dataclasses.fields(TuneOptions)}
     _check_keys(place, given, ("budget", *_STAGES, *_LOOP))

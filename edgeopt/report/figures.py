@@ -72,7 +72,7 @@ def relative(error: OutputError | None) -> str:
 
 
 def sqnr(error: OutputError | None) -> str:
-    """Return the signal to quantisation-noise ratio in dB."""
+    """Return the signal to quantization-noise ratio in dB."""
     if error is None:
         return ABSENT
     return f"{error.sqnr_db:.1f} dB" if math.isfinite(error.sqnr_db) else f"{_extended(error.sqnr_db)} dB"

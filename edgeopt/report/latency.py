@@ -85,7 +85,7 @@ class Latency(Record):
 
 
 def _thinned(costs: Iterable[float]) -> tuple[float, ...]:
-    # Sorted first: every n-th run would favour what recurs with n, such as the order of alternate measuring.
+    # Sorted first: every n-th run would favor what recurs with n, such as the order of alternate measuring.
     values = sorted(costs)
     if len(values) <= SAMPLES_KEPT:
         return tuple(values)

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: text stays text, colours follow the page's scheme, equal data gives equal bytes."""
+"""Plots as inline SVG: text stays text, colors follow the page's scheme, equal data gives equal bytes."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def _draw_error_steps(plot: ErrorSteps, axes: Axes) -> None:
     for place in _turns(plot.values):
         value = plot.values[place]
         text = "equal" if value == 0 else figures.scientific(value)
-        colour = INK if math.isfinite(value) else BAD
-        axes.annotate(text, (place, heights[place]), (0, 9), textcoords="offset points", ha="center", color=colour)
+        color = INK if math.isfinite(value) else BAD
+        axes.annotate(text, (place, heights[place]), (0, 9), textcoords="offset points", ha="center", color=color)
     crowded = len(heights) > 4 or max(map(len, plot.steps)) > 14
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axes.set_xticks(list(places), [_short(step, 24) for step in plot.steps], **turned)
@@ -119,12 +119,12 @@ def _draw_distribution(plot: Distribution, axes: Axes) -> None:
     slow = min(values[math.ceil(0.99 * len(values)) - 1], 2 * max(median for _, median, _ in plot.series))
     low, high = values[0], max(slow, values[0] * 1.001)
     edges = [low + (high - low) * i / BINS for i in range(BINS + 1)]
-    for (name, median, samples), colour in zip(plot.series, (FIRST, SECOND), strict=False):
+    for (name, median, samples), color in zip(plot.series, (FIRST, SECOND), strict=False):
         clipped = [min(value, high) for value in samples]
         label = f"{name}, median {figures.cost(median, plot.unit)}"
         shares = [100 / len(samples)] * len(samples)
-        axes.hist(clipped, edges, weights=shares, histtype="stepfilled", color=colour, alpha=0.5, label=label)
-        axes.axvline(median, color=colour, linewidth=1.6)
+        axes.hist(clipped, edges, weights=shares, histtype="stepfilled", color=color, alpha=0.5, label=label)
+        axes.axvline(median, color=color, linewidth=1.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}" if value < 1e4 else figures.magnitude(value))
     axes.set_xlabel(f"{plot.unit}, slower runs in the last bar")
     axes.set_ylabel("% of runs")
@@ -151,13 +151,13 @@ def _draw_front(plot: Front, axes: Axes) -> None:
     line = [point for point in sorted(shown) if not any(o[0] >= point[0] and o[1] < point[1] for o in shown)]
     axes.plot([point[0] for point in line], [point[1] for point in line], color=GRID, linewidth=1.5, zorder=1)
     for speedup, error, name, is_chosen, is_ok in shown:
-        colour = FIRST if is_ok else MUTED
-        axes.plot(speedup, error, "o", markersize=11 if is_chosen else 6, color=colour, alpha=1 if is_ok else 0.5)
+        color = FIRST if is_ok else MUTED
+        axes.plot(speedup, error, "o", markersize=11 if is_chosen else 6, color=color, alpha=1 if is_ok else 0.5)
         if is_chosen:
             axes.annotate(_short(name), (speedup, error), (0, 12), textcoords="offset points", ha="center", color=INK)
     axes.margins(0.2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
-    axes.set_xlabel("speed-up over the most exact mixture; pale: a limit is missed")
+    axes.set_xlabel("speed-up over the most exact configuration; pale: a limit is missed")
     axes.set_ylabel("relative error")
     axes.minorticks_off()
     axes.tick_params(length=0)
@@ -186,8 +186,8 @@ def _inline(figure: Figure, plot: Plot) -> str:
     body = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
     body = re.sub(r"font-family: [^;\"]*; ", "", body)
-    for colour, variable in VARIABLES.items():
-        body = body.replace(colour, variable)
+    for color, variable in VARIABLES.items():
+        body = body.replace(color, variable)
     width, height = (72 * inches for inches in figure.get_size_inches())
     view = f'viewBox="0 0 {width:g} {height:g}"'
     return f'<svg {view} role="img" aria-label={quoteattr(plot.alt)}>{_own_ids(body, plot)}'

@@ -1,4 +1,4 @@
-"""How a program was quantised, as data."""
+"""How a program was quantized, as data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from edgeopt.report.form import Extended, Record
 
 
 class LayerSensitivity(Record):
-    """What quantising one layer alone does to the outputs."""
+    """What quantizing one layer alone does to the outputs."""
 
     layer: str
     """The layer."""
@@ -26,7 +26,7 @@ class GateAttempt(Record):
     error: Extended
     """Relative error on the verification inputs."""
     accuracy: float | None
-    """Accuracy on the labelled samples; null without labels."""
+    """Accuracy on the labeled samples; null without labels."""
     bytes: int
     """Size of the artifact's files."""
     latency: float
@@ -46,14 +46,14 @@ class PairedLayer(Record):
     """The same of the weights as they are; null where it is infinite."""
 
 
-class Quantisation(Record):
-    """How the program was quantised."""
+class Quantization(Record):
+    """How the program was quantized."""
 
     method: str
     """How the ranges of activations were found."""
     recoveries: tuple[str, ...] = ()
     """Passes that recovered accuracy."""
-    quantised: int
+    quantized: int
     """Number of operators that run on integers."""
     kept_float: tuple[str, ...] = ()
     """Layers that stay in float: given back by the accuracy gate, or on request."""

@@ -17,7 +17,7 @@ from pydantic import JsonValue, ValidationError, field_validator
 from edgeopt.errors import UserError
 from edgeopt.report.form import OutputError, Record
 from edgeopt.report.latency import Baseline, Latency
-from edgeopt.report.quantized import Quantisation
+from edgeopt.report.quantized import Quantization
 from edgeopt.report.searched import Search
 from edgeopt.report.swapped import Swaps
 
@@ -125,7 +125,7 @@ class OutputNoise(Record):
 
 
 class Accuracy(Record):
-    """A metric on labelled samples, before and after."""
+    """A metric on labeled samples, before and after."""
 
     metric: str
     """Name of the metric."""
@@ -250,11 +250,11 @@ class Run(Record):
     noise: OutputNoise | None = None
     """The model's own noise; null in records that do not have it."""
     accuracy: Accuracy | None = None
-    """Accuracy on labelled samples, where labels were given."""
+    """Accuracy on labeled samples, where labels were given."""
     swaps: Swaps | None = None
     """What a recipe swapped, where there was one."""
-    quantisation: Quantisation | None = None
-    """How it was quantised, where it was."""
+    quantization: Quantization | None = None
+    """How it was quantized, where it was."""
     search: Search | None = None
     """How precision auto chose a format for each layer, where it was asked for."""
     artifact: ArtifactFiles
@@ -306,7 +306,7 @@ class Run(Record):
     def from_json(cls, text: str) -> Run:
         """Read the text of a ``report.json``.
 
-        Raises UserError where it is no report, or one of a newer edgeopt.
+        Raises UserError where it is not a report, or one of a newer edgeopt.
         """
         try:
             data = json.loads(text)

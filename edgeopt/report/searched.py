@@ -6,7 +6,7 @@ from edgeopt.report.form import Extended, OutputError, Record
 
 
 class Trial(Record):
-    """A mixture of formats that was compiled, run and measured."""
+    """A configuration of formats that was compiled, run and measured."""
 
     counts: dict[str, int]
     """Number of layers by format."""
@@ -15,13 +15,13 @@ class Trial(Record):
     error: OutputError
     """Error on the verification inputs."""
     accuracy: float | None
-    """Accuracy on the labelled samples; null without labels."""
+    """Accuracy on the labeled samples; null without labels."""
     bytes: int
     """Size of the artifact's files."""
     latency: float
     """Quick median latency, in the unit of `latency`."""
     speedup: float
-    """Over the most exact mixture, measured in turn with it."""
+    """Over the most exact configuration, measured in turn with it."""
     ok: bool
     """Whether all limits hold."""
     on_front: bool
@@ -48,7 +48,7 @@ class Search(Record):
     """What was tried, and what was chosen."""
 
     trials: tuple[Trial, ...]
-    """Mixtures in the order in which they were tried."""
+    """Configurations in the order in which they were tried."""
     chosen: int
     """Index of the trial that was exported."""
     layers: tuple[LayerFormat, ...]

@@ -49,7 +49,7 @@ class SwapAttempt(Record):
     error: OutputError
     """Error on the held-out samples."""
     accuracy: float | None
-    """Accuracy on the labelled samples; null without labels."""
+    """Accuracy on the labeled samples; null without labels."""
 
 
 class Swaps(Record):

@@ -1,14 +1,14 @@
-"""Estimates that say which mixtures to try: of each layer alone, its noise and its cost in every format."""
+"""Estimates that say which configurations to try: of each layer alone, its noise and its cost in every format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
 
-from edgeopt.candidate.records import LayerChoice, OnStep
+from edgeopt.candidate.records import LayerChoice, OnProgress
 from edgeopt.ir.metrics import Sample, compare_all
 from edgeopt.search.costs import Profile, Sizes, profile
-from edgeopt.search.mixed_precision import Mixture
+from edgeopt.search.mixed_precision import MixedPrecision
 from edgeopt.search.path import Choice
 from edgeopt.search.store import Store
 from edgeopt.search.trials import Trials
@@ -17,31 +17,31 @@ from edgeopt.search.trials import Trials
 class Estimates:
     """Noise of the outputs by layer and format, and the profile of every format."""
 
-    def __init__(self, mixture: Mixture, sizes: dict[str, Sizes], store: Store) -> None:
-        self.mixture, self.sizes, self.store = mixture, sizes, store
+    def __init__(self, configuration: MixedPrecision, sizes: dict[str, Sizes], store: Store) -> None:
+        self.configuration, self.sizes, self.store = configuration, sizes, store
         self.noise: dict[str, dict[str, float]] = {}
         self.profiles: dict[str, Profile] = {}
 
-    def measure(self, samples: Iterable[Sample], trials: Trials, on_step: OnStep) -> None:
+    def measure(self, samples: Iterable[Sample], trials: Trials, on_progress: OnProgress) -> None:
         """Measure noise on the samples, and costs on the target."""
         samples = list(samples)
-        original = self.mixture.ready.program
+        original = self.configuration.ready.program
         reference = [original.run(sample) for sample in samples]
 
         def alone(layer: str, name: str) -> float:
-            program, _ = self.mixture.program({layer: name})
+            program, _ = self.configuration.program({layer: name})
             return 10 ** (-compare_all(reference, map(program.run, samples)).sqnr_db / 10)
 
-        layers = self.mixture.layers
+        layers = self.configuration.layers
         for place, (layer, formats) in enumerate(layers.items(), 1):
-            on_step(f"auto: noise of layer {place} of {len(layers)}, {layer}")
+            on_progress(f"auto: noise of layer {place} of {len(layers)}, {layer}")
             rest = {
                 name: self.store.recall(f"noise {layer} {name}", partial(alone, layer, name), float)
                 for name in formats[1:]
             }
             self.noise[layer] = {formats[0]: 0.0, **rest}
-        for name in self.mixture.formats:
-            on_step(f"auto: profile with all layers in {name}")
+        for name in self.configuration.formats:
+            on_progress(f"auto: profile with all layers in {name}")
             measure = partial(self._profile, name, trials)
             self.profiles[name] = self.store.recall(f"costs {name}", measure, Profile)
 
@@ -50,18 +50,18 @@ class Estimates:
         cost = self._latency if objective == "latency" else self._bytes
         return {
             layer: [Choice(name, self.noise[layer][name], cost(layer, name)) for name in formats]
-            for layer, formats in self.mixture.layers.items()
+            for layer, formats in self.configuration.layers.items()
         }
 
     def of_layers(self, chosen: dict[str, str]) -> tuple[LayerChoice, ...]:
         """Return the estimates for the record, with the format that each layer is in."""
         return tuple(
-            LayerChoice(layer, self.mixture.operator(layer), chosen[layer], self.noise[layer], self._costs(layer))
-            for layer in self.mixture.layers
+            LayerChoice(layer, self.configuration.operator(layer), chosen[layer], self.noise[layer], self._costs(layer))
+            for layer in self.configuration.layers
         )
 
     def _costs(self, layer: str) -> dict[str, float | None]:
-        return {name: self.profiles[name].layers.get(layer) for name in self.mixture.layers[layer]}
+        return {name: self.profiles[name].layers.get(layer) for name in self.configuration.layers[layer]}
 
     def _latency(self, layer: str, name: str) -> float:
         """Return a layer's cost; by its multiply-accumulates where the runtime does not show it."""
@@ -70,10 +70,10 @@ class Estimates:
 
     def _bytes(self, layer: str, name: str) -> float:
         """Return by how many bytes a layer in a format is larger than in the exact one; below 0 where smaller."""
-        plain = self.profiles[self.mixture.formats[0]].bytes
-        weights = sum(self.sizes[one].weights for one, able in self.mixture.layers.items() if name in able)
+        plain = self.profiles[self.configuration.formats[0]].bytes
+        weights = sum(self.sizes[one].weights for one, able in self.configuration.layers.items() if name in able)
         return (self.profiles[name].bytes - plain) / weights * self.sizes[layer].weights if weights else 0.0
 
     def _profile(self, name: str, trials: Trials) -> Profile:
-        program, _ = self.mixture.program(self.mixture.uniform(name))
+        program, _ = self.configuration.program(self.configuration.uniform(name))
         return profile(program, self.sizes, trials.prepared, trials.asking(trials.exact))

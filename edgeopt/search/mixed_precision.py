@@ -9,11 +9,11 @@ from itertools import islice
 import torch
 from torch import fx
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.calib.cache import cache_folder
 from edgeopt.calib.calibrate import Calibrate
 from edgeopt.calib.data import CalibrationData
-from edgeopt.candidate.quantize import Calibrated, OnPass, QuantOptions, keeps_float, quantised
+from edgeopt.candidate.quantize import Calibrated, OnPass, QuantOptions, keeps_float, quantized
 from edgeopt.distill.distil import Distillation, with_constants
 from edgeopt.distill.loop import OnProgress, TuneOptions
 from edgeopt.ir.pass_base import Kind, Note, Pass, PassRecord, PassResult
@@ -23,7 +23,7 @@ from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import choose
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.passes.substitution.binarize import Binarize
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
@@ -34,7 +34,7 @@ BINARY, INT8 = "binary", "int8"
 _SIGN_SAMPLES = 256
 
 
-class Mixture:
+class MixedPrecision:
     """Makes programs whose layers are in given formats, the first of which they are in already.
 
     ``layers`` names by layer the formats it can be in; layers that can be in the first one alone are not among them.
@@ -56,7 +56,7 @@ class Mixture:
         # Where all is on integers, four bits are sixteen of them; beside floats they have scales in blocks.
         self.codebooks = CODEBOOKS if formats[0] == INT8 else {}
         blocks = [name for name in formats if name in FORMATS and name not in self.codebooks]
-        self._stored = {name: QuantiseWeights(name, data)(ready.program) for name in blocks}
+        self._stored = {name: WeightOnlyQuantization(name, data)(ready.program) for name in blocks}
         self._signs: Binarize | None = None
         self._tuned: dict[str, torch.Tensor] = {}
         self._binary: set[str] = set()
@@ -69,11 +69,11 @@ class Mixture:
         return op_name(self.nodes[layer])
 
     def uniform(self, name: str) -> Mix:
-        """Return the mixture with every layer in one format that can be, and the rest in the first."""
+        """Return the configuration with every layer in one format that can be, and the rest in the first."""
         return {layer: name if name in able else self.formats[0] for layer, able in self.layers.items()}
 
     def on_integers(self, mix: Mix) -> bool:
-        """Whether any layer of a mixture runs on integers."""
+        """Whether any layer of a configuration runs on integers."""
         return bool(self.codebooks) or INT8 in mix.values()
 
     def tune_signs(self, options: TuneOptions, on_progress: OnProgress) -> None:
@@ -87,7 +87,7 @@ class Mixture:
         self._tuned = distillation.tune_blocks(swapped, swaps, options).parameters
 
     def program(
-        self, mix: Mix, ledger: Ledger | None = None, on_pass: OnPass | None = None
+        self, mix: Mix, tracker: AccuracyTracker | None = None, on_pass: OnPass | None = None
     ) -> tuple[Program, tuple[PassRecord, ...]]:
         """Return the program with its layers in the formats of ``mix``, and what its passes did."""
         mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
@@ -101,13 +101,13 @@ class Mixture:
         if signs and integers:
             passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
         if not integers:
-            return Pipeline([*passes, *self.ready.finishing], ledger, on_pass).run(self.ready.program)
-        program, records = Pipeline(passes, ledger, on_pass).run(self.ready.program)
+            return Pipeline([*passes, *self.ready.finishing], tracker, on_pass).run(self.ready.program)
+        program, records = Pipeline(passes, tracker, on_pass).run(self.ready.program)
         labels = {_label(self.nodes[layer]): mix[layer] for layer in integers}
         chosen = {node.name: labels[_label(node)] for node in program.calls if _is_layer_of(node, labels)}
         books = {layer: self.codebooks[name] for layer, name in chosen.items() if name in self.codebooks}
         scheme, ready = replace(self.scheme, codebooks=books), replace(self.ready, program=program)
-        program, more = quantised(ready, scheme, self.options, self._kept(program, chosen), ledger, on_pass)
+        program, more = quantized(ready, scheme, self.options, self._kept(program, chosen), tracker, on_pass)
         return program, (*records, *more)
 
     def _find_layers(self) -> dict[str, tuple[str, ...]]:
@@ -194,9 +194,9 @@ class _Swapped:
 
 
 class _Stored:
-    """quantise-weights for some layers, of a program in which all are stored."""
+    """weight-only-quantization for some layers, of a program in which all are stored."""
 
-    name = QuantiseWeights.name
+    name = WeightOnlyQuantization.name
     kind: Kind = "calibrated"
 
     def __init__(self, stored: Program, format: str, layers: Collection[str]) -> None:

@@ -1,9 +1,9 @@
-"""From estimates of each layer alone to a path of mixtures, and from measured mixtures to their Pareto front.
+"""From estimates of each layer alone to a path of configurations, and from measured ones to their Pareto front.
 
-Noise of layers adds up, as far as their errors are independent, and so do their costs. Of all mixtures those are worth
-trying that have the least noise at their cost; they lie on the convex hull and are reached from the most exact mixture
-by exchanging one layer's format at a time, in the order of noise gained per cost saved (Y. Shoham and A. Gersho,
-Efficient Bit Allocation for an Arbitrary Set of Quantizers, IEEE Transactions on Acoustics, Speech, and Signal
+Noise of layers adds up, as far as their errors are independent, and so do their costs. Of all configurations those are
+worth trying that have the least noise at their cost; they lie on the convex hull and are reached from the most exact
+configuration by exchanging one layer's format at a time, in the order of noise gained per cost saved (Y. Shoham and A.
+Gersho, Efficient Bit Allocation for an Arbitrary Set of Quantizers, IEEE Transactions on Acoustics, Speech, and Signal
 Processing, 1988).
 """
 
@@ -29,7 +29,7 @@ class Choice:
 
 
 def exchange_path(choices: Mapping[str, Sequence[Choice]]) -> list[Mix]:
-    """Return the mixtures on the convex hull of noise and cost, from the most exact to the cheapest."""
+    """Return the configurations on the convex hull of noise and cost, from the most exact to the cheapest."""
     mix = {layer: _most_exact(options).format for layer, options in choices.items()}
     exchanges = [(slope, layer, to) for layer, options in choices.items() for slope, to in _hull(options)]
     found = [dict(mix)]

@@ -2,8 +2,8 @@
 
 1. Each layer alone is put into each format it can be in, and the noise of the outputs is measured.
 2. Each format is tried on all layers that can be in it; the runtime's profile tells what each layer costs there.
-3. Both together give a path of mixtures, from the most exact to the cheapest (see edgeopt.search.path).
-4. Mixtures along the path are compiled, run and measured; then by bisection those where the limits begin to fail.
+3. Both together give a path of configurations, from the most exact to the cheapest (see edgeopt.search.path).
+4. Configurations along the path are compiled, run and measured; then by bisection those where the limits begin to fail.
 
 What is chosen was measured as a whole: estimates only say what to try. Measurements are kept (edgeopt.search.store).
 """
@@ -18,7 +18,7 @@ from edgeopt.analysis.macs import count_macs
 from edgeopt.calib.cache import program_digest
 from edgeopt.calib.data import open_data
 from edgeopt.candidate.limits import Measured, answers_hold, costs_hold
-from edgeopt.candidate.records import OnStep, Prepared, Request, SearchRecord, Trial, measured
+from edgeopt.candidate.records import OnProgress, Prepared, Request, SearchRecord, Trial, measured
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.ir.program import Program, first_origin
@@ -26,17 +26,17 @@ from edgeopt.ir.rewrite import arguments
 from edgeopt.plugins.target import AUTO, FLOATS
 from edgeopt.search.costs import Sizes, owners
 from edgeopt.search.estimates import Estimates
-from edgeopt.search.mixed_precision import BINARY, Mixture
+from edgeopt.search.mixed_precision import BINARY, MixedPrecision
 from edgeopt.search.path import Mix, exchange_path, pareto, spread
 from edgeopt.search.store import Store
 from edgeopt.search.trials import Figures, Trials, Tried, counted
 
 _NOISE_SAMPLES = 16
 _TRIED = 8
-"""Mixtures along a path that are measured whatever the limits."""
+"""Configurations along a path that are measured whatever the limits."""
 
 
-def searched(prepared: Prepared, request: Request, on_step: OnStep) -> tuple[Prepared, Request]:
+def searched(prepared: Prepared, request: Request, on_progress: OnProgress) -> tuple[Prepared, Request]:
     """Return the program with a format chosen for each layer, and the request with that of what stays in float.
 
     Where another precision than ``auto`` is asked for both are returned as they are. Raises UserError where there is
@@ -45,7 +45,7 @@ def searched(prepared: Prepared, request: Request, on_step: OnStep) -> tuple[Pre
     if request.target_options.precision != AUTO:
         return prepared, request
     try:
-        return _Search(prepared, request, on_step).run()
+        return _Search(prepared, request, on_progress).run()
     except ToolchainMissing as missing:
         raise UserError(
             f"precision 'auto' measures on the target, which does not run here: {missing.message}", missing.hint
@@ -53,29 +53,31 @@ def searched(prepared: Prepared, request: Request, on_step: OnStep) -> tuple[Pre
 
 
 class _Search:
-    def __init__(self, prepared: Prepared, request: Request, on_step: OnStep) -> None:
+    def __init__(self, prepared: Prepared, request: Request, on_progress: OnProgress) -> None:
         options, stage = request.options, prepared.stage
         assert stage is not None
         if options.quant.calib is None:
             raise UserError("precision 'auto' needs calibration data", "give samples with --calib")
-        on_step("auto: preparing each format")
-        self.prepared, self.request, self.on_step, self.stage = prepared, request, on_step, stage
+        on_progress("auto: preparing each format")
+        self.prepared, self.request, self.on_progress, self.stage = prepared, request, on_progress, stage
         self.limits = options.limits
         self.data = open_data(options.quant.calib, prepared.program.inputs, options.load.trust)
         formats = options.search.chosen(request.target.mixed_here())
         self.floats = tuple(name for name in formats if name in FLOATS)
         per_layer = [*self.floats[:1], *(name for name in formats if name not in FLOATS)]
-        self.mixture = Mixture(stage.ready, stage.scheme, options.quant, self.data, per_layer, options.skip_passes)
-        if not self.mixture.layers:
+        self.configuration = MixedPrecision(
+            stage.ready, stage.scheme, options.quant, self.data, per_layer, options.skip_passes
+        )
+        if not self.configuration.layers:
             raise UserError(f"no layer can be in another format than {per_layer[0]}", "name others with --format")
         self.store = Store(self._facts(formats))
-        self.trials = Trials(self.mixture, self.floats, prepared, request, self.store)
-        self.estimates = Estimates(self.mixture, self._sizes(), self.store)
+        self.trials = Trials(self.configuration, self.floats, prepared, request, self.store)
+        self.estimates = Estimates(self.configuration, self._sizes(), self.store)
 
     def run(self) -> tuple[Prepared, Request]:
         try:
             self._tune_signs()
-            self.estimates.measure(islice(self.data, _NOISE_SAMPLES), self.trials, self.on_step)
+            self.estimates.measure(islice(self.data, _NOISE_SAMPLES), self.trials, self.on_progress)
             rest = self._try_uniform()
             for objective in ("latency", "bytes") if self.limits.max_size is not None else ("latency",):
                 self._walk(exchange_path(self.estimates.choices(objective)), rest)
@@ -84,22 +86,22 @@ class _Search:
         return self._settled()
 
     def _tune_signs(self) -> None:
-        if BINARY in self.mixture.formats:
+        if BINARY in self.configuration.formats:
             options = TuneOptions(
-                steps=self.request.options.search.sign_steps, seconds=3600.0, checkpoint=self.store.beside(".pt")
+                steps=self.request.options.search.binary_steps, seconds=3600.0, checkpoint=self.store.beside(".pt")
             )
-            self.mixture.tune_signs(
-                options, lambda stage, step, error, left: self.on_step(f"auto: layers of signs, step {step}")
+            self.configuration.tune_signs(
+                options, lambda stage, step, error, left: self.on_progress(f"auto: layers of signs, step {step}")
             )
 
     def _facts(self, formats: Sequence[str]) -> tuple[object, ...]:
         """Return all that measurements depend on."""
-        request, labelled = self.request, self.prepared.labelled
+        request, labeled = self.request, self.prepared.labeled
         target, options = request.target, request.options
         return (
             program_digest(self.stage.ready.program),
             self.data.digest(),
-            None if labelled is None else labelled.data.digest(),
+            None if labeled is None else labeled.data.digest(),
             [(name, array.tobytes()) for sample in self.prepared.samples for name, array in sorted(sample.items())],
             (target.name, target.device.name, target.hardware(), request.target_options),
             sorted(target.probe().versions.items()),
@@ -109,7 +111,7 @@ class _Search:
     def _sizes(self) -> dict[str, Sizes]:
         program = self.stage.ready.program
         macs = count_macs(program, self.prepared.samples[0])
-        nodes = {layer: self.mixture.nodes[layer] for layer in self.mixture.layers}
+        nodes = {layer: self.configuration.nodes[layer] for layer in self.configuration.layers}
         return {
             layer: Sizes(
                 first_origin(node), macs.get(layer, 0), program.constants[arguments(node)["weight"].name].numel()
@@ -120,20 +122,20 @@ class _Search:
     # -- trials ----------------------------------------------------------------------------------------
 
     def _try(self, mix: Mix, rest: str) -> Figures:
-        return self.trials.of(mix, rest, self.on_step)
+        return self.trials.of(mix, rest, self.on_progress)
 
     def _try_uniform(self) -> str:
         """Try each format on all layers; return that of what stays in float: the fastest under which answers hold."""
-        exact = self.mixture.uniform(self.mixture.formats[0])
+        exact = self.configuration.uniform(self.configuration.formats[0])
         floats = {rest: self._try(exact, rest) for rest in self.floats or ("",)}
-        for name in self.mixture.formats[1:]:
+        for name in self.configuration.formats[1:]:
             for rest in floats:
-                self._try(self.mixture.uniform(name), rest)
+                self._try(self.configuration.uniform(name), rest)
         able = [rest for rest, figures in floats.items() if self._answers(figures)] or list(floats)[:1]
         return max(able, key=lambda rest: floats[rest].speedup)
 
     def _walk(self, path: Sequence[Mix], rest: str) -> None:
-        """Try mixtures along a path, and by bisection those where the limits begin, or cease, to hold."""
+        """Try configurations along a path, and by bisection those where the limits begin, or cease, to hold."""
         holding = {place: self._holds(self._try(path[place], rest)) for place in spread(len(path), _TRIED)}
         places = sorted(holding)
         turns = [(a, b) for a, b in pairwise(places) if holding[a] != holding[b]]
@@ -149,7 +151,7 @@ class _Search:
         return self._answers(figures) if self.limits.on_answers else self._affordable(figures)
 
     def _answers(self, figures: Figures) -> bool:
-        return answers_hold(self.limits, measured(figures.error, figures.accuracy, self.prepared.labelled))
+        return answers_hold(self.limits, measured(figures.error, figures.accuracy, self.prepared.labeled))
 
     def _affordable(self, figures: Figures) -> bool:
         return costs_hold(self.limits, Measured(latency=figures.latency, bytes=figures.bytes))
@@ -159,13 +161,13 @@ class _Search:
     def _settled(self) -> tuple[Prepared, Request]:
         chosen = self._chosen()
         one = self.trials.made[chosen]
-        self.on_step("auto: building what was chosen")
-        program, records = self.mixture.program(one.mix, self.stage.ledger, self.stage.on_pass)
+        self.on_progress("auto: building what was chosen")
+        program, records = self.configuration.program(one.mix, self.stage.tracker, self.stage.on_pass)
         prepared = replace(
             self.prepared,
             program=program,
             records=(*self.prepared.records, *records),
-            stage=self.stage if self.mixture.on_integers(one.mix) else None,
+            stage=self.stage if self.configuration.on_integers(one.mix) else None,
             searched=self._record(chosen, program),
         )
         return prepared, self.trials.asking(one.rest)
@@ -198,5 +200,5 @@ class _Search:
 
 
 def _respects(figures: Figures) -> tuple[float, ...]:
-    """Return in what mixtures compete; less is better."""
+    """Return in what configurations compete; less is better."""
     return figures.error.relative, -figures.speedup, float(figures.bytes)

@@ -60,7 +60,7 @@ class Store:
         try:
             values = json.loads(self.file.read_text("utf-8"))
         except ValueError as error:
-            raise self._damaged("it is no JSON") from error
+            raise self._damaged("it is not JSON") from error
         if not isinstance(values, dict):
             raise self._damaged("it holds no measurements by name")
         return values

@@ -1,4 +1,4 @@
-"""Mixtures tried out: each compiled, run, held against the original, and measured in turn with the exact one."""
+"""Configurations tried out: each compiled, run, held against the original, and measured in turn with the exact one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from edgeopt.candidate.accuracy_gate import answers
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.measure import MeasurePlan, measure
-from edgeopt.candidate.records import OnStep, Prepared, Request
+from edgeopt.candidate.records import OnProgress, Prepared, Request
 from edgeopt.ir.metrics import Error
 from edgeopt.plugins.target import FLOATS, Session
-from edgeopt.search.mixed_precision import Mixture
+from edgeopt.search.mixed_precision import MixedPrecision
 from edgeopt.search.path import Mix
 from edgeopt.search.store import Store
 
@@ -25,7 +25,7 @@ _PLAN = MeasurePlan(min_runs=10, min_seconds=0.2, max_seconds=1.0)
 
 @dataclass(frozen=True)
 class Figures:
-    """What a mixture showed, as ``edgeopt.candidate.records.Trial`` says."""
+    """What a configuration showed, as ``edgeopt.candidate.records.Trial`` says."""
 
     error: Error
     accuracy: float | None
@@ -36,7 +36,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Tried:
-    """A mixture, the format of what stays in float (empty where there is no choice), and what it showed."""
+    """A configuration, the format of what stays in float (empty where there is no choice), and what it showed."""
 
     mix: Mix
     rest: str
@@ -52,9 +52,15 @@ class Trials:
     """The trials of one search, each made once. ``floats``: formats of what stays in float, the exact one first."""
 
     def __init__(
-        self, mixture: Mixture, floats: tuple[str, ...], prepared: Prepared, request: Request, store: Store
+        self, configuration: MixedPrecision, floats: tuple[str, ...], prepared: Prepared, request: Request, store: Store
     ) -> None:
-        self.mixture, self.floats, self.prepared, self.request, self.store = mixture, floats, prepared, request, store
+        self.configuration, self.floats, self.prepared, self.request, self.store = (
+            configuration,
+            floats,
+            prepared,
+            request,
+            store,
+        )
         self.made: dict[str, Tried] = {}
         self._stack = ExitStack()
         self._exact: Session | None = None
@@ -62,15 +68,15 @@ class Trials:
 
     @property
     def exact(self) -> str:
-        """The format of what stays in float in the exact mixture; an empty string where nothing does."""
+        """The format of what stays in float in the exact configuration; an empty string where nothing does."""
         return self.floats[0] if self.floats else ""
 
-    def of(self, mix: Mix, rest: str, on_step: OnStep) -> Figures:
-        """Return what a mixture shows whose other layers are in ``rest``."""
+    def of(self, mix: Mix, rest: str, on_progress: OnProgress) -> Figures:
+        """Return what a configuration shows whose other layers are in ``rest``."""
         key = f"trial {rest} {json.dumps(mix, sort_keys=True)}"
         if key not in self.made:
             counts = counted(_formats(mix, rest))
-            on_step(f"auto: trying {', '.join(f'{name} {count}' for name, count in counts.items())}")
+            on_progress(f"auto: trying {', '.join(f'{name} {count}' for name, count in counts.items())}")
             self.made[key] = Tried(mix, rest, self.store.recall(key, lambda: self._run(mix, rest), Figures))
         return self.made[key].figures
 
@@ -82,11 +88,11 @@ class Trials:
         return replace(self.request, target_options=replace(options, float_precision=rest))
 
     def close(self) -> None:
-        """Close the exact mixture's session."""
+        """Close the exact configuration's session."""
         self._stack.close()
 
     def _run(self, mix: Mix, rest: str) -> Figures:
-        program, _ = self.mixture.program(mix)
+        program, _ = self.configuration.program(mix)
         with tried(program, self.asking(rest), self._observed) as (candidate, session):
             error, accuracy = answers(session, self.prepared)
             both = {"trial": session, "exact": self._opened_exact()}
@@ -96,7 +102,7 @@ class Trials:
 
     def _opened_exact(self) -> Session:
         if self._exact is None:
-            program, _ = self.mixture.program(self.mixture.uniform(self.mixture.formats[0]))
+            program, _ = self.configuration.program(self.configuration.uniform(self.configuration.formats[0]))
             _, self._exact = self._stack.enter_context(tried(program, self.asking(self.exact), self._observed))
         return self._exact
 

@@ -1,7 +1,7 @@
 """Plug-ins in Python whose kernels are compiled ahead of time, for TensorRT from 10.9 on.
 
 ``register()`` makes them known to the process's TensorRT; its ONNX parser then takes a node of that name with the
-attributes ``plugin_namespace="edgeopt"`` and ``aot=1``. TensorRT does not serialise the attributes of such a plug-in:
+attributes ``plugin_namespace="edgeopt"`` and ``aot=1``. TensorRT does not serialize the attributes of such a plug-in:
 they are compiled into the PTX, so that an engine holds what it needs.
 
 Such a plug-in is one launch of one kernel, without a workspace. Linear attention and binary linear have kernels of that

@@ -27,7 +27,7 @@ __device__ uint32_t sign_word(const T* x, const T* shift, size_t row, int first,
 }
 
 template <typename T>
-__global__ void pack_signs(const T* x, const T* shift, uint32_t* bits, int inputs, int words, int total) {
+__global__ void pack_binary(const T* x, const T* shift, uint32_t* bits, int inputs, int words, int total) {
     const int index = blockIdx.x * kThreads + threadIdx.x;
     if (index >= total) return;
     bits[index] = sign_word(x, shift, index / words, index % words * 32, inputs);
@@ -85,7 +85,7 @@ int binary_linear_rows(const void* x, const void* shift, const void* weight, con
                        void* out, void* workspace, int rows, int inputs, int outputs, cudaStream_t stream) {
     const int words = (inputs + 31) / 32, total = rows * words, warps = kThreads / kWarp;
     uint32_t* bits = static_cast<uint32_t*>(workspace);
-    EO_LAUNCH(pack_signs<T>, dim3((total + kThreads - 1) / kThreads), dim3(kThreads), 0, stream,
+    EO_LAUNCH(pack_binary<T>, dim3((total + kThreads - 1) / kThreads), dim3(kThreads), 0, stream,
               static_cast<const T*>(x), static_cast<const T*>(shift), bits, inputs, words, total);
     const dim3 grid((outputs + warps - 1) / warps, (rows + kRowsEach - 1) / kRowsEach);
     EO_LAUNCH(binary_linear<T>, grid, dim3(kThreads), 0, stream, bits, static_cast<const uint32_t*>(weight),

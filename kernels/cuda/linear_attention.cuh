@@ -1,6 +1,6 @@
-// Linear attention over all tokens, causal, and one token at a time: normalised, or inline (EO_MAP_INLINE).
+// Linear attention over all tokens, causal, and one token at a time: normalized, or inline (EO_MAP_INLINE).
 //
-//     normalised   out_i = phi(q_i) S / (phi(q_i) . z + epsilon),   S = sum_j phi(k_j)^T v_j,   z = sum_j phi(k_j)
+//     normalized   out_i = phi(q_i) S / (phi(q_i) . z + epsilon),   S = sum_j phi(k_j)^T v_j,   z = sum_j phi(k_j)
 //     inline       out_i = c/n q_i S + (1 - c/n q_i . z) v,   c = d^(-1/2),   v the mean of v_j, n the number of keys
 //
 // Inline, a key has one more feature, 1, whose row of the state is the sum of values and n; queries do not read it.

@@ -1,4 +1,4 @@
-// Normalised linear attention on tensor cores: half precision, over all tokens, d = e = D, maps by element.
+// Normalized linear attention on tensor cores: half precision, over all tokens, d = e = D, maps by element.
 //
 // What `linear_attention.cuh` computes, which is its specification. The two products go through mma.m16n8k16 with
 // sums in float32; the denominators are one more column of each, of keys by ones. `sum_states` computes S and z of a

@@ -49,9 +49,9 @@ def largest_sum(weights: Weights, bias: NDArray[np.int64]) -> int:
 
 
 def pack_shifts(weights: Weights, bias: Words, multiplier: Words) -> Words:
-    """Block of ``eo_p8_<op>__scalar``, from multipliers of 2^2 to 2^30: the bias takes the half of rounding.
+    """Block of ``eo_s8pow2_<op>__scalar``, from multipliers of 2^2 to 2^30: the bias takes the half of rounding.
 
-    Raises ValueError where one is no such power, or a sum may leave int32.
+    Raises ValueError where one is not a such power, or a sum may leave int32.
     """
     if (multiplier < 4).any() or (multiplier & (multiplier - 1)).any():
         raise ValueError(f"multipliers are not powers of two from 4 on: {sorted({*multiplier.tolist()})}")

@@ -150,30 +150,31 @@ def matmul(a: Int8, b: Int8, multiplier: int, a_zero: int, clamp: Clamp) -> Int8
 class NormFactors:
     """A norm in fixed point: what is added to ``n * sum(q^2) - sum(q)^2``, and 2^16 times scale and shift over s_y.
 
-    ``multiplier`` and ``bias`` are int32, of one element or one a channel; only a ``centred`` norm takes the mean away.
+    ``multiplier`` and ``bias`` are int32, of one element or one a channel; only a ``centered`` norm takes the mean
+    away.
     """
 
     epsilon: int
-    centred: bool
+    centered: bool
     multiplier: Int32
     bias: Int32
 
     @classmethod
     def of(
-        cls, width: int, epsilon: float, centred: bool, scale: NDArray, shift: NDArray, scale_x: float, scale_y: float
+        cls, width: int, epsilon: float, centered: bool, scale: NDArray, shift: NDArray, scale_x: float, scale_y: float
     ) -> NormFactors:
         """The factors of a norm over ``width`` values."""
         fixed = [np.round(np.asarray(v, np.float64).reshape(-1) / scale_y * 65536) for v in (scale, shift)]
         added = round(width * width * epsilon / scale_x**2)
         if max(np.abs(v).max() for v in fixed) >= 2**31 or added >= 2**46:
             raise ValueError(f"a norm from scale {scale_x:g} to {scale_y:g} leaves the range of its integers")
-        return cls(added, centred, fixed[0].astype(np.int32), fixed[1].astype(np.int32))
+        return cls(added, centered, fixed[0].astype(np.int32), fixed[1].astype(np.int32))
 
 
 def norm(x: Int8, factors: NormFactors, in_zero: int, clamp: Clamp) -> Int8:
-    """Layer norm, or RMS norm where it is not centred, over the last axis of at most 32,768 values."""
+    """Layer norm, or RMS norm where it is not centered, over the last axis of at most 32,768 values."""
     q, n = x.astype(np.int64) - in_zero, x.shape[-1]
-    total = q.sum(axis=-1, keepdims=True) * factors.centred
+    total = q.sum(axis=-1, keepdims=True) * factors.centered
     spread = np.maximum(n * (q * q).sum(axis=-1, keepdims=True) - total * total + factors.epsilon, 1)
     inverse, shift = _inverse_root(spread)
     unit = ((n * q - total) * inverse + (1 << (15 - shift))) >> (16 - shift)  # 2^16 / standard deviation

@@ -38,7 +38,7 @@ from edgeopt.targets.mcu.codegen.emit import print_library
 from edgeopt.targets.mcu.codegen.project_files import FOLDER, check_kind, write_project
 from edgeopt.targets.mcu.graph.graph import Generated, IntegerGraph
 from edgeopt.targets.mcu.lower.lower import SCHEME, lower_program
-from edgeopt.targets.mcu.lower.power_of_two import by_shifts, check_requantisation
+from edgeopt.targets.mcu.lower.power_of_two import by_shifts, check_requantization
 from edgeopt.targets.mcu.plan.arena import place
 from edgeopt.targets.mcu.plan.first_fit import Plan
 from edgeopt.targets.mcu.plan.fuse import fuse_attention, fuse_residuals, split_heads
@@ -85,7 +85,7 @@ class MicroOptions(TargetOptions):
     position by position a few positions at a time, and attention row by row, so that less exists at once; ``heads``
     also makes keys and values for one head at a time, at the price of norms computed again; ``layers`` runs every layer
     as a whole. ``stream_input``: input 0 is read row by row through a function of the caller and
-    takes no room in the arena. ``requantisation``: by a ``multiplier`` for each channel, or by a ``shift``, all scales
+    takes no room in the arena. ``requantization``: by a ``multiplier`` for each channel, or by a ``shift``, all scales
     powers of two."""
 
     precision: str = "int8"
@@ -94,7 +94,7 @@ class MicroOptions(TargetOptions):
     external_weights: str = ""
     schedule: str = "tiles"
     stream_input: bool = False
-    requantisation: str = "multiplier"
+    requantization: str = "multiplier"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class InIntegers(Lowered):
 
 
 class Mcu(Target[InIntegers]):
-    """A quantised program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
+    """A quantized program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
 
     name = "tvm_micro"
     Options = MicroOptions
@@ -131,9 +131,9 @@ class Mcu(Target[InIntegers]):
         return Probe(True, versions, toolchain.INSTALL if missing else None)
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, attention in its parts before them, then quantisation."""
+        """Return the exact passes, attention in its parts before them, then quantization."""
         assert isinstance(options, MicroOptions)
-        shifts = options.requantisation == "shift"
+        shifts = options.requantization == "shift"
         scheme = replace(SCHEME, codebook=CODEBOOKS.get(options.precision), shifts=shifts)
         return (*PREPARE, Step(lambda: InsertQdq(scheme), "last: kernels take int8 and leave int8"))
 
@@ -146,7 +146,7 @@ class Mcu(Target[InIntegers]):
         """Write the library into ``network/``."""
         assert isinstance(options, MicroOptions)
         program, graph = lowered.program, lowered.graph
-        if options.requantisation == "shift":
+        if options.requantization == "shift":
             graph = by_shifts(graph, self._core.isas)
         graph, calls, plan = self._scheduled(graph, options)
         facts = describe(program, graph, calls, plan.arena_bytes)
@@ -224,7 +224,7 @@ class Mcu(Target[InIntegers]):
             raise UserError(f"external-weights is '{options.external_weights}'", "give a section's name, such as .qspi")
         if options.schedule not in SCHEDULES:
             raise UserError(f"schedule is '{options.schedule}'", f"choose one of: {', '.join(SCHEDULES)}")
-        check_requantisation(options.requantisation)
+        check_requantization(options.requantization)
         if options.stream_input and options.schedule == "layers":
             raise UserError("stream-input with a schedule by layers", "leave out one of the two")
         check_kind(options.project, self.device)

@@ -21,9 +21,9 @@ from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.fuse_token_linears import FuseTokenLinears
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.unpack_blocks import WidenBlocks
+from edgeopt.passes.quantization.unpack_blocks import UnpackBlocks
 from edgeopt.passes.quantization.unsigned_weights import UnsignedWeights
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.target import AUTO, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.scheme import (
@@ -65,8 +65,8 @@ _UNSIGNED = Step(UnsignedWeights, "last: recoveries round symmetric int8, and pr
 
 def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
     """Return the passes that store weights in four bits."""
-    stored = Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights")
-    wide = Step(WidenBlocks, "last: ONNX Runtime runs no FP4, but int8")
+    stored = Step(partial(WeightOnlyQuantization, options.precision), "after the folds, which rewrite weights")
+    wide = Step(UnpackBlocks, "last: ONNX Runtime runs no FP4, but int8")
     return (*PACKED, stored) if options.four_bits == "native" else (*PACKED, stored, wide)
 
 
@@ -108,7 +108,7 @@ class Onnx(Target[Translated]):
             return Probe(False, install=onnx.INSTALL)
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, and for int8 and four bits the one that quantises."""
+        """Return the exact passes, and for int8 and four bits the one that quantizes."""
         assert isinstance(options, OnnxOptions)
         if options.precision in FORMATS:
             return (*_four_bits(options), _UNSIGNED)

@@ -21,7 +21,7 @@ from edgeopt.analysis.integer_ranges import integer_ranges, of_dtype
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.decompositions.writing_out import replace_by
-from edgeopt.ir.canonical import canonicalise
+from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -44,7 +44,7 @@ def rewritten(program: Program) -> Program:
         assert node is not None  # its name is of this program
         write = _WRITTEN[node.target]  # type: ignore[index]
         replace_by(program, node, partial(write, exponents=exponents) if write is power else write)
-    canonicalise(program)
+    canonicalize(program)
     program.clean()
     return program
 

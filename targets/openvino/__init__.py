@@ -22,8 +22,8 @@ from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.float_weights import FloatWeights
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.unpack_blocks import WidenBlocks
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.unpack_blocks import UnpackBlocks
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.target import (
     AUTO,
     FLOATS,
@@ -79,12 +79,12 @@ SCHEME = Scheme(
     integer_results=False,
     in_float={
         **dict.fromkeys((*PRODUCTS, *SOFTMAXES), _ONE_KERNEL),
-        **dict.fromkeys(NORMS, "OpenVINO normalises in float"),
+        **dict.fromkeys(NORMS, "OpenVINO normalizes in float"),
     },
 )
-"""What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantises by itself."""
+"""What OpenVINO's CPU plug-in runs faster on integers; it wants biases in float and requantizes by itself."""
 
-_WIDEN = Step(WidenBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers")
+_WIDEN = Step(UnpackBlocks, "last: OpenVINO computes FP4 in float, but groups of int8 in integers")
 
 _APART = Step(FloatWeights, "last: weights that a program came with may saturate, those that are rounded here do not")
 
@@ -104,7 +104,7 @@ class OpenVinoOptions(TargetOptions):
 
 
 def group_size(options: OpenVinoOptions) -> int:
-    """Return how many activations OpenVINO quantises together as it runs; 0 where it does not."""
+    """Return how many activations OpenVINO quantizes together as it runs; 0 where it does not."""
     if options.precision == AUTO:
         return _GROUP_OF_WEIGHTS
     if options.precision in FORMATS:
@@ -151,11 +151,11 @@ class OpenVino(Target[Converted]):
         return Probe(True, {**versions, "C++": compiler})
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, and for int8 and four bits those that quantise."""
+        """Return the exact passes, and for int8 and four bits those that quantize."""
         assert isinstance(options, OpenVinoOptions)
         apart = () if options.only_vnni else (_APART,)
         if options.precision in FORMATS:
-            stored = Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights")
+            stored = Step(partial(WeightOnlyQuantization, options.precision), "after the folds, which rewrite weights")
             return (*PACKED, stored, _WIDEN, *apart)
         if options.precision not in ("int8", AUTO):
             return (*PACKED, *apart)

@@ -24,9 +24,9 @@ from edgeopt.ir.convert import save
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, dtype_name, op_name
 from edgeopt.passes.exact.standard import PACKED
-from edgeopt.passes.quantization.fpq import SearchFloats
+from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.target import Arrays, Artifact, Layer, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.plugins.threads import torch_threads
 from edgeopt.quant.blockwise import FORMATS
@@ -65,9 +65,9 @@ class Reference(Target[Lowered]):
             return (
                 *PACKED,
                 Step(ShiftChannels, "first, for one scale has to suit all channels of an activation"),
-                Step(partial(SearchFloats, activations=True), "last, on the weights as they are to be read"),
+                Step(partial(FpqSearch, activations=True), "last, on the weights as they are to be read"),
             )
-        stored = partial(QuantiseWeights, options.precision, activations=rounded)
+        stored = partial(WeightOnlyQuantization, options.precision, activations=rounded)
         return (*PACKED, Step(stored, "after the folds, which rewrite weights"))
 
     def check_options(self, options: TargetOptions) -> None:

@@ -1,6 +1,6 @@
 """What computes a model here in place of the device: its outputs are compared with torch's, its times say nothing.
 
-ONNX Runtime's CPU provider runs int8, int4 and FP8 pairs as written. FP4 it lacks: constants in FP4 are dequantised
+ONNX Runtime's CPU provider runs int8, int4 and FP8 pairs as written. FP4 it lacks: constants in FP4 are dequantized
 first, which changes no value. FP16 it computes in float32, dropping the casts between, so that a value beyond FP16's
 range goes unnoticed: every FP16 value becomes a float32 one, rounded by a pair of explicit casts, which stay.
 """
@@ -39,7 +39,7 @@ class StandIn(OnnxSession):
 
 
 def dequantize_fp4(model: ir.Model) -> None:
-    """Put floats in place of dequantised FP4 constants."""
+    """Put floats in place of dequantized FP4 constants."""
     import onnx_ir as ir
 
     for node in list(model.graph):
@@ -56,7 +56,7 @@ def dequantize_fp4(model: ir.Model) -> None:
 
 
 def _array(value: ir.Value | None) -> np.ndarray:
-    """Return a constant, or one that is itself dequantised, in float32."""
+    """Return a constant, or one that is itself dequantized, in float32."""
     assert value is not None
     producer = value.producer()
     if producer is None:

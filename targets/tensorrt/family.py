@@ -20,7 +20,7 @@ from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.target import Arrays, Fallback, Lowered, Session, Target, TargetOptions
 from edgeopt.quant.float4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
@@ -44,7 +44,7 @@ SCHEME = Scheme(
     moves=MOVES - {torch.ops.aten.pad.default},
     symmetric=True,
 )
-"""What TensorRT runs on integers: zero points are 0, biases are floats, results are quantised where read.
+"""What TensorRT runs on integers: zero points are 0, biases are floats, results are quantized where read.
 
 A pair above a padding would hide from it that the convolution below computes on integers.
 """
@@ -57,7 +57,7 @@ _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class TensorRtOptions(TargetOptions):
-    """``beside``: the arithmetic of what is not quantised, fp16 or fp32. ``profile``: sizes of dynamic inputs as
+    """``beside``: the arithmetic of what is not quantized, fp16 or fp32. ``profile``: sizes of dynamic inputs as
     ``NAME:LEAST:USUAL:LARGEST``, each such as 1x3x32x32, inputs separated by commas."""
 
     precision: str = "fp16"
@@ -106,11 +106,11 @@ class TensorRtFamily(Target[Translated]):
         return {package: version(package) for package in _PACKAGES}
 
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
-        """Return the exact passes, and for int8 and four bits the one that quantises."""
+        """Return the exact passes, and for int8 and four bits the one that quantizes."""
         if options.precision in FOUR_BITS:
             return (
                 *PACKED,
-                Step(partial(QuantiseWeights, options.precision), "after the folds, which rewrite weights"),
+                Step(partial(WeightOnlyQuantization, options.precision), "after the folds, which rewrite weights"),
             )
         if options.precision != "int8":
             return PACKED
@@ -165,7 +165,7 @@ class TensorRtFamily(Target[Translated]):
 
     @staticmethod
     def float_type(options: TargetOptions) -> str:
-        """Return the arithmetic of what is not quantised."""
+        """Return the arithmetic of what is not quantized."""
         assert isinstance(options, TensorRtOptions)
         return options.precision if options.precision in ("fp32", "fp16") else options.beside
 

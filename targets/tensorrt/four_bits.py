@@ -1,6 +1,6 @@
 """Weights in four bits as TensorRT reads them: DequantizeLinear in blocks, on INT4 or FLOAT4E2M1 constants.
 
-NVFP4 is dequantised twice: its E4M3 scales by the tensor's factor, then the elements by these scales. What has no such
+NVFP4 is dequantized twice: its E4M3 scales by the tensor's factor, then the elements by these scales. What has no such
 type in ONNX (E1M2, E3M0, powers of two as scales) stays the function that unpacks it.
 """
 

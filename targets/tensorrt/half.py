@@ -7,7 +7,7 @@ value leaves that range: outputs become infinite, NaN, or quietly wrong. Here ev
 * a sum inside it that would leave the range: the squares under a norm, the total under a mean;
 * a constant that FP16 rounds to zero, such as the floor under a division; with it the squares and sums that it is added
   to, which would round to zero as well, and the inverse, which would leave the range;
-* a scale of a quantised value below FP16's normal numbers, where it would lose digits.
+* a scale of a quantized value below FP16's normal numbers, where it would lose digits.
 
 Inputs and outputs of the model stay as they were; casts stand where the type changes.
 """

@@ -26,9 +26,9 @@ _PLUGIN_WEIGHTS = {"Fp4Linear": "fp4", "BinaryLinear": "binary"}
 
 
 def layers(model: ir.Model) -> list[dict[str, str]]:
-    """Return name, operator and precision of each layer, in order; casts and quantisation are part of others.
+    """Return name, operator and precision of each layer, in order; casts and quantization are part of others.
 
-    A layer computes in ``int8`` where all it reads is dequantised from int8, in ``fp16 with int4 weights`` where its
+    A layer computes in ``int8`` where all it reads is dequantized from int8, in ``fp16 with int4 weights`` where its
     weight alone is.
     """
     nodes = [node for node in model.graph if node.op_type not in _PLUMBING]
@@ -56,7 +56,7 @@ def summary(found: list[dict[str, str]]) -> str:
 
 
 def _stored(value: ir.Value) -> str | None:
-    """Return the type of the integers or small floats behind a dequantised value."""
+    """Return the type of the integers or small floats behind a dequantized value."""
     producer = value.producer()
     while producer is not None and producer.op_type in ("Cast", "Transpose", "Reshape"):
         producer = producer.inputs[0].producer() if producer.inputs[0] is not None else None

@@ -1,4 +1,4 @@
-"""Optimisation profiles: the least, usual and largest size of every dynamic input."""
+"""Optimization profiles: the least, usual and largest size of every dynamic input."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def profiles(program: Program, stated: str) -> tuple[Profile, ...]:
 def _parse(text: str) -> Profile:
     name, *sizes = text.split(":")
     if len(sizes) != 3 or not all(re.fullmatch(r"\d+(x\d+)*", size) for size in sizes):
-        raise UserError(f"'{text}' is no profile", "write NAME:1x3x32x32:4x3x32x32:16x3x32x32")
+        raise UserError(f"'{text}' is not a profile", "write NAME:1x3x32x32:4x3x32x32:16x3x32x32")
     least, usual, largest = (tuple(map(int, size.split("x"))) for size in sizes)
     return Profile(name, least, usual, largest)
 
 
 def _check(profile: Profile, spec: TensorSpec | None) -> None:
     if spec is None:
-        raise UserError(f"the profile names '{profile.name}', which is no input", "name inputs as the model does")
+        raise UserError(f"the profile names '{profile.name}', which is not an input", "name inputs as the model does")
     sizes = (profile.least, profile.usual, profile.largest)
     ranks_fit = all(len(shape) == len(spec.shape) for shape in sizes)
     fixed_fit = ranks_fit and all(

@@ -9,8 +9,8 @@ from torch import nn
 from edgeopt.analysis.blocks import find_blocks
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.plugins.testing import to_program
-from tests.models.normalisers import NORMALISERS
-from tests.passes.builders import Call, randomised
+from tests.models.normalizers import NORMALIZERS
+from tests.passes.builders import Call, randomized
 
 C = 16
 
@@ -47,12 +47,12 @@ def test_forms(function, form: str) -> None:
 
 @pytest.mark.parametrize("placement", ["pre", "post"])
 @pytest.mark.parametrize("name", ["scaled", "RepBN", "UN", "DyT", "BHyT"])
-def test_other_normalisers(name: str, placement: str) -> None:
+def test_other_normalizers(name: str, placement: str) -> None:
     def function(m: Call, x: torch.Tensor) -> torch.Tensor:
         x = x.sigmoid()  # numbers on the model's input would be a scaling of it
         return x + attend(m, m.norm(x)) if placement == "pre" else m.norm(x + attend(m, x))
 
-    module = randomised(Call(function, norm=NORMALISERS[name](C), attention=parts()["attention"]))
+    module = randomized(Call(function, norm=NORMALIZERS[name](C), attention=parts()["attention"]))
     program = FoldConstants()(to_program(module, (torch.randn(2, 5, C),))).program
     (block,) = find_blocks(program)
     assert block.form == f"{placement}-{'LN' if name == 'scaled' else name}"

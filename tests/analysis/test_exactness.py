@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger, changes
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker, changes
 from edgeopt.analysis.exactness import FLOAT64_BOUND, NOISES
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
 from edgeopt.analysis.noise import noise_of
@@ -47,8 +47,8 @@ def program(depth: int, offset: float) -> Program:
     return to_program(ill_conditioned(depth, offset), (torch.from_numpy(X),))
 
 
-def ledger(of: Program) -> Ledger:
-    return Ledger(of, [{of.inputs[0].name: X}])
+def tracker(of: Program) -> AccuracyTracker:
+    return AccuracyTracker(of, [{of.inputs[0].name: X}])
 
 
 class Scale:
@@ -68,7 +68,7 @@ class Scale:
 @pytest.mark.parametrize(("depth", "offset", "noise"), [(6, 30.0, 1e-5), (12, 100.0, 1e-4)])
 def test_exact_passes_of_an_ill_conditioned_model_are_judged_by_its_noise(depth, offset, noise) -> None:
     given = program(depth, offset)
-    book = ledger(given)
+    book = tracker(given)
     assert noise < book.noise.largest < 20 * noise and book.noise.reason is None
     _, records = Pipeline([step.build() for step in PACKED], book).run(given)
     (folded,) = (record for record in records if record.name == "fold-batch-norm")
@@ -77,7 +77,7 @@ def test_exact_passes_of_an_ill_conditioned_model_are_judged_by_its_noise(depth,
 
 def test_a_wrong_pass_is_told_from_noise_in_float64() -> None:
     given = program(12, 100.0)
-    book = ledger(given)
+    book = tracker(given)
     with pytest.raises(PassError, match="the model's own noise") as caught:
         Pipeline([Scale("_37_weight", 1.0005)], book).run(given)
     assert max(book.drift.values()) < NOISES * book.noise.largest, "so small that noise alone would allow it"
@@ -99,12 +99,12 @@ class Rounded(nn.Module):
 
 def test_where_float64_does_not_run_the_change_is_held_against_the_noise() -> None:
     given = to_program(Rounded(), (torch.from_numpy(X),))
-    book = ledger(given)
+    book = tracker(given)
     assert book.noise.reason is not None and "dequantize" in book.noise.reason
     _, records = Pipeline([step.build() for step in PACKED], book).run(given)
     assert max(r.error.relative for r in records if r.error) > EXACT_BOUND
     with pytest.raises(PassError, match="yet changed the outputs"):
-        Pipeline([Scale("body_19_weight", 1.05)], ledger(given)).run(given)
+        Pipeline([Scale("body_19_weight", 1.05)], tracker(given)).run(given)
 
 
 def test_a_model_of_integers_has_no_noise() -> None:

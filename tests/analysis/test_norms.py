@@ -26,13 +26,13 @@ def layer_by_variance(m, x):
 
 
 def layer_by_square(m, x):
-    centred = x - x.mean(-1, keepdim=True)
-    return m.weight * (centred * torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + EPS)) + m.bias
+    centered = x - x.mean(-1, keepdim=True)
+    return m.weight * (centered * torch.rsqrt(centered.pow(2).mean(-1, keepdim=True) + EPS)) + m.bias
 
 
 def layer_by_power(m, x):
-    centred = x - x.mean(-1, keepdim=True)
-    return centred * ((centred * centred).mean(-1, keepdim=True) + EPS).pow(-0.5) * m.weight + m.bias
+    centered = x - x.mean(-1, keepdim=True)
+    return centered * ((centered * centered).mean(-1, keepdim=True) + EPS).pow(-0.5) * m.weight + m.bias
 
 
 def rms_by_rsqrt(m, x):

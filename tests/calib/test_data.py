@@ -66,7 +66,7 @@ def test_images_as_declared(tmp_path):
 def test_a_broken_image_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     (tmp_path / "preprocess.toml").write_text('size = [4, 4]\nmean = [0,0,0]\nstd = [1,1,1]\nlayout = "CHW"\n')
-    with pytest.raises(UserError, match=r"a\.png is no readable image"):
+    with pytest.raises(UserError, match=r"a\.png is not a readable image"):
         list(open_data(str(tmp_path), [IMAGE]))
 
 
@@ -100,7 +100,7 @@ def test_empty_and_absent_data(tmp_path):
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 3), np.float32))
     with pytest.raises(UserError, match="holds no sample"):
         list(open_data(str(tmp_path / "empty.npz"), [X]))
-    with pytest.raises(UserError, match="is no calibration data"):
+    with pytest.raises(UserError, match="is not calibration data"):
         open_data(str(tmp_path / "missing.npz"), [X])
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"holds no \.npz"):

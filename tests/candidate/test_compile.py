@@ -17,7 +17,7 @@ from torch import nn
 
 import edgeopt
 from edgeopt.analysis.attention import find_attentions
-from edgeopt.candidate.profitability import Crossover
+from edgeopt.candidate.profitability import Profitability
 from edgeopt.ir.program import Program
 from edgeopt.passes.substitution.linear_attention import LinearAttention
 from edgeopt.plugins.registry import resolve
@@ -101,9 +101,9 @@ def test_the_gate_judges_what_is_shipped(device: str, artifacts: list[str], tmp_
     if not (probe := resolve(device).probe()).found:
         pytest.skip(str(probe.install))
     run = export(tmp_path, device, max_error=0.1)
-    assert run.error is not None and run.quantisation is not None
+    assert run.error is not None and run.quantization is not None
     *judged, shipped = artifacts
-    attempts = run.quantisation.attempts
+    attempts = run.quantization.attempts
     assert len(attempts) == len(judged)
     held = [index for index, attempt in enumerate(attempts) if attempt.ok]
     assert held and shipped in {judged[index] for index in held}
@@ -132,7 +132,7 @@ def test_profitability_is_measured_on_observed_artifacts(monkeypatch: pytest.Mon
     monkeypatch.setattr(Reference, "observe", observe)
     target = resolve("reference")
     program = to_program(Attention(), [torch.zeros(1, 2, 8, 4)] * 3)
-    Crossover(target, target.Options())(find_attentions(program)[0], LinearAttention("relu"))
+    Profitability(target, target.Options())(find_attentions(program)[0], LinearAttention("relu"))
     assert seen == [[(1, 2, 8, 4)] * 3] * 2
 
 

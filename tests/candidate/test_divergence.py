@@ -16,7 +16,7 @@ from edgeopt.candidate.fidelity import judge_by
 from edgeopt.errors import UserError
 from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
-from tests.targets.mcu.quantised import quantise
+from tests.targets.mcu.quantized import quantize
 
 aten = torch.ops.aten
 X = {"x": np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)}
@@ -106,7 +106,7 @@ def test_a_program_that_does_not_run_says_so_itself(program: Program) -> None:
 def test_quantized_programs_are_cut_where_integers_are_stored() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
     samples = np.random.default_rng(0).standard_normal((4, 3, 9, 9), np.float32)
-    program = quantise(module, samples)
+    program = quantize(module, samples)
     for cut in cuts_of(program):
         assert all(value.meta["val"].is_floating_point() for value in cut.values)
     found = first_divergence(program, {program.inputs[0].name: samples[:1]}, Compiler("relu_1"), judge_by(2e-2))

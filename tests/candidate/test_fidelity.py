@@ -17,7 +17,7 @@ from edgeopt.ops.quantize import QUANTIZE
 from edgeopt.plugins.testing import to_program
 from edgeopt.targets.mcu import Mcu
 from edgeopt.targets.reference import Reference
-from tests.targets.mcu.quantised import quantise
+from tests.targets.mcu.quantized import quantize
 
 aten = torch.ops.aten
 IMAGES = np.random.default_rng(0).standard_normal((16, 3, 9, 9)).astype(np.float32)
@@ -31,7 +31,7 @@ def network() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def quantized() -> Program:
-    return quantise(network(), IMAGES)
+    return quantize(network(), IMAGES)
 
 
 def step_aside(share: float) -> Callable[[fx.Node, torch.Tensor], torch.Tensor | None]:

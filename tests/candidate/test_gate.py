@@ -13,7 +13,7 @@ from edgeopt.candidate.records import Sensitivity, Verdict
 from edgeopt.errors import UserError
 from edgeopt.ir.pass_base import PassResult, Step
 from edgeopt.targets.onnx import Onnx
-from tests.passes.quantised import SCHEMES, quantised
+from tests.passes.quantized import SCHEMES, quantized
 
 LAYERS = [Sensitivity(f"layer_{index}", "aten.linear", 10.0 + index) for index in range(9)]
 
@@ -41,7 +41,7 @@ def test_nothing_is_kept_where_it_would_not_help():
 
 
 def test_sensitivities_are_of_each_layer_alone_worst_first():
-    reference, _, data, _ = quantised(SCHEMES["int32 bias"])
+    reference, _, data, _ = quantized(SCHEMES["int32 bias"])
     found = sensitivities(reference, SCHEMES["int32 bias"], list(data)[:3])
     assert {layer.layer for layer in found} == {n.name for n in reference.calls if n.name.startswith(("conv", "lin"))}
     assert [layer.sqnr_db for layer in found] == sorted(layer.sqnr_db for layer in found)
@@ -69,25 +69,25 @@ def export(folder: Path, **options):
 
 def test_the_layer_that_hurts_returns_to_float(tmp_path):
     free = export(tmp_path)
-    assert free.error.relative > 2e-4 and free.quantisation.kept_float == ()
+    assert free.error.relative > 2e-4 and free.quantization.kept_float == ()
     run = export(tmp_path, max_error=2e-4)
     assert run.ok and run.error.relative <= 2e-4
-    assert len(run.quantisation.kept_float) < free.quantisation.quantised
-    worst = run.quantisation.layers[0]
-    assert worst.layer in run.quantisation.kept_float and worst.sqnr_db < run.quantisation.layers[-1].sqnr_db
-    assert run.quantisation.attempts[0].kept == 0 and not run.quantisation.attempts[0].ok
+    assert len(run.quantization.kept_float) < free.quantization.quantized
+    worst = run.quantization.layers[0]
+    assert worst.layer in run.quantization.kept_float and worst.sqnr_db < run.quantization.layers[-1].sqnr_db
+    assert run.quantization.attempts[0].kept == 0 and not run.quantization.attempts[0].ok
 
 
 def test_strict_gives_nothing_back_and_misses_the_limit(tmp_path):
     run = export(tmp_path, max_error=2e-4, strict=True)
-    assert not run.ok and run.exit_code == 1 and run.quantisation.kept_float == ()
+    assert not run.ok and run.exit_code == 1 and run.quantization.kept_float == ()
 
 
 def test_layers_kept_on_request(tmp_path):
-    (worst,) = export(tmp_path, max_error=2e-4).quantisation.kept_float[:1]
+    (worst,) = export(tmp_path, max_error=2e-4).quantization.kept_float[:1]
     free, run = export(tmp_path), export(tmp_path, keep_float=(worst,))
-    assert run.quantisation.kept_float == (worst,)
-    assert run.quantisation.quantised == free.quantisation.quantised - 1
+    assert run.quantization.kept_float == (worst,)
+    assert run.quantization.quantized == free.quantization.quantized - 1
     with pytest.raises(UserError, match="no layer 'lineal'"):
         export(tmp_path, keep_float=("lineal",))
 
@@ -101,7 +101,7 @@ class Last:
         return PassResult(program.clone(), False)
 
 
-def test_passes_after_quantisation_run_with_and_without_layers_given_back(tmp_path, monkeypatch):
+def test_passes_after_quantization_run_with_and_without_layers_given_back(tmp_path, monkeypatch):
     pipeline = Onnx.pipeline
     monkeypatch.setattr(Onnx, "pipeline", lambda self, options: (*pipeline(self, options), Step(Last, "last")))
     for limits in ({}, {"max_error": 2e-4}):

@@ -47,8 +47,8 @@ def test_steps_of_a_recipe_are_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "precision", "made_by"),
     [("onnx", "int8", "insert-qdq"), ("cpu", "int8", "insert-qdq"), ("host-c", "int8", "insert-qdq"),
-     ("reference", "nvfp4", "quantise-weights"), ("onnx", "int4", "quantise-weights"),
-     ("jetson", "int4", "quantise-weights")],
+     ("reference", "nvfp4", "weight-only-quantization"), ("onnx", "int4", "weight-only-quantization"),
+     ("jetson", "int4", "weight-only-quantization")],
 )  # fmt: skip
 def test_what_makes_the_precision_cannot_be_skipped(name: str, precision: str, made_by: str) -> None:
     target = resolve(name)
@@ -64,10 +64,10 @@ def test_a_pass_is_added_or_skipped() -> None:
 
 def test_a_recovery_that_is_added_is_named_with_its_option() -> None:
     target = resolve("reference")
-    request = Request(target, ExportOptions(add_passes=("correct-bias",)), target.Options())
+    request = Request(target, ExportOptions(add_passes=("bias-correction",)), target.Options())
     with pytest.raises(UserError) as caught:
         build_passes(request)
-    assert caught.value.hint == "it is a recovery of INT8: --precision int8 --calib DATA --recover correct-bias"
+    assert caught.value.hint == "it is a recovery of INT8: --precision int8 --calib DATA --recover bias-correction"
 
 
 def test_layers_are_kept_in_float_where_others_are_not(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_channel_that_the_format_leaves_nothing_of_is_told() -> None:
     (told,) = lost_channels(reference, got, FLOORS["int8"])
     assert told.startswith("nothing is left of y[:, :, 2] and 1 more: ") and f"steps of {step:.2g}" in told
     assert lost_channels(reference, [{"y": array} for array in expected], FLOORS["int8"]) == ()
-    assert lost_channels(reference, got, FLOORS["fp32"]) == (), "there it is no format that is too coarse, but wrong"
+    assert lost_channels(reference, got, FLOORS["fp32"]) == (), "there it is not a format that is too coarse, but wrong"
 
 
 class Cancelling(nn.Module):

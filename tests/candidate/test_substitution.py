@@ -13,7 +13,7 @@ from torch import nn
 
 import edgeopt
 from edgeopt.analysis.attention import find_attentions
-from edgeopt.candidate.profitability import Crossover
+from edgeopt.candidate.profitability import Profitability
 from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
@@ -38,7 +38,7 @@ class Model(nn.Module):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with model.pt2, tune.npz (160 samples) and data.npz (20, labelled by the model)."""
+    """Return a folder with model.pt2, tune.npz (160 samples) and data.npz (20, labeled by the model)."""
     torch.manual_seed(0)
     model, folder = Model().eval(), tmp_path_factory.mktemp("model")
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_what_does_not_pay_is_refused_with_the_figures(folder: Path, tmp_path: P
 
 def test_progress_tells_stage_error_and_time_left(folder: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    export(folder, tmp_path / "out", on_step=told.append, tune="20")
+    export(folder, tmp_path / "out", on_progress=told.append, tune="20")
     (line,) = [line for line in told if line.startswith("tuning the model")]
     assert "step 20, held-out error 0." in line and line.endswith("0 s left")
 
@@ -173,10 +173,10 @@ def test_progress_tells_stage_error_and_time_left(folder: Path, tmp_path: Path) 
     ("options", "message"),
     [
         ({"tune_data": None, "tune": None}, "recipe 'slab' is tuned on samples, and none are given"),
-        ({"tune_data": "absent.npz"}, "'absent.npz' is no calibration data"),
-        ({"tune": "soon"}, "'soon' is no budget of tuning"),
-        ({"recipe": "slap"}, "'slap' is no recipe"),
-        ({"max_drop": 0.1}, "recipe 'slab' has a limit on the accuracy to hold, and no labelled data"),
+        ({"tune_data": "absent.npz"}, "'absent.npz' is not calibration data"),
+        ({"tune": "soon"}, "'soon' is not a budget of tuning"),
+        ({"recipe": "slap"}, "'slap' is not a recipe"),
+        ({"max_drop": 0.1}, "recipe 'slab' has a limit on the accuracy to hold, and no labeled data"),
         ({"recipe": "exact", "tune_data": None}, "--tune is given and recipe 'exact' tunes nothing"),
         ({"recipe": None}, "--tune is given without a recipe"),
         ({"recipe": None, "tune": None, "tune_data": None}, "--force is given without a recipe"),
@@ -225,7 +225,7 @@ def test_the_target_says_whether_it_pays() -> None:
     from edgeopt.passes.substitution.linear_attention import LinearAttention
 
     target = resolve("reference")
-    crossover = Crossover(target, target.Options())
+    crossover = Profitability(target, target.Options())
     for tokens, pays in ((16, False), (2048, True)):
         program = to_program(Attention(), [torch.zeros(1, 2, tokens, 16)] * 3)
         reason = crossover(find_attentions(program)[0], LinearAttention("relu"))

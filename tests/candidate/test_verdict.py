@@ -168,14 +168,14 @@ def test_int8_that_is_terrible_differs_and_names_the_layer(tmp_path) -> None:
     x = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
     np.savez(tmp_path / "calib.npz", input=x)
     options = {"inputs": {"input": x[:1]}, "calib": str(tmp_path / "calib.npz"), "precision": "int8", "baseline": False}
-    options["recover"] = ("correct-bias",)  # without what would give each channel a scale
+    options["recover"] = ("bias-correction",)  # without what would give each channel a scale
     run = edgeopt.export(model.eval(), "onnx", tmp_path / "out", warmup=1, max_seconds=0.05, **options)
     assert run.verdict == "differs" and run.exit_code == 1 and run.error.sqnr_db < 10
     assert "hurts most" in run.cause and "dB by itself" in run.cause
 
 
 def test_ranges_that_were_calibrated_elsewhere_are_judged_on_real_inputs(tmp_path, monkeypatch, capsys) -> None:
-    """Invented inputs would leave the ranges: the labelled data tells, or what the model was traced with."""
+    """Invented inputs would leave the ranges: the labeled data tells, or what the model was traced with."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()

@@ -43,7 +43,7 @@ CONFIGS = {
     "booleans.toml": "samples = true",
     "no.toml": "baseline = 'no'",
     "model.toml": "model = 'model.pt2'",
-    "steps.toml": "on_step = 1",
+    "steps.toml": "on_progress = 1",
     "target.toml": "target = 'absent'\noutput = 'elsewhere'",
     "deep.toml": "a = " + "[" * 100_000,
 }
@@ -175,8 +175,8 @@ def cases():
     yield (*model, "--config", "booleans.toml"), "'samples' is True"
     yield (*model, "--config", "no.toml"), "'baseline' is 'no'"
     yield (*model, "--config", "model.toml"), "'model', which is not an option"
-    yield (*model, "--config", "steps.toml"), "'on_step', which is not an option"
-    yield (*model, "--config", "deep.toml"), "no readable TOML"
+    yield (*model, "--config", "steps.toml"), "'on_progress', which is not an option"
+    yield (*model, "--config", "deep.toml"), "not a readable TOML"
     yield (*model, "two.pt2"), "'two.pt2' is one argument too many"
     yield (*pickled, "--input", "x:1x4", "--input", "x:2x4"), "'x' more than once"
     yield (*model, "--ranges", "swapped.json"), "from 2 to 1"

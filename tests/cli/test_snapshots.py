@@ -122,4 +122,4 @@ def test_options_come_from_a_file_and_flags_win(model, run, tmp_path):
     assert code == 2 and "samples" in err
     (tmp_path / "options.toml").write_text("samples = = 5\n")
     code, _, err = run(*EXPORT, "--config", "options.toml")
-    assert code == 2 and "no readable TOML" in err
+    assert code == 2 and "not a readable TOML" in err

@@ -159,10 +159,10 @@ def test_the_manifest_covers_all_files_but_the_reports(tmp_path):
 
 
 def test_foreign_folders_are_no_bundles(tmp_path):
-    with pytest.raises(UserError, match="is no bundle"):
+    with pytest.raises(UserError, match="is not a bundle"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("not json")
-    with pytest.raises(UserError, match="is no bundle"):
+    with pytest.raises(UserError, match="is not a bundle"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 99}))
     with pytest.raises(UserError, match="another form"):

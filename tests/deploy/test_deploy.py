@@ -40,7 +40,7 @@ def net():
 
 
 @pytest.fixture
-def labelled(tmp_path, net):
+def labeled(tmp_path, net):
     x = np.random.default_rng(1).standard_normal((20, 3, 8, 8)).astype(np.float32)
     labels = net(torch.from_numpy(x)).argmax(1).numpy()
     labels[:5] = 1 - labels[:5]
@@ -48,8 +48,8 @@ def labelled(tmp_path, net):
     return str(tmp_path / "data.npz")
 
 
-def test_a_bundle_holds_what_happened(tmp_path, net, labelled):
-    run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labelled, max_error=1e-3, **QUICK)
+def test_a_bundle_holds_what_happened(tmp_path, net, labeled):
+    run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labeled, max_error=1e-3, **QUICK)
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"model.pt2", "golden.npz", "manifest.json", "report.json", "report.html"}
     assert run == run.from_json((tmp_path / "out" / "report.json").read_text())
@@ -69,7 +69,7 @@ def test_a_bundle_holds_what_happened(tmp_path, net, labelled):
 def test_specs_are_written_as_on_the_command_line(tmp_path, net):
     run = edgeopt.export(net, output=tmp_path / "out", inputs="x:2x3x8x8", dynamic=["x:0=1..4"], **QUICK)
     assert run.ok and run.options["dynamic"] == ["x:0=1..4"]
-    with pytest.raises(UserError, match="'x:0=4' is no dynamic dimension"):
+    with pytest.raises(UserError, match="'x:0=4' is not a dynamic dimension"):
         edgeopt.export(net, output=tmp_path / "bad", inputs=X, dynamic="x:0=4", **QUICK)
 
 
@@ -112,8 +112,8 @@ def test_an_artifact_that_computes_otherwise_does_not_verify(tmp_path, net, monk
 @pytest.mark.parametrize(
     "limit", [{"max_latency": 1e-9}, {"max_size": 10}, {"min_accuracy": 0.9}, {"max_error": 1e-12}]
 )
-def test_a_missed_limit_is_told_and_everything_written(tmp_path, net, labelled, limit):
-    run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labelled, **limit, **QUICK)
+def test_a_missed_limit_is_told_and_everything_written(tmp_path, net, labeled, limit):
+    run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labeled, **limit, **QUICK)
     assert not run.ok and run.exit_code == 1
     (name,) = limit
     assert [entry.name for entry in run.limits if not entry.is_default] == [name.replace("_", "-")]
@@ -121,9 +121,9 @@ def test_a_missed_limit_is_told_and_everything_written(tmp_path, net, labelled, 
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_limits_that_hold(tmp_path, net, labelled):
+def test_limits_that_hold(tmp_path, net, labeled):
     limits = {"max_latency": 1e6, "max_size": 10**6, "min_accuracy": 0.7, "max_error": 1e-4}
-    assert edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labelled, **limits, **QUICK).ok
+    assert edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labeled, **limits, **QUICK).ok
 
 
 def test_nodes_that_cannot_be_placed_are_all_listed_and_nothing_is_left(tmp_path, net, monkeypatch):
@@ -159,12 +159,12 @@ def test_what_cannot_run_here_is_written_and_says_so(tmp_path, net, monkeypatch)
 def test_a_failed_plain_export_is_a_warning(tmp_path, net, monkeypatch):
     written = Reference.write
 
-    def only_optimised(self, lowered, folder, options):
+    def only_optimized(self, lowered, folder, options):
         if not lowered.program.history:
             raise UserError("no", "no")
         return written(self, lowered, folder, options)
 
-    monkeypatch.setattr(Reference, "write", only_optimised)
+    monkeypatch.setattr(Reference, "write", only_optimized)
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     assert run.baseline is None
     assert any("plain export fails" in warning for warning in run.warnings)

@@ -10,12 +10,12 @@ from torch import nn
 
 from edgeopt.deploy.inspection import Inspection, inspect_model, inspection_sections
 from edgeopt.frontend.load import LoadOptions
-from tests.models.normalisers import PRepBN, RepBN
-from tests.passes.builders import Call, randomised
+from tests.models.normalizers import PRepBN, RepBN
+from tests.passes.builders import Call, randomized
 
 
 class Encoder(nn.Module):
-    """Two pre-norm layers with a stem that a centring can go into, and two factors that do not pay."""
+    """Two pre-norm layers with a stem that a centering can go into, and two factors that do not pay."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def test_sections(found: Inspection) -> None:
 
 
 def test_verdicts_on_attention_and_norms(found: Inspection) -> None:
-    block, norm = found.blocks[0], found.normalisers[0]
+    block, norm = found.blocks[0], found.normalizers[0]
     assert block.passes["expand-attention"] == "applies"
     assert "it would not pay" in block.passes["linear-attention"]
     assert norm.form == "LayerNorm" and norm.channels == 8
@@ -66,7 +66,7 @@ def test_verdicts_on_attention_and_norms(found: Inspection) -> None:
 
 def test_what_is_alike_is_told_once(found: Inspection) -> None:
     sections = {section.id: section for section in inspection_sections(found)}
-    norms, told = (table.rows for table in sections["normalisers"].tables)
+    norms, told = (table.rows for table in sections["normalizers"].tables)
     assert norms == (("LayerNorm", "8", "5", "layer_norm, layer_norm_1 and 3 more"),)
     assert ("pre-rmsnorm", "applies", "layer_norm, layer_norm_1 and 3 more") in told
     _, of_attention = (table.rows for table in sections["blocks"].tables)
@@ -85,9 +85,9 @@ def test_verdicts_say_why_not(tmp_path) -> None:
     linears = {name: nn.Linear(8, 8) for name in ("stem", "branch", "head")}
     norms = {"first": nn.LayerNorm(8), "norm": nn.LayerNorm(8), "rep": RepBN(8), "blend": PRepBN(8, 0.5)}
     path = tmp_path / "model.pt2"
-    exported = torch.export.export(randomised(Call(model, **linears, **norms)).eval(), (torch.randn(1, 4, 8),))
+    exported = torch.export.export(randomized(Call(model, **linears, **norms)).eval(), (torch.randn(1, 4, 8),))
     torch.export.save(exported, path)
-    told = {one.form: one.passes for one in inspect_model(path, LoadOptions(), "reference").normalisers}
+    told = {one.form: one.passes for one in inspect_model(path, LoadOptions(), "reference").normalizers}
     assert set(told) == {"LayerNorm", "RepBN", "PRepBN (lambda 0.5 on its LayerNorm)"}
     assert "feeds the stream with a mean of its own" in told["LayerNorm"]["pre-rmsnorm"]
     assert told["RepBN"] == {"fold-affine": "no linear or convolution stands beside its scale and shift"}

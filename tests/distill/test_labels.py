@@ -15,8 +15,8 @@ from tests.distill.test_distil import original, samples, swapped
 
 def test_labels_stand_beside_the_samples() -> None:
     program = original()
-    labelled = with_labels(program, samples(program, 3), np.array([2, 0, 3, 1]))
-    assert [sample["labels"].tolist() for sample in labelled] == [[2] * 8, [0] * 8, [3] * 8]
+    labeled = with_labels(program, samples(program, 3), np.array([2, 0, 3, 1]))
+    assert [sample["labels"].tolist() for sample in labeled] == [[2] * 8, [0] * 8, [3] * 8]
     outputs = {"output": torch.randn(8, 4)}
     batch = {"labels": torch.full((8,), 2)}
     expected = -outputs["output"].log_softmax(1)[:, 2].mean()

@@ -15,8 +15,8 @@ CLUSTERS, EACH = 4, 12
 def clusters(seed: int = 0) -> torch.Tensor:
     """Return tokens [samples, heads, 48, 8] around four directions, twelve in a row of each."""
     generator = torch.Generator().manual_seed(seed)
-    centres = 3 * torch.eye(SIZE)[:CLUSTERS].repeat_interleave(EACH, 0)
-    return centres + 0.3 * torch.randn(SAMPLES, HEADS, CLUSTERS * EACH, SIZE, generator=generator)
+    centers = 3 * torch.eye(SIZE)[:CLUSTERS].repeat_interleave(EACH, 0)
+    return centers + 0.3 * torch.randn(SAMPLES, HEADS, CLUSTERS * EACH, SIZE, generator=generator)
 
 
 def agreement(x: torch.Tensor, hashing: tuple[torch.Tensor, ...]) -> torch.Tensor:

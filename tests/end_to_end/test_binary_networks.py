@@ -41,7 +41,7 @@ def test_digits_lose_at_most_two_points(folder: Path, tmp_path: Path) -> None:
         max_seconds=0.1,
     )
     assert run.accuracy.exported >= run.accuracy.original - 0.02
-    assert [entry.applied for entry in run.passes if entry.name == "pack-signs"] == [2]
+    assert [entry.applied for entry in run.passes if entry.name == "pack-binary"] == [2]
     held = onnx.load(tmp_path / "out" / "model.onnx").graph.initializer
     packed = {tuple(tensor.dims): len(tensor.raw_data) for tensor in held if tensor.data_type == onnx.TensorProto.INT32}
     # One word for 32 channels: a float would take 32 times as much.

@@ -80,11 +80,11 @@ def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
 def test_data_has_fp4_searched(tmp_path: Path) -> None:
     model, x = case(tmp_path)
     lines: list[str] = []
-    options = {**QUICK, "precision": "fp4", "calib": str(tmp_path / "calib.npz"), "on_step": lines.append}
+    options = {**QUICK, "precision": "fp4", "calib": str(tmp_path / "calib.npz"), "on_progress": lines.append}
     run = edgeopt.export(model, "onnx", tmp_path / "out", inputs={"input": x}, **options)
-    (entry,) = (entry for entry in run.passes if entry.name == "search-floats")
+    (entry,) = (entry for entry in run.passes if entry.name == "fpq-search")
     assert entry.applied == 2 and all(rule.startswith("store-in-e") for rule in entry.rules)
-    assert any(line.startswith("search-floats: linear_1 in e") and "(2 of 2)" in line for line in lines)
+    assert any(line.startswith("fpq-search: linear_1 in e") and "(2 of 2)" in line for line in lines)
     (got,) = ReferenceEvaluator(onnx.load(tmp_path / "out" / "model.onnx")).run(None, {"input": x.numpy()})
     assert sqnr(model, x, got) > 15
 
@@ -98,7 +98,7 @@ def test_the_reference_target_rounds_activations(precision: str, tmp_path: Path)
     assert "--calib" in str(refused.value.hint) and not (tmp_path / "out").exists()
     run = edgeopt.export(model, "reference", tmp_path / "out", calib=str(tmp_path / "calib.npz"), **options)
     names = {entry.name for entry in run.passes}
-    assert ({"shift-channels", "search-floats"} <= names) == (precision == "fp4")
+    assert ({"shift-channels", "fpq-search"} <= names) == (precision == "fp4")
     text = load(tmp_path / "out" / "model.pt2").program.text()
     assert text.count("edgeopt.round_activations(") == 2 and run.error is not None and run.error.sqnr_db > 8
 

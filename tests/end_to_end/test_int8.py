@@ -144,7 +144,7 @@ CALIBRATION = [
             "changed everything in a single afternoon.",
             "waited.",
             "needed more time than anybody had planned for.",
-            "will be remembered for its colours.",
+            "will be remembered for its colors.",
             "asked why the river was so low this year.",
             "produced 42 reports.",
             "made the children laugh, then cry.",

@@ -134,7 +134,7 @@ def test_microcontrollers_compute_the_integers_rightly(name: str, tmp_path: Path
 
 
 def test_microcontrollers_refuse_an_input_of_fewer_integers(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="inputs are quantised"):
+    with pytest.raises(Unsupported, match="inputs are quantized"):
         artifact(passed(program_of(MODELS["seven bits"]()), "host-c"), "host-c", tmp_path)
 
 

@@ -281,7 +281,7 @@ def test_torchscript_takes_tensors_alone(tmp_path, model):
 
 def test_nan_weights_are_named(net):
     net.head.weight.data[0, 0] = float("nan")
-    with pytest.raises(UserError, match="'head.weight' holds 1 NaN of 8"):
+    with pytest.raises(UserError, match=r"'head\.weight' holds 1 NaN of 8"):
         load(net, LoadOptions(inputs=SPEC))
 
 

@@ -53,7 +53,7 @@ BYTES: tuple[Mutation, ...] = (flip_bits, truncate, overwrite, insert)
 
 
 def damage_json(content: bytes, choice: random.Random) -> bytes:
-    """Change one to three values of a JSON document; what is no JSON is damaged as bytes."""
+    """Change one to three values of a JSON document; what is not JSON is damaged as bytes."""
     try:
         document = json.loads(content)
     except ValueError:

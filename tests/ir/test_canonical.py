@@ -14,7 +14,7 @@ from edgeopt.ir.program import Program, op_name
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import to_program
-from tests.passes.builders import Branches, Call, ops, randomised
+from tests.passes.builders import Branches, Call, ops, randomized
 
 F = nn.functional
 DYNAMIC = torch.export.Dim.DYNAMIC
@@ -61,7 +61,7 @@ SAME: list[tuple[Callable[[], nn.Module], torch.Tensor]] = [
 
 @pytest.mark.parametrize(("build", "x"), SAME)
 def test_one_spelling(build: Callable[[], nn.Module], x: torch.Tensor) -> None:
-    module = randomised(build())
+    module = randomized(build())
     assert ops(decomposed(module, x)) == ops(to_program(module, (x,)))
 
 

@@ -69,7 +69,7 @@ class Norm(ctypes.Structure):
     """``eo_norm``."""
 
     _fields_ = [
-        ("epsilon", ctypes.c_int64), ("width", ctypes.c_uint16), ("centred", ctypes.c_uint8),
+        ("epsilon", ctypes.c_int64), ("width", ctypes.c_uint16), ("centered", ctypes.c_uint8),
         ("per_channel", ctypes.c_uint8),
         *((name, ctypes.c_int8) for name in ("in_zero", "out_zero", "act_min", "act_max")),
     ]  # fmt: skip

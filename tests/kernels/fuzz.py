@@ -48,7 +48,7 @@ def in_powers(p: Layer) -> Layer:
 
 
 def _packed(isa: str, p: Layer, shifts: bool, pack: Callable[..., np.ndarray]) -> tuple[str, np.ndarray]:
-    """Weights' type and constant block of a layer, requantised by shifts or multipliers."""
+    """Weights' type and constant block of a layer, requantized by shifts or multipliers."""
     if shifts:
         return "p8", packing.pack_shifts(p.weights, p.folded_bias(), p.multiplier)
     return "s8", pack(isa, p.weights, p.folded_bias(), p.multiplier)
@@ -283,7 +283,7 @@ def norm(rng: np.random.Generator, isa: str) -> Expected:
     clamp = reference.Clamp(int(rng.integers(-128, 128)), *((-128, 127) if rng.random() < 0.7 else (-50, 60)))
     in_zero = int(rng.integers(-128, 128))
     c_norm = bench.Norm(
-        factors.epsilon, width, factors.centred, channels > 1, in_zero, clamp.zero, clamp.low, clamp.high
+        factors.epsilon, width, factors.centered, channels > 1, in_zero, clamp.zero, clamp.low, clamp.high
     )
     packed = np.stack([factors.multiplier, factors.bias], axis=1).reshape(-1)
     case = bench.Case(Kernel("s8", "norm", isa), x, x.size, packed, norm=c_norm, rows=rows,

@@ -81,6 +81,6 @@ def test_scratch_of_the_manual_is_that_of_the_planner(tmp_path: Path) -> None:
     assert [list(map(int, line.split())) for line in done.stdout.splitlines()] == expected
 
 
-def test_scales_outside_the_requantisation_are_refused() -> None:
+def test_scales_outside_the_requantization_are_refused() -> None:
     with pytest.raises(ValueError, match="leave the integers' range"):
         binary.Requant.of(np.array([0.0]), np.array([1.0]), 1.0, reference.Clamp(0))

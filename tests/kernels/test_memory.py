@@ -124,6 +124,6 @@ def _walked(win: reference.Window, x: tuple[int, int, int], y: tuple[int, int, i
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, -0.1])
-def test_scales_outside_the_requantisation_are_refused(scale: float) -> None:
+def test_scales_outside_the_requantization_are_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="outside"):
         reference.multiplier(scale)

@@ -13,9 +13,9 @@ from edgeopt.kernels import mcu as kernels
 from edgeopt.plugins.registry import resolve
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
 from edgeopt.targets.mcu.runtime import toolchain
-from tests.targets.mcu.quantised import quantise_over
+from tests.targets.mcu.quantized import quantize_over
 from tests.targets.mcu.test_generated import InFloat
-from tests.targets.mcu.test_leading_axes import OfMaps, batches, initialised
+from tests.targets.mcu.test_leading_axes import OfMaps, batches, initialized
 from tests.targets.mcu.test_lower import requires_tvm
 
 STRICT = (*toolchain.WARNINGS, "-Wconversion", "-Wshadow", "-Wcast-align", "-O2", "-fsyntax-only")
@@ -55,7 +55,7 @@ def test_kernels_compile_without_a_warning(compiler: str, core: str) -> None:
 
 def test_libraries_compile_without_a_warning(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    program = quantise_over(initialised(OfMaps(rng)), batches(rng, 2, 3, 8, 8))
+    program = quantize_over(initialized(OfMaps(rng)), batches(rng, 2, 3, 8, 8))
     for compiler, core in COMPILERS:
         folder = tmp_path / f"{compiler}-{core}"
         folder.mkdir()
@@ -65,7 +65,7 @@ def test_libraries_compile_without_a_warning(tmp_path: Path) -> None:
 
 @requires_tvm
 def test_generated_code_compiles_without_a_warning(tmp_path: Path) -> None:
-    program = quantise_over(initialised(InFloat()), batches(np.random.default_rng(0), 2, 4, 8))
+    program = quantize_over(initialized(InFloat()), batches(np.random.default_rng(0), 2, 4, 8))
     resolve("tvm_micro:host-c").compile(program, tmp_path, MicroOptions())
     for compiler, core in COMPILERS:
         assert_clean(compiler, core, [tmp_path / LIBRARY / "network_generated.c"], tmp_path / LIBRARY)

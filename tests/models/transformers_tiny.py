@@ -11,8 +11,8 @@ from torch import nn
 
 from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
-from tests.models.normalisers import with_normaliser
-from tests.passes.builders import randomised
+from tests.models.normalizers import with_normalizer
+from tests.passes.builders import randomized
 
 NAMES = (
     "vit",
@@ -45,16 +45,16 @@ def program(
     attention: str = "sdpa",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
-    normaliser: str = "layer",
+    normalizer: str = "layer",
 ) -> Program:
-    """Return the traced model; ``attention`` is ``sdpa`` (fused) or ``eager`` (written out), ``normaliser`` what
+    """Return the traced model; ``attention`` is ``sdpa`` (fused) or ``eager`` (written out), ``normalizer`` what
     stands in the place of its LayerNorms."""
     pytest.importorskip("transformers")
     torch.manual_seed(seed)
     model, inputs = _BUILDERS[name](attention)
-    if normaliser != "layer":
-        with_normaliser(model, normaliser)
-    model = randomised(model).to(dtype)
+    if normalizer != "layer":
+        with_normalizer(model, normalizer)
+    model = randomized(model).to(dtype)
     cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
     return to_program(model, cast)
 

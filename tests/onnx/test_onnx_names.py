@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 
 class Shifted(nn.Module):
-    """Folding the normalisations names two convolutions anew, the third not."""
+    """Folding the normalizations names two convolutions anew, the third not."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from edgeopt.errors import EdgeoptError
 from edgeopt.ir.metrics import compare
 from edgeopt.plugins.registry import resolve
 from tests.passes.builders import Call
-from tests.targets.mcu.quantised import quantise_over
+from tests.targets.mcu.quantized import quantize_over
 
 _LEAST_DB = 30.0
 """Two steps of an output's own scale lie well above it; a wrong divisor or a wrong sample far below."""
@@ -56,7 +56,7 @@ def test_an_operator_is_near_the_quantized_program_or_refused(name: str, tmp_pat
     torch.manual_seed(0)
     module, shape = MODULES[name]
     inputs = [np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in range(4)]
-    program = quantise_over(module.eval(), inputs)
+    program = quantize_over(module.eval(), inputs)
     feed = {program.inputs[0].name: inputs[0]}
     options = target.Options(**target.device.options)
     try:

@@ -20,15 +20,15 @@ def gaussian(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (-(torch.cdist(a, b) ** 2) / 2).exp()
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-def test_equals_its_definition(normalised: bool) -> None:
+@pytest.mark.parametrize("normalized", [False, True])
+def test_equals_its_definition(normalized: bool) -> None:
     q, landmarks, v = operands()
     near, kernel = gaussian(q, landmarks), gaussian(landmarks, landmarks)
     inverse = torch.linalg.inv(kernel + 0.01 * torch.eye(M).double())
-    if normalised:
+    if normalized:
         root = torch.diag_embed(kernel.sum(-1) ** -0.5)
         inverse = root @ inverse @ root
-    torch.testing.assert_close(soft_attention(q, landmarks, v, 30, normalised), near @ inverse @ near.mT @ v)
+    torch.testing.assert_close(soft_attention(q, landmarks, v, 30, normalized), near @ inverse @ near.mT @ v)
 
 
 def test_landmarks_at_all_tokens_give_the_full_kernel() -> None:

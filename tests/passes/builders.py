@@ -38,7 +38,7 @@ class Branches(nn.Module):
         return tuple(branch(x) for branch in self.branches)
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomized(module: nn.Module) -> nn.Module:
     """Give norms and biases values under which a wrong fold shows; the defaults, 1 and 0, hide it."""
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):

@@ -4,32 +4,32 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.quantized_layers import quantised_layers
+from edgeopt.analysis.quantized_layers import quantized_layers
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.adaptive_rounding import AdaptRounding
+from edgeopt.passes.quantization.adaptive_rounding import AdaptiveRounding
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.pairs import LIMIT, largest_sums
-from tests.passes.quantised import SCHEMES, quantised, sqnr
+from tests.passes.quantized import SCHEMES, quantized, sqnr
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
-def test_outputs_come_closer_and_weights_stay_neighbours(scheme):
-    reference, program, data, seen = quantised(scheme)
-    rounded, (record,) = Pipeline([AdaptRounding(reference, seen)]).run(program)
+def test_outputs_come_closer_and_weights_stay_neighbors(scheme):
+    reference, program, data, seen = quantized(scheme)
+    rounded, (record,) = Pipeline([AdaptiveRounding(reference, seen)]).run(program)
     assert record.changed
-    for layer in quantised_layers(rounded, reference):
+    for layer in quantized_layers(rounded, reference):
         assert torch.all((layer.rounded - layer.weight).abs() <= layer.scale * 1.0001)
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
-    _, (again,) = Pipeline([AdaptRounding(reference, seen)]).run(rounded)
+    _, (again,) = Pipeline([AdaptiveRounding(reference, seen)]).run(rounded)
     assert not again.changed
 
 
 def test_pairs_of_products_still_fit_sixteen_bits():
     scheme = replace(SCHEMES["float bias"], paired=True)
-    reference, program, data, seen = quantised(scheme)
-    rounded, (record,) = Pipeline([AdaptRounding(reference, seen, scheme)]).run(program)
+    reference, program, data, seen = quantized(scheme)
+    rounded, (record,) = Pipeline([AdaptiveRounding(reference, seen, scheme)]).run(program)
     assert record.changed
-    for layer in quantised_layers(rounded, reference):
+    for layer in quantized_layers(rounded, reference):
         assert largest_sums(layer.stored.int(), scheme.order_of(layer.node)).max() <= LIMIT
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
 
@@ -38,21 +38,21 @@ def test_exact_weights_are_left():
     layer = nn.Conv2d(4, 2, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[127.0, 1, -3, 0], [127, 60, 2, -127]]).view(2, 4, 1, 1))
-    reference, program, _, seen = quantised(SCHEMES["int32 bias"], nn.Sequential(layer))
-    _, (record,) = Pipeline([AdaptRounding(reference, seen)]).run(program)
+    reference, program, _, seen = quantized(SCHEMES["int32 bias"], nn.Sequential(layer))
+    _, (record,) = Pipeline([AdaptiveRounding(reference, seen)]).run(program)
     assert not record.changed
-    _, (record,) = Pipeline([AdaptRounding(reference, {})]).run(program)
+    _, (record,) = Pipeline([AdaptiveRounding(reference, {})]).run(program)
     assert [note.reason for note in record.refused] == ["its patches were not observed"]
 
 
 @pytest.mark.parametrize("name", CODEBOOKS)
 def test_integers_of_a_codebook_are_exchanged_for_each_other(name):
     scheme = replace(SCHEMES["int32 bias"], codebook=CODEBOOKS[name])
-    reference, program, data, seen = quantised(scheme)
-    rounded, (record,) = Pipeline([AdaptRounding(reference, seen, scheme)]).run(program)
+    reference, program, data, seen = quantized(scheme)
+    rounded, (record,) = Pipeline([AdaptiveRounding(reference, seen, scheme)]).run(program)
     assert record.changed
     numbers = {*CODEBOOKS[name].magnitudes, *(-m for m in CODEBOOKS[name].magnitudes)}
-    grouped, *others = quantised_layers(rounded, reference)
+    grouped, *others = quantized_layers(rounded, reference)
     assert grouped.stored.abs().max() == 127
     assert all(set(layer.stored.flatten().tolist()) <= numbers for layer in others)
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5

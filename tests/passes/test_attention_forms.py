@@ -61,7 +61,7 @@ def test_agents_start_as_agent_attention_of_the_same_projections() -> None:
 
 def test_soft_starts_at_the_average_of_the_queries_it_covers() -> None:
     q, k, v = (torch.randn(2, HEADS, 50, 8) for _ in range(3))
-    result, _ = swapped(to_program(Attention(), (q, k, v)), "soft-attention", normalised=False)
+    result, _ = swapped(to_program(Attention(), (q, k, v)), "soft-attention", normalized=False)
     x = q * 8**-0.25
     images = x[:, :, 1:].mT.unflatten(-1, (7, 7)).flatten(0, 1)
     marks = nn.functional.avg_pool2d(images, 2).flatten(2).mT.unflatten(0, (2, HEADS))

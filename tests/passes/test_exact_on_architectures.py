@@ -13,16 +13,16 @@ from edgeopt.passes.exact.merge_low_rank import MergeLowRank
 from edgeopt.passes.exact.pre_rmsnorm import PreRmsnorm
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.cross_layer_equalization import EqualiseLayers
+from edgeopt.passes.quantization.cross_layer_equalization import CrossLayerEqualization
 from edgeopt.plugins.testing import assert_pass
 from tests.models import transformers_tiny as tiny
-from tests.models.normalisers import NORMALISERS
-from tests.passes.builders import Branches, ops, randomised
+from tests.models.normalizers import NORMALIZERS
+from tests.passes.builders import Branches, ops, randomized
 
 KINDS = [(torch.float32, 1e-5, 0), (torch.float64, 1e-10, 1)]
 C, N, H = 8, 6, 2
 
-ALL = [ExpandAttention, *(step.build for step in EXACT), PreRmsnorm, MergeLowRank, EqualiseLayers]
+ALL = [ExpandAttention, *(step.build for step in EXACT), PreRmsnorm, MergeLowRank, CrossLayerEqualization]
 
 
 def every_exact_pass() -> Pipeline:
@@ -39,12 +39,12 @@ def test_architectures(name: str, dtype: torch.dtype, bound: float, seed: int) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("normaliser", "dtype", "bound", "seed"), [("RepBN", torch.float32, 1e-5, 0), ("UN", torch.float64, 1e-10, 1)]
+    ("normalizer", "dtype", "bound", "seed"), [("RepBN", torch.float32, 1e-5, 0), ("UN", torch.float64, 1e-10, 1)]
 )
 @pytest.mark.parametrize("name", ["swin_padded", "pvt_v2"])
-def test_border_tokens_of_folded_norms(name: str, normaliser: str, dtype: torch.dtype, bound: float, seed: int) -> None:
+def test_border_tokens_of_folded_norms(name: str, normalizer: str, dtype: torch.dtype, bound: float, seed: int) -> None:
     """Zeros are padded after a norm: around Swin's windows, and by PVTv2's patch embeddings."""
-    program = tiny.program(name, "sdpa", dtype, seed, normaliser)
+    program = tiny.program(name, "sdpa", dtype, seed, normalizer)
     exact = Pipeline([step.build() for step in EXACT])
     result = assert_pass(exact, program, tiny.inputs(name, program, seed), bound=bound)
     assert not {"batch_norm", "layer_norm"} & set(ops(result))
@@ -71,7 +71,7 @@ class Block(nn.Module):
 
     def __init__(self, name: str, placement: str, scores: Scores | None) -> None:
         super().__init__()
-        self.first, self.second = NORMALISERS[name](C), NORMALISERS[name](C)
+        self.first, self.second = NORMALIZERS[name](C), NORMALIZERS[name](C)
         self.stem, self.qkv, self.out = nn.Linear(C, C), nn.Linear(C, 3 * C), nn.Linear(C, C)
         self.up, self.down, self.head = nn.Linear(C, 12), nn.Linear(12, C), nn.Linear(C, 3)
         self.gamma = nn.Parameter(torch.rand(C))
@@ -100,8 +100,8 @@ class Block(nn.Module):
 def test_blocks_of_each_form(placement: str, dtype: torch.dtype, bound: float, seed: int) -> None:
     torch.manual_seed(seed)
     forms = [None, scaled, causal, alibi]
-    blocks = [Block(name, placement, forms[(index + seed) % 4]) for index, name in enumerate(NORMALISERS)]
-    model = randomised(Branches(*blocks)).to(dtype)
+    blocks = [Block(name, placement, forms[(index + seed) % 4]) for index, name in enumerate(NORMALIZERS)]
+    model = randomized(Branches(*blocks)).to(dtype)
     result = assert_pass(every_exact_pass(), model, (torch.randn(2, N, C, dtype=dtype),), bound=bound, changes=True)
     assert not {"scaled_dot_product_attention", "arange"} & set(ops(result))
     assert ("batch_norm" in ops(result)) == (placement == "post")  # there its scale and shift are the stream's

@@ -10,7 +10,7 @@ from edgeopt.ir.pass_base import PassResult
 from edgeopt.passes.exact.fold_affine import FoldAffine
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.plugins.testing import assert_pass, to_program
-from tests.passes.builders import Call, ops, randomised, reasons
+from tests.passes.builders import Call, ops, randomized, reasons
 
 F = nn.functional
 TOKENS = torch.randn(2, 6, 8)
@@ -20,7 +20,7 @@ IMAGE = torch.randn(2, 8, 6, 6)
 def fold(
     function: Callable, x: torch.Tensor, changes: bool | None = True, **parts: nn.Module | torch.Tensor
 ) -> PassResult:
-    module = randomised(Call(function, **parts)).double()
+    module = randomized(Call(function, **parts)).double()
     return assert_pass(FoldAffine(), module, (x.double(),), changes=changes, bound=1e-10)
 
 
@@ -47,7 +47,7 @@ def test_norm_into_linear(norm: nn.Module) -> None:
 
 
 def test_text() -> None:
-    module = randomised(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 5)))
+    module = randomized(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 5)))
     result = assert_pass(FoldAffine(), module, (TOKENS,), changes=True)
     assert result.program.text() == (
         "constant _1_weight_1:5x8:float32\n"
@@ -102,7 +102,7 @@ def test_arithmetic_after_convolution(layer: nn.Module) -> None:
 
 
 def folded_after_constants(function: Callable, x: torch.Tensor, **parts: nn.Module | torch.Tensor) -> PassResult:
-    program = to_program(randomised(Call(function, **parts)).double(), (x.double(),))
+    program = to_program(randomized(Call(function, **parts)).double(), (x.double(),))
     return assert_pass(FoldAffine(), FoldConstants()(program).program, (x.double(),), changes=True, bound=1e-10)
 
 
@@ -155,7 +155,7 @@ def test_dynamic_length() -> None:
         y = m.norm(x).reshape(-1, 8)
         return (m.linear(y) * 0.5).reshape(x.shape[0], x.shape[1], 4)
 
-    module = randomised(Call(function, norm=nn.LayerNorm(8), linear=nn.Linear(8, 4)))
+    module = randomized(Call(function, norm=nn.LayerNorm(8), linear=nn.Linear(8, 4)))
     dynamic = (({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},),)
     program = to_program(module, (TOKENS,), dynamic)
     result = assert_pass(FoldAffine(), program, (torch.randn(3, 5, 8),), changes=True)
@@ -192,7 +192,7 @@ def test_norm_refusals(function: Callable[..., torch.Tensor], reason: str) -> No
         "square": nn.Linear(6, 6),
         "conv": nn.Conv1d(8, 4, 3, padding=1),
     }
-    result = assert_pass(FoldAffine(), randomised(Call(function, **parts)), (TOKENS,))
+    result = assert_pass(FoldAffine(), randomized(Call(function, **parts)), (TOKENS,))
     assert any(reason in found for found in reasons(result)), reasons(result)
 
 
@@ -211,7 +211,7 @@ ARITHMETIC_REFUSALS: list[tuple[Callable[..., torch.Tensor], str]] = [
 def test_arithmetic_refusals(function: Callable[..., torch.Tensor], reason: str) -> None:
     parts = {"linear": nn.Linear(8, 8), "conv": nn.Conv1d(8, 4, 3, padding=1), "gamma": torch.rand(8)}
     constants = {"table": torch.randn(6, 8), "outer": torch.randn(3, 1, 1, 8), "six": torch.rand(6)}
-    program = to_program(randomised(Call(function, **constants, **parts)), (TOKENS,))
+    program = to_program(randomized(Call(function, **constants, **parts)), (TOKENS,))
     result = FoldAffine()(program)
     assert any(reason in found for found in reasons(result)), (reasons(result), program.text())
 

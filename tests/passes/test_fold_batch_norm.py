@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeopt.passes.exact.fold_batch_norm import FoldBatchNorm
 from edgeopt.plugins.testing import assert_pass, to_program
-from tests.passes.builders import Branches, Call, ops, randomised, reasons
+from tests.passes.builders import Branches, Call, ops, randomized, reasons
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -20,7 +20,7 @@ NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def fold(module: nn.Module, *inputs: torch.Tensor, changes: bool = True, bound: float = 1e-5):
-    return assert_pass(FoldBatchNorm(), randomised(module), inputs, changes=changes, bound=bound)
+    return assert_pass(FoldBatchNorm(), randomized(module), inputs, changes=changes, bound=bound)
 
 
 def image(rank: int, channels: int = 4) -> torch.Tensor:
@@ -103,7 +103,7 @@ def test_permuted_channels_are_followed() -> None:
 
 
 def test_dynamic_batch() -> None:
-    module = randomised(nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6)))
+    module = randomized(nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6)))
     batch = torch.export.Dim("batch", min=1, max=8)
     program = to_program(module, (image(2),), ({0: batch},))
     assert ops(assert_pass(FoldBatchNorm(), program, (torch.randn(5, 4, 7, 6),), changes=True)) == ["conv2d"]
@@ -154,7 +154,7 @@ def test_refusals(function: Callable[..., torch.Tensor], reason: str) -> None:
         padded=nn.Conv2d(4, 3, 3, padding=1),
         dead=nn.BatchNorm2d(4),
     )
-    randomised(module).dead.weight.data[1] = 0
+    randomized(module).dead.weight.data[1] = 0
     x = torch.randn(4, 4, 7, 6)
     result = assert_pass(FoldBatchNorm(), module, (x,))
     assert any(reason in found for found in reasons(result)), reasons(result)

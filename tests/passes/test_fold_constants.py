@@ -64,7 +64,7 @@ REFUSALS: list[tuple[Callable[..., torch.Tensor], str]] = [
     (lambda m, x: x.sum() + m.small.expand(2**18, 4), "the program would grow by 4.0 MiB"),
     (lambda m, x: x.sum() + m.large.t(), "the program would grow by 4.0 MiB"),
     (lambda m, x: x + torch.rand(3, 4) * 0, "it is random"),
-    (lambda m, x: x + torch.empty(3, 4).zero_(), "it returns uninitialised memory"),
+    (lambda m, x: x + torch.empty(3, 4).zero_(), "it returns uninitialized memory"),
 ]
 
 
@@ -78,7 +78,7 @@ def test_refusals(function: Callable[..., torch.Tensor], reason: str) -> None:
     assert reason in reasons(result)
 
 
-def test_refuses_to_undo_quantisation() -> None:
+def test_refuses_to_undo_quantization() -> None:
     def function(m: Call, x: torch.Tensor) -> torch.Tensor:
         return x @ torch.ops.edgeopt.dequantize(m.weight, m.scale, m.zero, 0)
 

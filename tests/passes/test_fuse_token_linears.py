@@ -23,19 +23,19 @@ def test_linears_by_token_need_no_ranges_and_fuse():
     torch.manual_seed(0)
     x = torch.randn(3, 8) * torch.tensor([[1.0], [50.0], [0.1]])
     program = to_program(Tokens(), [x])
-    quantised, (record,) = Pipeline([InsertQdq(SCHEME)]).run(program)
-    assert len(record.applied) == 2 and quantised.text().count("edgeopt.round_tokens(") == 1
-    fused, (record,) = Pipeline([FuseTokenLinears()]).run(quantised)
+    quantized, (record,) = Pipeline([InsertQdq(SCHEME)]).run(program)
+    assert len(record.applied) == 2 and quantized.text().count("edgeopt.round_tokens(") == 1
+    fused, (record,) = Pipeline([FuseTokenLinears()]).run(quantized)
     assert len(record.applied) == 2 and "aten.linear" not in fused.text()
     key = program.inputs[0].name
     original, pairs, integers = (
-        torch.from_numpy(p.run({key: x.numpy()})["output"]) for p in (program, quantised, fused)
+        torch.from_numpy(p.run({key: x.numpy()})["output"]) for p in (program, quantized, fused)
     )
     assert torch.allclose(pairs, integers, rtol=1e-5, atol=1e-5)
     assert torch.all((integers - original).abs().amax(1) < 0.02 * original.abs().amax(1)), "small tokens keep theirs"
     _, (again,) = Pipeline([FuseTokenLinears()]).run(fused)
     assert not again.changed
-    _, (again,) = Pipeline([InsertQdq(SCHEME)]).run(quantised)
+    _, (again,) = Pipeline([InsertQdq(SCHEME)]).run(quantized)
     assert not again.changed
 
 

@@ -19,11 +19,11 @@ from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins import registry
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED
-from tests.passes.quantised import SCHEMES
+from tests.passes.quantized import SCHEMES
 
 TOKENS, WIDTH = 4, 32
 
@@ -57,17 +57,17 @@ def programs() -> tuple[Program, Program, Program, Function, Any]:
     plain.ranges = calibrate(plain, data, "minmax").program_ranges()
     layers = [node for node in plain.calls if node.target in WEIGHTED]
     rounded = InsertQdq(SCHEMES["int32 bias"])(plain).program
-    return plain, rounded, QuantiseWeights("int4")(plain).program, data, observe_patches(plain, data, layers)
+    return plain, rounded, WeightOnlyQuantization("int4")(plain).program, data, observe_patches(plain, data, layers)
 
 
 def _arguments() -> dict[str, Callable[[], dict[str, Any]]]:
     plain, _, _, data, seen = programs()
     after = {"reference": plain, "seen": seen}
     return {
-        "adapt-rounding": lambda: {**after, "scheme": SCHEMES["int32 bias"]},
-        "correct-bias": lambda: after,
+        "adaptive-rounding": lambda: {**after, "scheme": SCHEMES["int32 bias"]},
+        "bias-correction": lambda: after,
         "insert-qdq": lambda: {"scheme": SCHEMES["int32 bias"]},
-        "migrate-scales": lambda: {"data": data},
+        "smooth-quant": lambda: {"data": data},
         "binarize": lambda: {"samples": list(data)},
         "replace-layernorm": lambda: {"samples": list(data)},
     }

@@ -39,7 +39,7 @@ def calibrated(module, *shapes):
     return program, sample
 
 
-def quantise(program, scheme, keep=()):
+def quantize(program, scheme, keep=()):
     result, (record,) = Pipeline([InsertQdq(scheme, keep)]).run(program)
     return result, record
 
@@ -51,15 +51,15 @@ def sqnr(program, result, sample):
 @pytest.mark.parametrize("scheme", [KERNELS, FUSING], ids=["kernels", "fusing"])
 def test_numerics_and_idempotence(scheme):
     program, sample = calibrated(Residual(), (1, 4, 6, 6))
-    result, record = quantise(program, scheme)
+    result, record = quantize(program, scheme)
     assert record.changed and not record.refused
     assert sqnr(program, result, sample) > 30
-    _, again = quantise(result, scheme)
+    _, again = quantize(result, scheme)
     assert not again.changed
 
 
 def test_kernels_get_integer_results_everywhere():
-    result, _ = quantise(calibrated(Residual(), (1, 4, 6, 6))[0], KERNELS)
+    result, _ = quantize(calibrated(Residual(), (1, 4, 6, 6))[0], KERNELS)
     text = result.text()
     # input, relu, conv b, relu of the sum, pool, reshape (repeated), linear
     assert text.count("edgeopt.quantize(") == 7
@@ -71,7 +71,7 @@ def test_kernels_get_integer_results_everywhere():
 
 
 def test_some_results_are_integers_only_for_integer_readers():
-    class Normalised(nn.Module):
+    class Normalized(nn.Module):
         def __init__(self):
             super().__init__()
             self.up, self.down, self.norm = nn.Linear(8, 16), nn.Linear(16, 8), nn.LayerNorm(8)
@@ -79,9 +79,9 @@ def test_some_results_are_integers_only_for_integer_readers():
         def forward(self, x):
             return self.norm(x + self.down(torch.relu(self.up(x))))
 
-    program, sample = calibrated(Normalised(), (5, 8))
-    everywhere, _ = quantise(program, KERNELS)
-    some, record = quantise(program, replace(KERNELS, float_results=SUMS | {torch.ops.aten.linear.default}))
+    program, sample = calibrated(Normalized(), (5, 8))
+    everywhere, _ = quantize(program, KERNELS)
+    some, record = quantize(program, replace(KERNELS, float_results=SUMS | {torch.ops.aten.linear.default}))
     assert everywhere.text().count("edgeopt.quantize(") == 4
     assert some.text().count("edgeopt.quantize(") == 2, "what the linears read: the input and the ReLU's result"
     assert [note.reason for note in record.refused] == ["no product reads its result as integers"]
@@ -89,7 +89,7 @@ def test_some_results_are_integers_only_for_integer_readers():
 
 
 def test_fusing_leaves_float_what_nothing_integer_reads():
-    result, _ = quantise(calibrated(Residual(), (1, 4, 6, 6))[0], FUSING)
+    result, _ = quantize(calibrated(Residual(), (1, 4, 6, 6))[0], FUSING)
     text = result.text()
     assert text.count("edgeopt.quantize(") == 5
     assert "aten.reshape(%dequantize" in text, "the pair stands above the reshape"
@@ -102,7 +102,7 @@ def test_operands_of_a_concatenation_share_its_map():
         def forward(self, x, y):
             return torch.cat([x, y * 3.0], 1)
 
-    result, _ = quantise(calibrated(Join(), (1, 4), (1, 4))[0], KERNELS)
+    result, _ = quantize(calibrated(Join(), (1, 4), (1, 4))[0], KERNELS)
     scales = {node.args[1].name for node in result.calls if node.target is torch.ops.edgeopt.quantize.default}
     assert len({float(result.constants[name]) for name in scales}) == 1
 
@@ -122,7 +122,7 @@ def test_ranges_too_different_for_one_map_stay_float(scheme):
             return self.c(torch.relu(torch.cat([self.a(x), self.b(x)], 1)))
 
     program, sample = calibrated(Branches(), (1, 4, 8, 8))
-    result, record = quantise(program, scheme)
+    result, record = quantize(program, scheme)
     assert {note.node for note in record.applied} == {"conv2d", "conv2d_1"}
     assert {note.node for note in record.refused} == {"cat", "conv2d_2"}
     assert all("conv2d_1 would be left" in note.reason for note in record.refused)
@@ -142,7 +142,7 @@ def test_results_that_are_joined_take_the_map_of_the_whole(shares):
             return (joined, a) if shares else joined
 
     program, sample = calibrated(Branches(), (1, 4))
-    result, _ = quantise(program, KERNELS)
+    result, _ = quantize(program, KERNELS)
     (cat,) = (node for node in result.calls if node.target is torch.ops.aten.cat.default)
     scales = {float(result.constants[node.args[1].name]) for node in cat.args[0]}
     assert len(scales) == 1
@@ -154,7 +154,7 @@ def test_a_bias_that_would_overflow_coarsens_its_channel():
     with torch.no_grad():
         layer.weight[0], layer.bias[:] = 1e-12, 5.0
     program, sample = calibrated(nn.Sequential(layer), (1, 3))
-    result, _ = quantise(program, Scheme(torch.int8, WEIGHTED, integer_results=False))
+    result, _ = quantize(program, Scheme(torch.int8, WEIGHTED, integer_results=False))
     assert sqnr(program, result, sample) > 30
 
 
@@ -162,7 +162,7 @@ def refusal(module, *shapes, scheme=KERNELS, keep=(), forget=()):
     program, _ = calibrated(module, *shapes)
     for name in forget:
         del program.ranges[name]
-    _, record = quantise(program, scheme, keep)
+    _, record = quantize(program, scheme, keep)
     return [note.reason for note in record.refused]
 
 
@@ -210,7 +210,7 @@ def test_refusals():
 
 def test_weights_are_stored_to_half_a_step():
     program, _ = calibrated(nn.Sequential(nn.Conv2d(3, 5, 3)), (1, 3, 6, 6))
-    result, _ = quantise(program, KERNELS)
+    result, _ = quantize(program, KERNELS)
     name = next(name for name in program.constants if name.endswith("weight"))
     stored = [result.constants[f"{name}_{part}"] for part in ("q", "scale", "zero_point")]
     error = (dequantize(*stored, 0) - program.constants[name]).abs()
@@ -228,6 +228,6 @@ def test_a_product_with_a_constant_stays_in_float():
             return (y @ self.map) @ y.mT
 
     program, sample = calibrated(Mapped(), (2, 5, 4))
-    result, record = quantise(program, KERNELS)
-    assert [note.reason for note in record.refused] == ["it multiplies by a constant that is no layer's weight"]
+    result, record = quantize(program, KERNELS)
+    assert [note.reason for note in record.refused] == ["it multiplies by a constant that is not a layer's weight"]
     assert sqnr(program, result, sample) > 30

@@ -169,9 +169,9 @@ def test_padding_gives_what_the_tokens_alone_give(feature_map: str) -> None:
     np.testing.assert_allclose(padded, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_padding_under_a_map_that_is_not_normalised_is_refused() -> None:
+def test_padding_under_a_map_that_is_not_normalized_is_refused() -> None:
     (reason,) = reasons(run(padded(), feature_map="inline"))
-    assert reason == "it has a padding mask, and the weights of 'inline' are not normalised"
+    assert reason == "it has a padding mask, and the weights of 'inline' are not normalized"
 
 
 @pytest.mark.parametrize(("tokens", "grid"), [(64, [8, 8]), (65, [8, 8]), (70, None)])

@@ -6,11 +6,11 @@ from torch import nn
 
 from edgeopt.passes.exact.merge_low_rank import MergeLowRank
 from edgeopt.plugins.testing import assert_pass
-from tests.passes.builders import Call, ops, randomised, reasons
+from tests.passes.builders import Call, ops, randomized, reasons
 
 
 def merge(module: nn.Module, x: torch.Tensor, changes: bool = True):
-    return assert_pass(MergeLowRank(), randomised(module).double(), (x.double(),), changes=changes, bound=1e-10)
+    return assert_pass(MergeLowRank(), randomized(module).double(), (x.double(),), changes=changes, bound=1e-10)
 
 
 @pytest.mark.parametrize("first_bias", [True, False])
@@ -42,7 +42,7 @@ def test_pointwise_convolutions(rank: int) -> None:
 
 REFUSALS = {
     "the factors take": nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 8)),
-    "is no pointwise convolution": nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3)),
+    "is not a pointwise convolution": nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3)),
     "has stride [2, 2]": nn.Sequential(nn.Conv2d(8, 8, 1, stride=2), nn.Conv2d(8, 8, 1)),
     "has padding [1, 1]": nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1, padding=1)),
     "has groups 2": nn.Sequential(nn.Conv2d(8, 8, 1, groups=2), nn.Conv2d(8, 8, 1)),

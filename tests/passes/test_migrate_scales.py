@@ -4,9 +4,9 @@ from torch import nn
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.smooth_quant import MigrateScales
+from edgeopt.passes.quantization.smooth_quant import SmoothQuant
 from edgeopt.plugins.testing import assert_pass, to_program
-from tests.passes.quantised import SCHEMES, sqnr
+from tests.passes.quantized import SCHEMES, sqnr
 
 
 def samples(program, x):
@@ -16,7 +16,7 @@ def samples(program, x):
 
 def migrate(module, x, changes=True):
     program = to_program(module, [x[:1]])
-    return assert_pass(MigrateScales(samples(program, x)), program, [x[:1]], changes=changes)
+    return assert_pass(SmoothQuant(samples(program, x)), program, [x[:1]], changes=changes)
 
 
 def outliers(*shape):
@@ -92,7 +92,7 @@ def test_refusals():
     assert [note.reason for note in result.notes] == ["its convolution would need a multiplication of the whole image"]
     x = outliers(5, 4)
     program = to_program(nn.Sequential(nn.Linear(4, 3)), [x[:1]])
-    result = MigrateScales(samples(program, x), may_multiply=False)(program)
+    result = SmoothQuant(samples(program, x), may_multiply=False)(program)
     assert [note.reason for note in result.notes] == [
         "no layer before it can take the scale, and the target multiplies in integers only"
     ]
@@ -101,13 +101,13 @@ def test_refusals():
     assert all("shared" in note.reason for note in result.notes) and result.notes
 
 
-def test_quantisation_after_it_errs_less():
+def test_quantization_after_it_errs_less():
     torch.manual_seed(1)
     x = outliers(200, 8)
     module = nn.Sequential(nn.Linear(8, 8))
     program = to_program(module, [x[:1]])
     data = samples(program, x)
-    migrated = MigrateScales(data)(program).program
+    migrated = SmoothQuant(data)(program).program
     errors = []
     for one in (program, migrated):
         one.ranges = calibrate(one, data, "minmax").program_ranges()

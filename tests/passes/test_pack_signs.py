@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.passes.exact.fold_constants import FoldConstants
-from edgeopt.passes.exact.pack_binary import PackSigns
+from edgeopt.passes.exact.pack_binary import PackBinary
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import assert_pass, to_program
@@ -65,7 +65,7 @@ def test_linears_are_packed(form: str, per_channel: bool):
     module = Layer(form, per_channel=per_channel)
     x = torch.randn(3, 5, 40)
     program = Pipeline(step.build() for step in EXACT)(to_program(module, (x,))).program
-    result = assert_pass(PackSigns(), program, [x], changes=True)
+    result = assert_pass(PackBinary(), program, [x], changes=True)
     assert [(note.rule, note.reason) for note in result.notes] == [("pack-layer", None)]
     assert sum(t.numel() * t.element_size() for t in result.program.constants.values()) < 7 * 40 * 4
 
@@ -92,7 +92,7 @@ class Attention(nn.Module):
 def test_products_of_attention_count_bits(weights_of_one_bit: bool):
     x = torch.randn(2, 9, 96)
     program = Pipeline(step.build() for step in EXACT)(to_program(Attention(weights_of_one_bit), (x,))).program
-    result = assert_pass(PackSigns(), program, [x], changes=True)
+    result = assert_pass(PackBinary(), program, [x], changes=True)
     products = [node for node in result.program.calls if node.target is BINARY_MATMUL]
     assert [node.args[-1] for node in products] == ([False, True] if weights_of_one_bit else [False])
     assert (
@@ -120,7 +120,7 @@ class Turned(nn.Module):
 )
 def test_products_of_other_values_are_left(form: str, reason: str):
     program = to_program(Turned(form), (torch.randn(4, 8), torch.randn(8, 3)))
-    (note,) = Pipeline([FoldConstants(), PackSigns()])(program).notes
+    (note,) = Pipeline([FoldConstants(), PackBinary()])(program).notes
     assert note.rule == "pack-product" and reason in note.reason
 
 
@@ -149,7 +149,7 @@ class Block(nn.Module):
 def test_batch_norms_become_thresholds_and_scales(padding: int):
     x = torch.randn(2, 40, 9, 8)
     program = Pipeline(step.build() for step in EXACT)(to_program(Block(padding), (x,))).program
-    result = assert_pass(PackSigns(), program, [x], changes=True)
+    result = assert_pass(PackBinary(), program, [x], changes=True)
     calls = [node.target.name() for node in result.program.calls]
     assert calls == ["edgeopt::binary_conv2d"]
 
@@ -157,10 +157,10 @@ def test_batch_norms_become_thresholds_and_scales(padding: int):
 def test_the_ledger_holds_it_to_its_word():
     x = torch.randn(2, 40, 9, 8)
     program = to_program(Block().eval(), (x,))
-    passes = [*(step.build() for step in EXACT), PackSigns()]
-    final, records = Pipeline(passes, Ledger(program, [{"x": x.numpy()}])).run(program)
+    passes = [*(step.build() for step in EXACT), PackBinary()]
+    final, records = Pipeline(passes, AccuracyTracker(program, [{"x": x.numpy()}])).run(program)
     assert [node.target.name() for node in final.calls] == ["edgeopt::binary_conv2d"]
-    assert records[-1].name == "pack-signs" and records[-1].error.relative < EXACT_BOUND
+    assert records[-1].name == "pack-binary" and records[-1].error.relative < EXACT_BOUND
 
 
 class Rectified(Layer):
@@ -177,7 +177,7 @@ class Rectified(Layer):
 )
 def test_refuses(module: nn.Module, shape: tuple[int, ...], reason: str):
     x = torch.randn(shape)
-    result = PackSigns()(FoldConstants()(to_program(module, (x,))).program)
+    result = PackBinary()(FoldConstants()(to_program(module, (x,))).program)
     assert not result.changed
     assert [reason in note.reason for note in result.notes] == [True]
 
@@ -191,6 +191,6 @@ def test_refuses_weights_of_several_magnitudes_and_leaves_other_layers_alone():
         def forward(self, x):
             return self.second(torch.sign(self.first(x)))
 
-    result = PackSigns()(to_program(Mixed(), (torch.randn(2, 40),)))
+    result = PackBinary()(to_program(Mixed(), (torch.randn(2, 40),)))
     assert not result.changed
     assert [note.reason for note in result.notes] == ["the weights of a channel of linear_1 have several magnitudes"]

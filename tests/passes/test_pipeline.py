@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.errors import PassError
 from edgeopt.ir.pass_base import PassRecord, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import to_program
-from tests.passes.builders import randomised
+from tests.passes.builders import randomized
 
 aten = torch.ops.aten
 
@@ -51,23 +51,23 @@ def add_dead_code(program: Program) -> None:
 @pytest.fixture
 def program() -> Program:
     module = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
-    return to_program(randomised(module), (torch.randn(2, 4),))
+    return to_program(randomized(module), (torch.randn(2, 4),))
 
 
 @pytest.fixture
-def ledger(program: Program) -> Ledger:
+def tracker(program: Program) -> AccuracyTracker:
     generator = np.random.default_rng(0)
-    return Ledger(program, [{"input": generator.normal(size=(2, 4)).astype(np.float32)} for _ in range(3)])
+    return AccuracyTracker(program, [{"input": generator.normal(size=(2, 4)).astype(np.float32)} for _ in range(3)])
 
 
-def test_records_what_each_pass_did(program: Program, ledger: Ledger) -> None:
+def test_records_what_each_pass_did(program: Program, tracker: AccuracyTracker) -> None:
     seen: list[tuple[str, tuple[str, ...]]] = []
 
     def on_pass(record: PassRecord, after: Program) -> None:
         seen.append((record.name, after.history))
 
     passes = [Edit(nothing, changed=False, name="one"), Edit(scale_bias(1.0), name="two")]
-    final, records = Pipeline(passes, ledger, on_pass).run(program)
+    final, records = Pipeline(passes, tracker, on_pass).run(program)
     assert seen == [("one", ("one",)), ("two", ("one", "two"))] and final.history == ("one", "two")
     assert [record.changed for record in records] == [False, True]
     assert all(record.error is not None and record.error.max_abs == 0 for record in records)
@@ -95,10 +95,10 @@ def test_a_pass_may_not_write_into_what_it_was_given(program: Program) -> None:
         Pipeline([Edit(spoil)])(program)
 
 
-def test_an_exact_pass_above_its_bound_is_named(program: Program, ledger: Ledger) -> None:
+def test_an_exact_pass_above_its_bound_is_named(program: Program, tracker: AccuracyTracker) -> None:
     passes = [Edit(nothing, changed=False, name="first"), Edit(scale_bias(1.01), name="wrong")]
     with pytest.raises(PassError) as caught:
-        Pipeline(passes, ledger).run(program)
+        Pipeline(passes, tracker).run(program)
     error = caught.value
     assert error.message.startswith("pass wrong failed: it is exact, yet changed the outputs by ")
     assert "first at node linear_1 (relative error" in error.message
@@ -107,14 +107,14 @@ def test_an_exact_pass_above_its_bound_is_named(program: Program, ledger: Ledger
     assert error.last_good is not None and error.last_good.history == ("first",)
 
 
-def test_nan_is_above_every_bound(program: Program, ledger: Ledger) -> None:
+def test_nan_is_above_every_bound(program: Program, tracker: AccuracyTracker) -> None:
     with pytest.raises(PassError, match="it is exact, yet"):
-        Pipeline([Edit(scale_bias(float("nan")))], ledger).run(program)
+        Pipeline([Edit(scale_bias(float("nan")))], tracker).run(program)
 
 
-def test_a_lossy_pass_is_measured_only(program: Program, ledger: Ledger) -> None:
+def test_a_lossy_pass_is_measured_only(program: Program, tracker: AccuracyTracker) -> None:
     passes = [Edit(scale_bias(1.01), kind="calibrated", name="lossy"), Edit(nothing, changed=False, name="exact")]
-    _, (lossy, exact) = Pipeline(passes, ledger).run(program)
+    _, (lossy, exact) = Pipeline(passes, tracker).run(program)
     assert lossy.error is not None and lossy.error.relative > 1e-4
     # The exact pass inherits the error; that is against the original, whereas its bound is against its input.
     assert exact.error == lossy.error
@@ -158,14 +158,14 @@ def test_a_pipeline_is_a_pass(program: Program) -> None:
 
 
 def test_divergence_skips_nodes_that_were_redefined() -> None:
-    module = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)))
+    module = randomized(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)))
     program = to_program(module, (torch.randn(2, 3, 5, 5),))
-    ledger = Ledger(program, [{"input": torch.randn(2, 3, 5, 5).numpy()}])
-    final, _ = Pipeline([step.build() for step in EXACT], ledger).run(program)
+    tracker = AccuracyTracker(program, [{"input": torch.randn(2, 3, 5, 5).numpy()}])
+    final, _ = Pipeline([step.build() for step in EXACT], tracker).run(program)
     wrong = final.clone()
     name = next(name for name in wrong.constants if "3_bias" in name)
     wrong.constants[name] = wrong.constants[name] + 1
-    assert ledger.first_divergence(program, wrong).startswith("conv2d_1 ")
+    assert tracker.first_divergence(program, wrong).startswith("conv2d_1 ")
 
 
 class Signs(nn.Module):
@@ -193,10 +193,10 @@ def test_a_sign_that_rounding_decides_is_no_error_but_a_wrong_layer_after_it_is(
     third = np.float32(1 / 3)
     x[0, 3] = third if np.float32(3) * third >= 1 else np.nextafter(third, np.float32(1))
     program = to_program(Signs(), (torch.from_numpy(x),))
-    ledger = Ledger(program, [{"x": x}])
-    _, (record,) = Pipeline([Edit(nudge)], ledger).run(program)
+    tracker = AccuracyTracker(program, [{"x": x}])
+    _, (record,) = Pipeline([Edit(nudge)], tracker).run(program)
     assert record.error.relative > 1e-2
     with pytest.raises(PassError, match="first at node linear"):
-        Pipeline([Edit(turn)], Ledger(program, [{"x": x}])).run(program)
+        Pipeline([Edit(turn)], AccuracyTracker(program, [{"x": x}])).run(program)
     with pytest.raises(PassError, match="first at node linear"):
-        Pipeline([Edit(nudge), Edit(turn)], Ledger(program, [{"x": x}])).run(program)
+        Pipeline([Edit(nudge), Edit(turn)], AccuracyTracker(program, [{"x": x}])).run(program)

@@ -12,7 +12,7 @@ from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import assert_pass, to_program
 from tests.models import transformers_tiny as tiny
-from tests.passes.builders import Call, ops, randomised, reasons
+from tests.passes.builders import Call, ops, randomized, reasons
 
 C = 8
 
@@ -53,7 +53,7 @@ def patches(m: Call, image: torch.Tensor) -> torch.Tensor:
 
 
 def convert(function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE, changes: bool = True, **options: bool):
-    module = randomised(Call(function, **parts())).double()
+    module = randomized(Call(function, **parts())).double()
     return assert_pass(PreRmsnorm(**options), module, (x,), bound=1e-10, changes=changes)
 
 
@@ -92,7 +92,7 @@ def test_what_lies_between_may_move_scale_and_select() -> None:
 
 
 def test_mean_of_the_stream_is_gone() -> None:
-    module = randomised(Call(lambda m, image: m.head(m.norm(branches(m, patches(m, image)))), **parts())).double()
+    module = randomized(Call(lambda m, image: m.head(m.norm(branches(m, patches(m, image)))), **parts())).double()
     result = assert_pass(PreRmsnorm(), module, (IMAGE,), bound=1e-10)
     means = []
 
@@ -111,8 +111,8 @@ def test_norms_written_out() -> None:
             self.weight, self.bias = nn.Parameter(torch.rand(C)), nn.Parameter(torch.rand(C))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            centred = x - x.mean(-1, keepdim=True)
-            return centred * torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + 1e-5) * self.weight + self.bias
+            centered = x - x.mean(-1, keepdim=True)
+            return centered * torch.rsqrt(centered.pow(2).mean(-1, keepdim=True) + 1e-5) * self.weight + self.bias
 
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -132,14 +132,14 @@ def test_norm_of_a_norm_and_of_a_constant() -> None:
         x = m.bare(m.bare(patches(m, image)) + 0 * m.norm(m.position))
         return m.head(m.bare(x))
 
-    module = randomised(Call(model, **parts(), bare=nn.LayerNorm(C, elementwise_affine=False))).double()
+    module = randomized(Call(model, **parts(), bare=nn.LayerNorm(C, elementwise_affine=False))).double()
     result = assert_pass(PreRmsnorm(), module, (IMAGE,), bound=1e-10, changes=True)
     assert ops(result).count("layer_norm") == 1  # of a sum with a norm that has a scale
     assert ops(result).count("rms_norm") == 3
 
 
 def test_scale_and_shift_fold_afterwards_as_before() -> None:
-    module = randomised(Call(lambda m, image: m.head(m.norm(branches(m, patches(m, image)))), **parts())).double()
+    module = randomized(Call(lambda m, image: m.head(m.norm(branches(m, patches(m, image)))), **parts())).double()
     program = to_program(module, (IMAGE,))
     orders = [Pipeline([PreRmsnorm(), FoldAffine()]), Pipeline([FoldAffine(), PreRmsnorm()])]
     for order in orders:
@@ -174,7 +174,7 @@ REFUSALS: dict[str, tuple[Callable[..., torch.Tensor], str]] = {
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(name: str) -> None:
     function, reason = REFUSALS[name]
-    module = randomised(Call(function, **parts())).double()
+    module = randomized(Call(function, **parts())).double()
     result = PreRmsnorm()(to_program(module, (IMAGE,)))
     assert any(reason in told for told in reasons(result)), reasons(result)
     assert_pass(PreRmsnorm(), module, (IMAGE,), bound=1e-10)
@@ -182,7 +182,7 @@ def test_refusals(name: str) -> None:
 
 def test_post_norm_is_refused() -> None:
     layer = nn.TransformerEncoderLayer(C, 2, 16, batch_first=True)
-    program = to_program(randomised(nn.Sequential(layer, layer)), (torch.randn(2, 3, C),))
+    program = to_program(randomized(nn.Sequential(layer, layer)), (torch.randn(2, 3, C),))
     result = assert_pass(PreRmsnorm(), program, (torch.randn(2, 3, C),), changes=False)
     assert sum("feeds the stream with a mean of its own" in reason for reason in reasons(result)) == 3
 
@@ -191,17 +191,17 @@ def tied(m: Call, tokens: torch.Tensor) -> torch.Tensor:
     return m.norm(branches(m, m.table(tokens))) @ m.table.weight.T
 
 
-def test_tied_embeddings_are_refused_or_centred_at_run_time() -> None:
+def test_tied_embeddings_are_refused_or_centered_at_run_time() -> None:
     tokens = torch.tensor([[1, 2, 3]])
     refused = convert(tied, tokens, changes=False)
     assert "tied with" in reasons(refused)[0]
-    centred = convert(tied, tokens, centring=True)
-    assert ops(centred).count("rms_norm") == 3 and ops(centred).count("mean.dim") == 1
+    centered = convert(tied, tokens, centering=True)
+    assert ops(centered).count("rms_norm") == 3 and ops(centered).count("mean.dim") == 1
 
 
-def test_centring_that_costs_as_much_as_it_frees_is_refused() -> None:
-    result = convert(lambda m, i: m.norm(patches(m, i).relu()), changes=False, centring=True)
-    assert "1 centrings for 1 norms would not pay" in reasons(result)[0]
+def test_centering_that_costs_as_much_as_it_frees_is_refused() -> None:
+    result = convert(lambda m, i: m.norm(patches(m, i).relu()), changes=False, centering=True)
+    assert "1 centerings for 1 norms would not pay" in reasons(result)[0]
 
 
 def test_half_precision_is_refused() -> None:
@@ -214,7 +214,7 @@ def test_half_precision_is_refused() -> None:
 
 
 def compress(function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE):
-    program = to_program(randomised(Call(function, **parts())).double(), (x,))
+    program = to_program(randomized(Call(function, **parts())).double(), (x,))
     folded = Pipeline([FoldAffine()])(program).program
     return assert_pass(PreRmsnorm(compress=True), folded, (x,), bound=1e-10, changes=True)
 
@@ -242,8 +242,8 @@ def test_compressed_text_encoder() -> None:
 def test_what_cannot_be_compressed_keeps_its_channels() -> None:
     result = convert(lambda m, i: m.norm(branches(m, patches(m, i))), compress=True)
     assert "has a scale or shift" in reasons(result)[0] and ops(result).count("rms_norm") == 3
-    centred = convert(tied, torch.tensor([[1, 2, 3]]), compress=True, centring=True)
-    assert "is centred at run time" in reasons(centred)[0] and ops(centred).count("rms_norm") == 3
+    centered = convert(tied, torch.tensor([[1, 2, 3]]), compress=True, centering=True)
+    assert "is centered at run time" in reasons(centered)[0] and ops(centered).count("rms_norm") == 3
 
 
 # What becomes of the field's architectures after the other exact passes: norms replaced, a reason for each refusal.
@@ -276,10 +276,10 @@ def test_architectures(name: str, dtype: torch.dtype, bound: float, seed: int) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "whisper_encoder"])
-def test_architectures_with_centring(name: str) -> None:
+def test_architectures_with_centering(name: str) -> None:
     traced = tiny.program(name, dtype=torch.float64)
     program = Pipeline([step.build() for step in EXACT])(traced).program
-    result = assert_pass(PreRmsnorm(centring=True), program, tiny.inputs(name, program), bound=1e-10)
+    result = assert_pass(PreRmsnorm(centering=True), program, tiny.inputs(name, program), bound=1e-10)
     assert "layer_norm" not in ops(result) and ops(result).count("rms_norm") == 5
 
 

@@ -13,7 +13,7 @@ from edgeopt.passes.exact.fold_affine import FoldAffine
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.replace_layernorm import ReplaceLayernorm
 from edgeopt.plugins.testing import assert_pass, to_program
-from tests.passes.builders import ops, randomised, reasons
+from tests.passes.builders import ops, randomized, reasons
 
 C = 8
 
@@ -41,7 +41,7 @@ class Model(nn.Module):
 
 def program_of(norm: type[nn.Module] = nn.LayerNorm) -> Program:
     torch.manual_seed(0)
-    return to_program(randomised(Model(norm)), (torch.randn(4, 5, 6),))
+    return to_program(randomized(Model(norm)), (torch.randn(4, 5, 6),))
 
 
 def samples(program: Program, count: int = 12) -> list[dict[str, np.ndarray]]:

@@ -5,11 +5,11 @@ from torch import nn
 from edgeopt.calib.data import Function
 from edgeopt.errors import UserError
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.fpq import SearchFloats
+from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.testing import to_program
-from tests.passes.quantised import sqnr
+from tests.passes.quantized import sqnr
 
 
 def case(outlier=1):
@@ -25,18 +25,18 @@ def case(outlier=1):
 
 def test_weights_alone():
     program, data = case()
-    result, (record,) = Pipeline([SearchFloats(data)]).run(program)
+    result, (record,) = Pipeline([FpqSearch(data)]).run(program)
     assert all(note.rule in ("store-in-e1m2", "store-in-e2m1") for note in record.applied)
     assert "round_activations" not in result.text()
-    assert sqnr(program, result, data) > sqnr(program, QuantiseWeights("fp4")(program).program, data) > 10
-    _, (again,) = Pipeline([SearchFloats(data)]).run(result)
+    assert sqnr(program, result, data) > sqnr(program, WeightOnlyQuantization("fp4")(program).program, data) > 10
+    _, (again,) = Pipeline([FpqSearch(data)]).run(result)
     assert not again.changed
 
 
 @pytest.mark.parametrize("name", ["search", "nvfp4", "mxfp4"])
 def test_weights_and_activations(name):
     program, data = case()
-    step = SearchFloats(data, True) if name == "search" else QuantiseWeights(name, data, True)
+    step = FpqSearch(data, True) if name == "search" else WeightOnlyQuantization(name, data, True)
     result, _ = Pipeline([step]).run(program)
     assert result.text().count("edgeopt.round_activations(") == 2
     assert 8 < sqnr(program, result, data) < 30
@@ -45,9 +45,9 @@ def test_weights_and_activations(name):
 def test_shifts_and_compensation_err_less():
     program, data = case(outlier=30)
     passes = {
-        "nearest": [SearchFloats(data, True, compensate=False)],
-        "compensated": [SearchFloats(data, True)],
-        "shifted": [ShiftChannels(data), SearchFloats(data, True)],
+        "nearest": [FpqSearch(data, True, compensate=False)],
+        "compensated": [FpqSearch(data, True)],
+        "shifted": [ShiftChannels(data), FpqSearch(data, True)],
     }
     found = {name: sqnr(program, Pipeline(steps).run(program)[0], data) for name, steps in passes.items()}
     assert found["nearest"] < found["compensated"] < found["shifted"]
@@ -69,7 +69,7 @@ def test_layers_that_read_the_same_value_read_it_rounded_once():
     x = torch.rand(100, 16).numpy()
     program = to_program(Branches(), [torch.from_numpy(x[:1])])
     data = Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
-    result, (record,) = Pipeline([SearchFloats(data, activations=True)]).run(program)
+    result, (record,) = Pipeline([FpqSearch(data, activations=True)]).run(program)
     assert result.text().count("edgeopt.round_activations(") == 1
     assert [note.rule[:5] for note in record.applied] == ["store", "store", "read-"]
     for name, expected in program.run({program.inputs[0].name: x}).items():
@@ -80,7 +80,7 @@ def test_layers_that_read_the_same_value_read_it_rounded_once():
 def test_refusals():
     program = to_program(nn.Sequential(nn.Linear(5, 4)), [torch.zeros(1, 5)])
     data = Function(lambda: iter([{program.inputs[0].name: torch.ones(5).numpy()}]), "memory", program.inputs)
-    result = SearchFloats(data)(program)
+    result = FpqSearch(data)(program)
     assert [note.reason for note in result.notes] == ["its rows have 5 weights, which do not pair in bytes"]
     with pytest.raises(UserError, match="searched on data"):
-        SearchFloats()(program)
+        FpqSearch()(program)

@@ -13,7 +13,7 @@ aten = torch.ops.aten
 
 
 class Attention(nn.Module):
-    """Attention and a perceptron, normalised after the residual connections or before them."""
+    """Attention and a perceptron, normalized after the residual connections or before them."""
 
     def __init__(self, before: bool, fused: bool = True, function: type[nn.Module] = nn.GELU) -> None:
         super().__init__()

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, Ledger
+from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import to_program
 from tests.models import mlperf_tiny
-from tests.passes.builders import ops, randomised
+from tests.passes.builders import ops, randomized
 
 IMAGE = (2, 3, 64, 64)
 
@@ -32,9 +32,9 @@ def test_order_is_data_with_reasons() -> None:
 
 
 def assert_exact(program: Program, *inputs: torch.Tensor) -> tuple[list[str], list[str]]:
-    """Run the passes under the ledger; return the operators left and the reasons of the refusals."""
+    """Run the passes under the tracker; return the operators left and the reasons of the refusals."""
     sample = {spec.name: tensor.numpy() for spec, tensor in zip(program.inputs, inputs, strict=True)}
-    pipeline = Pipeline([step.build() for step in EXACT], Ledger(program, [sample]))
+    pipeline = Pipeline([step.build() for step in EXACT], AccuracyTracker(program, [sample]))
     final, records = pipeline.run(program)
     assert records[-1].error is not None and records[-1].error.relative <= EXACT_BOUND
     assert not Pipeline([step.build() for step in EXACT])(final).changed
@@ -113,7 +113,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], torch.Tensor, list[str]]
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_architecture(name: str) -> None:
     build, x, expected = ARCHITECTURES[name]
-    left, refused = assert_exact(to_program(randomised(build()), (x,)), x)
+    left, refused = assert_exact(to_program(randomized(build()), (x,)), x)
     assert not {"batch_norm", "clone", "_to_copy", "arange"} & set(left)
     assert len(refused) == len(expected), refused
     assert all(part in reason for part, reason in zip(expected, refused, strict=True)), refused

@@ -4,11 +4,11 @@ from torch import nn
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.unsigned_weights import UnsignedWeights
 from edgeopt.plugins.testing import to_program
-from tests.passes.quantised import SCHEMES, quantised
+from tests.passes.quantized import SCHEMES, quantized
 
 
 def test_no_number_changes():
-    _, program, data, _ = quantised(SCHEMES["float bias"])
+    _, program, data, _ = quantized(SCHEMES["float bias"])
     unsigned, (record,) = Pipeline([UnsignedWeights()]).run(program)
     assert len(record.applied) == 3
     weights = [tensor for tensor in unsigned.constants.values() if tensor.dtype == torch.uint8 and tensor.dim() > 1]

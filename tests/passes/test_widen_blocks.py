@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.unpack_blocks import WidenBlocks
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.unpack_blocks import UnpackBlocks
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.blockwise import FORMATS
 
@@ -14,14 +14,14 @@ def test_not_a_bit_of_the_weights_changes(name):
     torch.manual_seed(0)
     x = torch.randn(5, 128)
     program = to_program(nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 8)), [x])
-    stored, _ = Pipeline([QuantiseWeights(name)]).run(program)
-    widened, (record,) = Pipeline([WidenBlocks()]).run(stored)
+    stored, _ = Pipeline([WeightOnlyQuantization(name)]).run(program)
+    widened, (record,) = Pipeline([UnpackBlocks()]).run(stored)
     assert len(record.applied) == 2 and "dequantize_blocks" not in widened.text()
     assert {t.dtype for t in widened.constants.values() if t.dim() == 3 and t.shape[-1] > 1} == {torch.int8}
     key = program.inputs[0].name
     expected, got = (one.run({key: x.numpy()})["output"] for one in (stored, widened))
     assert (expected == got).all()
-    _, (again,) = Pipeline([WidenBlocks()]).run(widened)
+    _, (again,) = Pipeline([UnpackBlocks()]).run(widened)
     assert not again.changed
 
 
@@ -30,7 +30,7 @@ def test_codes_computed_at_run_time_are_refused():
         def forward(self, codes):
             return torch.ops.edgeopt.dequantize_blocks(codes, torch.ones(2, 1), torch.tensor(1.0), "e2m1")
 
-    result = WidenBlocks()(to_program(Stored(), [torch.zeros(2, 8, dtype=torch.uint8)]))
+    result = UnpackBlocks()(to_program(Stored(), [torch.zeros(2, 8, dtype=torch.uint8)]))
     assert [note.reason for note in result.notes] == ["its codes or scales are computed at run time"]
 
 
@@ -48,7 +48,7 @@ def test_blocks_whose_scales_fit_become_one(scales, groups):
 
     torch.manual_seed(0)
     program = to_program(Stored(), [torch.eye(256)])
-    widened, _ = Pipeline([WidenBlocks()]).run(program)
+    widened, _ = Pipeline([UnpackBlocks()]).run(program)
     (stored,) = [t for t in widened.constants.values() if t.dtype is torch.int8]
     assert stored.shape == (2, groups, 256 // groups)
     sample = {program.inputs[0].name: torch.eye(256).numpy()}

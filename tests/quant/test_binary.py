@@ -53,12 +53,12 @@ def test_scales_are_mean_magnitudes():
     # The mean magnitude is the scale of least squares.
     errors = [((weight - (scale * f).view(-1, 1, 1, 1) * sign) ** 2).sum() for f in (0.99, 1.0, 1.01)]
     assert errors[1] == min(errors)
-    sign, scale = binarize(weight, "tensor", centred=True)
+    sign, scale = binarize(weight, "tensor", centered=True)
     assert torch.equal(sign, signs(weight - weight.mean()))
     torch.testing.assert_close(scale, weight.abs().mean().expand(4))
 
 
-def test_weights_of_one_magnitude_are_recognised():
+def test_weights_of_one_magnitude_are_recognized():
     sign, scale = signs(torch.randn(4, 6)), torch.rand(4) + 0.1
     found = scaled_signs(sign * scale[:, None])
     assert found is not None

@@ -24,7 +24,7 @@ def test_scales_lose_no_more_than_those_of_the_largest_weight(element):
     assert error.sum() < 0.95 * (rounded - weight).square().sum()
 
 
-def test_neighbours_are_those_in_the_table():
-    below, above = codebook.neighbours(torch.tensor([[-96, 0, 48, 96]]), CODEBOOKS["fp4"])
+def test_neighbors_are_those_in_the_table():
+    below, above = codebook.neighbors(torch.tensor([[-96, 0, 48, 96]]), CODEBOOKS["fp4"])
     assert below.tolist() == [[-96, -8, 32, 64]]
     assert above.tolist() == [[-64, 8, 64, 96]]

@@ -14,7 +14,7 @@ from torch import nn
 import edgeopt
 from edgeopt.report.run import Run
 from samples.digits_vit import Block
-from tests.passes.builders import randomised
+from tests.passes.builders import randomized
 
 TOKENS, WIDTH = 9, 16
 
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
 
 def export(output: Path, recipe: str) -> tuple[Run, onnx.ModelProto]:
     inputs = {"x": torch.randn(1, TOKENS, 6)}
-    run = edgeopt.export(randomised(Encoder()), "onnx", output, inputs=inputs, recipe=recipe, baseline=False)
+    run = edgeopt.export(randomized(Encoder()), "onnx", output, inputs=inputs, recipe=recipe, baseline=False)
     return run, onnx.shape_inference.infer_shapes(onnx.load(output / "model.onnx"))
 
 

@@ -40,19 +40,19 @@ def test_what_manifests_keep() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("passes = 1 =", "recipe 'mine' is no TOML", "edgeopt explain slab"),
+        ("passes = 1 =", "recipe 'mine' is not TOML", "edgeopt explain slab"),
         ("", "recipe 'mine' has no passes", "[[passes]]"),
         ("passes = 3", "recipe 'mine' has no passes", "[[passes]]"),
         ("[[passes]]\n", "has a pass without a name", "edgeopt passes"),
         ('[[passes]]\nname = "linear-atention"', "unknown pass 'linear-atention'", "linear-attention"),
         ('[[passes]]\nname = "insert-qdq"', "pass 'insert-qdq' of recipe 'mine' is calibrated", "--precision int8"),
-        (f"colour = 1\n{PASSES}", "recipe 'mine' has the unknown key 'colour'", "source"),
+        (f"color = 1\n{PASSES}", "recipe 'mine' has the unknown key 'color'", "source"),
         (f'force = "yes"\n{PASSES}', "'force' of recipe 'mine' is 'yes'", "give a bool"),
         (f"{PASSES}feature-maps = 1", "unknown key 'feature-maps'", "feature-map"),
         (f"{PASSES}window = 1.5", "'window' of pass 'linear-attention' of recipe 'mine' is 1.5", "give a int"),
         (f'{PASSES}feature-map = "softmax"', "feature map 'softmax' is unknown", "hedgehog"),
         ('[[passes]]\nname = "remove-noops"\nx = 1', "unknown key 'x'", "it has no settings"),
-        (f"{PASSES}[tune]\nbudget = 'soon'", "'soon' is no budget of tuning", "5min"),
+        (f"{PASSES}[tune]\nbudget = 'soon'", "'soon' is not a budget of tuning", "5min"),
         (f"{PASSES}[tune]\nbudget = '0s'", "a budget of '0s' tunes nothing", "one step"),
         (f"{PASSES}[tune]\nsteps = 3", "[tune] of recipe 'mine' has the unknown key 'steps'", "choose one of"),
         (f"{PASSES}[tune]\nrate = -1.0", "rate is -1.0", "above 0"),
@@ -60,7 +60,7 @@ def test_what_manifests_keep() -> None:
         (f"{PASSES}[tune]\nrank = 1.5", "'rank' of [tune] of recipe 'mine' is 1.5", "give a int"),
         (f"{PASSES}[tune]\nlabel-part = -0.1", "label_part is -0.1", "above"),
         (f"{PASSES}[tune]\nblocks = 1", "'blocks' of [tune] of recipe 'mine' is 1", "give a bool"),
-        (f"tune = 3\n{PASSES}", "[tune] of recipe 'mine' is no table", "[tune]"),
+        (f"tune = 3\n{PASSES}", "[tune] of recipe 'mine' is not a table", "[tune]"),
     ],
 )
 def test_what_no_recipe_holds_is_refused(text: str, message: str, hint: str) -> None:
@@ -70,7 +70,7 @@ def test_what_no_recipe_holds_is_refused(text: str, message: str, hint: str) -> 
 
 
 def test_unknown_and_unreadable_recipes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'slap' is no recipe") as error:
+    with pytest.raises(UserError, match="'slap' is not a recipe") as error:
         load_recipe("slap")
     assert "slab" in error.value.hint
     path = tmp_path / "binary.toml"

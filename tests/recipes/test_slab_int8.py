@@ -1,4 +1,4 @@
-"""Recipe ``slab`` and INT8 in one export: the tuned program is calibrated and quantised, on every target that can."""
+"""Recipe ``slab`` and INT8 in one export: the tuned program is calibrated and quantized, on every target that can."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_slab_in_int8(target: str, folder: Path, tmp_path: Path) -> None:
     assert run.accuracy.agreement >= 0.98 - MOST_LOST[target]
     assert sorted({layer.by for layer in run.swaps.layers}) == ["linear-attention", "replace-layernorm"]
     assert not any(layer.kept for layer in run.swaps.layers)
-    quantised = next(entry for entry in run.passes if entry.name == "insert-qdq")
-    assert quantised.applied >= 12  # the linears of three blocks, at least
+    quantized = next(entry for entry in run.passes if entry.name == "insert-qdq")
+    assert quantized.applied >= 12  # the linears of three blocks, at least
     if target == "onnx":
         kinds = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
         assert "QuantizeLinear" in kinds and not kinds & NORMS

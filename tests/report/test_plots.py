@@ -13,7 +13,7 @@ from edgeopt.report.plots import svg
 
 PLOTS: dict[str, Plot] = {
     "exact": ErrorSteps("t", "a", ("fold", "artifact"), (0.0, 0.0), 1e-5),
-    "lost": ErrorSteps("t", "a", ("fold", "quantise", "artifact"), (1e-7, math.inf, math.nan), 1e-5),
+    "lost": ErrorSteps("t", "a", ("fold", "quantize", "artifact"), (1e-7, math.inf, math.nan), 1e-5),
     "one run": Distribution("t", "a", "ms", (("this export", 1.0, (1.0,)),)),
     "two series": Distribution(
         "t", "a", "instructions", (("this export", 4.6e7, (4.6e7, 4.7e7)), ("plain export", 6e7, (6e7,)))
@@ -51,7 +51,7 @@ def test_names_are_shortened_and_cannot_break_out() -> None:
     assert any("…" in text and len(text) <= 44 for text in shown)
 
 
-def test_colours_follow_the_page() -> None:
+def test_colors_follow_the_page() -> None:
     image = svg(PLOTS["two series"])
     assert "#0" not in image
     assert "var(--accent)" in image and "var(--second)" in image

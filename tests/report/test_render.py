@@ -148,7 +148,7 @@ def test_html_is_readable_by_all(run: Run) -> None:
     assert len(svgs) == 3 and all(svgs)
     assert ("html", "lang", "en") in page.attributes
     assert ("meta", "content", "width=device-width, initial-scale=1") in page.attributes
-    assert set(page.values("aria-labelledby")) <= set(page.values("id"))
+    assert set(page.values("aria-labeledby")) <= set(page.values("id"))
 
 
 def test_html_is_the_same_each_time(run: Run) -> None:

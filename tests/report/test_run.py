@@ -1,4 +1,4 @@
-"""The record survives JSON, judges its limits and refuses what is no report."""
+"""The record survives JSON, judges its limits and refuses what is not a report."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
     with pytest.raises(ValidationError):
         run.model.parameters = 1  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        limit("max-size", "bytes", 1, 2, colour="red")
+        limit("max-size", "bytes", 1, 2, color="red")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from edgeopt.analysis.accuracy_tracker import EXACT_BOUND
 from edgeopt.ir.metrics import NOT_FINITE
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
 from edgeopt.report.form import OutputError
-from edgeopt.report.quantized import GateAttempt, LayerSensitivity, PairedLayer, Quantisation
+from edgeopt.report.quantized import GateAttempt, LayerSensitivity, PairedLayer, Quantization
 from edgeopt.report.run import ArtifactFiles, OutputEntry, PassEntry, Refusal, Run
 from edgeopt.report.sections import comparison, sections
-from edgeopt.report.sections.quantisation import quantisation
+from edgeopt.report.sections.quantization import quantization
 from edgeopt.report.sections.verdict import caveats
 from tests.report.conftest import limit
 
@@ -116,9 +116,9 @@ def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
 
 def test_errors_without_a_finite_value_are_told(run: Run) -> None:
     lost = OutputError.model_validate(NOT_FINITE)
-    entry = PassEntry(name="quantise", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
+    entry = PassEntry(name="quantize", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
     row = told(but(run, passes=(entry,)))["passes"].tables[0].rows[0]
-    assert row == ("quantise", "calibrated", "1", "0", "∞", "-∞ dB", "1.00 s")
+    assert row == ("quantize", "calibrated", "1", "0", "∞", "-∞ dB", "1.00 s")
 
 
 def test_slowest_layers_and_types_come_in_order(run: Run) -> None:
@@ -178,7 +178,7 @@ def test_limits_are_told_in_their_unit(run: Run, name: str) -> None:
     assert rows[name][1] == units[name]
 
 
-def test_quantisation_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
+def test_quantization_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
     attempts = (
         GateAttempt(kept=0, ok=False, error=0.02, accuracy=0.86, bytes=80_000, latency=0.31),
         GateAttempt(kept=1, ok=True, error=0.004, accuracy=0.871, bytes=120_000, latency=0.36),
@@ -187,14 +187,14 @@ def test_quantisation_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
         LayerSensitivity(layer="conv2d_1", op="aten.conv2d", sqnr_db=18.2),
         LayerSensitivity(layer="linear", op="aten.linear", sqnr_db=44.0),
     )
-    done = Quantisation(method="mse", quantised=9, kept_float=("conv2d_1",), layers=layers, attempts=attempts)
+    done = Quantization(method="mse", quantized=9, kept_float=("conv2d_1",), layers=layers, attempts=attempts)
     paired = PairedLayer(layer="linear", op="aten.linear", full_db=43.4, sqnr_db=41.3)
-    both = quantisation(run.model_copy(update={"quantisation": done.model_copy(update={"paired": (paired,)})}))
+    both = quantization(run.model_copy(update={"quantization": done.model_copy(update={"paired": (paired,)})}))
     assert both is not None and "without VNNI sum exactly, too: 1." in both.lead
     assert both.tables[2].rows == (("linear", "aten.linear", "41.3 dB", "43.4 dB"),)
-    section = quantisation(run.model_copy(update={"quantisation": done}))
+    section = quantization(run.model_copy(update={"quantization": done}))
     assert section is not None and section.lead == "9 operators run on integers, ranges by mse. In float: conv2d_1."
     tried, sensitive = section.tables
     assert [row[0] for row in tried.rows] == ["0", "1"]
     assert [(row[0], row[3]) for row in sensitive.rows] == [("conv2d_1", "float"), ("linear", "int8")]
-    assert quantisation(run) is None
+    assert quantization(run) is None

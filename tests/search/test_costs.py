@@ -67,7 +67,7 @@ def test_every_layer_of_the_digits_cnn_has_a_cost_of_its_own(
 
     monkeypatch.setattr("edgeopt.search.estimates.profile", keep)
     with pytest.raises(Cut):
-        export(folder, target, on_step=cut)
+        export(folder, target, on_progress=cut)
     assert len(measured) == 2  # all in fp32, and all in int8
     for one in measured:
         assert sorted(layer.partition("_")[0] for layer in one.layers) == ["conv2d"] * 3 + ["linear"]
@@ -137,7 +137,7 @@ def test_what_is_fused_is_shared_and_what_prepares_weights_counts() -> None:
 
 def test_a_layer_that_the_runtime_does_not_show_has_no_cost_but_an_estimate() -> None:
     class Two:
-        """What the estimates ask of a mixture."""
+        """What the estimates ask of a configuration."""
 
         formats = ("fp32",)
         layers = dict.fromkeys(("shown", "hidden"), ("fp32",))

@@ -18,7 +18,7 @@ from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.target import FLOATS
 from edgeopt.plugins.testing import to_program
-from edgeopt.search.mixed_precision import Mixture
+from edgeopt.search.mixed_precision import MixedPrecision
 
 WIDTH = 64
 BOUND = 3e-2
@@ -60,10 +60,10 @@ def test_every_layer_keeps_its_format(name: str, tmp_path: Path, monkeypatch: py
     quant = QuantOptions(calib=str(tmp_path / "calib.npz"), recover=())
     ready = calibrated(program, steps[place].scheme, quant, False, None, None)
     data = open_data(str(quant.calib), program.inputs, False)
-    mixture = Mixture(ready, steps[place].scheme, quant, data, formats)
+    configuration = MixedPrecision(ready, steps[place].scheme, quant, data, formats)
     # Once in order and once against it: whichever format comes first, it is not the others'.
-    wanted = dict(zip(mixture.nodes, [*formats, *reversed(formats)], strict=True))
-    mixed = Pipeline(steps[place + 1 :])(mixture.program(wanted)[0]).program
+    wanted = dict(zip(configuration.nodes, [*formats, *reversed(formats)], strict=True))
+    mixed = Pipeline(steps[place + 1 :])(configuration.program(wanted)[0]).program
     (tmp_path / "artifact").mkdir()
     target.compile(mixed, tmp_path / "artifact", options)
     sample = {"x": x[:1]}

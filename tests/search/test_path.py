@@ -1,4 +1,4 @@
-"""Paths of mixtures from estimates, and Pareto fronts of what was measured."""
+"""Paths of configurations from estimates, and Pareto fronts of what was measured."""
 
 import itertools
 

@@ -35,7 +35,7 @@ def export(folder: Path, target: str = "onnx", **options):
     x = np.random.default_rng(0).standard_normal((40, WIDTH)).astype(np.float32)
     np.savez(folder / "calib.npz", x=x)
     given = {"precision": "auto", "baseline": False, "max_seconds": 0.05, "calib": str(folder / "calib.npz")}
-    given |= {"format": ("fp32", "int8", "int4"), "sign_steps": 5}
+    given |= {"format": ("fp32", "int8", "int4"), "binary_steps": 5}
     return edgeopt.export(Fragile().eval(), target, folder / "out", inputs={"x": x[:1]}, **{**given, **options})
 
 
@@ -61,7 +61,7 @@ def known(folder) -> int:
             raise Cut
 
     with pytest.raises(Cut):
-        export(folder, max_error=5e-2, on_step=cut)
+        export(folder, max_error=5e-2, on_progress=cut)
     assert not (folder / "out").exists()
     (kept,) = (folder / "cache/edgeopt/search").glob("*.json")
     return len(json.loads(kept.read_text()))
@@ -94,7 +94,7 @@ def test_the_artifact_is_the_trial_that_was_chosen(run):
 
 
 def test_it_went_on_where_it_had_been_cut_off(run, known):
-    # Noise of three layers in two formats, three profiles, and the exact mixture.
+    # Noise of three layers in two formats, three profiles, and the exact configuration.
     assert known == 10
     assert run.search.reused == known and len(run.search.trials) > 3
 
@@ -134,7 +134,7 @@ def test_openvino_mixes_floats_integers_four_bits_and_signs(folder):
     tried = {name for trial in run.search.trials for name in trial.counts}
     assert tried >= {"fp32", "int8", "int4", "nvfp4", "binary"} and run.ok
     text = (folder / "out" / "report.html").read_text()
-    assert "Error and speed of the mixtures" in text
+    assert "Error and speed of the configurations" in text
 
 
 class Small(nn.Module):
@@ -157,7 +157,7 @@ def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(fo
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, 8, 4, 4)).astype(np.float32)
     np.savez(folder / "small.npz", x=x)
-    given = {"precision": "auto", "baseline": False, "calib": str(folder / "small.npz"), "sign_steps": 5}
+    given = {"precision": "auto", "baseline": False, "calib": str(folder / "small.npz"), "binary_steps": 5}
     run = edgeopt.export(Small().eval(), "cortex-m4", folder / "micro", inputs={"x": x[:1]}, max_size=12_500, **given)
     exact, *others = run.search.trials
     assert exact.counts == {"int8": 3} and exact.bytes > 12_500 and exact.speedup == 1.0

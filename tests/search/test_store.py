@@ -39,7 +39,7 @@ def test_a_measurement_is_made_once_and_comes_back_as_it_was(store: Store, figur
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [('{"trial": {"va', "it is no JSON"), ("\x00\xff", "it is no JSON"), ("[1]", "it holds no measurements by name")],
+    [('{"trial": {"va', "it is not JSON"), ("\x00\xff", "it is not JSON"), ("[1]", "it holds no measurements by name")],
 )
 def test_a_damaged_file_is_named_with_the_remedy(store: Store, text: str, reason: str) -> None:
     store.recall("trial", lambda: Figure(1.0), Figure)

@@ -9,6 +9,6 @@ class TestOnnx(TargetContract):
     target = "onnx"
 
 
-class TestOnnxUnoptimised(TargetContract):
+class TestOnnxUnoptimized(TargetContract):
     target = "onnx"
     options = {"optimization": "none"}

@@ -89,12 +89,12 @@ def test_attentions_without_a_kernel_are_written_out_and_noted(tmp_path: Path) -
 
 @requires_compiler
 def test_a_changed_source_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken.cpp").write_text("this is no C++")
+    (tmp_path / "broken.cpp").write_text("this is not C++")
     monkeypatch.setattr(extension, "SOURCES", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     extension._digest.cache_clear()
     try:
-        with pytest.raises(EdgeoptError, match="this is no C"):
+        with pytest.raises(EdgeoptError, match="this is not C"):
             extension.library()
     finally:
         extension._digest.cache_clear()

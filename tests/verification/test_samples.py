@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.accuracy_tracker import Ledger
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.errors import UserError
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec
 from edgeopt.frontend.load import Loaded, LoadOptions, load
@@ -112,7 +112,7 @@ def test_a_padding_mask_that_is_computed_wrong_is_found(fill: float) -> None:
     mask = node.args[1]
     # Nothing is masked; or what is not padding is.
     node.args = (node.args[0], mask if fill == 0.0 else wrong.insert(node, aten.logical_not.default, mask), fill)
-    error = Ledger(one.program, samples).measure(wrong)
+    error = AccuracyTracker(one.program, samples).measure(wrong)
     assert error is not None and error.relative > 0.1
 
 

@@ -29,7 +29,7 @@ aten = torch.ops.aten
 def refuses(program: Program, stream: Stream) -> str | None:
     """Return why a stream whose mean may be taken out cannot be kept in one channel less, or None."""
     for source in stream.sources.values():
-        return f"{describe(source.node)} is centred at run time, not by its weight"
+        return f"{describe(source.node)} is centered at run time, not by its weight"
     for norm in stream.norms:
         if norm.weight is not None or norm.bias is not None:
             return f"{describe(norm.root)} has a scale or shift (fold-affine first)"

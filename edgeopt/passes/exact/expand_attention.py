@@ -1,4 +1,4 @@
-"""Write attention out as products and a softmax, so that each of them can be quantised, fused or folded.
+"""Write attention out as products and a softmax, so that each of them can be quantized, fused or folded.
 
 Before => after, with s the scale (by default 1 / sqrt(channels of a head)):
 

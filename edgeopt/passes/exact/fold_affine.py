@@ -1,4 +1,4 @@
-"""Fold per-channel scales and shifts, and constant factors, into neighbouring linears and convolutions.
+"""Fold per-channel scales and shifts, and constant factors, into neighboring linears and convolutions.
 
 Before => after, W a linear or convolution:
 
@@ -124,7 +124,7 @@ class ArithmeticIntoNorm(Rule):
 
 
 class FoldAffine(Rewrite):
-    """Fold scales and shifts into neighbouring linears and convolutions."""
+    """Fold scales and shifts into neighboring linears and convolutions."""
 
     name = "fold-affine"
     rules = (NormIntoLayers(), ArithmeticIntoLayer(), ArithmeticIntoNorm())

@@ -37,7 +37,7 @@ class BatchNormIntoLayer(AffineRule):
     """batch_norm(W x + b) => (diag(a) W) x + (a * b + s), or W batch_norm(x) + b => (W diag(a)) x + (b + W s)."""
 
     def pattern(self) -> Pattern:
-        """Draw a batch norm that is no part of a sum which is an affine map as a whole, as RepBN is."""
+        """Draw a batch norm that is not part of a sum which is an affine map as a whole, as RepBN is."""
         return op(aten.batch_norm.default, where=lambda program, node: not _is_summand(program, node))
 
     def affine(self, program: Program, node: fx.Node) -> Affine | str:
@@ -46,7 +46,7 @@ class BatchNormIntoLayer(AffineRule):
 
 
 class FoldBatchNorm(Rewrite):
-    """Fold each batch norm into a neighbouring linear or convolution."""
+    """Fold each batch norm into a neighboring linear or convolution."""
 
     name = "fold-batch-norm"
     rules = (BatchNormIntoLayer(),)

@@ -7,7 +7,7 @@ Before => after:
 for weights that are permuted, slices of position embeddings, index tables, masks, arange and scalar arithmetic.
 The value is the one the graph would have computed, bit for bit.
 
-Not when: the operator is random, returns uninitialised memory or reads a weight in its stored form
+Not when: the operator is random, returns uninitialized memory or reads a weight in its stored form
 (``edgeopt.ops.stores_weight``); or the program would grow by more than 1 MiB and more than a fiftieth of its constants
 at that node, as where a small constant is expanded or a weight that is read in two layouts would be kept twice: then
 computing it is cheaper than storing it. The fiftieth is for position biases of large models: those of Swin-T's first
@@ -82,7 +82,7 @@ def _not_foldable(target: Any) -> str | None:
         return "it is a weight as it is stored"
     if torch.Tag.nondeterministic_seeded in target.tags:
         return "it is random"
-    return "it returns uninitialised memory" if "empty" in target._schema.name else None
+    return "it returns uninitialized memory" if "empty" in target._schema.name else None
 
 
 def is_constant(program: Program, node: fx.Node) -> bool:

@@ -10,7 +10,7 @@ pays, so that two are left. Pointwise convolutions are merged alike; the first o
 border has no bias of it.
 
 Not when: the factors are cheaper; what is between is read elsewhere; a weight is shared, computed at run time or
-16 bits wide; a convolution is no pointwise one.
+16 bits wide; a convolution is not a pointwise one.
 
 Source: Liang et al., MCUFormer: Deploying Vision Transformers on Microcontrollers with Limited Memory, NeurIPS
 2023, whose low-rank linears have three factors; the identity is the associativity of the product.
@@ -85,7 +85,7 @@ def _not_pointwise(layer: Layer) -> str | None:
     one = [1] * (layer.weight.dim() - 2)
     spread = {"stride": one, "dilation": one, "padding": [0] * len(one), "groups": 1}
     if list(layer.weight.shape[2:]) != one:
-        return f"{layer.node.name} is no pointwise convolution"
+        return f"{layer.node.name} is not a pointwise convolution"
     for name, neutral in spread.items():
         value = given[name]
         if (list(value) * (len(one) // len(value)) if isinstance(value, list | tuple) else value) != neutral:

@@ -52,7 +52,7 @@ class PackLayer(Rule):
         return op(aten.linear.default, aten.conv2d.default, where=_reads_signs)
 
     def check(self, program: Program, m: Match) -> str | None:
-        """Refuse where weight or activation is no sign times one number."""
+        """Refuse where weight or activation is not a sign times one number."""
         layer, activation = layer_of(program, m.root), _activation(program, m.root)
         if isinstance(layer, str):
             return layer
@@ -121,10 +121,10 @@ class PackProduct(Rule):
         return program.insert(m.root, BINARY_MATMUL, *operands, a.shift, b.shift, scale, bits)
 
 
-class PackSigns(Rewrite):
+class PackBinary(Rewrite):
     """Pack the layers and products of a network trained with signs as weights and activations."""
 
-    name = "pack-signs"
+    name = "pack-binary"
     rules = (PackLayer(), PackProduct())
 
 

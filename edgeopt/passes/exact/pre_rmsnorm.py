@@ -12,7 +12,7 @@ Not when: the stream is an output, or read by anything but LayerNorms (a convolu
 stream); something writes it whose mean is in no weight (an activation, a norm with scale and shift: post-norm
 networks) or in a weight used elsewhere (tied embeddings); channels are scaled one by one (LayerScale: fold-affine
 first); tokens are joined along channels, where each has a mean of its own and the norm takes off only one (the
-patch merging of Swin). With ``centring`` a source of the first two kinds is centred by an operation of its own,
+patch merging of Swin). With ``centering`` a source of the first two kinds is centered by an operation of its own,
 where that frees more norms than it costs.
 
 With ``compress`` the last channel, minus the sum of the others, is not kept: the stream has d - 1 channels and the
@@ -46,8 +46,8 @@ class PreRmsnorm:
     name = "pre-rmsnorm"
     kind: Kind = "exact"
 
-    def __init__(self, centring: bool = False, compress: bool = False) -> None:
-        self.centring, self.compress = centring, compress
+    def __init__(self, centering: bool = False, compress: bool = False) -> None:
+        self.centering, self.compress = centering, compress
 
     def __call__(self, program: Program) -> PassResult:
         """Rewrite every legal stream of a copy of the program; refuse the others with all reasons."""
@@ -72,36 +72,36 @@ class PreRmsnorm:
 
     def _obstacles(self, stream: Stream) -> list[Obstacle]:
         sources: list[Source] = list(stream.sources.values())
-        if not self.centring or stream.obstacles:
+        if not self.centering or stream.obstacles:
             return [*stream.obstacles, *sources]
         if len(sources) < len(stream.norms):
             return []
-        count = f"{len(sources)} centrings for {len(stream.norms)} norms would not pay"
+        count = f"{len(sources)} centerings for {len(stream.norms)} norms would not pay"
         return [Obstacle(source.node, f"{source.reason}; {count}") for source in sources]
 
 
-def _centre(program: Program, stream: Stream) -> None:
+def _center(program: Program, stream: Stream) -> None:
     """Take the mean over channels out of everything that writes the stream."""
     tables: dict[fx.Node, fx.Node] = {}
     for writer, axis in stream.writers.items():
         if writer.op == "placeholder":
-            _swap(writer, _centred(program, writer, axis), stream)
+            _swap(writer, _centered(program, writer, axis), stream)
         elif writer.target is aten.embedding.default:
             table: fx.Node = writer.args[0]  # type: ignore[assignment]
             if table not in tables:
-                tables[table] = _centred(program, table, 1)
+                tables[table] = _centered(program, table, 1)
             writer.replace_input_with(table, tables[table])
         else:
             given = arguments(writer)
             for constant in filter(None, (given["weight"], given["bias"])):
-                writer.replace_input_with(constant, _centred(program, constant, _OUTPUT_AXIS))
+                writer.replace_input_with(constant, _centered(program, constant, _OUTPUT_AXIS))
     for source in stream.sources.values():
         _swap(source.node, _minus_mean(program, source, stream), stream)
     for node in stream.axes:
         redefine(node)
 
 
-def _centred(program: Program, constant: fx.Node, axis: int) -> fx.Node:
+def _centered(program: Program, constant: fx.Node, axis: int) -> fx.Node:
     values = program.constants[constant.name]
     wide = values.double()
     return program.add_constant(constant.name, (wide - wide.mean(axis, keepdim=True)).to(values.dtype))
@@ -128,13 +128,13 @@ def _readers(node: fx.Node, stream: Stream) -> set[fx.Node]:
 
 
 def _to_rms(program: Program, stream: Stream) -> None:
-    _centre(program, stream)
+    _center(program, stream)
     for norm in stream.norms:
         _replace_norm(program, norm)
 
 
 def _replace_norm(program: Program, norm: Norm) -> None:
-    # Read it anew: a source may have been centred since the norm was found.
+    # Read it anew: a source may have been centered since the norm was found.
     x = arguments(norm.root)["input"] if norm.is_fused else norm.input
     new = program.insert(norm.root, aten.rms_norm.default, x, [norm.channels], norm.weight, norm.eps)
     if norm.bias is not None:

@@ -6,7 +6,7 @@ from edgeopt.ir.pass_base import Step
 from edgeopt.passes.exact.fold_affine import FoldAffine
 from edgeopt.passes.exact.fold_batch_norm import FoldBatchNorm
 from edgeopt.passes.exact.fold_constants import FoldConstants
-from edgeopt.passes.exact.pack_binary import PackSigns
+from edgeopt.passes.exact.pack_binary import PackBinary
 from edgeopt.passes.exact.remove_noops import RemoveNoops
 
 EXACT: tuple[Step, ...] = (
@@ -19,6 +19,6 @@ EXACT: tuple[Step, ...] = (
 
 PACKED: tuple[Step, ...] = (
     *EXACT,
-    Step(PackSigns, "last of the exact passes: the folds know weights of float numbers"),
+    Step(PackBinary, "last of the exact passes: the folds know weights of float numbers"),
 )
 """For targets that run layers of packed signs."""

@@ -1,11 +1,11 @@
 """Adaptive rounding: round each weight up or down so that the layer's output changes least, not the weight itself.
 
-Before: ``W'`` is ``W`` rounded to the nearest integers. After: some of them are the other neighbour. Of all such
+Before: ``W'`` is ``W`` rounded to the nearest integers. After: some of them are the other neighbor. Of all such
 roundings, one is sought with the least mean squared output error over the calibration data,
 
     E |(W - W') x|^2  =  sum over rows e of W' - W:  e H e^T,    H = E[x x^T]
 
-Weights are visited one by one, in all rows at once; one is turned to its other neighbour where that lowers the sum,
+Weights are visited one by one, in all rows at once; one is turned to its other neighbor where that lowers the sum,
 until a whole round turns none. H gets 1 % of its mean diagonal added, so that data too scarce to tell weights apart
 turns none.
 
@@ -16,7 +16,7 @@ the least sum is taken. Where scales are powers of two, the two beside the first
 Not when: the layer's patches were not observed, or have more than ``LONGEST`` values.
 
 Source of the objective: Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020,
-section 3; it is minimised by coordinate descent here, not by a relaxation.
+section 3; it is minimized by coordinate descent here, not by a relaxation.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from dataclasses import replace
 
 import torch
 
-from edgeopt.analysis.quantized_layers import QuantisedLayer, quantised_layers
+from edgeopt.analysis.quantized_layers import QuantizedLayer, quantized_layers
 from edgeopt.calib.moments import LONGEST, Patches
 from edgeopt.ir.pass_base import Kind, Note, PassResult
 from edgeopt.ir.program import Program
-from edgeopt.quant.codebook import neighbours, to_integers
+from edgeopt.quant.codebook import neighbors, to_integers
 from edgeopt.quant.float4 import Element
 from edgeopt.quant.pairs import Order, magnitude_limits
 from edgeopt.quant.scheme import Scheme
@@ -43,14 +43,14 @@ _SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 _POWERS = (0.5, 1.0, 2.0)
 
 
-class AdaptRounding:
-    """Choose the rounding of weights of a quantised program.
+class AdaptiveRounding:
+    """Choose the rounding of weights of a quantized program.
 
-    ``reference`` is the float program that was quantised, ``seen`` the patches of its layers by name, ``scheme`` how it
-    was quantised.
+    ``reference`` is the float program that was quantized, ``seen`` the patches of its layers by name, ``scheme`` how it
+    was quantized.
     """
 
-    name = "adapt-rounding"
+    name = "adaptive-rounding"
     kind: Kind = "calibrated"
 
     def __init__(self, reference: Program, seen: Mapping[str, Patches], scheme: Scheme | None = None) -> None:
@@ -61,11 +61,11 @@ class AdaptRounding:
     def __call__(self, program: Program) -> PassResult:
         """Round the weights of a copy of ``program`` anew."""
         program = program.clone()
-        layers = list(quantised_layers(program, self.reference))
+        layers = list(quantized_layers(program, self.reference))
         notes = [note for layer in layers if (note := self._round(program, layer)) is not None]
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
-    def _round(self, program: Program, layer: QuantisedLayer) -> Note | None:
+    def _round(self, program: Program, layer: QuantizedLayer) -> Note | None:
         """Round one layer's weights; say that it was done or why not, None where they already are the best."""
         seen = self.seen.get(layer.node.name)
         if seen is None or (second := seen.second) is None:
@@ -85,7 +85,7 @@ class AdaptRounding:
 
 
 def round_for_output(
-    layer: QuantisedLayer, second: torch.Tensor, element: Element | None = None, order: Order = "none"
+    layer: QuantizedLayer, second: torch.Tensor, element: Element | None = None, order: Order = "none"
 ) -> torch.Tensor:
     """Return the layer's integers, rounded for the least output error under the input's second moments.
 
@@ -103,7 +103,7 @@ def round_for_output(
 
 
 def fit_for_output(
-    layer: QuantisedLayer, second: torch.Tensor, element: Element, shifts: bool = False
+    layer: QuantizedLayer, second: torch.Tensor, element: Element, shifts: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a codebook's integers for a layer, and the scales of its rows, for the least output error.
 
@@ -161,7 +161,7 @@ def _steps(real: torch.Tensor, integers: torch.Tensor, order: Order) -> torch.Te
 def _codebook_steps(real: torch.Tensor, integers: torch.Tensor, element: Element) -> torch.Tensor:
     """Return the same for the integers of a codebook."""
     direction = torch.sign(real - integers)
-    below, above = neighbours(integers, element)
+    below, above = neighbors(integers, element)
     return torch.where(direction > 0, above - integers, torch.where(direction < 0, below - integers, 0.0))
 
 

@@ -17,22 +17,22 @@ from collections.abc import Mapping
 
 import torch
 
-from edgeopt.analysis.quantized_layers import QuantisedLayer, add_to_bias, quantised_layers
+from edgeopt.analysis.quantized_layers import QuantizedLayer, add_to_bias, quantized_layers
 from edgeopt.calib.moments import Patches
 from edgeopt.ir.pass_base import Kind, Note, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 
-_RULE = "correct-bias"
+_RULE = "bias-correction"
 
 
-class CorrectBias:
-    """Correct the biases of a quantised program.
+class BiasCorrection:
+    """Correct the biases of a quantized program.
 
-    ``reference`` is the float program that was quantised, ``seen`` the patches of its layers by name.
+    ``reference`` is the float program that was quantized, ``seen`` the patches of its layers by name.
     """
 
-    name = "correct-bias"
+    name = "bias-correction"
     kind: Kind = "calibrated"
 
     def __init__(self, reference: Program, seen: Mapping[str, Patches]) -> None:
@@ -46,11 +46,11 @@ class CorrectBias:
         program = program.clone()
         notes = [
             Note(_RULE, layer.node.name, self._correct(program, layer))
-            for layer in quantised_layers(program, self.reference)
+            for layer in quantized_layers(program, self.reference)
         ]
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
-    def _correct(self, program: Program, layer: QuantisedLayer) -> str | None:
+    def _correct(self, program: Program, layer: QuantizedLayer) -> str | None:
         """Correct one layer's bias, or return the reason not to."""
         if arguments(layer.node)["bias"] is None:
             return "it has no bias"
@@ -60,7 +60,7 @@ class CorrectBias:
         return None
 
 
-def _lost(layer: QuantisedLayer, patches: Patches) -> torch.Tensor:
+def _lost(layer: QuantizedLayer, patches: Patches) -> torch.Tensor:
     """Return the mean that each output channel lost: (W - W') E[x]."""
     groups = patches.mean.shape[0]
     error = (layer.weight - layer.rounded).double().reshape(groups, -1, patches.mean.shape[1])

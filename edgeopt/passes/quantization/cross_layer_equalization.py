@@ -1,11 +1,11 @@
-"""Cross-layer equalisation: give each channel between two layers the same room in the weights of both.
+"""Cross-layer equalization: give each channel between two layers the same room in the weights of both.
 
 Before => after, for a ReLU (or nothing) between W1 and W2 and any positive s per channel:
 
     W2 relu(W1 x + b1)  =>  (W2 diag(s)) relu(diag(1/s) W1 x + b1 / s),    since relu(x / s) = relu(x) / s
 
 s = sqrt(r1 / r2) with r1, r2 the largest absolute weight of the channel on either side; both become sqrt(r1 r2), and
-no channel is drowned by a larger one that shares its quantisation step. Chains are gone over until they settle.
+no channel is drowned by a larger one that shares its quantization step. Chains are gone over until they settle.
 
 Not when: the value is read by anything but layers; a weight is shared or computed at run time; another activation
 function stands between; the sides differ by less than a tenth.
@@ -29,34 +29,34 @@ aten = torch.ops.aten
 
 _MOST_SWEEPS = 50
 _ALIKE = 1.1
-_RULE = "equalise-channels"
+_RULE = "equalize-channels"
 
 
-class EqualiseLayers:
-    """Equalise the channels between neighbouring layers."""
+class CrossLayerEqualization:
+    """Equalize the channels between neighboring layers."""
 
-    name = "equalise-layers"
+    name = "cross-layer-equalization"
     kind: Kind = "exact"
 
     def __call__(self, program: Program) -> PassResult:
-        """Equalise a copy of ``program``."""
+        """Equalize a copy of ``program``."""
         program = program.clone()
-        equalised: dict[str, None] = {}
+        equalized: dict[str, None] = {}
         for _ in range(_MOST_SWEEPS):
-            done = [name for node in list(program.calls) if node.users and (name := _equalise(program, node))]
+            done = [name for node in list(program.calls) if node.users and (name := _equalize(program, node))]
             if not done:
                 break
-            equalised |= dict.fromkeys(done)
+            equalized |= dict.fromkeys(done)
             program.clean()
         refused = [
             Note(_RULE, node.name, found) for node in program.calls if isinstance(found := _pair(program, node), str)
         ]
-        return PassResult(program, bool(equalised), (*(Note(_RULE, name) for name in equalised), *refused))
+        return PassResult(program, bool(equalized), (*(Note(_RULE, name) for name in equalized), *refused))
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A layer, the node whose value is equalised (the layer itself or its ReLU), and the layers that read it."""
+    """A layer, the node whose value is equalized (the layer itself or its ReLU), and the layers that read it."""
 
     first: Layer
     end: fx.Node
@@ -64,7 +64,7 @@ class _Pair:
 
 
 def _pair(program: Program, node: fx.Node) -> _Pair | str | None:
-    """Return the pair that starts at a layer, the reason why it cannot be equalised, or None where there is none."""
+    """Return the pair that starts at a layer, the reason why it cannot be equalized, or None where there is none."""
     if not is_layer(node):
         return None
     followers = list(node.users)
@@ -79,8 +79,8 @@ def _pair(program: Program, node: fx.Node) -> _Pair | str | None:
     return readers if isinstance(readers, str) else _Pair(first, end, readers)
 
 
-def _equalise(program: Program, node: fx.Node) -> str | None:
-    """Equalise the pair that starts at a node; return its name, or None where there was nothing to do."""
+def _equalize(program: Program, node: fx.Node) -> str | None:
+    """Equalize the pair that starts at a node; return its name, or None where there was nothing to do."""
     pair = _pair(program, node)
     if not isinstance(pair, _Pair):
         return None

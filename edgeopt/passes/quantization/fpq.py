@@ -1,4 +1,4 @@
-"""search-floats: linears in four-bit floats whose formats and scales are searched for the least error of each layer.
+"""fpq-search: linears in four-bit floats whose formats and scales are searched for the least error of each layer.
 
 Before: ``y = linear(x, W, b)``.
 After:  ``y = linear(x, dequantize_blocks(codes, scale, 1), b')``, a scale for each output; with activations
@@ -41,13 +41,14 @@ _ROWS = 16
 """At most how many vectors of each sample layers are searched on."""
 
 
-class SearchFloats:
-    """Quantise linears by FPQ on ``data``; with ``activations`` what they read as well.
+class FpqSearch:
+    """Quantize linears by FPQ on ``data``; with ``activations`` what they read as well.
 
-    Without ``compensate`` weights are rounded to the nearest, as FPQ's authors do. ``on_step`` is told how far it is.
+    Without ``compensate`` weights are rounded to the nearest, as FPQ's authors do. ``on_progress`` is told how far
+    it is.
     """
 
-    name = "search-floats"
+    name = "fpq-search"
     kind: Kind = "calibrated"
 
     def __init__(
@@ -55,16 +56,16 @@ class SearchFloats:
         data: CalibrationData | None = None,
         activations: bool = False,
         compensate: bool = True,
-        on_step: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.data, self.activations, self.compensate, self.on_step = data, activations, compensate, on_step
+        self.data, self.activations, self.compensate, self.on_progress = data, activations, compensate, on_progress
 
-    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> SearchFloats:
+    def informed(self, data: CalibrationData, on_progress: Callable[[str], None]) -> FpqSearch:
         """Return this pass with the data to search on."""
-        return SearchFloats(data, self.activations, self.compensate, on_step)
+        return FpqSearch(data, self.activations, self.compensate, on_progress)
 
     def __call__(self, program: Program) -> PassResult:
-        """Quantise a copy of ``program``.
+        """Quantize a copy of ``program``.
 
         Raises UserError without data.
         """
@@ -80,8 +81,8 @@ class SearchFloats:
             gained = (
                 f"{found.weight.element.name}, error {found.errors[-1] / found.errors[0]:.2f} of that without search"
             )
-            self.on_step(f"{self.name}: {names} in {gained} ({number} of {len(sites)})")
-            notes += _quantise(program, value, layers, found)
+            self.on_progress(f"{self.name}: {names} in {gained} ({number} of {len(sites)})")
+            notes += _quantize(program, value, layers, found)
         return PassResult(program, bool(sites), tuple(notes))
 
     def _search(self, layers: Sequence[Layer], x: torch.Tensor) -> Found:
@@ -90,7 +91,7 @@ class SearchFloats:
         return search(weight, x, self.activations, compensate=self.compensate)
 
 
-def _quantise(program: Program, value: fx.Node, layers: Sequence[Layer], found: Found) -> list[Note]:
+def _quantize(program: Program, value: fx.Node, layers: Sequence[Layer], found: Found) -> list[Note]:
     codes, element = unpack(found.weight.codes), found.weight.element
     sizes = [len(layer.weight) for layer in layers]
     parts = zip(*(one.split(sizes) for one in (codes, found.weight.scale, found.lost)), strict=True)
@@ -104,7 +105,7 @@ def _quantise(program: Program, value: fx.Node, layers: Sequence[Layer], found: 
 
 
 def _sites(program: Program) -> tuple[dict[fx.Node, list[Layer]], list[Note]]:
-    """Return the layers to quantise by the value they read, and why others are not."""
+    """Return the layers to quantize by the value they read, and why others are not."""
     sites: dict[fx.Node, list[Layer]] = {}
     notes = []
     for node in program.calls:

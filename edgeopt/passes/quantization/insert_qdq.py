@@ -3,8 +3,8 @@
 Before: ``y = conv(x, w, b)``, then ReLU, with calibrated ranges of ``x`` and of the ReLU's result.
 After:  ``y = relu(conv(dq(q(x)), dq(w_int8), dq(b_int32)))``, and where the scheme wants integer results ``dq(q(y))``.
 
-A target recognises ``dq -> operator -> q`` as its integer operator; everywhere else the program computes what that
-operator will, up to the rounding of its requantisation.
+A target recognizes ``dq -> operator -> q`` as its integer operator; everywhere else the program computes what that
+operator will, up to the rounding of its requantization.
 
 Where the pairs stand:
 
@@ -54,7 +54,7 @@ _FIXED = {aten.softmax.int: Range((0.0,), (255 / 256,)), aten.sigmoid.default: R
 
 
 class InsertQdq:
-    """Quantise the operators that ``scheme`` runs on integers, those in ``keep`` (node names) excepted."""
+    """Quantize the operators that ``scheme`` runs on integers, those in ``keep`` (node names) excepted."""
 
     name = "insert-qdq"
     kind: Kind = "calibrated"
@@ -64,7 +64,7 @@ class InsertQdq:
         self.keep = frozenset(keep)
 
     def __call__(self, program: Program) -> PassResult:
-        """Quantise a copy of ``program``, whose ``ranges`` are calibrated."""
+        """Quantize a copy of ``program``, whose ``ranges`` are calibrated."""
         program = program.clone()
         chosen, notes = choose(program, self.scheme, self.keep)
         _Placement(program, self.scheme, frozenset(chosen)).place()
@@ -78,7 +78,7 @@ def choose(program: Program, scheme: Scheme, keep: Collection[str] = ()) -> tupl
     for node in program.calls:
         if (left := scheme.in_float.get(node.target)) is not None:  # type: ignore[arg-type]
             notes.append(Note("run-on-integers", node.name, left))
-        if node.target not in scheme.integer or is_quantised(node, scheme):
+        if node.target not in scheme.integer or is_quantized(node, scheme):
             continue
         reason = "kept in higher precision" if node.name in keep else _refusal(program, node, scheme)
         notes.append(Note("run-on-integers", node.name, reason))
@@ -87,7 +87,7 @@ def choose(program: Program, scheme: Scheme, keep: Collection[str] = ()) -> tupl
     return chosen, tuple(notes)
 
 
-def is_quantised(node: fx.Node, scheme: Scheme) -> bool:
+def is_quantized(node: fx.Node, scheme: Scheme) -> bool:
     """Whether an operator already reads integers, possibly through moves."""
     for used in operands(node):
         if used.target is ROUND_TOKENS:
@@ -131,7 +131,7 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
     if node.target in SUMS and (reason := _sum_refusal(program, node, scheme)):
         return reason
     if node.target in PRODUCTS and any(program.constant(used) is not None for used in operands(node)):
-        return "it multiplies by a constant that is no layer's weight"
+        return "it multiplies by a constant that is not a layer's weight"
     if node.target in SUMS | POOLS and _stays_float(node, scheme):
         return "no product reads its result as integers"
     if _by_token(node, scheme):
@@ -212,22 +212,22 @@ class _Placement:
     def place(self) -> None:
         nodes = [n for n in self.program.calls if n in self.chosen]
         if self.scheme.symmetric_products:
-            self._centre([operands(node)[1] for node in nodes if node.target in PRODUCTS])
+            self._center([operands(node)[1] for node in nodes if node.target in PRODUCTS])
         for node in nodes:
             if _by_token(node, self.scheme):
-                self._quantise_by_token(node)
+                self._quantize_by_token(node)
                 continue
             for used in dict.fromkeys(operands(node)):
                 if node.target in SUMS and (values := self.program.constant(used)) is not None:
                     node.replace_input_with(used, self._constant(node, used, values, self._stored(values)))
                 else:
-                    self._quantise_operand(node, used)
+                    self._quantize_operand(node, used)
             if node.target in WEIGHTED:
-                self._quantise_constants(node)
+                self._quantize_constants(node)
             if self.scheme.integer_results and not _stays_float(node, self.scheme):
-                self._quantise_result(node)
+                self._quantize_result(node)
 
-    def _quantise_by_token(self, node: fx.Node) -> None:
+    def _quantize_by_token(self, node: fx.Node) -> None:
         found = arguments(node)
         source, old = found["input"], found["weight"]
         weight = self.program.constants[old.name]
@@ -237,7 +237,7 @@ class _Placement:
         node.replace_input_with(source, self.tokens[source])
         node.replace_input_with(old, self._constant(node, old, weight, fitting_sums(for_weight(weight), weight)))
 
-    def _centre(self, operands: list[fx.Node]) -> None:
+    def _center(self, operands: list[fx.Node]) -> None:
         """Let the ranges of values, and of what they are moved from, have their zero at integer 0."""
         for node in operands:
             while node.target in self.scheme.moves:
@@ -247,9 +247,9 @@ class _Placement:
                 largest = max(-found.low[0], found.high[0])
                 self.program.ranges[node.name] = Range((-largest * 128 / 127,), (largest,))
 
-    def _quantise_operand(self, node: fx.Node, used: fx.Node) -> None:
+    def _quantize_operand(self, node: fx.Node, used: fx.Node) -> None:
         if node.target in CONCATENATIONS and (shared := _range(self.program, node)):
-            if used not in self.pairs.values() or self.pairs.get((_quantised_value(used), shared)) is not used:
+            if used not in self.pairs.values() or self.pairs.get((_quantized_value(used), shared)) is not used:
                 node.replace_input_with(used, self._pair(used, shared))
             return
         if used.target is DEQUANTIZE:
@@ -268,14 +268,14 @@ class _Placement:
                 self._repeat_pair(move)
 
     def _moves_integers(self, node: fx.Node) -> bool:
-        """Whether a node only moves what integer operators alone read, and its source can be quantised."""
+        """Whether a node only moves what integer operators alone read, and its source can be quantized."""
         if node.target not in self.scheme.moves or not _keeps_zero(node):
             return False
         source = moved_value(node)
         known = source.target is DEQUANTIZE or _range(self.program, source) is not None
         return known and all(reader in self.chosen or self._moves_integers(reader) for reader in node.users)
 
-    def _quantise_result(self, node: fx.Node) -> None:
+    def _quantize_result(self, node: fx.Node) -> None:
         end = tail(node, self.scheme)
         readers = [reader for reader in end.users if reader.target is not QUANTIZE]
         # What only a concatenation reads takes its map at once, rather than being converted to it.
@@ -286,7 +286,7 @@ class _Placement:
                 reader.replace_input_with(end, pair)
 
     def _repeat_pair(self, move: fx.Node) -> None:
-        """Quantise the result of a move as its source is: it changes no value and tells that bytes were moved."""
+        """Quantize the result of a move as its source is: it changes no value and tells that bytes were moved."""
         if any(reader.target is QUANTIZE for reader in move.users):
             return
         _, scale, zero_point, _ = moved_value(move).args
@@ -318,7 +318,7 @@ class _Placement:
         q = self.program.insert(before, QUANTIZE, source, scale, zero_point, 0, self.scheme.activation)
         return self.program.insert(before, DEQUANTIZE, q, scale, zero_point, 0)
 
-    def _quantise_constants(self, node: fx.Node) -> None:
+    def _quantize_constants(self, node: fx.Node) -> None:
         found = arguments(node)
         weight, bias = self.program.constants[found["weight"].name], found["bias"]
         input_scale = self._input_scale(found["input"])
@@ -365,8 +365,8 @@ def moved_value(node: fx.Node) -> fx.Node:
     return source
 
 
-def _quantised_value(pair: fx.Node) -> fx.Node:
-    """Return what the pair that ends with this node quantises."""
+def _quantized_value(pair: fx.Node) -> fx.Node:
+    """Return what the pair that ends with this node quantizes."""
     return moved_value(moved_value(pair))
 
 

@@ -54,7 +54,7 @@ class ShiftChannels:
     def __init__(self, data: CalibrationData | None = None) -> None:
         self.data = data
 
-    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> ShiftChannels:
+    def informed(self, data: CalibrationData, on_progress: Callable[[str], None]) -> ShiftChannels:
         """Return this pass with data to choose shifts on."""
         return ShiftChannels(data)
 

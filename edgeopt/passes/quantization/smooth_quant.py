@@ -5,12 +5,12 @@ Before => after, for the layers that read x and any positive s per channel:
     W x + b  =>  (W diag(s)) (x / s) + b
 
 s = a^p / w^(1 - p), with a the largest absolute value of the channel over the calibration data, w the largest weight
-that it meets, and p the strength. Of several strengths the one is taken whose layers, quantised, err least on
+that it meets, and p the strength. Of several strengths the one is taken whose layers, quantized, err least on
 samples held out: with the scales of those it has seen alone, full strength would look best and saturate on all others.
 
 Where x is made by a layer (a ReLU between them or not) or a layer norm, and nothing else reads it, 1/s goes into the
 weights there; elsewhere (behind GELUs, or where a residual connection also reads x) it stays a multiplication, which
-runtimes merge with the quantisation of x.
+runtimes merge with the quantization of x.
 
 Not when: x would have to be multiplied for a convolution; a reader's weight is shared or computed at run time; fewer
 than two samples were observed; no strength errs a tenth less than leaving x as it is.
@@ -59,10 +59,10 @@ class _Site:
     readers: tuple[fx.Node, ...]
 
 
-class MigrateScales:
+class SmoothQuant:
     """Migrate the scales of activations into weights."""
 
-    name = "migrate-scales"
+    name = "smooth-quant"
     kind: Kind = "exact"
 
     def __init__(self, data: CalibrationData, may_multiply: bool = True) -> None:
@@ -168,9 +168,9 @@ class _Trial:
         self.exact = [[_apply(layer, value, layer.weight) for value in values] for layer in layers]
 
     def error(self, scale: torch.Tensor) -> float:
-        """Return the error of the layers where the scaled input and weights are quantised.
+        """Return the error of the layers where the scaled input and weights are quantized.
 
-        Every position counts alike, by its error power over its power: what follows often normalises each one.
+        Every position counts alike, by its error power over its power: what follows often normalizes each one.
         """
         assert self.seen.low is not None and self.seen.high is not None
         low, high = (_REACH * float(end) for end in ((self.seen.low / scale).min(), (self.seen.high / scale).max()))

@@ -1,12 +1,12 @@
-"""widen-blocks: weights in four bits become grouped int8, for runtimes that compute on integers but not on four bits.
+"""unpack-blocks: weights in four bits become grouped int8, for runtimes that compute on integers but not on four bits.
 
 Before => after, for a weight of elements e with a scale s for each block and a factor f:
 
     dequantize_blocks(e, s, f)  =>  reshape(int8(m e) * (s f / m)),    m = 2 for E2M1, 4 for E1M2, 1 for E3M0 and INT4
 
 Every multiple is an integer below 128, and dividing by a power of two is exact: no number changes. A runtime that
-quantises activations in groups multiplies the integers as they are, and is the faster the longer the groups: where the
-scales of neighbouring blocks differ by factors that the integers can take (powers of two, as in MXFP4), two or four
+quantizes activations in groups multiplies the integers as they are, and is the faster the longer the groups: where the
+scales of neighboring blocks differ by factors that the integers can take (powers of two, as in MXFP4), two or four
 blocks become one, up to 128 elements, in all of the weight or not at all.
 
 Not when: the codes are computed at run time.
@@ -30,10 +30,10 @@ _LONGEST, _LARGEST = 128, 127
 _MULTIPLES = {"e2m1": 2, "e1m2": 4, "e3m0": 1, "int4": 1}
 
 
-class WidenBlocks:
+class UnpackBlocks:
     """Turn weights in four bits into grouped int8."""
 
-    name = "widen-blocks"
+    name = "unpack-blocks"
     kind: Kind = "exact"
 
     def __call__(self, program: Program) -> PassResult:

@@ -1,4 +1,4 @@
-"""quantise-weights: store the weights of linears in four bits, with a scale for each block of a row.
+"""weight-only-quantization: store the weights of linears in four bits, with a scale for each block of a row.
 
 Before: ``y = linear(x, W, b)``.
 After:  ``y = linear(x, dequantize_blocks(codes, scale, factor), b)``, codes two a byte.
@@ -39,13 +39,13 @@ aten = torch.ops.aten
 _RULE = "store-in-four-bits"
 
 
-class QuantiseWeights:
+class WeightOnlyQuantization:
     """Store weights in ``format`` (see edgeopt.quant.blockwise); ``data`` is what errors are compensated on.
 
     With ``activations`` what the layers read is rounded too, which takes data.
     """
 
-    name = "quantise-weights"
+    name = "weight-only-quantization"
     kind: Kind = "calibrated"
 
     def __init__(self, format: str = "nvfp4", data: CalibrationData | None = None, activations: bool = False) -> None:
@@ -53,16 +53,16 @@ class QuantiseWeights:
             raise UserError(f"unknown format '{format}'", f"choose one of: {', '.join(FORMATS)}")
         self.format, self.data, self.activations = FORMATS[format], data, activations
 
-    def informed(self, data: CalibrationData, on_step: Callable[[str], None]) -> Pass:
+    def informed(self, data: CalibrationData, on_progress: Callable[[str], None]) -> Pass:
         """Return this pass with data to compensate errors on.
 
         Weights alone in E2M1 with a scale for each row are searched by FPQ, which finds that format and others.
         """
         if self.format is FORMATS["fp4"] and not self.activations:
-            searching = pass_class("search-floats")()
+            searching = pass_class("fpq-search")()
             assert isinstance(searching, Informable)
-            return searching.informed(data, on_step)
-        return QuantiseWeights(self.format.name, data, self.activations)
+            return searching.informed(data, on_progress)
+        return WeightOnlyQuantization(self.format.name, data, self.activations)
 
     def __call__(self, program: Program) -> PassResult:
         """Store the weights of a copy of ``program``.

@@ -1,4 +1,4 @@
-"""Replace softmax attention by agent attention, to be distilled from the original on unlabelled data.
+"""Replace softmax attention by agent attention, to be distilled from the original on unlabeled data.
 
 Before => after:
 

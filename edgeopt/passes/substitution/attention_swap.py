@@ -31,7 +31,7 @@ where a softmax is not."""
 
 
 class AttentionSwap(ABC):
-    """Swap every attention that may be swapped, but those labelled in ``keep``; ``timer`` measures what pays.
+    """Swap every attention that may be swapped, but those labeled in ``keep``; ``timer`` measures what pays.
 
     ``force`` swaps also where it does not pay.
     """

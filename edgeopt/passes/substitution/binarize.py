@@ -6,7 +6,7 @@ Before => after, for linears and convolutions in two dimensions:
 
 ``move`` has one number a channel of x, ``scale`` and ``shift`` one a channel of the output; V is tuned, its signs are
 kept. In the graph a sign is written sign(y) = (sign(y) - c) + c with the difference detached, c = clamp(y / window),
-so that its gradient is that of c; ``pack-signs`` and the exact folds leave one layer of packed signs of it.
+so that its gradient is that of c; ``pack-binary`` and the exact folds leave one layer of packed signs of it.
 
 The start: V = W by its channel's mean magnitude, move = -mean(x), window twice the mean magnitude of x + move, and
 scale and shift at the least-squares fit of the layer's output on the samples.
@@ -43,7 +43,7 @@ _OFF_ZERO = 1e-3
 
 
 class Binarize:
-    """Swap every layer within the network but those labelled in ``keep``, fitted on ``samples``.
+    """Swap every layer within the network but those labeled in ``keep``, fitted on ``samples``.
 
     ``ends``: also the layers that no other comes before or after.
     """
@@ -119,7 +119,7 @@ class Fit:
 
     @property
     def refused(self) -> str | None:
-        """Why it is no start, if so."""
+        """Why it is not a start, if so."""
         fits = self.window > 0 and bool(self.scale.isfinite().all()) and bool(self.scale.any())
         return None if fits else "its signs never vary on the samples"
 
@@ -142,7 +142,7 @@ class _Moments:
 
 def _fit(program: Program, layers: list[Layer], samples: list[Sample]) -> dict[str, Fit]:
     """Return the start of every layer, by the name of its node: three passes of the original over the samples."""
-    moves = {name: _centred(found) for name, found in _observe(program, layers, samples, _inputs).items()}
+    moves = {name: _centered(found) for name, found in _observe(program, layers, samples, _inputs).items()}
     spread = _observe(program, layers, samples, lambda layer, x, y: (x + _along(moves[layer.node.name], layer),) * 2)
     outputs = _observe(program, layers, samples, lambda layer, x, y: (_signed(layer, moves, x), y), output=True)
     fits = {}
@@ -155,7 +155,7 @@ def _fit(program: Program, layers: list[Layer], samples: list[Sample]) -> dict[s
     return fits
 
 
-def _centred(means: torch.Tensor) -> torch.Tensor:
+def _centered(means: torch.Tensor) -> torch.Tensor:
     """Return what brings each channel's mean to zero; one that never varies goes below, for zero has no sign."""
     mean, square, magnitude = means[0], means[2], means[4].mean()
     is_constant = square - mean.square() <= 1e-10 * square

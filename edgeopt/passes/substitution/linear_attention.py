@@ -1,11 +1,11 @@
-"""Replace softmax attention by linear attention, to be distilled from the original on unlabelled data.
+"""Replace softmax attention by linear attention, to be distilled from the original on unlabeled data.
 
 Before => after, with the feature map phi of choice:
 
     softmax(s * Q K^T) V  =>  phi(Q) (phi(K)^T V) / (phi(Q) sum_j phi(K)_j)
 
 in time and memory linear in the tokens (see edgeopt.ops.linear_attention for the maps, among them forms that are
-not normalised). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity;
+not normalized). A learned map reads Q W_q and K W_k, a matrix a head, which start as multiples of the identity;
 with more ``features`` than channels the further columns start as random directions, the same for both. The
 projections to Q, K and V are tuned with them, so that the other maps add nothing to compute. With ``relu`` and tokens
 that are a square grid, perhaps after a class token, a depthwise convolution of the values is added, which starts at
@@ -159,7 +159,7 @@ def _gate(program: Program, attention: Attention) -> fx.Node:
 
 def _refuses_padding(program: Program, attention: Attention, kind: str) -> str | None:
     if kind not in MAPS:
-        return f"it has a padding mask, and the weights of '{kind}' are not normalised"
+        return f"it has a padding mask, and the weights of '{kind}' are not normalized"
     if not attention.is_fused:
         return "its padding mask is part of a softmax that is written out"
     mask = arguments(attention.root)["attn_mask"]

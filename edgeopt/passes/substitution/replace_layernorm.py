@@ -46,9 +46,9 @@ aten = torch.ops.aten
 
 
 class ReplaceLayernorm:
-    """Swap every norm but those labelled in ``keep``, fitted on ``samples``.
+    """Swap every norm but those labeled in ``keep``, fitted on ``samples``.
 
-    Raises UserError where ``form`` is neither "repbn" nor "un", or ``progressive`` is no part of a whole.
+    Raises UserError where ``form`` is neither "repbn" nor "un", or ``progressive`` is not part of a whole.
     """
 
     name = "replace-layernorm"

@@ -7,7 +7,7 @@ Before => after, with x = sqrt(s) Q, which is query and key in one, and landmark
 in time and memory linear in the tokens, and without a softmax. The landmarks are a convolution of x, seen as an image,
 whose stride leaves ``landmarks`` of them on a side at most; it starts as the average of what it covers. The paper's
 norm and GELU behind it are left out: at the start, landmarks are to lie among the queries. The inverse takes
-``iterations`` steps of Newton's; ``normalised`` divides by the roots of the kernel's row sums on both sides. The
+``iterations`` steps of Newton's; ``normalized`` divides by the roots of the kernel's row sums on both sides. The
 convolution of the values, one filter a head, starts at zero. All is tuned with the projections to Q and V. The
 projection to K is no longer read. See edgeopt.ops.soft_attention.
 
@@ -16,7 +16,7 @@ no square grid, perhaps after a class token; keys are others than the queries' t
 key; the tokens are cut into windows; or it would not pay at this number of tokens, which ``force`` overrules.
 
 Source: Lu et al., SOFT: Softmax-free Transformer with Linear Complexity, NeurIPS 2021; Softmax-free Linear
-Transformers, IJCV 2024, for the normalised form.
+Transformers, IJCV 2024, for the normalized form.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SoftAttention(AttentionSwap):
         self,
         landmarks: int = 7,
         iterations: int = 20,
-        normalised: bool = True,
+        normalized: bool = True,
         force: bool = False,
         keep: Collection[str] = (),
         timer: Timer | None = None,
@@ -56,12 +56,12 @@ class SoftAttention(AttentionSwap):
         if landmarks < 1 or iterations < 1:
             raise UserError(f"{landmarks} landmarks on a side, {iterations} iterations", "give one or more of each")
         super().__init__(force, keep, timer)
-        self.landmarks, self.iterations, self.normalised = landmarks, iterations, normalised
+        self.landmarks, self.iterations, self.normalized = landmarks, iterations, normalized
 
     @property
     def settings(self) -> dict[str, str | int | bool]:
         """The landmarks on a side, Newton's steps, and which form."""
-        return {"landmarks": self.landmarks, "iterations": self.iterations, "normalised": self.normalised}
+        return {"landmarks": self.landmarks, "iterations": self.iterations, "normalized": self.normalized}
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks, and tokens that are no image."""
@@ -88,7 +88,7 @@ class SoftAttention(AttentionSwap):
         assert side is not None
         x = program.insert(root, aten.mul.Tensor, attention.query, attention.scale**0.5)
         marks, matrix = self._landmarks(program, attention, x, side)
-        operands = (x, marks, attention.value, self.iterations, self.normalised)
+        operands = (x, marks, attention.value, self.iterations, self.normalized)
         new = program.insert(root, SOFT_ATTENTION, *operands)
         filters = torch.zeros(int(attention.heads), 1, _KERNEL, _KERNEL, dtype=x.meta["val"].dtype)
         new, weight = add_convolution(program, root, new, attention.value, filters, side)

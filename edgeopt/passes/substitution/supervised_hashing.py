@@ -40,17 +40,17 @@ from edgeopt.ops.hashed_attention import EPSILON, kernel
 from edgeopt.quant.binary import signs
 
 _PAIRS = 10
-"""Keys of a query that are labelled as most alike, and as many as least."""
+"""Keys of a query that are labeled as most alike, and as many as least."""
 _TOKENS = 256
 """Queries and keys of a sample that planes are learned from, at most; the kernel is of all."""
 _RIDGE = 1e-3
-"""Added to K^T K as part of its mean diagonal: kernels at neighbouring anchors are nearly the same."""
+"""Added to K^T K as part of its mean diagonal: kernels at neighboring anchors are nearly the same."""
 _STEPS, _RATE, _MOMENTUM = 100, 5e-4, 0.9
 
 
 class Hashing(NamedTuple):
     """``anchors`` [heads, m, d], ``offset`` [heads, m], ``planes`` [heads, bits, m], and ``objective`` [bits + 1,
-    heads]: what is minimised, a mean over pairs, before the first bit and after each."""
+    heads]: what is minimized, a mean over pairs, before the first bit and after each."""
 
     anchors: torch.Tensor
     offset: torch.Tensor

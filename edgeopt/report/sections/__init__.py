@@ -15,7 +15,7 @@ from edgeopt.report.sections.latency import latency
 from edgeopt.report.sections.layers import layers
 from edgeopt.report.sections.limits import limits
 from edgeopt.report.sections.passes import passes
-from edgeopt.report.sections.quantisation import quantisation
+from edgeopt.report.sections.quantization import quantization
 from edgeopt.report.sections.setting import setting
 from edgeopt.report.sections.summary import summary
 from edgeopt.report.sections.swaps import swaps
@@ -32,7 +32,7 @@ SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     passes,
     swaps,
     formats,
-    quantisation,
+    quantization,
     latency,
     layers,
     fallbacks,

@@ -1,4 +1,4 @@
-"""Accuracy on labelled samples, before and after."""
+"""Accuracy on labeled samples, before and after."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def accuracy(run: Run) -> Section | None:
     one = run.accuracy
     columns = (Column("Metric"), *(Column(t, "figure") for t in ("Original", "Exported", "Agreement", "Samples")))
     row = (one.metric, *map(figures.percent, (one.original, one.exported, one.agreement)), f"{one.samples:,}")
-    lead = f"Measured on {one.samples:,} labelled samples, by running the artifact."
+    lead = f"Measured on {one.samples:,} labeled samples, by running the artifact."
     return Section("accuracy", "Accuracy", lead, tables=(Table(columns, (row,)),), detail=True)

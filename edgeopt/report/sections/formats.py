@@ -11,15 +11,15 @@ from edgeopt.report.searched import LayerFormat, Search, Trial
 
 
 def formats(run: Run) -> Section | None:
-    """Return the chosen mixture, the front as a plot and a table, and the layers with their estimates."""
+    """Return the chosen configuration, the front as a plot and a table, and the layers with their estimates."""
     one = run.search
     if one is None:
         return None
     unit = run.latency.unit if run.latency else "ms"
     chosen = one.trials[one.chosen]
-    verdict = "holds all limits" if chosen.ok else "misses a limit, as every mixture that was tried"
+    verdict = "holds all limits" if chosen.ok else "misses a limit, as every configuration that was tried"
     lead = (
-        f"Of {len(one.trials)} mixtures compiled and measured, the chosen one ({_name(chosen)}) {verdict}; it is "
+        f"Of {len(one.trials)} configurations compiled and measured, the chosen one ({_name(chosen)}) {verdict}; it is "
         f"{figures.ratio(chosen.speedup)} as fast as the most exact one."
     )
     if one.reused:
@@ -32,7 +32,9 @@ def _trials(one: Search, unit: str) -> Table:
     order = sorted(range(len(one.trials)), key=lambda index: one.trials[index].speedup)
     rows = tuple(_row(one.trials[index], index == one.chosen, unit) for index in order)
     figures_ = (Column(title, "figure") for title in columns)
-    return Table((Column("Layers by format"), *figures_, Column("Limits"), Column("On the front")), rows, "Mixtures")
+    return Table(
+        (Column("Layers by format"), *figures_, Column("Limits"), Column("On the front")), rows, "Configurations"
+    )
 
 
 def _row(trial: Trial, is_chosen: bool, unit: str) -> tuple[str, ...]:
@@ -75,5 +77,6 @@ def _front(one: Search) -> Front:
         (trial.speedup, trial.error.relative, _name(trial), index == one.chosen, trial.ok)
         for index, trial in enumerate(one.trials)
     )
-    alt = f"Relative error over speed-up of {len(points)} mixtures; the chosen one: {_name(one.trials[one.chosen])}."
-    return Front("Error and speed of the mixtures", alt, points)
+    chosen = _name(one.trials[one.chosen])
+    alt = f"Relative error over speed-up of {len(points)} configurations; the chosen one: {chosen}."
+    return Front("Error and speed of the configurations", alt, points)

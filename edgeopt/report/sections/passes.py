@@ -9,7 +9,7 @@ from edgeopt.report.blocks import Column, ErrorSteps, Section, Table
 from edgeopt.report.run import OutputNoise, PassEntry, Run
 
 EXACT_BOUND = 1e-5
-"""The ledger's bound, repeated because reading a report needs no torch."""
+"""The tracker's bound, repeated because reading a report needs no torch."""
 
 NODES_NAMED = 3
 

@@ -74,7 +74,7 @@ def _told(limit: Limit) -> str:
 
 def _remedy(run: Run) -> str:
     """Return what to do about a difference: by what was asked for."""
-    if run.quantisation is not None:
+    if run.quantization is not None:
         what = "state --max-error, so that layers return to float, or calibrate with more data"
     elif run.target.precision_requested == "fp32":
         what = "report the model"

@@ -95,7 +95,7 @@ private:
     trt::PluginFieldCollection collection_{};
 };
 
-// Makes plug-ins of one class from the fields of an ONNX node, or of a serialised engine.
+// Makes plug-ins of one class from the fields of an ONNX node, or of a serialized engine.
 template <typename Self>
 class Creator : public trt::IPluginCreatorV3One {
 public:

@@ -32,7 +32,7 @@
     "vpst                       \n" \
     "vstrbt.32 q0, [r7], #4     \n" \
     "subs r11, #4               \n"
-/* Requantises and stores; a round more where outputs are left. */
+/* Requantizes and stores; a round more where outputs are left. */
 #define EO_STORE_EIGHT_OUTPUTS(out_zero) \
     "vldrw.32 q2, [r3], #16     \n" \
     "vldrw.32 q3, [r3], #16     \n" \

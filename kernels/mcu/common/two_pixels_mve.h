@@ -53,7 +53,7 @@
     "vmov q1[2], q1[0], r8, r12 \n"             \
     "vmov q1[3], q1[1], r10, lr \n"             \
     "ldrd r1, r3, [sp, #8]      \n"
-/* Requantises and stores both pixels; a round more where channels are left. */
+/* Requantizes and stores both pixels; a round more where channels are left. */
 #define EO_STORE_FOUR_CHANNELS(out_zero)        \
     "vrmulh.s32 q0, q0, q2      \n"             \
     "vrmulh.s32 q1, q1, q2      \n"             \

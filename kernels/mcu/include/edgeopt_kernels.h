@@ -119,15 +119,15 @@ static inline size_t eo_s8_depthwise_conv2d__mve_scratch(const eo_window *g) {
 typedef void eo_s8_linear_fn(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y);
 eo_s8_linear_fn eo_s8_linear__scalar, eo_s8_linear__dsp, eo_s8_linear__dsp16, eo_s8_linear__mve;
 
-/* Scales that are powers of two: the layers above, requantised without a multiplication, for cores that have none of 64
+/* Scales that are powers of two: the layers above, requantized without a multiplication, for cores that have none of 64
  * bits. shift = 2..30 stands where the multiplier does, for one of 2^(32 - shift), 2^(shift - 1) is in the bias, and
  *
  *   y = clamp((acc >> shift) + out_zero, act_min, act_max)
  *
  * are the same bytes. Cores with SMMULR or VRMULH shift and round with it: they have no kernels of these. */
-eo_s8_conv2d_fn eo_p8_conv2d__scalar;
-eo_s8_depthwise_conv2d_fn eo_p8_depthwise_conv2d__scalar;
-eo_s8_linear_fn eo_p8_linear__scalar;
+eo_s8_conv2d_fn eo_s8pow2_conv2d__scalar;
+eo_s8_depthwise_conv2d_fn eo_s8pow2_depthwise_conv2d__scalar;
+eo_s8_linear_fn eo_s8pow2_linear__scalar;
 
 /* Weights in four bits: the convolution and the fully connected layer above, whose weights are sixteen int8 numbers of
  * any kind, looked up by codes of four bits that lie two a byte. table holds, for scalar and mve, the sixteen numbers by
@@ -161,7 +161,7 @@ typedef void eo_s8_max_pool2d_fn(const eo_window *g, const int8_t *x, int8_t *y)
 eo_s8_max_pool2d_fn eo_s8_max_pool2d__scalar;
 
 /* Products of activations, y = a b for each of batch pairs of matrices: a rows x depth, b depth x columns, of zero point
- * 0. Steps are in bytes; the depth values of a row of a, and the columns of y, are neighbours. a_row is a multiple of
+ * 0. Steps are in bytes; the depth values of a row of a, and the columns of y, are neighbors. a_row is a multiple of
  * depth, at most 255 times; depth 1..32,768. multiplier = round(2^32 * s_a * s_b / s_y). */
 typedef struct {
     uint16_t batch, rows, depth, columns;
@@ -211,17 +211,17 @@ static inline size_t eo_s8_attention__mve_scratch(const eo_attention *p) {
     return eo_s8_matmul__mve_scratch(&p->scores) + eo_s8_matmul__mve_scratch(&p->mix) + EO_OVERREAD;
 }
 
-/* Layer norm, or RMS norm where not centred, of each row of width <= 32,768 values. With n = width, q = x - in_zero:
- *   spread = n * sum(q^2) - (centred ? sum(q)^2 : 0) + epsilon, at least 1;   epsilon = round(n^2 * eps / s_x^2) < 2^46
+/* Layer norm, or RMS norm where not centered, of each row of width <= 32,768 values. With n = width, q = x - in_zero:
+ *   spread = n * sum(q^2) - (centered ? sum(q)^2 : 0) + epsilon, at least 1;   epsilon = round(n^2 * eps / s_x^2) < 2^46
  *   shift s: 2^30 <= spread * 4^s < 2^32;   inverse = (2^32 - 1) / isqrt(spread * 4^s)
- *   unit = ((n * q - (centred ? sum(q) : 0)) * inverse + 2^(15 - s)) >> (16 - s), 2^16 a standard deviation
+ *   unit = ((n * q - (centered ? sum(q) : 0)) * inverse + 2^(15 - s)) >> (16 - s), 2^16 a standard deviation
  *   y = clamp(((unit * multiplier + bias * 2^16 + 2^31) >> 32) + out_zero, act_min, act_max)
  * factors are pairs of multiplier = round(2^16 * scale / s_y) and bias = round(2^16 * shift / s_y), one, or with
  * per_channel one a channel. y may be x. */
 typedef struct {
     int64_t epsilon;
     uint16_t width;
-    uint8_t centred, per_channel;
+    uint8_t centered, per_channel;
     int8_t in_zero, out_zero, act_min, act_max;
 } eo_norm;
 typedef void eo_s8_norm_fn(const eo_norm *p, const int8_t *x, const int32_t *factors, int8_t *y, size_t rows);

@@ -1,4 +1,4 @@
-/* Two rows at a time: scores and mixture as pointwise convolutions, k and v of a head packed at run time. */
+/* Two rows at a time: scores and configuration as pointwise convolutions, k and v of a head packed at run time. */
 #include "../common/pack_pairs_dsp.h"
 
 void eo_s8_attention__dsp(const eo_attention *p, const int8_t *q, const int8_t *k, const int8_t *v,

@@ -1,4 +1,4 @@
-/* The specification; neighbours that stay neighbours are copied at once. */
+/* The specification; neighbors that stay neighbors are copied at once. */
 #include <string.h>
 
 #include "edgeopt_kernels.h"

@@ -23,7 +23,7 @@ static int bits_of(uint64_t value) {
     return bits;
 }
 
-static void normalise(const eo_norm *p, const int8_t *x, const int32_t *factors, int8_t *y) {
+static void normalize(const eo_norm *p, const int8_t *x, const int32_t *factors, int8_t *y) {
     const int32_t n = p->width;
     int32_t total = 0;
     uint32_t squares = 0;
@@ -32,7 +32,7 @@ static void normalise(const eo_norm *p, const int8_t *x, const int32_t *factors,
         total += q;
         squares += (uint32_t)(q * q);
     }
-    total *= p->centred;
+    total *= p->centered;
     int64_t spread = (int64_t)n * squares - (int64_t)total * total + p->epsilon;
     spread = spread < 1 ? 1 : spread;
     const int shift = (32 - bits_of((uint64_t)spread)) >> 1;
@@ -49,5 +49,5 @@ static void normalise(const eo_norm *p, const int8_t *x, const int32_t *factors,
 
 void eo_s8_norm__scalar(const eo_norm *p, const int8_t *x, const int32_t *factors, int8_t *y, size_t rows) {
     for (; rows > 0; rows--, x += p->width, y += p->width)
-        normalise(p, x, factors, y);
+        normalize(p, x, factors, y);
 }

@@ -10,7 +10,7 @@ namespace edgeopt {
 /* Sizes of one call; of each pair the first is along rows.
  *
  * A plane is cut by the rests that rows and columns leave when divided by the strides: [rests of rows, rests of
- * columns, rows, columns], so that a tap meets neighbours at neighbouring output pixels. */
+ * columns, rows, columns], so that a tap meets neighbors at neighboring output pixels. */
 struct Window {
     int64_t in[2], kernel[2], stride[2], padding[2], dilation[2];
 

@@ -32,7 +32,7 @@ struct Binary {
     }
 
     static void run(const BinaryLinear& layer, const int32_t* bits, int64_t rows, float* out, int32_t* out_bits) {
-        if (out_bits != nullptr && layer.outputs % 32 != 0) /* the rest of the last word is no panel's */
+        if (out_bits != nullptr && layer.outputs % 32 != 0) /* the rest of the last word is not a panel's */
             for (int64_t row = 0; row < rows; row++)
                 out_bits[(row + 1) * ((layer.outputs + 31) / 32) - 1] = 0;
         constexpr int64_t width = W::columns * V::lanes;

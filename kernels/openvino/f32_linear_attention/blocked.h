@@ -123,7 +123,7 @@ private:
 };
 
 /* Of a few channels at a time the rows are copied between zeros, so that no tap looks at the border; a tile of
- * neighbours keeps its sums in registers over all taps. */
+ * neighbors keeps its sums in registers over all taps. */
 template <class V>
 struct Convolve {
     using Vector = typename V::Vector;
@@ -161,11 +161,11 @@ private:
             if (left < R)
                 return low<R - 1>(left, c, rows, width, channel, lanes, out);
         }
-        neighbours<R>(c, rows, width, channel, lanes, out);
+        neighbors<R>(c, rows, width, channel, lanes, out);
     }
 
     template <int R>
-    static void neighbours(const Convolution& c, const float* rows, int64_t width, int64_t channel, int64_t lanes,
+    static void neighbors(const Convolution& c, const float* rows, int64_t width, int64_t channel, int64_t lanes,
                            float* out) {
         Vector sums[R];
         EDGEOPT_UNROLL

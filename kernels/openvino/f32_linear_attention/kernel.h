@@ -1,4 +1,4 @@
-/* Normalised linear attention of one head, and the convolution that SLA adds to it.
+/* Normalized linear attention of one head, and the convolution that SLA adds to it.
  *
  *     out_i = phi(q_i) S / (phi(q_i) . z + epsilon),    S = sum_j phi(k_j)^T v_j,    z = sum_j phi(k_j)
  *

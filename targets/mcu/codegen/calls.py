@@ -260,7 +260,7 @@ def _norm(node: Norm, width: int) -> str:
     factors = node.factors
     ends = (node.in_zero, node.clamp.zero, node.clamp.low, node.clamp.high)
     per_channel = len(factors.multiplier) > 1
-    return ", ".join(map(str, (factors.epsilon, width, int(factors.centred), int(per_channel), *ends)))
+    return ", ".join(map(str, (factors.epsilon, width, int(factors.centered), int(per_channel), *ends)))
 
 
 def _copies(memory: Memory, index: int, step: Step) -> tuple[list[str], list[str]]:

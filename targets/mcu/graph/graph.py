@@ -86,7 +86,7 @@ class Weighted(Node):
         return "p8" if self.shifts else "s8"
 
     def packed(self, isa: str, pack: Callable[..., np.ndarray]) -> np.ndarray:
-        """The constant block, by ``pack`` where it is requantised by a multiplication."""
+        """The constant block, by ``pack`` where it is requantized by a multiplication."""
         parameters = (self.weights, self.folded_bias, self.multiplier)
         return packing.pack_shifts(*parameters) if self.shifts else pack(isa, *parameters)
 
@@ -203,14 +203,14 @@ class Softmax(Node):
     table: np.ndarray
 
     def run(self, *operands: np.ndarray) -> np.ndarray:
-        """Normalise the last axis."""
+        """Normalize the last axis."""
         (x,) = operands
         return reference.softmax(x, self.table)
 
 
 @dataclass(frozen=True, eq=False)
 class Attention(Node):
-    """Scores, softmax and mixture at once: inputs are queries, keys and values.
+    """Scores, softmax and configuration at once: inputs are queries, keys and values.
 
     One of a single head, ``over`` its queries, leaves the other heads' queries in the output as they are.
     """
@@ -240,7 +240,7 @@ class Norm(Node):
     clamp: Clamp
 
     def run(self, *operands: np.ndarray) -> np.ndarray:
-        """Normalise every position."""
+        """Normalize every position."""
         (x,) = operands
         return reference.norm(x, self.factors, self.in_zero, self.clamp)
 

@@ -22,7 +22,7 @@ def canonical(shape: Sequence[int]) -> torch.Tensor:
 
 
 def in_order(shape: Sequence[int]) -> torch.Tensor:
-    """The places of a tensor whose last dimension is one of neighbours."""
+    """The places of a tensor whose last dimension is one of neighbors."""
     return torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
 
 

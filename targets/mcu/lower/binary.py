@@ -200,7 +200,7 @@ def _turns(state: Lowering, way: _Way, values: torch.Tensor) -> tuple[np.ndarray
             raise Refused("what follows a max pool does not grow with it")
     changes = np.diff(positive.astype(np.int8), axis=0)
     if (np.abs(changes).sum(axis=0) > 1).any():
-        raise Refused("a sign on its way turns more than once: it is no comparison with one number")
+        raise Refused("a sign on its way turns more than once: it is not a comparison with one number")
     falls = (changes < 0).any(axis=0)
     first = np.where(falls, positive.sum(axis=0), (~positive).sum(axis=0))
     return np.asarray(falls), first

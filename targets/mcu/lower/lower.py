@@ -64,7 +64,7 @@ def lower_program(program: Program) -> tuple[IntegerGraph, list[Placement]]:
         if node.target is DEQUANTIZE and source in state.values:
             state.values[node] = state.values[source]
         elif node.target is QUANTIZE:
-            state.values[node] = _quantised(state, node)
+            state.values[node] = _quantized(state, node)
         elif node.target in lower_tokens.MOVES_OF_PLACES and source in state.values:
             _moved(state, node)
     _refuse_the_rest(state)
@@ -87,7 +87,7 @@ def _outputs(state: Lowering) -> tuple[str, ...]:
 
 
 def _moved(state: Lowering, node: fx.Node) -> None:
-    """A move whose result is not quantised anew: integers are moved as they are, whoever reads them."""
+    """A move whose result is not quantized anew: integers are moved as they are, whoever reads them."""
     tensor = state.values[node.all_input_nodes[0]].tensor
     with suppress(Refused):
         state.values[node] = lower_tokens.move(state, node, tensor, Clamp(tensor.zero_point))
@@ -114,11 +114,11 @@ def _refuse_the_rest(state: Lowering) -> None:
         state.refused.append(Placement(node.name, op_name(node), reason))
     for node in state.program.input_nodes:
         if node.name not in state.tensors:
-            reason = f"it is {node.meta['val'].dtype} and read as such: inputs are quantised to int8"
+            reason = f"it is {node.meta['val'].dtype} and read as such: inputs are quantized to int8"
             state.refused.append(Placement(node.name, "input", reason))
 
 
-def _quantised(state: Lowering, node: fx.Node) -> Value:
+def _quantized(state: Lowering, node: fx.Node) -> Value:
     """The value behind a quantize node, its producer lowered."""
     source: Any
     affine: Any

@@ -1,4 +1,4 @@
-"""Scales that are powers of two: which layers are requantised by a shift, with a kernel that has no multiplication.
+"""Scales that are powers of two: which layers are requantized by a shift, with a kernel that has no multiplication.
 
     clamp((acc 2^(32-s) + 2^31) >> 32 + zero)   =>   clamp(((acc + 2^(s-1)) >> s) + zero)
 
@@ -14,17 +14,17 @@ from edgeopt.errors import UserError
 from edgeopt.kernels.mcu import packing
 from edgeopt.targets.mcu.graph.graph import IntegerGraph, Node, Weighted
 
-REQUANTISATIONS = ("multiplier", "shift")
+REQUANTIZATIONS = ("multiplier", "shift")
 
 
-def check_requantisation(value: str) -> None:
-    """Raise UserError for a requantisation that there is not."""
-    if value not in REQUANTISATIONS:
-        raise UserError(f"requantisation is '{value}'", f"choose one of: {', '.join(REQUANTISATIONS)}")
+def check_requantization(value: str) -> None:
+    """Raise UserError for a requantization that there is not."""
+    if value not in REQUANTIZATIONS:
+        raise UserError(f"requantization is '{value}'", f"choose one of: {', '.join(REQUANTIZATIONS)}")
 
 
 def by_shifts(graph: IntegerGraph, isas: Sequence[str]) -> IntegerGraph:
-    """Return the graph with the layers requantised by shifts that a core without a long multiplication can."""
+    """Return the graph with the layers requantized by shifts that a core without a long multiplication can."""
     if tuple(isas) != ("scalar",):
         return graph
     return replace(graph, nodes=tuple(map(_by_shifts, graph.nodes)))

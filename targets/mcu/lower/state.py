@@ -68,7 +68,7 @@ class Lowering:
     def operand(self, node: Any) -> Value:
         """The value of an operand; refused where it is not there as integers."""
         if node not in self.values:
-            raise Refused("it reads a value that is not quantised")
+            raise Refused("it reads a value that is not quantized")
         return self.values[node]
 
     def add(self, node: Node, tensor: Tensor, shape: tuple[int, ...], places: torch.Tensor | None = None) -> Value:
@@ -80,7 +80,7 @@ class Lowering:
     def plain(self, value: Value, rows: bool = False) -> Tensor:
         """The tensor of an operand in the kernels' order, brought into it where it is not; padding is refused.
 
-        With ``rows`` maps too lie as the program has them, so that the last dimension is one of neighbours.
+        With ``rows`` maps too lie as the program has them, so that the last dimension is one of neighbors.
         """
         if any(value.padding):
             raise Refused("it reads padded values: only convolutions take padding")
@@ -116,7 +116,7 @@ class Lowering:
     def constant(self, node: fx.Node | None) -> tuple[np.ndarray, np.ndarray]:
         """Integers and scale of a dequantized constant."""
         if node is None or not self.is_stored(node):
-            raise Refused("its weight or bias is not a quantised constant")
+            raise Refused("its weight or bias is not a quantized constant")
         q, scale = (self.program.constants[constant.name] for constant in node.all_input_nodes[:2])
         return q.numpy(), scale.double().numpy()
 

@@ -72,7 +72,7 @@ def _in_order(shape: Sequence[int]) -> Strides:
 
 
 def _matrices(state: Lowering, value: Value, rows: bool) -> tuple[Tensor, Strides]:
-    """A tensor and its matrices in it. With ``rows`` these are of neighbours, a whole number of rows apart."""
+    """A tensor and its matrices in it. With ``rows`` these are of neighbors, a whole number of rows apart."""
     if any(value.padding):
         raise Refused("it reads padded values: only convolutions take padding")
     found = _batches(value.all_places(), value.tensor.size)
@@ -114,9 +114,9 @@ def norm(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     x = state.plain(state.operand(found["input"]), rows=True)
     scale, shift = (_parameter(state, found.get(name), default) for name, default in (("weight", 1.0), ("bias", 0.0)))
     scale, shift = (np.broadcast_to(v, max(len(scale), len(shift))) for v in (scale, shift))
-    centred = node.target is aten.layer_norm.default
+    centered = node.target is aten.layer_norm.default
     epsilon = torch.finfo(torch.float32).eps if found["eps"] is None else found["eps"]
-    factors = NormFactors.of(shape[-1], epsilon, centred, scale, shift, x.scale, y.scale)
+    factors = NormFactors.of(shape[-1], epsilon, centered, scale, shift, x.scale, y.scale)
     y = replace(y, shape=x.shape)
     return state.add(Norm(node.name, (x.name,), y.name, factors, x.zero_point, clamp), y, shape, in_order(shape))
 

@@ -6,7 +6,7 @@ overlap of a convolution's input and output are both that.
 
 Offsets are found by first fit over many orders: the largest first, ties by time forwards and backwards, then seeded
 shuffles; the lowest peak wins.
-The overlap of input and output follows Svoboda et al., Diagonal Memory Optimisation for Machine Learning on
+The overlap of input and output follows Svoboda et al., Diagonal Memory Optimization for Machine Learning on
 Micro-controllers, 2020 (arXiv:2010.01668).
 """
 

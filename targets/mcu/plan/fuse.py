@@ -4,7 +4,7 @@ The residual sum goes into the convolution in front of it, which then writes ove
 
     c = conv(x); y = add(c, r)   =>   y = conv(x) + r, in the memory of r
 
-It applies where c has no other reader, r has no later reader and is no network input, and the convolution is the
+It applies where c has no other reader, r has no later reader and is not a network input, and the convolution is the
 later of the two operands' producers (so that r exists when it runs). The bytes are the same: c is rounded to int8
 as before.
 

@@ -12,7 +12,7 @@ from edgeopt.targets.mcu.runtime.firmware import Firmware
 
 
 class MicroSession(Session):
-    """Quantises inputs, runs the library, dequantises outputs; costs are instructions, on the host milliseconds."""
+    """Quantizes inputs, runs the library, dequantizes outputs; costs are instructions, on the host milliseconds."""
 
     def __init__(self, library: Path, board: Device, core: str) -> None:
         self._library, self._board, self._core = library, board, core
@@ -23,19 +23,19 @@ class MicroSession(Session):
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run the samples along axis 0; inputs and outputs by name, float32."""
-        measured = self._firmware.run(self._quantised(inputs))
+        measured = self._firmware.run(self._quantized(inputs))
         return {p.name: p.to_real(measured.outputs[p.name]) for p in self._firmware.network.outputs}
 
     def cost(self, inputs: Arrays) -> tuple[float, float]:
         """Return the cost of one inference, and on the host the same as CPU time (0 in the emulator)."""
-        cost = emulate.cost(self._board, self._firmware.run(self._quantised(inputs)).ticks)
+        cost = emulate.cost(self._board, self._firmware.run(self._quantized(inputs)).ticks)
         return cost, 0.0 if self.is_deterministic else cost
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the layers with the cost of each; one run where the count is exact."""
         firmware = Firmware(self._library, self._board, self._core, profile=True)
         try:
-            q = self._quantised(inputs)
+            q = self._quantized(inputs)
             counts = [firmware.run(q).layer_ticks for _ in range(1 if self.is_deterministic else runs)]
         finally:
             firmware.close()
@@ -54,5 +54,5 @@ class MicroSession(Session):
         """Remove the firmware."""
         self._firmware.close()
 
-    def _quantised(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def _quantized(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return {port.name: port.to_int8(inputs[port.name]) for port in self._firmware.network.inputs}

@@ -1,6 +1,6 @@
 """TVM as the source of kernels that we have not: a region in, plain C out, no TVM symbol left.
 
-Relax legalises and fuses the region, TIR is lowered as for a build but without TVM's packed calling convention: the
+Relax legalizes and fuses the region, TIR is lowered as for a build but without TVM's packed calling convention: the
 buffers of a function become pointers, and so do its larger allocations, which the arena's planner then places.
 """
 
@@ -52,7 +52,7 @@ def generate(prefix: str, module: RegionModule, sources: Sequence[Tensor], targe
         raise ToolchainMissing("TVM, which would compile it,", INSTALL) from error
     examples = tuple(torch.zeros(1, *tensor.shape, dtype=torch.int8) for tensor in sources)
     try:
-        relax = _legalised(module, examples)
+        relax = _legalized(module, examples)
         functions, workspaces = _lowered(relax, prefix)
         source = tvm.get_global_func("target.build.c")(functions, _target()).inspect_source()
     except Exception as error:  # TVM raises what it likes; the reason goes into the list of what cannot be placed
@@ -74,7 +74,7 @@ def _target() -> Any:
     return tvm.target.Target({"kind": "c"})
 
 
-def _legalised(module: RegionModule, examples: tuple[torch.Tensor, ...]) -> Any:
+def _legalized(module: RegionModule, examples: tuple[torch.Tensor, ...]) -> Any:
     """Relax with fused TIR functions and a straight-line ``main``."""
     import tvm
     from tvm import relax
@@ -232,7 +232,7 @@ class _Walk:
         if value in self.names:
             return self.names[value]
         if not hasattr(value, "value"):
-            raise ValueError(f"TVM makes a {type(value).__name__} of it, which is no call, tensor or constant")
+            raise ValueError(f"TVM makes a {type(value).__name__} of it, which is not a call, tensor or constant")
         self.constants.append(value.value.numpy())
         return f"{self.prefix}_constant_{len(self.constants) - 1}"
 

@@ -46,7 +46,7 @@ _BODIES: Mapping[Any, Any] = {
 
 @dataclass(frozen=True)
 class Region:
-    """``nodes`` in order and the result, ``end``; ``sources``: quantised values read; ``constants``: the others."""
+    """``nodes`` in order and the result, ``end``; ``sources``: quantized values read; ``constants``: the others."""
 
     end: fx.Node
     sources: tuple[fx.Node, ...]
@@ -68,8 +68,8 @@ def is_pointwise(node: fx.Node) -> bool:
     return node.target in _UNTAGGED or torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
-def collect(program: Program, end: fx.Node, quantised: Collection[fx.Node]) -> Region:
-    """Return the region that ends with ``end``; ``quantised``: the values that are there as integers.
+def collect(program: Program, end: fx.Node, quantized: Collection[fx.Node]) -> Region:
+    """Return the region that ends with ``end``; ``quantized``: the values that are there as integers.
 
     Raises ValueError, with the reason, where it reads something else.
     """
@@ -79,12 +79,12 @@ def collect(program: Program, end: fx.Node, quantised: Collection[fx.Node]) -> R
     pending = [end]
     while pending:
         node = pending.pop()
-        if node in quantised:
+        if node in quantized:
             sources[node] = None
         elif (constant := _constant(program, node)) is not None:
             constants[node] = constant
         elif node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-            raise ValueError(f"it reads {node.name}, which is not quantised")
+            raise ValueError(f"it reads {node.name}, which is not quantized")
         elif node not in found:
             found.add(node)
             pending += reversed(node.all_input_nodes)
@@ -123,7 +123,7 @@ class RegionModule(torch.nn.Module):
             self.register_buffer(f"constant_{i}", constant)
 
     def forward(self, *operands: torch.Tensor) -> torch.Tensor:
-        """Dequantise, compute, quantise."""
+        """Dequantize, compute, quantize."""
         values: dict[fx.Node, Any] = {
             node: getattr(self, f"constant_{i}") for i, node in enumerate(self.region.constants)
         }

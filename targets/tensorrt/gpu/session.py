@@ -18,7 +18,7 @@ from edgeopt.targets.tensorrt.trtexec import layer_precision
 
 
 class GpuSession(Session):
-    """A deserialised engine with device memory for one shape of its inputs at a time.
+    """A deserialized engine with device memory for one shape of its inputs at a time.
 
     ``outputs`` maps the engine's output names to the program's. A cost is the GPU's time between two events around
     the inference, without the transfers.

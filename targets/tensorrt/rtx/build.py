@@ -31,7 +31,7 @@ class NetworkLayer:
 
 @dataclass(frozen=True)
 class Engine:
-    """A serialised engine, the layers of its network, and how long the build took.
+    """A serialized engine, the layers of its network, and how long the build took.
 
     A GPU is needed to see what the layers were fused to.
     """

@@ -1,7 +1,7 @@
 """Builds one engine in a process of its own: ``worker.py REQUEST``, run by ``build.py`` in the model's folder.
 
 TensorRT-RTX orders what is independent in a network by where it happens to lie in memory. In a fresh process, with
-addresses that are not randomised, that is the same place each time, and the engine the same bytes. And what makes
+addresses that are not randomized, that is the same place each time, and the engine the same bytes. And what makes
 TensorRT-RTX end its process (a plug-in, some malformed models) ends no export.
 
 REQUEST is JSON: ``model`` (a file), ``capabilities``, ``profiles``. On stdout come a line of JSON (``layers`` and
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _fix_addresses() -> None:
-    """Begin again without randomised addresses, where the system has and allows that."""
+    """Begin again without randomized addresses, where the system has and allows that."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "personality"):
         return

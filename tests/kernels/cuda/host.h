@@ -121,7 +121,7 @@ inline void run_block(size_t threads) {
 inline void launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t, std::function<void()> kernel) {
     body = std::move(kernel);
     gridDim = grid;
-    // Exactly as much as was asked for: a sanitiser sees what reads beyond it.
+    // Exactly as much as was asked for: a sanitizer sees what reads beyond it.
     std::vector<unsigned char>(shared_bytes, 0xff).swap(shared);
     for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y) {
         for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) run_block(block.x);

@@ -22,7 +22,7 @@ import edgeopt.ops.rms_norm  # noqa: F401  # these register the operators
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.kernels.cuda import aot
 from edgeopt.kernels.cuda.inventory import PLUGINS
-from edgeopt.ops.linear_attention_forms import causal_normalised, normalised
+from edgeopt.ops.linear_attention_forms import causal_normalized, normalized
 from edgeopt.quant.binary import pack
 from tests.kernels.cuda import launchers
 from tests.kernels.cuda.launchers import requires_nvcc
@@ -157,9 +157,9 @@ def test_the_launched_kernel_gives_what_the_operator_does(
 
 def reference(node: str, operands: list[torch.Tensor], attributes: dict[str, Any]) -> torch.Tensor:
     if node == "LinearAttention":
-        return normalised(*operands, attributes["epsilon"])
+        return normalized(*operands, attributes["epsilon"])
     if node == "CausalLinearAttention":
-        return causal_normalised(*operands, attributes["epsilon"])
+        return causal_normalized(*operands, attributes["epsilon"])
     plugin = next(plugin for plugin in PLUGINS if plugin.node == node)
     return getattr(torch.ops.edgeopt, plugin.kernel)(*operands, **attributes)
 

@@ -14,10 +14,10 @@ from edgeopt.ops.linear_attention import epsilon
 from edgeopt.ops.linear_attention_forms import (
     causal_flow,
     causal_inline,
-    causal_normalised,
+    causal_normalized,
     flow,
     inline,
-    normalised,
+    normalized,
 )
 from tests.kernels.cuda import launchers
 from tests.kernels.cuda.launchers import MAPS, TYPES, call
@@ -41,7 +41,7 @@ def reference(name: str, causal: int, *operands: torch.Tensor) -> torch.Tensor:
     """Return attention of features, keys' features and values."""
     if name == "inline":
         return (causal_inline if causal else inline)(*operands)
-    return (causal_normalised if causal else normalised)(*operands, epsilon(name))
+    return (causal_normalized if causal else normalized)(*operands, epsilon(name))
 
 
 def close(got: np.ndarray, expected: torch.Tensor, dtype: str) -> bool:
@@ -77,7 +77,7 @@ def test_queries_and_keys_may_differ_in_number(library: ctypes.CDLL) -> None:
     out = np.zeros((3, 20, 6), np.float32)
     call(library.eo_linear_attention, q, k, v, out, workspace, 3, 20, 140, 8, 6, 2, 0, 1e-6, 0)
     features = [phi("elu", torch.from_numpy(a)) for a in (q, k)]
-    assert close(out, normalised(*features, torch.from_numpy(v), 1e-6), "float32")
+    assert close(out, normalized(*features, torch.from_numpy(v), 1e-6), "float32")
 
 
 @pytest.mark.parametrize("name", MAPS[1:])

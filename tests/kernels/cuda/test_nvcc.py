@@ -53,7 +53,7 @@ def test_plugins_compile_and_are_found_by_name(tmp_path: Path) -> None:
     )
     lines = subprocess.run([tmp_path / "main"], check=True, capture_output=True, text=True).stdout.splitlines()
     expected = [
-        " ".join([p.namespace, p.node, p.version, *(a.name for a in p.attributes), "serialises", "clones"])
+        " ".join([p.namespace, p.node, p.version, *(a.name for a in p.attributes), "serializes", "clones"])
         for p in PLUGINS
     ]
     assert lines == expected
@@ -91,7 +91,7 @@ int main() {
         }
         auto* core = static_cast<IPluginV3OneCore*>(copy->getCapabilityInterface(PluginCapabilityType::kCORE));
         bool const same = std::strcmp(core->getPluginName(), creator->getPluginName()) == 0;
-        std::printf(" %s %s\n", equal ? "serialises" : "loses fields", same ? "clones" : "loses its name");
+        std::printf(" %s %s\n", equal ? "serializes" : "loses fields", same ? "clones" : "loses its name");
         delete copy;
         delete plugin;
     }

@@ -26,7 +26,7 @@ from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits_vit
 from tests.qemu import requires_qemu
 
-from .quantised import quantise
+from .quantized import quantize
 
 pytestmark = pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
 WHOLE = ("hybrid", "agent", "soft", "hashed")
@@ -83,7 +83,7 @@ def program(form: str) -> Program:
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
     module.blocks[0].attention = Attention(form)  # type: ignore[index]
-    return quantise(module.eval(), images(8))
+    return quantize(module.eval(), images(8))
 
 
 @pytest.mark.parametrize("form", ["elu", "sla"])

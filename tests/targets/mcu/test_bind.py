@@ -12,12 +12,12 @@ from edgeopt.targets.mcu.plan.arena import place
 from edgeopt.targets.mcu.plan.kernels import choose_kernels
 from edgeopt.targets.mcu.runtime.toolchain import CORES
 
-from .quantised import quantise
+from .quantized import quantize
 
 
 def graph(module: nn.Module, *shape: int) -> IntegerGraph:
     samples = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
-    return lower_program(quantise(module, samples))[0]
+    return lower_program(quantize(module, samples))[0]
 
 
 def symbols(network: IntegerGraph, core: str, mode: str, flash: int | None = None) -> list[str]:

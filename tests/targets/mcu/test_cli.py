@@ -14,7 +14,7 @@ from edgeopt.cli import main
 from samples.digits_vit import DigitsVit
 from tests.qemu import requires_qemu
 
-QUICK = ("--recover", "correct-bias", "--no-baseline", "--samples", "1", "--max-seconds", "1")
+QUICK = ("--recover", "bias-correction", "--no-baseline", "--samples", "1", "--max-seconds", "1")
 
 
 @pytest.fixture

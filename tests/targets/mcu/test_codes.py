@@ -26,7 +26,7 @@ from tests.models import mlperf_tiny
 from tests.models.mlperf_tiny import requires_shared
 from tests.qemu import requires_qemu, skip_without_qemu
 
-from .quantised import quantise
+from .quantized import quantize
 from .test_target import Small, assert_equals_the_reference
 
 X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
@@ -34,7 +34,7 @@ X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
 
 def small(precision: str) -> Program:
     samples = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
-    return quantise(Small(), samples, replace(SCHEME, codebook=CODEBOOKS[precision]))
+    return quantize(Small(), samples, replace(SCHEME, codebook=CODEBOOKS[precision]))
 
 
 @pytest.mark.parametrize("precision", CODEBOOKS)
@@ -64,7 +64,7 @@ def test_a_layer_that_int8_takes_is_taken(precision: str) -> None:
         layer.weight.copy_(torch.tensor([1.0, -1.0]).view(1, 2, 1, 1))
     ramp = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 1, 4, 4)
     samples = np.concatenate([ramp, 0.9 * ramp], axis=1)
-    graph, refused = lower_program(quantise(layer, samples, replace(SCHEME, codebook=CODEBOOKS[precision])))
+    graph, refused = lower_program(quantize(layer, samples, replace(SCHEME, codebook=CODEBOOKS[precision])))
     assert not refused and graph.nodes[0].op == "conv2d"
 
 
@@ -107,7 +107,7 @@ def test_formats_share_a_library(device: str, formats: tuple[str, ...], tmp_path
     layers = {f"linear_{i}" if i else "linear": name for i, name in enumerate(formats)}
     layers |= {f"conv2d_{i}": name for i, name in enumerate(formats, 1)}
     books = {layer: CODEBOOKS[name] for layer, name in layers.items() if name in CODEBOOKS}
-    program = quantise(Heads(formats), samples, replace(SCHEME, codebooks=books))
+    program = quantize(Heads(formats), samples, replace(SCHEME, codebooks=books))
     assert_equals_the_reference(program, device, X, tmp_path)
     coded = Network.read(tmp_path / LIBRARY).layers
     assert [layer.precision for layer in coded].count("w4a8") == 2 * len(CODEBOOKS)
@@ -122,7 +122,7 @@ def test_flash_of_weights_is_halved(isas: tuple[str, ...]) -> None:
     model = mlperf_tiny.build("fc_autoencoder")
     schemes = (SCHEME, replace(SCHEME, codebook=CODEBOOKS["fp4"]))
     of_bytes, of_codes = (
-        choose_kernels(lower_program(quantise(model, x, scheme))[0], isas, "size") for scheme in schemes
+        choose_kernels(lower_program(quantize(model, x, scheme))[0], isas, "size") for scheme in schemes
     )
     (table,) = {step.table.name: step.table.words.nbytes for step in of_codes if step.table}.values()
     assert table + sum(step.packed.nbytes for step in of_codes) < 0.53 * sum(step.packed.nbytes for step in of_bytes)
@@ -136,7 +136,7 @@ def test_export_stores_four_bits(tmp_path: Path) -> None:
         calib=str(tmp_path / "calib.npz"), baseline=False, samples=1,
     )  # fmt: skip
     assert "eo_w4_conv2d__dsp" in {layer.type for layer in run.latency.layers}
-    adapted = next(record for record in run.passes if record.name == "adapt-rounding")
+    adapted = next(record for record in run.passes if record.name == "adaptive-rounding")
     assert adapted.applied
     network = (tmp_path / "out" / LIBRARY / "network_weights.h").read_text()
     assert "extern const uint32_t codes_e2m1_dsp[256];" in network

@@ -16,8 +16,8 @@ from edgeopt.targets.mcu.graph.graph import Generated
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.runtime.firmware import Firmware
 
-from .quantised import quantise_over
-from .test_leading_axes import batches, initialised
+from .quantized import quantize_over
+from .test_leading_axes import batches, initialized
 from .test_lower import requires_tvm
 
 pytestmark = requires_tvm
@@ -63,7 +63,7 @@ class Rotated(nn.Module):
 def test_the_library_computes_what_the_program_does(name: str, tmp_path: Path) -> None:
     module = {"in float": InFloat, "rotated": Rotated}[name]()
     x = batches(np.random.default_rng(0), 2, 4, 8)
-    program = quantise_over(initialised(module), x)
+    program = quantize_over(initialized(module), x)
     graph, refused = lower_program(program)
     assert refused == [] and any(isinstance(node, Generated) for node in graph.nodes)
     target = resolve("tvm_micro:host-c")

@@ -1,6 +1,6 @@
 """Batches, groups and windows: leading axes of every size, bit by bit as the reference, and right in the program.
 
-The reference has the layout of the library; the quantised program in torch knows nothing of it.
+The reference has the layout of the library; the quantized program in torch knows nothing of it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits_vit
 from tests.qemu import requires_qemu
 
-from .quantised import quantise_over
+from .quantized import quantize_over
 from .test_signs import Maps, Signs
 
-SHIFTS = MicroOptions(requantisation="shift")
+SHIFTS = MicroOptions(requantization="shift")
 
 
-def initialised(module: nn.Module) -> nn.Module:
+def initialized(module: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -134,7 +134,7 @@ def batches(rng: np.random.Generator, *shape: int) -> list[np.ndarray]:
 def test_batches_of_maps(batch: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(batch)
     x = batches(rng, batch, 3, 8, int(rng.integers(8, 10)))
-    graph = assert_right(quantise_over(initialised(OfMaps(rng)), x), "host-c", tmp_path / "out", x[0], MicroOptions())
+    graph = assert_right(quantize_over(initialized(OfMaps(rng)), x), "host-c", tmp_path / "out", x[0], MicroOptions())
     assert {node.samples for node in graph.nodes} == {1, batch}
 
 
@@ -143,7 +143,7 @@ def test_leading_axes_of_rows(axes: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(axes)
     leading = rng.integers(1, 4, axes).tolist()
     x = batches(rng, *leading, 4, 8)
-    program = quantise_over(initialised(OfRows(rng)), x)
+    program = quantize_over(initialized(OfRows(rng)), x)
     assert_right(program, "host-c", tmp_path / "out", x[0], MicroOptions(schedule=("tiles", "heads")[axes % 2]))
 
 
@@ -151,14 +151,14 @@ def test_leading_axes_of_rows(axes: int, tmp_path: Path) -> None:
 def test_batches_with_weights_in_four_bits(precision: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     x = batches(rng, 2, 3, 8, 8)
-    program = quantise_over(initialised(OfMaps(rng)), x, replace(SCHEME, codebook=CODEBOOKS[precision]))
+    program = quantize_over(initialized(OfMaps(rng)), x, replace(SCHEME, codebook=CODEBOOKS[precision]))
     assert_right(program, "host-c", tmp_path / "out", x[0], MicroOptions(precision=precision))
 
 
 def test_batches_with_scales_that_are_powers_of_two(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     x = batches(rng, 3, 3, 8, 8)
-    program = quantise_over(initialised(OfMaps(rng)), x, replace(SCHEME, shifts=True))
+    program = quantize_over(initialized(OfMaps(rng)), x, replace(SCHEME, shifts=True))
     assert_right(program, "host-c", tmp_path / "out", x[0], SHIFTS)
 
 
@@ -166,14 +166,14 @@ def test_batches_with_scales_that_are_powers_of_two(tmp_path: Path) -> None:
 def test_batches_of_signs(shape: tuple[int, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
     x = batches(np.random.default_rng(6), *shape)
-    program = quantise_over((Maps() if shape[-2:] == (8, 8) else OfSigns()).eval(), x)
+    program = quantize_over((Maps() if shape[-2:] == (8, 8) else OfSigns()).eval(), x)
     assert_right(program, "host-c", tmp_path / "out", x[0], MicroOptions())
 
 
 def test_a_session_returns_what_is_expected_of_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     x = batches(rng, 2, 3, 8, 8)
-    program = quantise_over(initialised(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3))), x)
+    program = quantize_over(initialized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3))), x)
     target, inputs = resolve("tvm_micro:host-c"), {program.inputs[0].name: x[0]}
     target.compile(program, tmp_path, MicroOptions())
     session = target.open(tmp_path, MicroOptions())
@@ -188,11 +188,11 @@ def test_a_session_returns_what_is_expected_of_it(tmp_path: Path) -> None:
 def test_batches_on_cores(device: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     x = batches(rng, 2, 3, 8, 8)
-    assert_right(quantise_over(initialised(OfMaps(rng)), x), device, tmp_path / "out", x[0], MicroOptions())
+    assert_right(quantize_over(initialized(OfMaps(rng)), x), device, tmp_path / "out", x[0], MicroOptions())
 
 
 def test_a_batch_is_not_streamed(tmp_path: Path) -> None:
     x = batches(np.random.default_rng(8), 2, 3, 8, 8)
-    program = quantise_over(initialised(nn.Conv2d(3, 4, 3)), x)
+    program = quantize_over(initialized(nn.Conv2d(3, 4, 3)), x)
     with pytest.raises(UserError, match="cannot be streamed: it is a batch of 2 maps"):
         resolve("tvm_micro:host-c").compile(program, tmp_path, MicroOptions(stream_input=True))

@@ -1,4 +1,4 @@
-"""From quantised programs to integers: structure, arithmetic, and every refusal with its reason."""
+"""From quantized programs to integers: structure, arithmetic, and every refusal with its reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgeopt.targets.mcu.graph.graph import (
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.plan.fuse import fuse_residuals
 
-from .quantised import quantise
+from .quantized import quantize
 
 requires_tvm = pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
 
@@ -34,7 +34,7 @@ def lowered(module: nn.Module, *shape: int) -> tuple[Program, IntegerGraph]:
     torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
-    program = quantise(module, np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32))
+    program = quantize(module, np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32))
     graph, refused = lower_program(program)
     assert refused == []
     return program, graph
@@ -152,7 +152,7 @@ REASONS = {"product": "no kernel"}
 def test_without_tvm_what_no_kernel_takes_is_refused_with_a_reason(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tvm", None)
     samples = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
-    _, refused = lower_program(quantise(LEFT_TO_TVM[name], samples))
+    _, refused = lower_program(quantize(LEFT_TO_TVM[name], samples))
     assert len(refused) == 1
     assert REASONS.get(name, name) in refused[0].reason
     assert "TVM, which would compile it, is not installed" in refused[0].reason
@@ -179,27 +179,27 @@ BEYOND_THE_GEOMETRY = {
 def test_what_the_kernels_cannot_count_is_refused(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tvm", None)
     module, shape = BEYOND_THE_GEOMETRY[reason]
-    _, refused = lower_program(quantise(module, np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)))
+    _, refused = lower_program(quantize(module, np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)))
     assert any(reason in placement.reason for placement in refused), refused
 
 
 def test_all_refusals_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tvm", None)
     module = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 1, groups=2))
-    _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
+    _, refused = lower_program(quantize(module, np.ones((2, 3, 8, 8), np.float32)))
     assert {p.op for p in refused} >= {"aten.conv2d", "aten.group_norm"}
     assert len([p for p in refused if p.op == "aten.conv2d"]) == 2
 
 
 def test_a_result_in_float_is_refused() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU())
-    _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
+    _, refused = lower_program(quantize(module, np.ones((2, 3, 8, 8), np.float32)))
     assert any("not the result of an integer operator" in placement.reason for placement in refused)
 
 
 def test_padding_in_front_of_a_pool_is_refused() -> None:
     module = nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(2))
-    _, refused = lower_program(quantise(module, np.ones((2, 3, 8, 8), np.float32)))
+    _, refused = lower_program(quantize(module, np.ones((2, 3, 8, 8), np.float32)))
     assert any("only convolutions take padding" in placement.reason for placement in refused)
 
 

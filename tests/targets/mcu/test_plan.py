@@ -37,7 +37,7 @@ def test_the_same_buffers_give_the_same_plan() -> None:
     assert plan(buffers, []) == plan(list(reversed(buffers)), [])
 
 
-def test_a_chain_reaches_the_two_largest_neighbours() -> None:
+def test_a_chain_reaches_the_two_largest_neighbors() -> None:
     sizes = [100, 400, 300, 200]
     placed = plan([Buffer(f"b{i}", size, i, i + 1) for i, size in enumerate(sizes)], [])
     assert placed.arena_bytes == 700

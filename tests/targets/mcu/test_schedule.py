@@ -20,7 +20,7 @@ from edgeopt.targets.mcu.plan.kernels import Step, choose_kernels
 from edgeopt.targets.mcu.plan.schedule import TILE, Loop, schedule, stream
 from edgeopt.targets.mcu.runtime.firmware import Firmware
 
-from .quantised import quantise
+from .quantized import quantize
 
 
 class Mlp(nn.Module):
@@ -40,7 +40,7 @@ class Mlp(nn.Module):
 
 def steps(module: nn.Module, *shape: int) -> tuple[IntegerGraph, list[Step]]:
     samples = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
-    graph = fuse_residuals(lower_program(quantise(module, samples))[0])
+    graph = fuse_residuals(lower_program(quantize(module, samples))[0])
     return graph, choose_kernels(graph, ("scalar",))
 
 
@@ -81,7 +81,7 @@ def test_a_streamed_input_takes_the_rows_under_one_row(kernel: int, stride: int,
 
     samples = np.random.default_rng(0).normal(size=(4, 3, 12, 10)).astype(np.float32)
     target = resolve("tvm_micro:host-c")
-    target.compile(quantise(module, samples), tmp_path, MicroOptions(stream_input=True))
+    target.compile(quantize(module, samples), tmp_path, MicroOptions(stream_input=True))
     firmware = Firmware(tmp_path / LIBRARY, target.device, "host")
     q = firmware.network.inputs[0].to_int8(samples)
     (got,) = firmware.run({graph.inputs[0]: q}).outputs.values()

@@ -1,4 +1,4 @@
-"""Requantisation by shifts: its bytes, its kernels, its cost, and where it is refused."""
+"""Requantization by shifts: its bytes, its kernels, its cost, and where it is refused."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from edgeopt.targets.mcu.lower.power_of_two import by_shifts
 from edgeopt.targets.mcu.runtime.network import Network
 from tests.qemu import requires_qemu, skip_without_qemu
 
-from .quantised import quantise
+from .quantized import quantize
 from .test_target import Small, assert_equals_the_reference
 
 X = np.random.default_rng(2).normal(size=(4, 3, 9, 8)).astype(np.float32)
-SHIFT = MicroOptions(requantisation="shift")
+SHIFT = MicroOptions(requantization="shift")
 
 
 def small(shifts: bool = True, codebook: Element | None = None) -> Program:
     samples = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
-    return quantise(Small(), samples, replace(SCHEME, shifts=shifts, codebook=codebook))
+    return quantize(Small(), samples, replace(SCHEME, shifts=shifts, codebook=codebook))
 
 
 @pytest.mark.parametrize("codebook", [None, *CODEBOOKS.values()])
@@ -69,7 +69,7 @@ def test_a_core_without_long_multiplication_calls_none_and_takes_fewer_instructi
         session = target.open(folder, options)
         costs.append({layer.name: layer.median for layer in session.layers({"image": X[:1]}, 1)})
         session.close()
-    for kernel in (tmp_path / "True" / LIBRARY).glob("p8_*.c"):
+    for kernel in (tmp_path / "True" / LIBRARY).glob("s8pow2_*.c"):
         command = ["arm-none-eabi-gcc", "-mcpu=cortex-m0plus", "-mthumb", "-O2", "-c", kernel, "-o", tmp_path / "k.o"]
         subprocess.run([*command, f"-I{tmp_path / 'True' / LIBRARY}"], check=True)
         symbols = subprocess.run(
@@ -87,7 +87,7 @@ def test_weights_in_four_bits_are_shifted_too(device: str, tmp_path: Path) -> No
     np.savez(tmp_path / "calib.npz", image=x)
     given = {
         "precision": "int4",
-        "requantisation": "shift",
+        "requantization": "shift",
         "calib": str(tmp_path / "calib.npz"),
         "inputs": {"image": x[:1]},
     }
@@ -96,7 +96,7 @@ def test_weights_in_four_bits_are_shifted_too(device: str, tmp_path: Path) -> No
     assert run.error.sqnr_db > 20
 
 
-def test_unknown_requantisations_are_refused() -> None:
+def test_unknown_requantizations_are_refused() -> None:
     target = resolve("cortex-m0plus")
-    with pytest.raises(UserError, match="requantisation is 'shifts'"):
-        target.check_options(MicroOptions(requantisation="shifts"))
+    with pytest.raises(UserError, match="requantization is 'shifts'"):
+        target.check_options(MicroOptions(requantization="shifts"))

@@ -21,7 +21,7 @@ from edgeopt.targets.mcu.plan.kernels import choose_kernels
 from edgeopt.targets.mcu.runtime.network import Network
 from tests.qemu import skip_without_qemu
 
-from .quantised import quantise
+from .quantized import quantize
 from .test_target import CORES, assert_equals_the_reference, compiled
 
 
@@ -85,7 +85,7 @@ MODELS = {"maps": (Maps, (3, 9, 8)), "tokens": (Tokens, (5, 12))}
 def program_of(name: str) -> tuple[Program, np.ndarray]:
     module, shape = MODELS[name]
     samples = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
-    return quantise(module(), samples), samples
+    return quantize(module(), samples), samples
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -155,7 +155,7 @@ class Dilated(Signs):
 
 
 REFUSED = {
-    "is no comparison with one number": lambda: Between(functional.gelu, _layer(shift=torch.tensor(0.1))),
+    "is not a comparison with one number": lambda: Between(functional.gelu, _layer(shift=torch.tensor(0.1))),
     "turns from \\+ to - as it grows": lambda: Between(torch.neg),
     "what follows a max pool does not grow with it": lambda: Between(lambda x: -torch.max_pool2d(x, 2)),
     "differs from position to position": lambda: Between(lambda x: x + torch.arange(64.0).reshape(8, 8)),
@@ -173,5 +173,5 @@ REFUSED = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_refusals_name_the_reason(reason: str) -> None:
     samples = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32) * 3
-    _, refused = lower_program(quantise(REFUSED[reason](), samples))
+    _, refused = lower_program(quantize(REFUSED[reason](), samples))
     assert any(re.search(reason, placement.reason) for placement in refused), refused

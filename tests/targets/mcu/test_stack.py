@@ -14,7 +14,7 @@ from edgeopt.targets.mcu.runtime.firmware import Firmware
 from edgeopt.targets.mcu.runtime.stack import ASSEMBLY_FRAME, LIBRARY_FRAME, deepest
 from tests.qemu import requires_qemu
 
-from .quantised import quantise
+from .quantized import quantize
 
 GRAPHS = (
     """graph: { title: "network.c"
@@ -45,7 +45,7 @@ def test_what_is_measured_stays_below(device: str, tmp_path: Path) -> None:
     )  # fmt: skip
     x = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
     target = resolve(f"tvm_micro:{device}")
-    memory = target.compile(quantise(module, x), tmp_path, MicroOptions()).memory
+    memory = target.compile(quantize(module, x), tmp_path, MicroOptions()).memory
     firmware = Firmware(tmp_path / LIBRARY, target.device, target.device.facts["core"])
     (port,) = firmware.network.inputs
     measured = firmware.run({port.name: port.to_int8(x)}).stack_bytes

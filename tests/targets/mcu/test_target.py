@@ -23,7 +23,7 @@ from tests.models import mlperf_tiny
 from tests.models.mlperf_tiny import requires_shared
 from tests.qemu import requires_qemu, skip_without_qemu
 
-from .quantised import mlperf, quantise
+from .quantized import mlperf, quantize
 from .test_lower import requires_tvm
 
 DEFAULT = MicroOptions()
@@ -48,7 +48,7 @@ class Small(nn.Module):
 
 
 def small() -> Program:
-    return quantise(Small(), np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32))
+    return quantize(Small(), np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32))
 
 
 @requires_qemu
@@ -115,7 +115,7 @@ class Mixed(nn.Module):
 def test_generated_code_runs_beside_kernels(device: str, tmp_path: Path) -> None:
     skip_without_qemu(device)
     samples = np.random.default_rng(0).normal(size=(8, 3, 9, 8)).astype(np.float32)
-    program = quantise(Mixed(), samples)
+    program = quantize(Mixed(), samples)
     target = resolve(f"tvm_micro:{device}")
     artifact = target.compile(program, tmp_path, MicroOptions())
     assert {"aten.group_norm", "aten.conv2d"} <= {op for f in artifact.fallbacks for op in f.op.split(", ")}
@@ -193,7 +193,7 @@ def test_library_compiles_without_a_warning_on_the_host(compiler: str, tmp_path:
 
 
 @requires_qemu
-def test_library_refuses_to_compile_without_optimisation_or_for_a_lesser_core(tmp_path: Path) -> None:
+def test_library_refuses_to_compile_without_optimization_or_for_a_lesser_core(tmp_path: Path) -> None:
     compiled(small(), "cortex-m4", tmp_path)
     base = ["arm-none-eabi-gcc", "-std=c99", "-mthumb", "-c", tmp_path / LIBRARY / "network.c", "-o", "/dev/null"]
     for flags, reason in ((["-mcpu=cortex-m4", "-O0"], "-O2"), (["-mcpu=cortex-m3", "-O2"], "DSP")):
@@ -264,7 +264,7 @@ def test_float_programs_are_refused_with_all_reasons(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_optimisation_is_refused() -> None:
+def test_an_unknown_optimization_is_refused() -> None:
     with pytest.raises(UserError, match="optimize is 'fast'"):
         resolve("stm32f746").check_options(MicroOptions(optimize="fast"))
 
@@ -272,7 +272,7 @@ def test_an_unknown_optimisation_is_refused() -> None:
 @requires_qemu
 def test_what_the_device_lacks_is_a_limit(tmp_path: Path) -> None:
     wide = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 4, 3))
-    program = quantise(wide, np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32))
+    program = quantize(wide, np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32))
     artifact = resolve("tvm_micro:cortex-m0plus").compile(program, tmp_path, MicroOptions())
     assert artifact.memory["ram"] > artifact.capacity["ram"] == 32 * 1024
     assert artifact.memory["flash"] < artifact.capacity["flash"]

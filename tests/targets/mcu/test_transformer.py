@@ -26,7 +26,7 @@ from edgeopt.targets.mcu.runtime.firmware import Firmware, Measurement
 from samples import digits_vit
 from tests.qemu import requires_qemu
 
-from .quantised import quantise
+from .quantized import quantize
 
 CASES = [
     pytest.param(name, device, marks=[] if device == "host-c" else requires_qemu)
@@ -67,7 +67,7 @@ class Mixer(nn.Module):
 
 
 class Linear(digits_vit.Attention):
-    """Attention linear in the tokens: its normalisation is left to TVM, in float."""
+    """Attention linear in the tokens: its normalization is left to TVM, in float."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -100,7 +100,7 @@ def program(name: str) -> Program:
     module = MODELS[name]()
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return quantise(module, images(8))
+    return quantize(module, images(8))
 
 
 @cache
@@ -220,7 +220,7 @@ def test_the_plan_is_the_measured_high_water_mark(schedule: str, tmp_path: Path)
 
 
 def test_an_input_that_no_convolution_reads_first_is_not_streamed(tmp_path: Path) -> None:
-    linear = quantise(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), images(4))
+    linear = quantize(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), images(4))
     with pytest.raises(UserError, match="cannot be streamed: it is read by linear"):
         resolve("tvm_micro:host-c").compile(linear, tmp_path, MicroOptions(stream_input=True))
     assert not list(tmp_path.iterdir())

@@ -106,7 +106,7 @@ def test_wrong_outputs_end_with_1(own: Bundles, tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"tensorrt": "10.3", "jetpack": "6.0"}, "JetPack is 6.0, this bundle was made for 6.2"),
-        ({"tensorrt": "10.3", "jetpack": ""}, "this machine is no Jetson"),
+        ({"tensorrt": "10.3", "jetpack": ""}, "this machine is not a Jetson"),
         ({"tensorrt": "10.3", "jetpack": "6.2", "has_nvcc": False}, "nvcc was not found"),
         ({"tensorrt": "10.3", "jetpack": "6.2", "free_mib": 100}, "100 MiB of memory are free"),
     ],

@@ -18,7 +18,7 @@ from edgeopt.ir.metrics import compare
 from edgeopt.onnx.session import OnnxSession
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.ops.linear_attention import linear_attention
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import TargetContract, to_program
 from edgeopt.quant.binary import pack
@@ -117,7 +117,7 @@ def test_masks_are_rescaled(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8")
     rng = np.random.default_rng(0)
     np.savez(folder / "calib.npz", x=rng.standard_normal((16, 3, 8, 8), dtype=np.float32))
@@ -132,8 +132,8 @@ def behind(producers: dict[str, onnx.NodeProto], name: str) -> str | None:
     return producers[name].op_type if name in producers else None
 
 
-def test_int8_is_explicit_symmetric_and_stated(quantised: Path) -> None:
-    model = onnx.load(quantised / "model.onnx")
+def test_int8_is_explicit_symmetric_and_stated(quantized: Path) -> None:
+    model = onnx.load(quantized / "model.onnx")
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
@@ -141,7 +141,7 @@ def test_int8_is_explicit_symmetric_and_stated(quantised: Path) -> None:
     for node in pairs:
         assert constants[node.input[1]].dtype == np.float16
         assert len(node.input) < 3 or not constants[node.input[2]].any()
-    deployment = manifest(quantised)["deployment"]
+    deployment = manifest(quantized)["deployment"]
     stated = {layer["name"]: layer["precision"] for layer in deployment["layers"]}
     for node in model.graph.node:
         if node.op_type in ("MatMul", "Gemm", "Conv"):
@@ -154,15 +154,15 @@ def test_int8_is_explicit_symmetric_and_stated(quantised: Path) -> None:
     assert deployment["requires"] == needs
 
 
-def test_both_variants_agree(quantised: Path) -> None:
-    names = [domain.domain for domain in onnx.load(quantised / "model.onnx").opset_import]
+def test_both_variants_agree(quantized: Path) -> None:
+    names = [domain.domain for domain in onnx.load(quantized / "model.onnx").opset_import]
     assert "edgeopt" not in names
-    calls = [node for node in onnx.load(quantised / "model_plugins.onnx").graph.node if node.domain == "edgeopt"]
+    calls = [node for node in onnx.load(quantized / "model_plugins.onnx").graph.node if node.domain == "edgeopt"]
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in calls[0].attribute}
     assert [call.op_type for call in calls] == ["LinearAttention"]
     assert attributes["plugin_namespace"] == b"edgeopt" and attributes["plugin_version"] == b"1"
     sample = {"x": IMAGE["x"].numpy()}
-    got = [OnnxSession(quantised / f"{name}.onnx", 1, "all").run(sample) for name in ("model", "model_plugins")]
+    got = [OnnxSession(quantized / f"{name}.onnx", 1, "all").run(sample) for name in ("model", "model_plugins")]
     np.testing.assert_allclose(got[0]["output"], got[1]["output"], rtol=0.02, atol=0.02)
 
 
@@ -314,7 +314,7 @@ def test_an_operator_without_body_or_plugin_is_named(tmp_path: Path) -> None:
 
 
 def test_weights_in_fp4_are_refused_where_the_device_lacks_them() -> None:
-    program = QuantiseWeights("nvfp4")(to_program(Mlp(), (ROWS["x"],))).program
+    program = WeightOnlyQuantization("nvfp4")(to_program(Mlp(), (ROWS["x"],))).program
     orin, thor = resolve("jetson-orin"), resolve("jetson-thor")
     found = orin.lower(program, orin.Options(**orin.device.options)).unsupported
     assert [p.op for p in found] == ["edgeopt.dequantize_blocks"] * 2

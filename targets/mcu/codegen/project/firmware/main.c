@@ -43,7 +43,7 @@ static int read_rows(void *context, int8_t *to, uint32_t first, uint32_t count) 
 }
 #endif
 
-/* The arena is painted like its guards: up to the last word that is no paint. */
+/* The arena is painted like its guards: up to the last word that is not a paint. */
 static uint32_t arena_used(void) {
     uint32_t words = (NETWORK_ARENA_BYTES + 3) / 4;
     while (words > 0 && memory[GUARD_WORDS + words - 1] == GUARD_WORD)

@@ -1,4 +1,4 @@
-"""Quantised programs for the tests and benchmarks of this target: exact passes, min-max ranges, insert-qdq."""
+"""Quantized programs for the tests and benchmarks of this target: exact passes, min-max ranges, insert-qdq."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from edgeopt.targets.mcu.lower.lower import SCHEME
 from tests.models import mlperf_tiny
 
 
-def quantise(module: nn.Module, samples: np.ndarray, scheme: Scheme = SCHEME) -> Program:
-    """Quantise a module of one input over ``samples`` (along axis 0)."""
-    return quantise_over(module, [x[None] for x in samples], scheme)
+def quantize(module: nn.Module, samples: np.ndarray, scheme: Scheme = SCHEME) -> Program:
+    """Quantize a module of one input over ``samples`` (along axis 0)."""
+    return quantize_over(module, [x[None] for x in samples], scheme)
 
 
-def quantise_over(module: nn.Module, inputs: Sequence[np.ndarray], scheme: Scheme = SCHEME) -> Program:
-    """Quantise a module of one input over ``inputs``, each of them whole: a batch, or anything else."""
+def quantize_over(module: nn.Module, inputs: Sequence[np.ndarray], scheme: Scheme = SCHEME) -> Program:
+    """Quantize a module of one input over ``inputs``, each of them whole: a batch, or anything else."""
     program = to_program(module, (torch.from_numpy(inputs[0]),))
     program = Pipeline([step.build() for step in PREPARE])(program).program
     calibrate(program, [{program.inputs[0].name: x} for x in inputs])
@@ -53,5 +53,5 @@ def calibrate(program: Program, samples: Sequence[dict[str, np.ndarray]]) -> Non
 
 @cache
 def mlperf(name: str) -> Program:
-    """An MLPerf Tiny model, quantised over 64 of its inputs."""
-    return quantise(mlperf_tiny.build(name), mlperf_tiny.example_inputs(name, 64))
+    """An MLPerf Tiny model, quantized over 64 of its inputs."""
+    return quantize(mlperf_tiny.build(name), mlperf_tiny.example_inputs(name, 64))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from edgeopt.analysis.layers import input_magnitudes, is_layer, layer_of, output_magnitudes
-from edgeopt.passes.quantization.cross_layer_equalization import EqualiseLayers
+from edgeopt.passes.quantization.cross_layer_equalization import CrossLayerEqualization
 from edgeopt.plugins.testing import assert_pass
 
 
@@ -33,7 +33,7 @@ def chain():
 
 def test_channels_get_the_same_room_on_both_sides():
     torch.manual_seed(0)
-    result = assert_pass(EqualiseLayers(), chain(), [torch.randn(1, 3, 9, 9)], changes=True)
+    result = assert_pass(CrossLayerEqualization(), chain(), [torch.randn(1, 3, 9, 9)], changes=True)
     layers = [layer_of(result.program, node) for node in result.program.calls if is_layer(node)]
     for first, second in pairwise(layers):
         ratio = output_magnitudes(first) / input_magnitudes(second)
@@ -43,7 +43,7 @@ def test_channels_get_the_same_room_on_both_sides():
 def test_linear_layers_without_activation_between():
     torch.manual_seed(0)
     model = uneven(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)))
-    assert_pass(EqualiseLayers(), model, [torch.randn(2, 4)], changes=True)
+    assert_pass(CrossLayerEqualization(), model, [torch.randn(2, 4)], changes=True)
 
 
 def test_a_channel_without_weight_is_left_alone():
@@ -51,7 +51,7 @@ def test_a_channel_without_weight_is_left_alone():
     model = chain()
     with torch.no_grad():
         model[0].weight[2] = 0
-    assert_pass(EqualiseLayers(), model, [torch.randn(1, 3, 9, 9)], changes=True)
+    assert_pass(CrossLayerEqualization(), model, [torch.randn(1, 3, 9, 9)], changes=True)
 
 
 class Residual(nn.Module):
@@ -77,10 +77,10 @@ class Tied(nn.Module):
     ("module", "reason"), [(Residual(), "neither a linear nor a convolution"), (Tied(), "is shared with")], ids=str
 )
 def test_refusals(module, reason):
-    result = assert_pass(EqualiseLayers(), module, [torch.randn(2, 4)], changes=False)
+    result = assert_pass(CrossLayerEqualization(), module, [torch.randn(2, 4)], changes=False)
     assert any(reason in note.reason for note in result.notes)
 
 
 def test_another_activation_function_is_no_place():
     model = uneven(nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4)))
-    assert not assert_pass(EqualiseLayers(), model, [torch.randn(2, 4)], changes=False).notes
+    assert not assert_pass(CrossLayerEqualization(), model, [torch.randn(2, 4)], changes=False).notes

@@ -3,7 +3,7 @@
 #include "../common/requant.h"
 #include "../common/taps.h"
 
-void eo_p8_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
+void eo_s8pow2_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
                           void *scratch) {
     const size_t record = 2 + ((size_t)g->kernel_h * g->kernel_w * g->in_c + 3) / 4;
     (void)scratch;

@@ -1,4 +1,4 @@
-"""Every normaliser whose evaluation form is affine folds away, and the affine part of every other one."""
+"""Every normalizer whose evaluation form is affine folds away, and the affine part of every other one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edgeopt.ir.pass_base import PassResult
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import assert_pass
-from tests.models.normalisers import AFFINE, NORMALISERS, UN, DyT, PRepBN, RepBN, RepBNInside
-from tests.passes.builders import Call, ops, randomised, reasons
+from tests.models.normalizers import AFFINE, NORMALIZERS, UN, DyT, PRepBN, RepBN, RepBNInside
+from tests.passes.builders import Call, ops, randomized, reasons
 
 C, H = 8, 2
 KINDS = [(torch.float32, 1e-5, 0), (torch.float64, 1e-10, 1)]
@@ -33,7 +33,7 @@ def encoder(m: Call, image: torch.Tensor) -> torch.Tensor:
 
 
 def parts(name: str) -> dict[str, nn.Module | torch.Tensor]:
-    norms = {place: NORMALISERS[name](C) for place in ("embedded", "first", "second", "last")}
+    norms = {place: NORMALIZERS[name](C) for place in ("embedded", "first", "second", "last")}
     linears = {place: nn.Linear(C, C) for place in ("q", "k", "v", "out")}
     mlp = {"up": nn.Linear(C, 12), "down": nn.Linear(12, C), "head": nn.Linear(C, 3, bias=False)}
     return {"patch": nn.Conv2d(3, C, 2, 2), "gamma": torch.rand(C), **norms, **linears, **mlp}
@@ -42,7 +42,7 @@ def parts(name: str) -> dict[str, nn.Module | torch.Tensor]:
 def fold(
     function: Callable, *inputs: torch.Tensor, bound: float = 1e-10, **given: nn.Module | torch.Tensor
 ) -> PassResult:
-    module = randomised(Call(function, **given)).to(inputs[0].dtype)
+    module = randomized(Call(function, **given)).to(inputs[0].dtype)
     return assert_pass(exact, module, inputs, bound=bound)
 
 
@@ -57,11 +57,11 @@ def vectors(result: PassResult) -> list[str]:
 
 
 @pytest.mark.parametrize(("dtype", "bound", "seed"), KINDS)
-@pytest.mark.parametrize("name", NORMALISERS)
+@pytest.mark.parametrize("name", NORMALIZERS)
 def test_encoder(name: str, dtype: torch.dtype, bound: float, seed: int) -> None:
     torch.manual_seed(seed)
     result = fold(encoder, torch.randn(2, 3, 8, 8, dtype=dtype), bound=bound, **parts(name))
-    # A norm at the embedding that is no affine map has scale and shift on the stream.
+    # A norm at the embedding that is not an affine map has scale and shift on the stream.
     assert not [vector for vector in vectors(result) if name in AFFINE]
     assert len(vectors(result)) <= 2
     if name in AFFINE:

@@ -1,30 +1,30 @@
-"""How the program was quantised, and what the accuracy gate gave back."""
+"""How the program was quantized, and what the accuracy gate gave back."""
 
 from __future__ import annotations
 
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.quantized import Quantisation
+from edgeopt.report.quantized import Quantization
 from edgeopt.report.run import Run
 
 _SHOWN = 10
 
 
-def quantisation(run: Run) -> Section | None:
+def quantization(run: Run) -> Section | None:
     """Return the method, the gate's attempts and the layers that hurt most."""
-    one = run.quantisation
+    one = run.quantization
     if one is None:
         return None
-    lead = f"{one.quantised} operators run on integers, ranges by {one.method}."
+    lead = f"{one.quantized} operators run on integers, ranges by {one.method}."
     if one.paired:
         lead += f" Layers rounded so that processors without VNNI sum exactly, too: {len(one.paired)}."
     if one.kept_float:
         lead += f" In float: {', '.join(one.kept_float)}."
     tables = tuple(table for table in (_attempts(run, one), _layers(one), _paired(one)) if table.rows)
-    return Section("quantisation", "Quantisation", lead, tables=tables, detail=True)
+    return Section("quantization", "Quantization", lead, tables=tables, detail=True)
 
 
-def _attempts(run: Run, one: Quantisation) -> Table:
+def _attempts(run: Run, one: Quantization) -> Table:
     columns = ("In float", "Error", "Accuracy", "Size", "Latency")
     unit = run.latency.unit if run.latency else "ms"
     rows = tuple(
@@ -41,7 +41,7 @@ def _attempts(run: Run, one: Quantisation) -> Table:
     return Table((*(Column(title, "figure") for title in columns), Column("Limits")), rows)
 
 
-def _layers(one: Quantisation) -> Table:
+def _layers(one: Quantization) -> Table:
     columns = (Column("Layer", "code"), Column("Operator", "code"), Column("SQNR alone", "figure"), Column("Runs in"))
     rows = tuple(
         (layer.layer, layer.op, f"{layer.sqnr_db:.1f} dB", "float" if layer.layer in one.kept_float else "int8")
@@ -50,7 +50,7 @@ def _layers(one: Quantisation) -> Table:
     return Table(columns, rows)
 
 
-def _paired(one: Quantisation) -> Table:
+def _paired(one: Quantization) -> Table:
     columns = (
         Column("Layer", "code"),
         Column("Operator", "code"),

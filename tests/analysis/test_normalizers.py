@@ -1,4 +1,4 @@
-"""Normalisers by name, each as its authors write it, within a block; and what looks like one and is none."""
+"""Normalizers by name, each as its authors write it, within a block; and what looks like one and is none."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.analysis.normalization import find_normalisers
+from edgeopt.analysis.normalization import find_normalizers
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.passes.exact.remove_noops import RemoveNoops
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import to_program
-from tests.models.normalisers import NORMALISERS, PRepBN
-from tests.passes.builders import Call, randomised
+from tests.models.normalizers import NORMALIZERS, PRepBN
+from tests.passes.builders import Call, randomized
 
 C = 8
 
 
 def told(function, x: torch.Tensor | None = None, **parts: nn.Module | torch.Tensor) -> list[tuple[str, str]]:
     x = torch.randn(2, 5, C) if x is None else x
-    program = to_program(randomised(Call(function, **parts)), (x,))
+    program = to_program(randomized(Call(function, **parts)), (x,))
     program = Pipeline([FoldConstants(), RemoveNoops()])(program).program
-    return [(found.form, found.detail) for found in find_normalisers(program)]
+    return [(found.form, found.detail) for found in find_normalizers(program)]
 
 
 FORMS = {
@@ -43,7 +43,7 @@ def test_pre_norm_branch_with_layer_scale(name: str) -> None:
         return x + m.down(m.up(m.norm(x)).relu()) * m.gamma
 
     linears = {"stem": nn.Linear(C, C), "up": nn.Linear(C, 12), "down": nn.Linear(12, C)}
-    found = told(branch, norm=NORMALISERS[name](C), gamma=torch.rand(C), **linears)
+    found = told(branch, norm=NORMALIZERS[name](C), gamma=torch.rand(C), **linears)
     assert found == [FORMS[name], ("LayerScale", "")]
 
 

@@ -3,7 +3,7 @@
 #include "../common/requant.h"
 #include "edgeopt_kernels.h"
 
-void eo_p8_linear__scalar(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y) {
+void eo_s8pow2_linear__scalar(const eo_linear *p, const int8_t *x, const void *packed, int8_t *y) {
     const int32_t *record = packed;
     const int n = p->in_features;
     for (int o = 0; o < p->out_features; o++, record += 2 + ((size_t)n + 3) / 4) {

@@ -1,4 +1,4 @@
-"""A quantised program with its float original and calibration data, for tests of what follows quantisation."""
+"""A quantized program with its float original and calibration data, for tests of what follows quantization."""
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ def network():
     )
 
 
-def quantised(scheme, module=None):
-    """Return the calibrated float program, the quantised one, the data, and the patches of the layers."""
+def quantized(scheme, module=None):
+    """Return the calibrated float program, the quantized one, the data, and the patches of the layers."""
     x = np.random.default_rng(0).standard_normal((30, 4, 8, 8)).astype(np.float32) + 1
     reference = to_program(module or network(), [torch.from_numpy(x[:1])])
     name = reference.inputs[0].name

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeopt.candidate.quantize import RECOVERIES, QuantOptions, calibrated, quantised
+from edgeopt.candidate.quantize import RECOVERIES, QuantOptions, calibrated, quantized
 from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED, Scheme
@@ -20,24 +20,24 @@ def network() -> nn.Module:
     return model
 
 
-def quantise(x: list[np.ndarray], folder: Path) -> Program:
-    """Quantise with all recoveries; ``x`` is the calibration data in shards."""
+def quantize(x: list[np.ndarray], folder: Path) -> Program:
+    """Quantize with all recoveries; ``x`` is the calibration data in shards."""
     program = to_program(network(), [torch.from_numpy(x[0][:1])])
     folder.mkdir()
     for index, shard in enumerate(x):
         np.savez(folder / f"{index}.npz", **{program.inputs[0].name: shard})
     options = QuantOptions(calib=str(folder), recover=RECOVERIES)
-    ready = calibrated(program, SCHEME, options, trust=False, ledger=None, on_pass=None)
-    return quantised(ready, SCHEME, options)[0]
+    ready = calibrated(program, SCHEME, options, trust=False, tracker=None, on_pass=None)
+    return quantized(ready, SCHEME, options)[0]
 
 
-def test_neither_order_nor_shards_change_a_bit_of_the_quantised_program(tmp_path, monkeypatch):
+def test_neither_order_nor_shards_change_a_bit_of_the_quantized_program(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     x = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
     x[:, 5] *= 40
     shuffled = np.random.default_rng(1).permutation(x)
-    one = quantise([x], tmp_path / "one")
-    other = quantise([shuffled[:9], shuffled[9:10], shuffled[10:]], tmp_path / "other")
+    one = quantize([x], tmp_path / "one")
+    other = quantize([shuffled[:9], shuffled[9:10], shuffled[10:]], tmp_path / "other")
     assert {*RECOVERIES} <= {*one.history}
     assert one.text() == other.text()
     assert all(torch.equal(tensor, other.constants[name]) for name, tensor in one.constants.items())

@@ -5,10 +5,10 @@ from torch import nn
 from edgeopt.calib.data import Function
 from edgeopt.errors import UserError
 from edgeopt.passes.pipeline import Pipeline
-from edgeopt.passes.quantization.weight_only import QuantiseWeights
+from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.blockwise import FORMATS
-from tests.passes.quantised import sqnr
+from tests.passes.quantized import sqnr
 
 
 def case():
@@ -24,30 +24,30 @@ def case():
 @pytest.mark.parametrize("name", FORMATS)
 def test_weights_are_stored_and_compensation_errs_less(name):
     program, data = case()
-    plain, (record,) = Pipeline([QuantiseWeights(name)]).run(program)
+    plain, (record,) = Pipeline([WeightOnlyQuantization(name)]).run(program)
     assert record.changed and len(record.applied) == 2
     assert plain.text().count("edgeopt.dequantize_blocks(") == 2
-    compensated, _ = Pipeline([QuantiseWeights(name, data)]).run(program)
+    compensated, _ = Pipeline([WeightOnlyQuantization(name, data)]).run(program)
     assert sqnr(program, plain, data) > 8
     assert sqnr(program, compensated, data) > sqnr(program, plain, data) + 1
-    _, (again,) = Pipeline([QuantiseWeights(name)]).run(plain)
+    _, (again,) = Pipeline([WeightOnlyQuantization(name)]).run(plain)
     assert not again.changed
 
 
 def test_refusals():
     with pytest.raises(UserError, match="unknown format 'fp3'"):
-        QuantiseWeights("fp3")
+        WeightOnlyQuantization("fp3")
     program = to_program(nn.Sequential(nn.Linear(24, 4)), [torch.zeros(1, 24)])
-    result = QuantiseWeights("mxfp4")(program)
+    result = WeightOnlyQuantization("mxfp4")(program)
     assert [note.reason for note in result.notes] == ["24 values do not divide into blocks of 32"]
     shared = nn.Linear(32, 32)
-    result = QuantiseWeights("nvfp4")(to_program(nn.Sequential(shared, nn.ReLU(), shared), [torch.zeros(1, 32)]))
+    result = WeightOnlyQuantization("nvfp4")(to_program(nn.Sequential(shared, nn.ReLU(), shared), [torch.zeros(1, 32)]))
     assert all("shared" in note.reason for note in result.notes) and len(result.notes) == 2
 
 
 def test_weights_take_four_bits_and_their_scales():
     program, _ = case()
-    result, _ = Pipeline([QuantiseWeights("nvfp4")]).run(program)
+    result, _ = Pipeline([WeightOnlyQuantization("nvfp4")]).run(program)
     before = sum(t.nbytes for t in program.constants.values() if t.dim() == 2)
     after = sum(t.nbytes for t in result.constants.values() if t.dim() != 1)
     assert after <= 0.142 * before

@@ -1,4 +1,4 @@
-"""The normalisers of the field as their authors write them, to put into models that have LayerNorms."""
+"""The normalizers of the field as their authors write them, to put into models that have LayerNorms."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Scaled(nn.Module):
         return self.norm(x) * self.factor
 
 
-NORMALISERS: dict[str, Callable[[int], nn.Module]] = {
+NORMALIZERS: dict[str, Callable[[int], nn.Module]] = {
     "layer": nn.LayerNorm,
     "rms": nn.RMSNorm,
     "written rms": WrittenRms,
@@ -114,10 +114,10 @@ AFFINE = ("RepBN", "PRepBN", "UN")
 """Those that divide by nothing that depends on the input."""
 
 
-def with_normaliser(model: nn.Module, name: str) -> nn.Module:
-    """Put a normaliser in the place of every LayerNorm of a model."""
+def with_normalizer(model: nn.Module, name: str) -> nn.Module:
+    """Put a normalizer in the place of every LayerNorm of a model."""
     for path, module in list(model.named_modules()):
         if isinstance(module, nn.LayerNorm):
             parent, _, child = path.rpartition(".")
-            setattr(model.get_submodule(parent), child, NORMALISERS[name](module.normalized_shape[0]))
+            setattr(model.get_submodule(parent), child, NORMALIZERS[name](module.normalized_shape[0]))
     return model
