@@ -17,6 +17,7 @@ ROOMS = (
     "files",
     "foreign",
     "sources",
+    "options",
     "ir",
     "quant",
     "ops",

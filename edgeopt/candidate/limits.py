@@ -13,6 +13,7 @@ from typing import Literal
 
 from edgeopt.errors import UserError
 from edgeopt.ir.metrics import Comparison, Error, Form, OutputComparison
+from edgeopt.options import option
 from edgeopt.quant.blockwise import FORMATS
 
 Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements", "number"]
@@ -33,12 +34,12 @@ class Limits:
     and the original's.
     """
 
-    max_latency: float | None = None
-    max_size: int | None = None
-    min_accuracy: float | None = None
-    max_drop: float | None = None
-    max_error: float | None = None
-    min_cosine: float | None = None
+    max_latency: float | None = option(None, "Limit of the median, in ms or instructions.", metavar="N")
+    max_size: int | None = option(None, "Limit of the artifact's files, or of its flash.", metavar="BYTES")
+    min_accuracy: float | None = option(None, "Limit of the accuracy on --data.", metavar="0..1")
+    max_drop: float | None = option(None, "Limit of the loss of accuracy on --data.", metavar="0..1")
+    max_error: float | None = option(None, "Limit of the relative error against the original.", metavar="X")
+    min_cosine: float | None = option(None, "Limit of the outputs' cosine with the original's.", metavar="0..1")
 
     def __post_init__(self) -> None:
         """Raise UserError where a limit is not a number, or none that anything can be held against."""

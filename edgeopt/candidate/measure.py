@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeopt.errors import UserError
+from edgeopt.options import option
 from edgeopt.plugins.target import Arrays, Session, Unit
 
 UNSTABLE_CV = 0.025
@@ -26,11 +27,11 @@ _CHECK_EVERY = 10
 class MeasurePlan:
     """How long to measure. ``warmup``: runs not counted, detected where None; times in seconds, per session."""
 
-    warmup: int | None = None
+    warmup: int | None = option(None, "Runs before measuring (default: detected).", metavar="N")
     min_runs: int = 20
     max_runs: int = 5000
     min_seconds: float = 0.5
-    max_seconds: float = 5.0
+    max_seconds: float = option(5.0, "Longest time to measure (default 5).", metavar="S")
 
     def __post_init__(self) -> None:
         if self.warmup is not None and self.warmup < 0:

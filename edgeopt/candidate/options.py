@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from edgeopt.candidate.limits import Limits
 from edgeopt.candidate.measure import MeasurePlan
 from edgeopt.candidate.quantize import QuantOptions
 from edgeopt.errors import UserError, nearest
-from edgeopt.frontend.inputs import DynamicSpec, InputSpec
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.ir.program import to_numpy
+from edgeopt.options import changed, declared, described, option
 from edgeopt.plugins.target import AUTO, Target, TargetOptions
 from edgeopt.recipes.options import SwapOptions
 
@@ -32,8 +28,8 @@ class SearchOptions:
     ``binary_steps``: steps of tuning layers of signs before they are judged.
     """
 
-    format: tuple[str, ...] = ()
-    binary_steps: int = 200
+    format: tuple[str, ...] = option((), "Format that --precision auto may choose; repeatable.", metavar="NAME")
+    binary_steps: int = option(200, "Steps of tuning binary layers before they are judged.", metavar="N")
 
     def chosen(self, mixes: Sequence[str]) -> tuple[str, ...]:
         """Return the formats among those that a target mixes, in its order.
@@ -65,20 +61,22 @@ class ExportOptions:
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
-    data: str | None = None
-    baseline: bool = True
-    strict: bool = False
-    samples: int | None = None
-    seed: int = 0
-    add_passes: tuple[str, ...] = ()
-    skip_passes: tuple[str, ...] = ()
-    dump: str | None = None
+    data: str | None = option(None, "Labeled samples (.npz with 'labels') to state the accuracy on.", metavar="PATH")
     quant: QuantOptions = field(default_factory=QuantOptions)
-    swap: SwapOptions = field(default_factory=SwapOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
+    swap: SwapOptions = field(default_factory=SwapOptions)
+    baseline: bool = option(True, "Also measure the plain export (default: on).")
+    strict: bool = option(False, "Make any fallback an error.")
     limits: Limits = field(default_factory=Limits)
-    accept_difference: str | None = None
+    accept_difference: str | None = option(None, "Take what misses the default limits; say why.", metavar="REASON")
+    samples: int | None = option(
+        None, "Verification inputs (default 8, of large or calibrated models 3 or more).", metavar="N"
+    )
+    seed: int = option(0, "Seed of random verification inputs (default 0).", metavar="N")
     measure: MeasurePlan = field(default_factory=MeasurePlan)
+    add_passes: tuple[str, ...] = option((), "Run this before any pass that rounds.", metavar="NAME", flag="--add-pass")
+    skip_passes: tuple[str, ...] = option((), "Do not run this pass.", metavar="NAME", flag="--skip-pass")
+    dump: str | None = option(None, "Write the program's text after each pass.", metavar="DIR")
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -92,54 +90,50 @@ class ExportOptions:
             raise UserError("the reason of --accept-difference is empty", "say why the difference is right")
 
 
-_PARTS = {
-    "load": LoadOptions,
-    "quant": QuantOptions,
-    "swap": SwapOptions,
-    "search": SearchOptions,
-    "limits": Limits,
-    "measure": MeasurePlan,
-}
-
-_SPECS: dict[str, type[InputSpec | DynamicSpec]] = {"inputs": InputSpec, "dynamic": DynamicSpec}
-
-
 def split_options(
     target: Target, options: ExportOptions, overrides: Mapping[str, Any]
 ) -> tuple[ExportOptions, TargetOptions]:
     """Sort overrides by name into the export's options, their parts, and the target's.
 
-    Specs of inputs and dynamic dimensions may be written as on the command line. The device's own options are the
-    target's defaults. Raises UserError for unknown names and illegal values.
+    A part may be given whole: ``measure=MeasurePlan(...)``. Arrays given as ``inputs`` are a sample. The device's own
+    options are the target's defaults. Raises UserError for unknown names and illegal values, and where the target
+    declares an option that every export has.
     """
-    own = {f.name for f in dataclasses.fields(ExportOptions)}
-    parts = {f.name: part for part, cls in _PARTS.items() for f in dataclasses.fields(cls)}
-    target_fields = {f.name for f in dataclasses.fields(target.Options)}
-    chosen: dict[str, Any] = {}
-    for_parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    own, targets = declared(ExportOptions), declared(target.Options)
+    if clash := sorted(own.keys() & targets.keys()):
+        raise UserError(f"target '{target.name}' declares option '{clash[0]}', which every export has", "rename it")
+    parts: dict[str, Any] = {}
+    for_export: dict[str, Any] = {}
     for_target: dict[str, Any] = dict(target.device.options)
     for name, value in overrides.items():
         if name == "inputs" and isinstance(value, Mapping):
             name, value = "sample", {key: to_numpy(array) for key, array in value.items()}
-        elif name in _SPECS:
-            value = tuple(_SPECS[name].parse(spec) if isinstance(spec, str) else spec for spec in _each(value))
-        if name in target_fields:
-            for_target[name] = _typed(target.Options, name, value)
-        elif name in parts:
-            for_parts[parts[name]][name] = _typed(_PARTS[parts[name]], name, value)
+        if name in targets:
+            for_target[name] = targets[name].value(value)
         elif name in own:
-            chosen[name] = _typed(ExportOptions, name, value)
+            for_export[name] = value
+        elif name in _parts():
+            parts[name] = _part(name, value)
         else:
-            raise UserError(
-                f"target '{target.name}' has no option '{name}'", nearest(name, {*own, *parts, *target_fields})
-            )
-    for part, values in for_parts.items():
-        chosen.setdefault(part, dataclasses.replace(getattr(options, part), **values))
+            raise UserError(f"target '{target.name}' has no option '{name}'", nearest(name, {*own, *targets}))
+    final = changed(dataclasses.replace(options, **parts), for_export)
     target_options = target.Options(**for_target)
     target.check_options(target_options)
-    final = dataclasses.replace(options, **chosen)
     _check_search(target, final, target_options)
     return final, target_options
+
+
+def _parts() -> dict[str, type]:
+    """Return the dataclasses that the export's options consist of, by name."""
+    hints = typing.get_type_hints(ExportOptions)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+
+
+def _part(name: str, value: Any) -> Any:
+    if not isinstance(value, kind := _parts()[name]):
+        fact = f"option '{name}' is {value!r}, not of type {kind.__name__}"
+        raise UserError(fact, "give the options in it by their own names")
+    return value
 
 
 def _check_search(target: Target, options: ExportOptions, target_options: TargetOptions) -> None:
@@ -155,49 +149,10 @@ def _check_search(target: Target, options: ExportOptions, target_options: Target
         raise UserError(f"--format is given with precision '{target_options.precision}'", "ask for --precision auto")
 
 
-def _typed(options: type, name: str, value: Any) -> Any:
-    """Return an option's value in the type of its field, for files of options and Python may give any.
+def all_described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:
+    """Return the options that differ from their defaults as JSON values, by flag, and all of the target's.
 
-    Raises UserError where it cannot be.
+    Arrays are left out, which are in the golden file, and where to write texts, which changes nothing.
     """
-    if name in (*_SPECS, "sample"):
-        return value  # parsed already
-    hint = typing.get_type_hints(options)[name]
-    value = os.fspath(value) if isinstance(value, os.PathLike) else value
-    wanted = hint.__name__ if isinstance(hint, type) else str(hint)
-    fact = f"option '{name}' is {value!r}, not of type {wanted}"
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        if not isinstance(value, hint):
-            raise UserError(fact, "give the options in it by their own names")
-        return value
-    if isinstance(value, float) and math.isnan(value):
-        raise UserError(f"option '{name}' is NaN", "give a number")
-    try:
-        # Leniently read, true is 1 and "no" is false, which nobody means.
-        return TypeAdapter(hint).validate_python(value, strict=isinstance(value, bool) or hint is bool)
-    except ValidationError as error:
-        raise UserError(fact, f"give another value: {error.errors()[0]['msg']}") from error
-
-
-def _each(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:
-    """Return the options that differ from their defaults as JSON values, by flag; arrays are left out."""
-    values: dict[str, Any] = {}
-    for part in (options, *(getattr(options, name) for name in _PARTS)):
-        values |= _changed(part)
+    values = {flag: value for flag, value in described(options).items() if flag not in ("sample", "dump")}
     return {**values, **dataclasses.asdict(target_options)}
-
-
-def _changed(part: Any) -> dict[str, Any]:
-    defaults = type(part)()
-    changed = {}
-    for f in dataclasses.fields(part):
-        value = getattr(part, f.name)
-        # Sample arrays are in the golden file; where to write texts changes nothing.
-        if f.name in (*_PARTS, "sample", "dump") or value == getattr(defaults, f.name):
-            continue
-        changed[f.name.replace("_", "-")] = [str(v) for v in value] if isinstance(value, tuple) else value
-    return changed

@@ -18,6 +18,7 @@ from edgeopt.ir.pass_base import Pass, PassRecord
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.provenance import module_path
 from edgeopt.ir.rewrite import arguments
+from edgeopt.options import option
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.adaptive_rounding import AdaptiveRounding
 from edgeopt.passes.quantization.bias_correction import BiasCorrection
@@ -42,11 +43,15 @@ class QuantOptions:
     float.
     """
 
-    calib: str | None = None
-    calib_method: str = "mse"
-    ranges: str | None = None
-    recover: tuple[str, ...] = ("smooth-quant", "adaptive-rounding", "bias-correction")
-    keep_float: tuple[str, ...] = ()
+    calib: str | None = option(None, "Calibration data for int8: .npz, folder, or module:function.", metavar="DATA")
+    calib_method: str = option("mse", "minmax, moving-average, percentile, entropy, mse (default).", metavar="NAME")
+    ranges: str | None = option(None, "Calibrated ranges from edgeopt calibrate.", metavar="JSON")
+    recover: tuple[str, ...] = option(
+        ("smooth-quant", "adaptive-rounding", "bias-correction"),
+        "Recover int8 accuracy by this pass alone; repeatable.",
+        metavar="NAME",
+    )
+    keep_float: tuple[str, ...] = option((), "Layer or module that stays in float; repeatable.", metavar="LAYER")
 
     def __post_init__(self) -> None:
         method(self.calib_method)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import sys
@@ -78,6 +77,7 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 def _explain_target(name: str) -> dict[str, Any]:
     from edgeopt.errors import UserError, nearest
+    from edgeopt.options import declared
     from edgeopt.plugins.registry import pass_names, resolve, target_names
     from edgeopt.recipes.recipe import recipe_names
 
@@ -89,10 +89,10 @@ def _explain_target(name: str) -> dict[str, Any]:
             nearest(name, [*pass_names(), *recipe_names(), *target_names()]),
         ) from error
     options = [
-        {"name": f"--{f.name.replace('_', '-')}", "text": f"{f.type}, default {f.default!r}"}
-        for f in dataclasses.fields(target.Options)
+        {"name": one.flag, "text": f"{one.help} ({one.plain_kind.__name__}, default {one.default!r})".strip()}
+        for one in declared(target.Options).values()
     ]
-    parts = [_module_text(type(target)), inspect.getdoc(target.Options) or ""]
+    parts = [_module_text(type(target))]
     text = "\n\n".join([*parts, f"precisions: {', '.join(target.precisions)}"])
     return {"name": target.name, "kind": f"target, device {target.device.name}", "text": text, "options": options}
 

@@ -13,7 +13,7 @@ from edgeopt.analysis.accuracy_tracker import is_binary
 from edgeopt.analysis.saturation import pair_costs
 from edgeopt.candidate.limits import Checked, Measured, check, check_capacity, verdict
 from edgeopt.candidate.measure import UNSTABLE_CV, Timing
-from edgeopt.candidate.options import described
+from edgeopt.candidate.options import all_described
 from edgeopt.candidate.quantize import RECOVERIES
 from edgeopt.candidate.records import Evidence, GateRecord, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
@@ -147,7 +147,7 @@ def _run(request: Request, evidence: Evidence, artifact: Artifact, outcome: Outc
             *_slower(request, outcome, latency, baseline),
         ),
         notes=artifact.notes,
-        options=described(request.options, request.target_options),
+        options=all_described(request.options, request.target_options),
         versions=_versions(request),
     )
 

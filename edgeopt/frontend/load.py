@@ -22,7 +22,7 @@ from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, quiet
 from edgeopt.frontend.architecture import built
 from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operators
-from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec
+from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec, load_sample
 from edgeopt.frontend.quantized import NAMESPACE, carry_quantization, define_operators
 from edgeopt.frontend.samples import named, plain
 from edgeopt.frontend.torchscript import converted
@@ -32,6 +32,7 @@ from edgeopt.ir.metrics import Arrays
 from edgeopt.ir.program import Program, to_numpy
 from edgeopt.ir.provenance import constant_path
 from edgeopt.ops import register_all
+from edgeopt.options import option
 
 _ENTRIES = 8
 """Most names that a message lists."""
@@ -47,12 +48,23 @@ class LoadOptions:
     ``trust``: allow pickled modules to run their code. ``max_archive_bytes``: largest unpacked size.
     """
 
-    inputs: tuple[InputSpec, ...] = ()
-    sample: Arrays | None = None
-    dynamic: tuple[DynamicSpec, ...] = ()
-    arch: str | None = None
-    trust: bool = False
-    max_archive_bytes: int = DEFAULT_MAX_BYTES
+    inputs: tuple[InputSpec, ...] = option(
+        (), "Input, as x:1x3x32x32.", metavar="NAME:SHAPE[:DTYPE]", flag="--input", parse=InputSpec.parse
+    )
+    sample: Arrays | None = option(
+        None, "Sample inputs, by name.", metavar="NPZ", parse=lambda path: load_sample(Path(path))
+    )
+    dynamic: tuple[DynamicSpec, ...] = option(
+        (), "Dimension that may vary.", metavar="NAME:AXIS=MIN..MAX", parse=DynamicSpec.parse
+    )
+    arch: str | None = option(None, "What builds the module of a state dict.", metavar="MODULE:FACTORY")
+    trust: bool = option(False, "Allow code from pickled models and data functions to run.")
+    max_archive_bytes: int = option(DEFAULT_MAX_BYTES, "Largest unpacked size of an archive.", metavar="N")
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.inputs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"the inputs give '{twice}' more than once", "give every input once")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from edgeopt.errors import Placement, Unsupported, UserError
 from edgeopt.ir.metrics import Arrays
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec
+from edgeopt.options import option
 from edgeopt.quant.blockwise import FORMATS
 
 Unit = Literal["ms", "instructions"]
@@ -44,8 +45,8 @@ class TargetOptions:
     ``precision``: the arithmetic asked for, and run. ``threads``: threads of one inference.
     """
 
-    precision: str = "fp32"
-    threads: int = 1
+    precision: str = option("fp32", "Arithmetic asked for, and run (see edgeopt explain TARGET).")
+    threads: int = option(1, "Threads of one inference.")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError
 from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program
+from edgeopt.options import option
 from edgeopt.recipes.recipe import Recipe, load_recipe
 
 _MOST_SAMPLES = 20_000
@@ -27,11 +28,15 @@ class SwapOptions:
     where it does not pay.
     """
 
-    recipe: str | None = None
-    tune: str | None = None
-    tune_data: str | None = None
-    checkpoint: str | None = None
-    force: bool = False
+    recipe: str | None = option(
+        None, "Swap layers by a recipe: exact, slab, linear, binary, or a file.", metavar="NAME|TOML"
+    )
+    tune: str | None = option(
+        None, "Budget of tuning what a recipe swaps (default: the recipe's).", metavar="5min|STEPS"
+    )
+    tune_data: str | None = option(None, "Unlabeled samples to tune on (default: those of --calib).", metavar="DATA")
+    checkpoint: str | None = option(None, "Keep tuning's state here, and continue from it.", metavar="PATH")
+    force: bool = option(False, "Swap also where it does not pay.")
 
     def __post_init__(self) -> None:
         recipe = None if self.recipe is None else load_recipe(self.recipe)

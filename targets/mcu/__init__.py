@@ -14,6 +14,7 @@ import numpy as np
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec, op_name
+from edgeopt.options import option
 from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.expand_linear_attention import ExpandLinearAttention
 from edgeopt.passes.exact.slice_parts import SliceParts
@@ -78,23 +79,32 @@ _IN_FLOAT = "no kernel: computed in float by code that TVM generated"
 
 @dataclass(frozen=True)
 class MicroOptions(TargetOptions):
-    """``optimize``: what flash is spent on: ``speed`` keeps weights as int16 where a kernel is faster so, ``balanced``
-    as far as the flash goes, ``size`` not at all. ``project``: an example application for none, make, cmake, zephyr,
-    platformio or esp-idf. ``external_weights``: the linker's section for weights that do not lie in the device's own
-    flash, such as ``.qspi``; the linker script of the board says where that is. ``schedule``: ``tiles`` runs what goes
-    position by position a few positions at a time, and attention row by row, so that less exists at once; ``heads``
-    also makes keys and values for one head at a time, at the price of norms computed again; ``layers`` runs every layer
-    as a whole. ``stream_input``: input 0 is read row by row through a function of the caller and
-    takes no room in the arena. ``requantization``: by a ``multiplier`` for each channel, or by a ``shift``, all scales
-    powers of two."""
+    """Options of microcontrollers."""
 
-    precision: str = "int8"
-    optimize: str = "speed"
-    project: str = "none"
-    external_weights: str = ""
-    schedule: str = "tiles"
-    stream_input: bool = False
-    requantization: str = "multiplier"
+    precision: str = option("int8", "Arithmetic asked for, and run (see edgeopt explain TARGET).")
+    optimize: str = option(
+        "speed",
+        "What flash is spent on: 'speed' keeps weights as int16 where a kernel is faster so, 'balanced' as far as the "
+        "flash goes, 'size' not at all.",
+    )
+    project: str = option("none", "Example application: none, make, cmake, zephyr, platformio or esp-idf.")
+    external_weights: str = option(
+        "",
+        "The linker's section for weights that do not lie in the device's own flash, such as .qspi; the linker script "
+        "of the board says where that is.",
+    )
+    schedule: str = option(
+        "tiles",
+        "'tiles' runs what goes position by position a few positions at a time, and attention row by row, so that less "
+        "exists at once; 'heads' also makes keys and values for one head at a time, at the price of norms computed "
+        "again; 'layers' runs every layer as a whole.",
+    )
+    stream_input: bool = option(
+        False, "Read input 0 row by row through a function of the caller; it then takes no room in the arena."
+    )
+    requantization: str = option(
+        "multiplier", "By a 'multiplier' for each channel, or by a 'shift', all scales powers of two."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

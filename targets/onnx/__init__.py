@@ -18,6 +18,7 @@ from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program
 from edgeopt.onnx.session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
+from edgeopt.options import option
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.fuse_token_linears import FuseTokenLinears
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
@@ -72,15 +73,21 @@ def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class OnnxOptions(TargetOptions):
-    """``optimization``: what ONNX Runtime may rewrite when it loads the model: none, basic, extended or all.
-    ``four_bits``: how weights in four bits are written: as ONNX's own types (``native``), or as grouped ``int8``, which
-    ONNX Runtime runs where it does not run FP4. ``activations``: whether what linears read has one calibrated scale
-    for the ``tensor``, or one for each ``token``, found as the model runs.
-    """
+    """Options of ONNX Runtime."""
 
-    optimization: str = "all"
-    four_bits: str = "native"
-    activations: str = "tensor"
+    optimization: str = option(
+        "all", "What ONNX Runtime may rewrite when it loads the model: none, basic, extended or all."
+    )
+    four_bits: str = option(
+        "native",
+        "How weights in four bits are written: as ONNX's own types ('native'), or as grouped 'int8', which ONNX "
+        "Runtime runs where it does not run FP4.",
+    )
+    activations: str = option(
+        "tensor",
+        "Scales of what int8 linears read: one calibrated for the 'tensor', or one for each 'token', found as the "
+        "model runs.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

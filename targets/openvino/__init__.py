@@ -18,6 +18,7 @@ from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import replace as replace_node
 from edgeopt.ops.token_linear import ROUND_TOKENS
+from edgeopt.options import option
 from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.float_weights import FloatWeights
@@ -93,14 +94,19 @@ _GROUP_OF_WEIGHTS, _GROUP_OF_TOKEN = 32, 64
 
 @dataclass(frozen=True)
 class OpenVinoOptions(TargetOptions):
-    """``activations``: whether what linears read has one calibrated scale for the ``tensor``, or scales found as the
-    model runs for each ``token``, here for 64 of its values at a time. ``float_precision``: what computes in
-    float beside integers does so in ``fp32`` or ``bf16``; by default in bf16 beside int8 where the CPU has it.
-    ``only_vnni``: int8 weights take all of their range, which processors without VNNI compute wrongly."""
+    """Options of OpenVINO."""
 
-    activations: str = "tensor"
-    float_precision: str = ""
-    only_vnni: bool = False
+    activations: str = option(
+        "tensor",
+        "Scales of what int8 linears read: one calibrated for the 'tensor', or found as the model runs for each "
+        "'token', 64 of its values at a time.",
+    )
+    float_precision: str = option(
+        "", "What is in float beside integers: fp32, bf16, or by default bf16 beside int8 where the CPU has it."
+    )
+    only_vnni: bool = option(
+        False, "Int8 weights take all of their range, which processors without VNNI compute wrongly."
+    )
 
 
 def group_size(options: OpenVinoOptions) -> int:

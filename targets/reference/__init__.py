@@ -23,6 +23,7 @@ from edgeopt.frontend.load import load
 from edgeopt.ir.convert import save
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, dtype_name, op_name
+from edgeopt.options import option
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
@@ -37,10 +38,13 @@ ACTIVATIONS = ("float", "four-bits")
 
 @dataclass(frozen=True)
 class ReferenceOptions(TargetOptions):
-    """``activations``: whether what linears read stays in ``float`` beside weights in four bits, or is rounded to
-    ``four-bits`` too, as hardware that multiplies four bits by four sees it. Rounded numbers are computed in float."""
+    """Options of the reference."""
 
-    activations: str = "float"
+    activations: str = option(
+        "float",
+        "Whether what linears read stays in 'float' beside weights in four bits, or is rounded to 'four-bits' too, as "
+        "hardware that multiplies four bits by four sees it. Rounded numbers are computed in float.",
+    )
 
 
 class Reference(Target[Lowered]):

@@ -17,6 +17,7 @@ from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.options import option
 from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
@@ -57,12 +58,13 @@ _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class TensorRtOptions(TargetOptions):
-    """``beside``: the arithmetic of what is not quantized, fp16 or fp32. ``profile``: sizes of dynamic inputs as
-    ``NAME:LEAST:USUAL:LARGEST``, each such as 1x3x32x32, inputs separated by commas."""
+    """Options of TensorRT."""
 
-    precision: str = "fp16"
-    beside: str = "fp16"
-    profile: str = ""
+    precision: str = option("fp16", "Arithmetic asked for, and run (see edgeopt explain TARGET).")
+    float_precision: str = option("fp16", "The arithmetic of what is not quantized: fp16 or fp32.")
+    profile: str = option(
+        "", "Sizes of dynamic inputs: NAME:LEAST:USUAL:LARGEST, each such as 1x3x32x32; inputs separated by commas."
+    )
 
 
 @dataclass(frozen=True)
@@ -160,14 +162,14 @@ class TensorRtFamily(Target[Translated]):
         """Raise UserError where an option's value is not legal here."""
         super().check_options(options)
         assert isinstance(options, TensorRtOptions)
-        if options.beside not in ("fp16", "fp32"):
-            raise UserError(f"beside is '{options.beside}'", "choose fp16 or fp32")
+        if options.float_precision not in ("fp16", "fp32"):
+            raise UserError(f"float-precision is '{options.float_precision}'", "choose fp16 or fp32")
 
     @staticmethod
     def float_type(options: TargetOptions) -> str:
         """Return the arithmetic of what is not quantized."""
         assert isinstance(options, TensorRtOptions)
-        return options.precision if options.precision in ("fp32", "fp16") else options.beside
+        return options.precision if options.precision in ("fp32", "fp16") else options.float_precision
 
     def _has(self, precision: str, options: TargetOptions) -> bool:
         try:

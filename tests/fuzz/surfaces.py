@@ -19,7 +19,7 @@ from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import open_data
 from edgeopt.calib.ranges import read_ranges
 from edgeopt.candidate.options import ExportOptions, split_options
-from edgeopt.cli.target_options import read_config
+from edgeopt.cli.options import read_config
 from edgeopt.deploy.bundle import MANIFEST, REPORT, read_report, verify
 from edgeopt.distill.loop import Loop, TuneOptions
 from edgeopt.frontend.inputs import InputSpec, load_sample

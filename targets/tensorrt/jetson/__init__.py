@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt import onnx
+from edgeopt.options import option
 from edgeopt.plugins.target import Artifact, Device, Probe, TargetOptions, processor_name
 from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import JetPack, check_precision, jetpack
@@ -29,9 +30,9 @@ _CHECKED_FOR = {"fp8": "8.9", "nvfp4": "12.0"}
 
 @dataclass(frozen=True)
 class JetsonOptions(TensorRtOptions):
-    """``jetpack``: the release on the device, such as 6.2."""
+    """Options of a Jetson."""
 
-    jetpack: str = "6.2"
+    jetpack: str = option("6.2", "JetPack's release on the device.")
 
 
 class Jetson(TensorRtFamily):

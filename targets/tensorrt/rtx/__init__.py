@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from edgeopt.errors import UserError
+from edgeopt.options import option
 from edgeopt.plugins.target import Artifact, Probe, TargetOptions, processor_name
 from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import check_precision
@@ -22,9 +23,9 @@ CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 @dataclass(frozen=True)
 class RtxOptions(TensorRtOptions):
-    """``also``: further compute capabilities that the engine holds code for, such as 8.9,12.0."""
+    """Options of TensorRT-RTX."""
 
-    also: str = ""
+    also: str = option("", "Further compute capabilities that the engine holds code for, such as 8.9,12.0.")
 
 
 class Rtx(TensorRtFamily):

@@ -1,21 +1,48 @@
-"""A target's own options as flags: ``--opset 20`` for a field ``opset`` of its options."""
+"""Declared options as flags: those of every export as click's own, a target's as what is left of the arguments."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import tomllib
-import types
-import typing
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from edgeopt.errors import UserError, nearest
+from edgeopt.options import Option, declared
 from edgeopt.plugins.target import Target
 
 _NOT_OPTIONS = ("model", "on_progress", "options")
 """What export() is given beside its options."""
+
+
+def flags(options: Mapping[str, Option]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a command the flags of options; those without a help get none.
+
+    A flag that is not given is None, or empty where it may be repeated: it then keeps its default.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for one in reversed([one for one in options.values() if one.help]):
+            command = _flag(one)(command)
+        return command
+
+    return decorate
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that were given, in the types of click, which the options' own follow."""
+    return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+def _flag(one: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    if one.is_switch:
+        spelling = f"{one.flag}/--no-{one.flag.removeprefix('--')}" if one.default else one.flag
+        return click.option(spelling, one.name, is_flag=True, default=None, help=one.help)
+    kind = one.plain_kind if one.plain_kind in (int, float) else str
+    return click.option(one.flag, one.name, type=kind, multiple=one.is_many, metavar=one.metavar, help=one.help)
 
 
 def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str] = ()) -> dict[str, Any]:
@@ -24,27 +51,36 @@ def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str
 
     Raises UserError for a name that is not an option of the target, or a value of another type.
     """
-    kinds = _kinds(target)
+    options = {one.flag: one for one in declared(target.Options).values()}
     values: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
         flag, has_value, value = rest.pop(0).partition("=")
-        name = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("-"):
             raise UserError(f"'{flag}' is one argument too many", "export one model at a time")
-        if not flag.startswith("--") or name not in kinds:
-            raise UserError(f"target '{target.name}' has no option '{flag}'", _meant(flag, kinds, others))
-        if not has_value and kinds[name] is not bool:
+        if (one := options.get(flag)) is None:
+            raise UserError(f"target '{target.name}' has no option '{flag}'", _meant(flag, options, others))
+        if not has_value and not one.is_switch:
             if not rest:
-                raise UserError(f"option '{flag}' has no value", f"give a {kinds[name].__name__}")
+                raise UserError(f"option '{flag}' has no value", f"give a {one.plain_kind.__name__}")
             value = rest.pop(0)
-        values[name] = _convert(flag, kinds[name], value or "true")
+        values[one.name] = _converted(one, value or "true")
     return values
 
 
-def _meant(flag: str, kinds: Iterable[str], others: Iterable[str]) -> str:
+def _converted(one: Option, value: str) -> Any:
+    if one.is_switch:
+        if value not in ("true", "false"):
+            raise UserError(f"option '{one.flag}' is '{value}'", "give true or false")
+        return value == "true"
+    try:
+        return one.plain_kind(value)
+    except ValueError:
+        raise UserError(f"option '{one.flag}' is '{value}'", f"give a {one.plain_kind.__name__}") from None
+
+
+def _meant(flag: str, own: Iterable[str], others: Iterable[str]) -> str:
     """Return a hint: the options with a name like that of a flag, or else the target's own."""
-    own = ["--" + kind.replace("_", "-") for kind in kinds]
     # The dashes, which all of them have, would make any two alike.
     names = [option.removeprefix("--") for option in (*own, *others)]
     close = difflib.get_close_matches(flag.strip("-"), names, n=3, cutoff=0.6)
@@ -79,26 +115,3 @@ def taken(stated: dict[str, Any], name: str, flag: str | None, default: str) -> 
     if not isinstance(value, str):
         raise UserError(f"option '{name}' is {value!r}", "give a text")
     return value if flag is None else flag
-
-
-def _kinds(target: Target) -> dict[str, type]:
-    hints = typing.get_type_hints(target.Options)
-    return {f.name: _kind(hints[f.name]) for f in dataclasses.fields(target.Options)}
-
-
-def _kind(hint: Any) -> type:
-    """Return ``int`` for ``int`` and for ``int | None``."""
-    if isinstance(hint, types.UnionType):
-        return next(kind for kind in hint.__args__ if kind is not types.NoneType)
-    return hint if isinstance(hint, type) else str
-
-
-def _convert(flag: str, kind: type, value: str) -> Any:
-    if kind is bool:
-        if value not in ("true", "false"):
-            raise UserError(f"option '{flag}' is '{value}'", "give true or false")
-        return value == "true"
-    try:
-        return kind(value)
-    except ValueError:
-        raise UserError(f"option '{flag}' is '{value}'", f"give a {kind.__name__}") from None
