@@ -88,7 +88,7 @@ def _model(module: nn.Module, sample: dict[str, np.ndarray], path: Path, library
 
 
 def _int8(path: Path, sample: dict[str, np.ndarray]) -> Path:
-    """Quantise both operands of a model by NNCF; edgeopt leaves products that stand alone in float."""
+    """Quantize both operands of a model by NNCF; edgeopt leaves products that stand alone in float."""
     import nncf
 
     with redirect_stdout(sys.stderr):  # its progress bars
@@ -96,6 +96,6 @@ def _int8(path: Path, sample: dict[str, np.ndarray]) -> Path:
             core().read_model(path), nncf.Dataset([sample]), subset_size=1, model_type=nncf.ModelType.TRANSFORMER
         )
     assert sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) == 2
-    quantised = path.with_name("int8.xml")
-    openvino().save_model(model, quantised, compress_to_fp16=False)
-    return quantised
+    quantized = path.with_name("int8.xml")
+    openvino().save_model(model, quantized, compress_to_fp16=False)
+    return quantized

@@ -84,7 +84,7 @@ LAYER_COLUMNS = ["layer", "kernel", "instructions", "MACs", "per MAC", "constant
 
 def measure(model: str, core: str, optimize: str, profile: bool, x: np.ndarray) -> Row:
     """Compile a model for a core and run it on the samples ``x``."""
-    target = resolve(f"tvm_micro:{BOARDS[core]}")
+    target = resolve(f"mcu:{BOARDS[core]}")
     with tempfile.TemporaryDirectory() as name:
         artifact = target.compile(mlperf(model), Path(name), MicroOptions(optimize=optimize))
         firmware = Firmware(Path(name) / LIBRARY, target.device, target.device.facts["core"], profile)

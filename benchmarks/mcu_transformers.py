@@ -95,7 +95,7 @@ class Ran:
 
 def run(subject: Subject, core: str, options: MicroOptions, x: np.ndarray) -> Ran:
     """Compile for a core and run on ``x``."""
-    target = resolve(f"tvm_micro:{BOARDS[core]}")
+    target = resolve(f"mcu:{BOARDS[core]}")
     with tempfile.TemporaryDirectory() as name:
         memory = target.compile(subject.program, Path(name), options).memory
         firmware = Firmware(Path(name) / LIBRARY, target.device, target.device.facts["core"])

@@ -86,6 +86,9 @@ class ExportOptions:
         if both := sorted({*self.add_passes} & {*self.skip_passes}):
             raise UserError(f"pass '{both[0]}' is both added and skipped", "give one of --add-pass and --skip-pass")
         object.__setattr__(self, "quant", self.quant.without(self.skip_passes))
+        for flag, limit in (("--min-accuracy", self.limits.min_accuracy), ("--max-drop", self.limits.max_drop)):
+            if limit is not None and self.data is None:
+                raise UserError(f"{flag} is given without labeled samples", "name them with --data")
         if self.accept_difference is not None and not self.accept_difference.strip():
             raise UserError("the reason of --accept-difference is empty", "say why the difference is right")
 

@@ -117,7 +117,7 @@ class InIntegers(Lowered):
 class Mcu(Target[InIntegers]):
     """A quantized program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
 
-    name = "tvm_micro"
+    name = "mcu"
     Options = MicroOptions
     precisions = ("int8", *CODEBOOKS, AUTO)
     mixes = ("int8", *CODEBOOKS, "binary")

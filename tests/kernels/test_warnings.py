@@ -59,13 +59,13 @@ def test_libraries_compile_without_a_warning(tmp_path: Path) -> None:
     for compiler, core in COMPILERS:
         folder = tmp_path / f"{compiler}-{core}"
         folder.mkdir()
-        resolve("tvm_micro:host-c" if core == "host" else f"tvm_micro:{core}").compile(program, folder, MicroOptions())
+        resolve("mcu:host-c" if core == "host" else f"mcu:{core}").compile(program, folder, MicroOptions())
         assert_clean(compiler, core, list((folder / LIBRARY).glob("*.c")), folder / LIBRARY)
 
 
 @requires_tvm
 def test_generated_code_compiles_without_a_warning(tmp_path: Path) -> None:
     program = quantize_over(initialized(InFloat()), batches(np.random.default_rng(0), 2, 4, 8))
-    resolve("tvm_micro:host-c").compile(program, tmp_path, MicroOptions())
+    resolve("mcu:host-c").compile(program, tmp_path, MicroOptions())
     for compiler, core in COMPILERS:
         assert_clean(compiler, core, [tmp_path / LIBRARY / "network_generated.c"], tmp_path / LIBRARY)

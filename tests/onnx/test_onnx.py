@@ -201,8 +201,8 @@ def test_pooling_windows_beyond_the_input_are_fitted(tmp_path: Path, padding: in
 
 _EXPORT = """
 import hashlib, tempfile, pathlib
-from edgeopt.registry import resolve
-from edgeopt.testing import TargetContract
+from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.testing import TargetContract
 program = TargetContract.program()
 for name in ("reference", "onnx", "openvino"):
     target = resolve(name)

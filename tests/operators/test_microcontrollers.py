@@ -50,7 +50,7 @@ MODULES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 
 @pytest.mark.parametrize("name", MODULES)
 def test_an_operator_is_near_the_quantized_program_or_refused(name: str, tmp_path: Path) -> None:
-    target = resolve("tvm_micro:host-c")
+    target = resolve("mcu:host-c")
     if not (probe := target.probe()).found:
         pytest.skip(str(probe.install))
     torch.manual_seed(0)

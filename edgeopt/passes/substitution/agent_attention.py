@@ -10,7 +10,7 @@ of the values is added; any others stand in one row, in so many agents squared. 
 keys] and the convolution start at zero and are tuned with the projections to Q, K and V; the paper interpolates its
 biases from smaller tables, which at a fixed number of tokens are constants too. See edgeopt.ops.agent_attention.
 
-Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: there is a mask or bias, for an agent
+Trained, not exact: edgeopt.distill tunes it and its error is measured. Not when: there is a mask or bias, for an agent
 gathers all keys; the number of tokens or keys is unknown; several query heads share a key; the tokens are cut into
 windows; or it would not pay at this number of tokens, which ``force`` overrules.
 

@@ -16,7 +16,7 @@ signs:
 ``ranks`` is the default because it measured best (see docs/substitution.md). The paper has one projection for queries
 and keys: here both stay as they are.
 
-Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: there is a mask or bias, for a code
+Trained, not exact: edgeopt.distill tunes it and its error is measured. Not when: there is a mask or bias, for a code
 gathers all keys; form ``released`` has other keys than the queries' tokens; several query heads share a key; the tokens
 are cut into windows; or it would not pay at this number of tokens, which ``force`` overrules.
 

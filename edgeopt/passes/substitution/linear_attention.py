@@ -13,7 +13,7 @@ zero: that is SLA. With a ``window`` the tokens nearby keep their softmax, the L
 edgeopt.ops.hybrid_attention). A padding mask m over keys is kept exactly: with V' = [m V, m] in V's place the result
 is [sum_j m_j w_j v_j, sum_j m_j w_j], whose quotient is the attention over the keys that count.
 
-Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: a mask or bias is added other than a
+Trained, not exact: edgeopt.distill tunes it and its error is measured. Not when: a mask or bias is added other than a
 causal one or one over keys; several query heads share a key; the tokens are cut into windows; their number is
 unknown; or it would not pay at this number of tokens, which ``force`` overrules. A linear attention is bound by
 memory where a softmax is not, so it has to save half as many multiplications again (on a CPU, with 64 channels a

@@ -11,7 +11,8 @@ linears, and no norm is left. They start at the least-squares fit of the norm's 
 
     a_c = cov(x_c, y_c) / var(x_c),    s_c = mean(y_c) - a_c * mean(x_c),    g = a * sqrt(v + eps),    b = s,
 
-which no distillation of the norm alone can better; so edgeopt.tune matches the whole model to the original's outputs.
+which no distillation of the norm alone can better; so edgeopt.distill matches the whole model to the original's
+outputs.
 The two forms start as one function and learn at different rates: g is of the size of gamma, a of gamma over x's.
 
 With ``progressive`` above 0 the norm fades while the model is tuned, as PRepBN has it:

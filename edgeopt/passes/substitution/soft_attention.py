@@ -11,8 +11,8 @@ norm and GELU behind it are left out: at the start, landmarks are to lie among t
 convolution of the values, one filter a head, starts at zero. All is tuned with the projections to Q and V. The
 projection to K is no longer read. See edgeopt.ops.soft_attention.
 
-Trained, not exact: edgeopt.tune tunes it and its error is measured. Not when: there is a mask or bias; the tokens are
-no square grid, perhaps after a class token; keys are others than the queries' tokens; several query heads share a
+Trained, not exact: edgeopt.distill tunes it and its error is measured. Not when: there is a mask or bias; the tokens
+are no square grid, perhaps after a class token; keys are others than the queries' tokens; several query heads share a
 key; the tokens are cut into windows; or it would not pay at this number of tokens, which ``force`` overrules.
 
 Source: Lu et al., SOFT: Softmax-free Transformer with Linear Complexity, NeurIPS 2021; Softmax-free Linear

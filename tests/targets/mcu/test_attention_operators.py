@@ -99,7 +99,7 @@ def test_linear_attention_is_products_in_integers_and_the_rest_in_float(form: st
 def test_the_library_computes_what_the_program_does(form: str, tmp_path: Path) -> None:
     whole = [node for node in lower_program(program(form))[0].nodes if isinstance(node, Generated)]
     assert (len(whole) == 1) is (form in WHOLE)
-    target, x = resolve("tvm_micro:cortex-m7"), images(2, seed=2)
+    target, x = resolve("mcu:cortex-m7"), images(2, seed=2)
     artifact = target.compile(program(form), tmp_path, MicroOptions())
     assert any("TVM" in fallback.reason for fallback in artifact.fallbacks)
     firmware = Firmware(tmp_path / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]

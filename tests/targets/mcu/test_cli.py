@@ -29,7 +29,7 @@ def export(capsys, tmp_path):
         np.savez(tmp_path / "calib.npz", **{str(name): x})
         files = (tmp_path / "model.pt2", "--calib", tmp_path / "calib.npz", "-o", tmp_path / "out")
         with pytest.raises(SystemExit) as ended:
-            main(["export", *map(str, files), "--target", "tvm_micro:cortex-m0plus", "--json", *QUICK])
+            main(["export", *map(str, files), "--target", "mcu:cortex-m0plus", "--json", *QUICK])
         return ended.value.code, *capsys.readouterr()
 
     return call

@@ -22,7 +22,7 @@ PROGRAMS = {
 @pytest.mark.skipif(shutil.which(toolchain.GCC) is None, reason="the cross compiler is not installed")
 @pytest.mark.parametrize("memory", PROGRAMS)
 def test_a_memory_that_is_too_small_is_named_with_what_it_has_and_what_is_needed(memory: str, tmp_path: Path) -> None:
-    board = resolve("tvm_micro:mps2-an386").device
+    board = resolve("mcu:mps2-an386").device
     assert board is not None
     small = replace(board, facts={**board.facts, memory: {**board.facts[memory], "size": 32768}})
     (tmp_path / "main.c").write_text(PROGRAMS[memory])

@@ -66,7 +66,7 @@ def test_the_library_computes_what_the_program_does(name: str, tmp_path: Path) -
     program = quantize_over(initialized(module), x)
     graph, refused = lower_program(program)
     assert refused == [] and any(isinstance(node, Generated) for node in graph.nodes)
-    target = resolve("tvm_micro:host-c")
+    target = resolve("mcu:host-c")
     target.compile(program, tmp_path, MicroOptions())
     firmware = Firmware(tmp_path / LIBRARY, target._board, "host")  # type: ignore[attr-defined]
     source = firmware.network.inputs[0]

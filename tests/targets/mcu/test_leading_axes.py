@@ -109,7 +109,7 @@ def assert_right(program: Program, device: str, folder: Path, x: np.ndarray, opt
     """The library equals the reference bit by bit, and the program to two steps of each output."""
     graph, refused = lower_program(program)
     assert refused == []
-    target = resolve(f"tvm_micro:{device}")
+    target = resolve(f"mcu:{device}")
     folder.mkdir()
     target.compile(program, folder, options)
     firmware = Firmware(folder / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]
@@ -174,7 +174,7 @@ def test_a_session_returns_what_is_expected_of_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     x = batches(rng, 2, 3, 8, 8)
     program = quantize_over(initialized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3))), x)
-    target, inputs = resolve("tvm_micro:host-c"), {program.inputs[0].name: x[0]}
+    target, inputs = resolve("mcu:host-c"), {program.inputs[0].name: x[0]}
     target.compile(program, tmp_path, MicroOptions())
     session = target.open(tmp_path, MicroOptions())
     got = session.run(inputs)
@@ -195,4 +195,4 @@ def test_a_batch_is_not_streamed(tmp_path: Path) -> None:
     x = batches(np.random.default_rng(8), 2, 3, 8, 8)
     program = quantize_over(initialized(nn.Conv2d(3, 4, 3)), x)
     with pytest.raises(UserError, match="cannot be streamed: it is a batch of 2 maps"):
-        resolve("tvm_micro:host-c").compile(program, tmp_path, MicroOptions(stream_input=True))
+        resolve("mcu:host-c").compile(program, tmp_path, MicroOptions(stream_input=True))

@@ -80,7 +80,7 @@ def test_a_streamed_input_takes_the_rows_under_one_row(kernel: int, stride: int,
     assert place(graph, schedule(graph, calls, streamed=True)).arena_bytes < place(graph, calls).arena_bytes
 
     samples = np.random.default_rng(0).normal(size=(4, 3, 12, 10)).astype(np.float32)
-    target = resolve("tvm_micro:host-c")
+    target = resolve("mcu:host-c")
     target.compile(quantize(module, samples), tmp_path, MicroOptions(stream_input=True))
     firmware = Firmware(tmp_path / LIBRARY, target.device, "host")
     q = firmware.network.inputs[0].to_int8(samples)

@@ -91,7 +91,7 @@ def test_weights_in_four_bits_are_shifted_too(device: str, tmp_path: Path) -> No
         "calib": str(tmp_path / "calib.npz"),
         "inputs": {"image": x[:1]},
     }
-    run = edgeopt.export(Small(), f"tvm_micro:{device}", tmp_path / "out", **given)
+    run = edgeopt.export(Small(), f"mcu:{device}", tmp_path / "out", **given)
     assert {layer.precision for layer in run.latency.layers if "conv" in layer.type} >= {"w4a8"}
     assert run.error.sqnr_db > 20
 

@@ -44,7 +44,7 @@ def test_what_is_measured_stays_below(device: str, tmp_path: Path) -> None:
         nn.Linear(72, 5), nn.Softmax(dim=1),
     )  # fmt: skip
     x = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
-    target = resolve(f"tvm_micro:{device}")
+    target = resolve(f"mcu:{device}")
     memory = target.compile(quantize(module, x), tmp_path, MicroOptions()).memory
     firmware = Firmware(tmp_path / LIBRARY, target.device, target.device.facts["core"])
     (port,) = firmware.network.inputs

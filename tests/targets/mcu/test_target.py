@@ -1,4 +1,4 @@
-"""The target tvm_micro: the contract, the C that it prints, and what runs in QEMU."""
+"""The target mcu: the contract, the C that it prints, and what runs in QEMU."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TestMcu(TargetContract):
 
 
 def compiled(program: Program, device: str, folder: Path, options: MicroOptions = DEFAULT) -> Mcu:
-    target = resolve(f"tvm_micro:{device}")
+    target = resolve(f"mcu:{device}")
     assert isinstance(target, Mcu)
     target.compile(program, folder, options)
     return target
@@ -116,7 +116,7 @@ def test_generated_code_runs_beside_kernels(device: str, tmp_path: Path) -> None
     skip_without_qemu(device)
     samples = np.random.default_rng(0).normal(size=(8, 3, 9, 8)).astype(np.float32)
     program = quantize(Mixed(), samples)
-    target = resolve(f"tvm_micro:{device}")
+    target = resolve(f"mcu:{device}")
     artifact = target.compile(program, tmp_path, MicroOptions())
     assert {"aten.group_norm", "aten.conv2d"} <= {op for f in artifact.fallbacks for op in f.op.split(", ")}
     assert "TVM" not in (tmp_path / LIBRARY / "network.c").read_text()
@@ -157,7 +157,7 @@ def test_keywords_in_qemu_reach_the_accuracy_of_the_program(tmp_path: Path) -> N
 @requires_qemu
 def test_counts_are_the_same_on_every_run(tmp_path: Path) -> None:
     compiled(small(), "mps2-an386", tmp_path)
-    board = resolve("tvm_micro:mps2-an386").device
+    board = resolve("mcu:mps2-an386").device
     x = np.zeros((1, 9, 8, 3), np.int8)
     runs = []
     for _ in range(2):
@@ -228,14 +228,14 @@ def _empty(folder: Path) -> Path:
 def test_balanced_spends_flash_only_up_to_the_device(tmp_path: Path) -> None:
     sizes = {}
     for mode in ("size", "balanced", "speed"):
-        target = resolve("tvm_micro:cortex-m4")
+        target = resolve("mcu:cortex-m4")
         sizes[mode] = target.compile(small(), _empty(tmp_path / mode), MicroOptions(optimize=mode)).memory["weights"]
     assert sizes["size"] < sizes["balanced"] == sizes["speed"]
 
 
 @requires_qemu
 def test_external_weights_leave_the_flash_and_change_no_byte(tmp_path: Path) -> None:
-    target = resolve("tvm_micro:mps2-an386")
+    target = resolve("mcu:mps2-an386")
     plain = target.compile(small(), _empty(tmp_path / "plain"), MicroOptions()).memory
     options = MicroOptions(external_weights=".qspi")
     memory = target.compile(small(), _empty(tmp_path / "external"), options).memory
@@ -273,6 +273,6 @@ def test_an_unknown_optimization_is_refused() -> None:
 def test_what_the_device_lacks_is_a_limit(tmp_path: Path) -> None:
     wide = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 4, 3))
     program = quantize(wide, np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32))
-    artifact = resolve("tvm_micro:cortex-m0plus").compile(program, tmp_path, MicroOptions())
+    artifact = resolve("mcu:cortex-m0plus").compile(program, tmp_path, MicroOptions())
     assert artifact.memory["ram"] > artifact.capacity["ram"] == 32 * 1024
     assert artifact.memory["flash"] < artifact.capacity["flash"]

@@ -116,7 +116,7 @@ def nodes(lowered: IntegerGraph, kind: type[Node]) -> list[Node]:
 
 def run(name: str, device: str, folder: Path, x: np.ndarray, **options: object) -> Measurement:
     """Export with ``options``, build and run on the device."""
-    target = resolve(f"tvm_micro:{device}")
+    target = resolve(f"mcu:{device}")
     folder.mkdir()
     target.compile(program(name), folder, MicroOptions(**options))  # type: ignore[arg-type]
     firmware = Firmware(folder / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]
@@ -212,7 +212,7 @@ def test_a_streamed_input_gives_the_same_bytes(device: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("schedule", ["heads", "layers"])
 def test_the_plan_is_the_measured_high_water_mark(schedule: str, tmp_path: Path) -> None:
     measured = run("vit", "mps2-an386", tmp_path / "out", images(1), schedule=schedule)
-    target = resolve("tvm_micro:mps2-an386")
+    target = resolve("mcu:mps2-an386")
     (tmp_path / "again").mkdir()
     memory = target.compile(program("vit"), tmp_path / "again", MicroOptions(schedule=schedule)).memory
     assert measured.arena_bytes == memory["arena"]
@@ -222,7 +222,7 @@ def test_the_plan_is_the_measured_high_water_mark(schedule: str, tmp_path: Path)
 def test_an_input_that_no_convolution_reads_first_is_not_streamed(tmp_path: Path) -> None:
     linear = quantize(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), images(4))
     with pytest.raises(UserError, match="cannot be streamed: it is read by linear"):
-        resolve("tvm_micro:host-c").compile(linear, tmp_path, MicroOptions(stream_input=True))
+        resolve("mcu:host-c").compile(linear, tmp_path, MicroOptions(stream_input=True))
     assert not list(tmp_path.iterdir())
 
 
@@ -231,7 +231,7 @@ def test_digits_keep_their_accuracy_in_c(trained: Callable[[str], Path], tmp_pat
     folder = trained("digits_vit")
     exported = edgeopt.export(
         folder / "model.pt2",
-        "tvm_micro:host-c",
+        "mcu:host-c",
         tmp_path / "out",
         calib=str(folder / "calib.npz"),
         data=str(folder / "eval.npz"),
