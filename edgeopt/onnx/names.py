@@ -52,9 +52,10 @@ def set_names(model: ir.Model, outputs: Sequence[str] = ()) -> None:
     """
     graph = model.graph
     wished = {value: str(value.name) for value in graph.inputs}
+    inputs = set(wished.values())
     called = outputs or [str(value.name) for value in graph.outputs]
     for value, name in zip(graph.outputs, called, strict=True):
-        wished[value] = f"{name}__output" if name in wished.values() else name
+        wished[value] = f"{name}__output" if name in inputs else name
     _name_nodes(model)
     for node in graph.all_nodes():
         wished |= {value: name for value, name in _value_names(node).items() if value not in wished}

@@ -50,7 +50,7 @@ def in_powers(p: Layer) -> Layer:
 def _packed(isa: str, p: Layer, shifts: bool, pack: Callable[..., np.ndarray]) -> tuple[str, np.ndarray]:
     """Weights' type and constant block of a layer, requantized by shifts or multipliers."""
     if shifts:
-        return "p8", packing.pack_shifts(p.weights, p.folded_bias(), p.multiplier)
+        return "s8pow2", packing.pack_shifts(p.weights, p.folded_bias(), p.multiplier)
     return "s8", pack(isa, p.weights, p.folded_bias(), p.multiplier)
 
 
@@ -160,7 +160,7 @@ def largest_sum(dtype: str, sign: int) -> Expected:
     if dtype == "w4":
         packed = packing_codes.pack_linear("scalar", weights, numbers, bias, p.multiplier)
     else:
-        packed = _packed("scalar", p, dtype == "p8", packing.pack_linear)[1]
+        packed = _packed("scalar", p, dtype == "s8pow2", packing.pack_linear)[1]
     case = bench.Case(
         Kernel(dtype, "linear", "scalar"), x, 2, packed, table=table, linear=bench.Linear(ins, 2, 0, -128, 127)
     )

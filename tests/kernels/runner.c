@@ -77,9 +77,9 @@ static void call_b1_max_pool2d(generic_fn *f, const run_case *c) {
 }
 
 /* Called as those are whose scales are any. */
-#define call_p8_conv2d call_s8_conv2d
-#define call_p8_depthwise_conv2d call_s8_depthwise_conv2d
-#define call_p8_linear call_s8_linear
+#define call_s8pow2_conv2d call_s8_conv2d
+#define call_s8pow2_depthwise_conv2d call_s8_depthwise_conv2d
+#define call_s8pow2_linear call_s8_linear
 
 #define EO_KERNEL(dtype, op, isa) {call_##dtype##_##op, (generic_fn *)eo_##dtype##_##op##__##isa},
 static const struct {

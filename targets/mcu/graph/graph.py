@@ -83,7 +83,7 @@ class Weighted(Node):
         """The kernel's type of weights: int8, int8 with scales that are powers of two, or codes of four bits."""
         if self.element is not None:
             return "w4"
-        return "p8" if self.shifts else "s8"
+        return "s8pow2" if self.shifts else "s8"
 
     def packed(self, isa: str, pack: Callable[..., np.ndarray]) -> np.ndarray:
         """The constant block, by ``pack`` where it is requantized by a multiplication."""

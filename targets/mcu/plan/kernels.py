@@ -29,7 +29,7 @@ from edgeopt.targets.mcu.graph.graph import (
 )
 from edgeopt.targets.mcu.plan.first_fit import Sharing
 
-PRECISIONS = {"s8": "int8", "p8": "int8", "w4": "w4a8", "b1": "binary"}
+PRECISIONS = {"s8": "int8", "s8pow2": "int8", "w4": "w4a8", "b1": "binary"}
 """What kernels compute in, by their type of weights."""
 
 MODES = ("speed", "balanced", "size")

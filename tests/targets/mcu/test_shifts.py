@@ -50,7 +50,7 @@ def test_library_equals_the_integer_reference(device: str, tmp_path: Path) -> No
     skip_without_qemu(device)
     assert_equals_the_reference(small(), device, X, tmp_path, SHIFT)
     kinds = {layer.kernel.split("_")[1] for layer in Network.read(tmp_path / LIBRARY).layers if layer.macs}
-    assert kinds == {"p8" if device in ("host-c", "cortex-m0plus") else "s8"}
+    assert kinds == {"s8pow2" if device in ("host-c", "cortex-m0plus") else "s8"}
 
 
 def test_a_layer_whose_scales_are_no_powers_keeps_its_multipliers() -> None:

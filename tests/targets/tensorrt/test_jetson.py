@@ -278,7 +278,7 @@ def agree(folder: Path, sample: dict[str, np.ndarray], target: str = "jetson") -
         ("jetson-orin", {"jetpack": "7.1"}, "JetPack 7.1 does not run on 'jetson-orin'", "6.2"),
         ("jetson-thor", {"jetpack": "6.2"}, "JetPack 6.2 does not run on 'jetson-thor'", "7.1"),
         ("jetson-orin", {"precision": "fp7"}, "does not run precision 'fp7'", "fp16"),
-        ("jetson-orin", {"beside": "bf16"}, "beside is 'bf16'", "fp16 or fp32"),
+        ("jetson-orin", {"float_precision": "bf16"}, "float-precision is 'bf16'", "fp16 or fp32"),
     ],
 )
 def test_what_the_device_lacks_is_refused(
