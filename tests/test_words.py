@@ -21,7 +21,14 @@ TERMS = (
 )
 OLD = re.compile(f"{SPELLING}|{TERMS}", re.IGNORECASE)
 # The changelog names what was renamed; sentences are data there; this file lists the words.
-LEFT_OUT = {"CHANGELOG.md", "tests/models/minilm.py", "tests/test_words.py", "LICENSE", "CODE_OF_CONDUCT.md"}
+LEFT_OUT = {
+    "CHANGELOG.md",
+    "tests/golden_artifacts.toml",
+    "tests/models/minilm.py",
+    "tests/test_words.py",
+    "LICENSE",
+    "CODE_OF_CONDUCT.md",
+}
 
 
 def _files() -> list[str]:
