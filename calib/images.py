@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeopt.errors import UserError
+from edgeopt.errors import ToolchainMissing, UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+INSTALL = "pip install 'edgeopt[images]'"
 _DECLARATION = "preprocess.toml"
 _LAYOUTS = ("CHW", "HWC")
 
@@ -70,9 +71,12 @@ class Preprocessing:
 def read_image(file: Path, preprocessing: Preprocessing) -> np.ndarray:
     """Return one image as float32 in the declared layout.
 
-    Raises UserError where the file is not an image.
+    Raises UserError where the file is not an image, ToolchainMissing without Pillow.
     """
-    from PIL import Image, UnidentifiedImageError
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise ToolchainMissing("Pillow, which reads images,", INSTALL) from error
 
     height, width = preprocessing.size
     try:

@@ -29,6 +29,13 @@ def test_the_page_of_the_command_line_is_the_live_help(monkeypatch):
     assert make_cli.PAGE.read_text("utf-8") == make_cli.page(), "run: python docs/make_cli.py"
 
 
+def test_the_keywords_of_export_are_the_declared_options(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_overrides
+
+    assert make_overrides.MODULE.read_text("utf-8") == make_overrides.module(), "run: python docs/make_overrides.py"
+
+
 def test_links_and_pictures_exist():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -1,4 +1,4 @@
-"""The wheel holds the tree: every package, every data file; and it works away from the checkout."""
+"""The wheel holds the tree: every package, data and types; and it works away from the checkout."""
 
 from __future__ import annotations
 
@@ -7,13 +7,34 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAPPED = {"edgeopt": "edgeopt", "targets": "edgeopt.targets", "kernels": "edgeopt.kernels", "calib": "edgeopt.calib"}
+CALLER = """\
+from pathlib import Path
+from typing import Any
+
+import edgeopt
+import numpy as np
+
+run = edgeopt.export("model.pt2", "cpu", precision="int8", calib=Path("calib.npz"), max_latency=2, keep_float=["head"])
+run = edgeopt.export("model.pt2", inputs={"x": np.zeros(3)}, output=Path("out"), on_progress=print)
+fine: bool = run.ok
+others: dict[str, Any] = {"bits_of_another_target": 3}
+edgeopt.export("model.pt2", "another", **others)
+edgeopt.export("model.pt2", inputs="x:1x3", dynamic=["x:0=1..8"], only_vnni=True)
+edgeopt.export("model.pt2", precision=8)  # wrong
+edgeopt.export("model.pt2", keep_float="head")  # wrong
+edgeopt.export("model.pt2", precison="int8")  # wrong
+edgeopt.exprot("model.pt2")  # wrong
+fast: str = run.ok  # wrong
+"""
 SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
 
 
@@ -71,3 +92,29 @@ def test_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     subprocess.run([sys.executable, script], check=True, cwd=tmp_path, env=environment)
     assert (tmp_path / "out" / "report.json").is_file()
+
+
+@pytest.mark.slow
+def test_types_reach_a_caller_outside(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    venv.create(tmp_path / "venv", with_pip=False)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / "numpy").symlink_to(Path(np.__file__).parent)
+    (tmp_path / "caller.py").write_text(CALLER)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--cache-dir",
+        os.devnull,
+        "--python-executable",
+        python,
+        "caller.py",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
+    wrong = {number for number, line in enumerate(CALLER.splitlines(), 1) if line.endswith("# wrong")}
+    assert found == wrong, done.stdout + done.stderr

@@ -1,6 +1,8 @@
 """The public names: all of them exist, each says what it is, and they stay few."""
 
+import ast
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,14 @@ def test_exists_and_says_what_it_is(name: str) -> None:
     if name != "__version__":
         assert value.__name__ == name
         assert value.__doc__ and len(value.__doc__) > 20
+
+
+def test_type_checkers_know_the_same_names_from_the_same_modules() -> None:
+    tree = ast.parse(Path(edgeopt.__file__).read_text("utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    known = {alias.name: str(node.module) for node in imports for alias in node.names}
+    assert all(known[name] == f"edgeopt.{home}" for name, home in edgeopt._HOMES.items())
+    assert set(edgeopt.__all__) == {*edgeopt._HOMES, "__version__"}
 
 
 def test_no_module_hides_a_name() -> None:

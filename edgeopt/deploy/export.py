@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch import nn
@@ -30,6 +30,7 @@ from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.candidate.prepare import prepare
 from edgeopt.candidate.records import Evidence, OnProgress, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import refuse_within, staged
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.deploy.record import evidence_of, write_bundle
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.frontend.static_shapes import load_for
@@ -51,13 +52,13 @@ def export(
     output: str | os.PathLike[str] = "build",
     options: ExportOptions | None = None,
     on_progress: OnProgress | None = None,
-    **overrides: Any,
+    **overrides: Unpack[Overrides],
 ) -> Run:
     """Export a model to a target and leave a verified, measured bundle in ``output``.
 
     ``overrides`` are fields of ExportOptions, of its parts, or of the target's options: ``precision="bf16"``,
-    ``inputs={"x": array}``, ``max_latency=2.0``. ``on_progress`` is told what happens. Returns the record that
-    ``report.json`` holds; ``run.ok`` says whether all stated limits hold.
+    ``inputs={"x": array}``, ``max_latency=2.0``; Overrides lists them all. ``on_progress`` is told what happens.
+    Returns the record that ``report.json`` holds; ``run.ok`` says whether all stated limits hold.
 
     Raises UserError for input or options that cannot be used, Unsupported where the target cannot place a
     node, ToolchainMissing, and PassError where a pass broke its word.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from edgeopt.errors import UserError, nearest
@@ -58,7 +59,7 @@ class InputSpec:
             names = ", ".join(map(dtype_name, DTYPES))
             raise UserError(f"'{text}' has values that no input can have", f"choose one of: {names}")
         size = math.prod(self.shape) * self.dtype.itemsize
-        if size > (most := psutil.virtual_memory().total):
+        if size > (most := _memory()):
             raise UserError(
                 f"'{text}' takes {size / 2**30:,.0f} GiB, and this machine has {most / 2**30:,.0f}",
                 "give smaller sizes",
@@ -66,6 +67,11 @@ class InputSpec:
 
     def __str__(self) -> str:
         return f"{self.name}:{'x'.join(map(str, self.shape))}:{str(self.dtype).removeprefix('torch.')}"
+
+
+def _memory() -> int:
+    """Return the machine's memory in bytes; no bound where the system does not tell, as Windows does not."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
 
 
 @dataclass(frozen=True)

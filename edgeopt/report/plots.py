@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 4.6
 """Inches; small, so that text stays readable where a phone shrinks the plot."""
 BINS = 40
+INSTALL = "pip install 'edgeopt[plots]'"
 LABEL = 36
 """Most characters of a label."""
 
@@ -58,10 +59,12 @@ STYLE: Any = {
 
 
 def svg(plot: Plot) -> str:
-    """Return ``plot`` as an ``<svg>`` element that carries its alternative text."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
+    """Return ``plot`` as an ``<svg>`` element that carries its alternative text; without matplotlib, a sentence."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        return f"<p>Not drawn, for matplotlib is not installed; install it with: {INSTALL}</p>"
     with rc_context(STYLE), warnings.catch_warnings():
         # The reader's browser draws the text, with fonts of its own.
         warnings.filterwarnings("ignore", "Glyph .* missing from")

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from PIL import Image
 
 from edgeopt.calib.data import Function, open_data
-from edgeopt.errors import UserError
+from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.ir.program import TensorSpec
 
 X = TensorSpec("x", ("s0", 3), torch.float32)
@@ -67,6 +68,14 @@ def test_a_broken_image_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     (tmp_path / "preprocess.toml").write_text('size = [4, 4]\nmean = [0,0,0]\nstd = [1,1,1]\nlayout = "CHW"\n')
     with pytest.raises(UserError, match=r"a\.png is not a readable image"):
+        list(open_data(str(tmp_path), [IMAGE]))
+
+
+def test_images_without_pillow(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    (tmp_path / "preprocess.toml").write_text('size = [4, 4]\nmean = [0,0,0]\nstd = [1,1,1]\nlayout = "CHW"\n')
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ToolchainMissing, match="Pillow, which reads images, is not installed"):
         list(open_data(str(tmp_path), [IMAGE]))
 
 

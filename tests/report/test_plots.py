@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from xml.etree import ElementTree
 
@@ -55,3 +56,10 @@ def test_colors_follow_the_page() -> None:
     image = svg(PLOTS["two series"])
     assert "#0" not in image
     assert "var(--accent)" in image and "var(--second)" in image
+
+
+def test_without_matplotlib_a_sentence_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert svg(PLOTS["exact"]) == (
+        "<p>Not drawn, for matplotlib is not installed; install it with: pip install 'edgeopt[plots]'</p>"
+    )
