@@ -1,13 +1,14 @@
 # Two commands do all the set-up: `make demo` and `make test`.
 
 PYTHON ?= python3
+TORCH ?= 2.13.0
 VENV := .venv
 DIGITS := demo/digits_cnn
 BIN := $(VENV)/bin
 APT_PACKAGES := gcc clang gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cmake make shellcheck python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test test-all check install install-test toolchain clean
+.PHONY: demo test test-all coverage check docs install install-test toolchain clean
 
 demo: install toolchain  ## train a small model on digits, export it to CPU and microcontroller, print the reports
 	$(BIN)/python -m samples.digits_cnn
@@ -24,15 +25,24 @@ test: install-test toolchain check  ## everything: style, types, unit and end-to
 test-all: install-test toolchain check  ## the same with what only a nightly run has the time for: fuzzing, all operators
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 -m ""
 
+coverage: install-test toolchain  ## how much of the package the tests run that are not slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not nightly and not gpu" --cov
+
 check: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install  ## the site, in build/site
+	$(BIN)/pip install -q -e '.[docs]'
+	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_overrides.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || ($(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/pip install -q "torch==2.13.0"
+	$(BIN)/pip install -q "torch==$(TORCH)"
 	$(BIN)/pip install -q -e '.[all,samples]'
 	touch $@
 
