@@ -53,7 +53,7 @@ VENDORS = {
     "openvino": ("targets.openvino",),
     "tensorrt": ("targets.tensorrt", "kernels.cuda"),
     "tensorrt_rtx_bindings": ("targets.tensorrt.rtx",),
-    "tvm": ("targets.mcu.tvm", "targets.mcu"),
+    "tvm": ("targets.mcu.tvm",),
 }
 
 

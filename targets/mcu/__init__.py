@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.ir.pass_base import Step
-from edgeopt.ir.program import Program, TensorSpec, op_name
+from edgeopt.ir.program import Program, TensorSpec
 from edgeopt.options import option
 from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.expand_linear_attention import ExpandLinearAttention
@@ -37,9 +37,10 @@ from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.targets.mcu.codegen.emit import print_library
 from edgeopt.targets.mcu.codegen.project_files import FOLDER, check_kind, write_project
-from edgeopt.targets.mcu.graph.graph import Generated, IntegerGraph
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.lower.lower import SCHEME, lower_program
 from edgeopt.targets.mcu.lower.power_of_two import by_shifts, check_requantization
+from edgeopt.targets.mcu.nodes.generated import Generated
 from edgeopt.targets.mcu.plan.arena import place
 from edgeopt.targets.mcu.plan.first_fit import Plan
 from edgeopt.targets.mcu.plan.fuse import fuse_attention, fuse_residuals, split_heads
@@ -47,6 +48,7 @@ from edgeopt.targets.mcu.plan.kernels import MODES, choose_kernels
 from edgeopt.targets.mcu.plan.kernels import Step as Call
 from edgeopt.targets.mcu.plan.schedule import Loop, each_step, schedule
 from edgeopt.targets.mcu.runtime import toolchain
+from edgeopt.targets.mcu.runtime.core import Core, read_core
 from edgeopt.targets.mcu.runtime.firmware import footprint
 from edgeopt.targets.mcu.runtime.network import LayerFacts, Network, Port
 from edgeopt.targets.mcu.runtime.qemu import QEMU, STACK_BYTES
@@ -178,7 +180,7 @@ class Mcu(Target[InIntegers]):
             memory,
             capacity,
             tuple(
-                Fallback(c.node.name, _ops(c.node), _IN_FLOAT)
+                Fallback(c.node.name, ", ".join(c.node.operators), _IN_FLOAT)
                 for c in each_step(calls)
                 if isinstance(c.node, Generated)
             ),
@@ -240,8 +242,8 @@ class Mcu(Target[InIntegers]):
         check_kind(options.project, self.device)
 
     @property
-    def _core(self) -> toolchain.Core:
-        return toolchain.CORES[self.device.facts["core"]]
+    def _core(self) -> Core:
+        return read_core(self.device.facts["core"])
 
     @property
     def _board(self) -> Device:
@@ -276,10 +278,6 @@ def expected(program: Program, inputs: Arrays) -> dict[str, np.ndarray]:
     q = {name: port.to_int8(inputs[port.name])[0] for name, port in zip(graph.inputs, sources, strict=True)}
     values = graph.run(q)
     return {port.name: port.to_real(values[name][None]) for name, port in zip(graph.outputs, sinks, strict=True)}
-
-
-def _ops(node: Generated) -> str:
-    return ", ".join(dict.fromkeys(op_name(inner) for inner in node.module.region.nodes))
 
 
 def describe(program: Program, graph: IntegerGraph, calls: Sequence[Call | Loop], arena_bytes: int) -> Network:

@@ -19,8 +19,8 @@ from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.plugins.registry import resolve
-from edgeopt.targets.mcu.graph.graph import Linear
 from edgeopt.targets.mcu.lower.lower import lower_program
+from edgeopt.targets.mcu.nodes.linear import Linear
 from tests import saturating
 
 define_operators()

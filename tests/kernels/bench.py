@@ -17,6 +17,7 @@ from edgeopt.kernels import mcu as kernels
 from edgeopt.plugins.target import Device
 from edgeopt.targets.mcu.runtime import qemu as emulate
 from edgeopt.targets.mcu.runtime import toolchain
+from edgeopt.targets.mcu.runtime.core import read_core
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CANARY = 0x5A
@@ -179,7 +180,7 @@ def has_sanitizers(tool: str, folder: Path) -> bool:
 @cache
 def _runner(device_name: str, sanitized: bool) -> tuple[Path, tuple[kernels.Kernel, ...]]:
     core = device(device_name).facts["core"]
-    isas = toolchain.CORES[core].isas
+    isas = read_core(core).isas
     chosen = tuple(k for k in kernels.inventory() if k.isa in isas)
     folder = Path(tempfile.mkdtemp(prefix="edgeopt-kernels-"))
     rows = "".join(f"EO_KERNEL({k.dtype}, {k.op}, {k.isa})\n" for k in chosen)

@@ -13,6 +13,7 @@ from edgeopt.kernels import mcu as kernels
 from edgeopt.plugins.registry import resolve
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
 from edgeopt.targets.mcu.runtime import toolchain
+from edgeopt.targets.mcu.runtime.core import read_core
 from tests.targets.mcu.quantized import quantize_over
 from tests.targets.mcu.test_generated import InFloat
 from tests.targets.mcu.test_leading_axes import OfMaps, batches, initialized
@@ -38,7 +39,7 @@ def assert_clean(compiler: str, core: str, sources: list[Path], include: Path) -
     for tool in (compiler, *([toolchain.GCC] if core != "host" else [])):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    flags = (*across(compiler, core), *toolchain.CORES[core].flags)
+    flags = (*across(compiler, core), *read_core(core).flags)
     command = [compiler, *STRICT, *flags, f"-I{include}", *map(str, sorted(sources))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:2000]
@@ -46,7 +47,7 @@ def assert_clean(compiler: str, core: str, sources: list[Path], include: Path) -
 
 @pytest.mark.parametrize(("compiler", "core"), COMPILERS)
 def test_kernels_compile_without_a_warning(compiler: str, core: str) -> None:
-    isas = toolchain.CORES[core].isas
+    isas = read_core(core).isas
     chosen = {kernel for kernel in kernels.inventory() if kernel.isa in isas}
     sources = [path for path in kernels.sources(chosen) if path.suffix == ".c"]
     assert sources

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edgeopt.kernels import mcu as kernels
 from edgeopt.targets.mcu.codegen.calls import layers
-from edgeopt.targets.mcu.graph.graph import Generated, IntegerGraph
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
+from edgeopt.targets.mcu.nodes.generated import Generated
 from edgeopt.targets.mcu.plan.first_fit import Plan
 from edgeopt.targets.mcu.plan.kernels import Step
 from edgeopt.targets.mcu.plan.schedule import Loop, each_step
@@ -44,7 +45,7 @@ def print_library(
         "tiled": any(loop.rows is None or len(loop.steps) > 1 for loop in loops),
         "streamed": network.streamed,
         "features": {step.isa[:3] for step in flat},
-        "generated": [_generated(step) for step in flat if isinstance(step.node, Generated)],
+        "generated": [step.node.definition(step.symbol) for step in flat if isinstance(step.node, Generated)],
     }
     files = {name: templates.get_template(f"{name}.jinja").render(values) for name in ("network.h", "network.c")}
     if values["generated"]:
@@ -56,29 +57,6 @@ def print_library(
         (folder / name).write_text(text, "utf-8")
     network.write(folder)
     return sorted([*files, FILE])
-
-
-_C_TYPES = {"float32": "float", "bool": "int8_t", "int8": "int8_t", "int32": "int32_t", "int64": "int64_t"}
-
-
-def _generated(step: Step) -> dict[str, object]:
-    """A region as the template prints it; floats in hexadecimal, so that no bit is lost."""
-    assert isinstance(step.node, Generated)
-    code = step.node.code
-    constants = [
-        {
-            "type": _C_TYPES[str(array.dtype)],
-            "values": [f"{float(v).hex()}f" if array.dtype.kind == "f" else str(int(v)) for v in array.reshape(-1)],
-        }
-        for array in code.constants
-    ]
-    operands = ", ".join(f"int8_t *x{i}" for i in range(len(step.node.inputs)))
-    used = set(re.findall(r"\w+", " ".join(code.calls)))
-    unused = [n for n in (*(f"x{i}" for i in range(len(step.node.inputs))), "scratch") if n not in used]
-    return {
-        "symbol": step.symbol, "operands": operands, "unused": unused, "constants": constants,
-        "functions": code.functions, "calls": code.calls,
-    }  # fmt: skip
 
 
 def _port(port: Port, plan: Plan, side: str, tensor: str) -> dict[str, object]:
@@ -95,15 +73,16 @@ def _identifier(name: str) -> str:
 
 
 def _weights(steps: Sequence[Step], section: str) -> tuple[str, str]:
-    """Header and source of the constant blocks; those of pools are in network.c, two numbers each."""
-    blocks = {i: step for i, step in enumerate(steps) if step.packed.size and step.node.op != "avg_pool2d"}
+    """Header and source of the constant blocks but those that are printed with their call."""
+    blocks = {i: step for i, step in enumerate(steps) if step.needs.packed.size and not step.needs.in_call}
     header = ["/* Constant blocks of the layers, in the order in which their kernels read them. */",
               "#ifndef NETWORK_WEIGHTS_H", "#define NETWORK_WEIGHTS_H", "", "#include <stdint.h>", ""]  # fmt: skip
     source = ['#include "network_weights.h"']
     for i, step in blocks.items():
-        header.append(f"extern const uint32_t weights_{i}[{step.packed.size}]; /* {step.node.name} */")
-        source += _array(f"weights_{i}", step.packed, section)
-    for name, words in {step.table.name: step.table.words for step in steps if step.table}.items():
+        header.append(f"extern const uint32_t weights_{i}[{step.needs.packed.size}]; /* {step.node.name} */")
+        source += _array(f"weights_{i}", step.needs.packed, section)
+    tables = {table.name: table.words for step in steps if (table := step.needs.table)}
+    for name, words in tables.items():
         header.append(f"extern const uint32_t {name}[{words.size}]; /* what weights in four bits are looked up in */")
         source += _array(name, words, "")
     return "\n".join([*header, "", "#endif", ""]), "\n".join([*source, ""])

@@ -18,6 +18,7 @@ from edgeopt.targets.mcu.codegen.emit import environment
 from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.runtime import qemu as emulate
 from edgeopt.targets.mcu.runtime import toolchain
+from edgeopt.targets.mcu.runtime.core import read_core
 from edgeopt.targets.mcu.runtime.network import Network
 
 KINDS = ("none", "make", "cmake", "zephyr", "platformio", "esp-idf")
@@ -33,7 +34,7 @@ def check_kind(kind: str, device: Device) -> None:
         raise UserError(f"project is '{kind}'", f"choose one of: {', '.join(KINDS)}")
     if kind == "platformio" and "platformio" not in device.facts:
         raise UserError(f"device '{device.name}' has no PlatformIO board", "choose make or cmake, or a board's device")
-    if kind == "esp-idf" and toolchain.CORES[device.facts["core"]].isas != ("scalar",):
+    if kind == "esp-idf" and read_core(device.facts["core"]).isas != ("scalar",):
         raise UserError(
             f"esp-idf builds for Xtensa and RISC-V, the kernels of '{device.name}' are for {device.facts['core']}",
             "export with target host-c: portable C",
@@ -48,9 +49,9 @@ def write_project(
     values = {
         "kind": kind,
         "core": core,
-        "flags": toolchain.CORES[core].flags,
+        "flags": read_core(core).flags,
         "compiler": toolchain.compiler(core),
-        "archiver": "ar" if core == "host" else "arm-none-eabi-ar",
+        "archiver": f"{read_core(core).tools}ar",
         "machine": board.facts["qemu"]["machine"] if core != "host" else None,
         "platformio": device.facts.get("platformio"),
         "arena_bytes": network.arena_bytes,

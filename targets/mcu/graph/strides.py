@@ -7,10 +7,24 @@ places instead of the bytes: reshapes, permutes and slices cost nothing until so
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from edgeopt.targets.mcu.graph.graph import Strides
+
+@dataclass(frozen=True)
+class Strides:
+    """Where values lie in a tensor: ``offset``, and for each dimension its size and step, in bytes."""
+
+    offset: int
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """The values, as an array of ``sizes`` over the memory of ``x``."""
+        flat = np.ascontiguousarray(x).reshape(-1)[self.offset :]
+        return np.lib.stride_tricks.as_strided(flat, self.sizes, self.steps)
 
 
 def canonical(shape: Sequence[int]) -> torch.Tensor:

@@ -28,13 +28,16 @@ from edgeopt.kernels.mcu.reference import Clamp, Int8, Window
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.quant.binary import unpack
-from edgeopt.targets.mcu.graph.binary import BinaryConv2d, BinaryMaxPool2d, Sign, tensor_of_signs
-from edgeopt.targets.mcu.graph.graph import Node
 from edgeopt.targets.mcu.graph.strides import in_order
 from edgeopt.targets.mcu.graph.tensor import Shape, Tensor
 from edgeopt.targets.mcu.lower import tokens as lower_tokens
+from edgeopt.targets.mcu.lower.region import is_pointwise
 from edgeopt.targets.mcu.lower.state import Lowering, Refused, Value, map_shape, shape_of, window_of
-from edgeopt.targets.mcu.tvm.region import is_pointwise
+from edgeopt.targets.mcu.nodes.binary_conv2d import BinaryConv2d
+from edgeopt.targets.mcu.nodes.binary_max_pool2d import BinaryMaxPool2d
+from edgeopt.targets.mcu.nodes.node import Node
+from edgeopt.targets.mcu.nodes.of_signs import tensor_of_signs
+from edgeopt.targets.mcu.nodes.sign import Sign
 
 aten = torch.ops.aten
 

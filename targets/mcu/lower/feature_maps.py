@@ -13,10 +13,16 @@ from edgeopt.kernels.mcu import packing, reference
 from edgeopt.kernels.mcu.reference import AddFactors, Clamp, Window
 from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE
 from edgeopt.quant.float4 import Element
-from edgeopt.targets.mcu.graph.graph import Add, AvgPool2d, Conv2d, DepthwiseConv2d, Linear, MaxPool2d, Node
 from edgeopt.targets.mcu.graph.strides import canonical, in_order
 from edgeopt.targets.mcu.graph.tensor import Tensor
 from edgeopt.targets.mcu.lower.state import Lowering, Refused, Value, map_shape, same_map, shape_of, window_of
+from edgeopt.targets.mcu.nodes.add import Add
+from edgeopt.targets.mcu.nodes.avg_pool2d import AvgPool2d
+from edgeopt.targets.mcu.nodes.conv2d import Conv2d
+from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
+from edgeopt.targets.mcu.nodes.linear import Linear
+from edgeopt.targets.mcu.nodes.max_pool2d import MaxPool2d
+from edgeopt.targets.mcu.nodes.node import Node
 
 aten = torch.ops.aten
 

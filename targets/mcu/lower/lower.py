@@ -10,7 +10,7 @@ kernel takes stays in float between integers: as a table, or compiled by TVM.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,15 +26,17 @@ from edgeopt.kernels.mcu.reference import Clamp
 from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE, QUANTIZE
 from edgeopt.quant.qparams import Affine, to_integers
 from edgeopt.quant.scheme import CONCATENATIONS, MOVES, NORMS, PRODUCTS, RECTIFIERS, Scheme
-from edgeopt.targets.mcu.graph.graph import Copy, Generated, IntegerGraph, Node, Table
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.graph.strides import canonical
 from edgeopt.targets.mcu.graph.tensor import Tensor
 from edgeopt.targets.mcu.lower import binary as lower_signs
 from edgeopt.targets.mcu.lower import feature_maps as lower_maps
 from edgeopt.targets.mcu.lower import tokens as lower_tokens
+from edgeopt.targets.mcu.lower.region import Region, collect, tabulate
 from edgeopt.targets.mcu.lower.state import Lowering, Refused, Value, copied, map_shape, shape_of
-from edgeopt.targets.mcu.tvm.generate import generate
-from edgeopt.targets.mcu.tvm.region import RegionModule, collect, tabulate
+from edgeopt.targets.mcu.nodes.copy import Copy
+from edgeopt.targets.mcu.nodes.node import Node
+from edgeopt.targets.mcu.nodes.table import Table
 
 aten = torch.ops.aten
 
@@ -172,13 +174,19 @@ def _in_float(state: Lowering, operator: fx.Node, end: fx.Node, y: Tensor, refus
             table = Table(end.name, (x.name,), y.name, tabulate(region, x, y))
             return state.add(table, y, shape_of(end), places)
         sources = [state.plain(value) for value in values]
-        module = RegionModule(region, sources, y)
-        code = generate(f"generated_{end.name}", module, sources, y)
-        inputs = tuple(x.name for x in sources)
-        return state.add(Generated(end.name, inputs, y.name, module, code, y.shape), y, shape_of(end))
+        return state.add(_compiled(region, sources, y), y, shape_of(end))
     except (Refused, ValueError, ToolchainMissing) as failure:
         state.refused.append(Placement(operator.name, op_name(operator), f"{refusal}{beside}; {failure}"))
         return Value(y, shape_of(end))
+
+
+def _compiled(region: Region, sources: Sequence[Tensor], y: Tensor) -> Node:
+    """A region as code of TVM's; refused where that part of the target is not installed."""
+    try:
+        from edgeopt.targets.mcu.tvm.generate import compile_region
+    except ModuleNotFoundError as error:
+        raise Refused("edgeopt is installed without its part for TVM, which would compile it") from error
+    return compile_region(region, sources, y)
 
 
 def _clamp(rectifier: fx.Node | None, tensor: Tensor) -> Clamp:

@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from edgeopt.errors import UserError
 from edgeopt.kernels.mcu import packing
-from edgeopt.targets.mcu.graph.graph import IntegerGraph, Node, Weighted
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
+from edgeopt.targets.mcu.nodes.node import Node
+from edgeopt.targets.mcu.nodes.weighted import Weighted
 
 REQUANTIZATIONS = ("multiplier", "shift")
 

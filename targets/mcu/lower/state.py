@@ -19,9 +19,11 @@ from edgeopt.kernels.mcu.reference import Window
 from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE
 from edgeopt.quant.codebook import ELEMENTS
 from edgeopt.quant.float4 import Element
-from edgeopt.targets.mcu.graph.graph import Copy, Node, Piece, Strides, View
-from edgeopt.targets.mcu.graph.strides import canonical, in_order, merged, refined, strides
+from edgeopt.targets.mcu.graph.strides import Strides, canonical, in_order, merged, refined, strides
 from edgeopt.targets.mcu.graph.tensor import Shape, Tensor
+from edgeopt.targets.mcu.nodes.copy import Copy, Piece
+from edgeopt.targets.mcu.nodes.node import Node
+from edgeopt.targets.mcu.nodes.view import View
 
 COPY_DIMENSIONS = 4
 """Dimensions that the copying kernel has."""

@@ -17,10 +17,13 @@ from edgeopt.kernels.mcu import reference
 from edgeopt.kernels.mcu.reference import Clamp, NormFactors
 from edgeopt.passes.quantization.insert_qdq import QUANTIZE
 from edgeopt.quant.scheme import MOVES
-from edgeopt.targets.mcu.graph.graph import Copy, MatMul, Norm, Piece, Softmax, Strides
-from edgeopt.targets.mcu.graph.strides import canonical, in_order, strides
+from edgeopt.targets.mcu.graph.strides import Strides, canonical, in_order, strides
 from edgeopt.targets.mcu.graph.tensor import Tensor
 from edgeopt.targets.mcu.lower.state import Lowering, Refused, Value, copied, same_map, shape_of
+from edgeopt.targets.mcu.nodes.copy import Copy, Piece
+from edgeopt.targets.mcu.nodes.matmul import MatMul
+from edgeopt.targets.mcu.nodes.norm import Norm
+from edgeopt.targets.mcu.nodes.softmax import Softmax
 
 aten = torch.ops.aten
 

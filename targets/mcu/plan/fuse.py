@@ -25,8 +25,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeopt.targets.mcu.graph.graph import Add, Attention, Conv2d, IntegerGraph, MatMul, Node, Norm, Softmax, Strides
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
+from edgeopt.targets.mcu.graph.strides import Strides
 from edgeopt.targets.mcu.graph.tensor import Tensor
+from edgeopt.targets.mcu.nodes.add import Add
+from edgeopt.targets.mcu.nodes.attention import Attention
+from edgeopt.targets.mcu.nodes.conv2d import Conv2d
+from edgeopt.targets.mcu.nodes.matmul import MatMul
+from edgeopt.targets.mcu.nodes.node import Node
+from edgeopt.targets.mcu.nodes.norm import Norm
+from edgeopt.targets.mcu.nodes.softmax import Softmax
 
 
 def fuse_residuals(graph: IntegerGraph) -> IntegerGraph:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeopt.errors import UserError
-from edgeopt.kernels.mcu.reference import Window
-from edgeopt.targets.mcu.graph.graph import Add, Attention, Conv2d, DepthwiseConv2d, IntegerGraph, Norm, Table, View
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
+from edgeopt.targets.mcu.nodes.conv2d import Conv2d
+from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
 from edgeopt.targets.mcu.plan.first_fit import Buffer, Plan, Sharing, plan
 from edgeopt.targets.mcu.plan.kernels import Step
 
@@ -84,10 +85,7 @@ def each_step(steps: Sequence[Step | Loop]) -> Iterator[Step]:
 
 def roots(graph: IntegerGraph) -> Root:
     """What memory a tensor lies in: that of the tensor whose view it is, to which it is added, or whose head it is."""
-    alias = {n.output: n.inputs[1] for n in graph.nodes if isinstance(n, Conv2d) and n.residual}
-    alias |= {
-        n.output: n.inputs[0] for n in graph.nodes if isinstance(n, View) or (isinstance(n, Attention) and n.over)
-    }
+    alias = {node.output: node.root for node in graph.nodes if node.root is not None}
 
     def root(name: str) -> str:
         return root(alias[name]) if name in alias else name
@@ -155,12 +153,8 @@ def schedule(graph: IntegerGraph, steps: Sequence[Step], streamed: bool = False)
 
 def positions(graph: IntegerGraph, step: Step) -> int:
     """How many positions a step computes, each from the same one of its inputs; 0 where it does otherwise."""
-    node = step.node
-    pointwise = isinstance(node, Conv2d) and node.window == Window()
-    if not pointwise and not isinstance(node, Norm | Table | Add):
-        return 0
-    height, width, _ = graph.tensors[node.output].shape
-    return height * width
+    height, width, _ = graph.tensors[step.node.output].shape
+    return height * width if step.node.is_pointwise else 0
 
 
 def looped(

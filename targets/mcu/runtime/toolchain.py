@@ -1,39 +1,20 @@
-"""The cross compiler: what each Cortex-M core is called, what it can do, and how C becomes an ELF."""
+"""The compiler of each core: how C becomes an ELF, and how large that is."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeopt.errors import EdgeoptError, ToolchainMissing
+from edgeopt.targets.mcu.runtime.core import read_core
 
 GCC = "arm-none-eabi-gcc"
 INSTALL = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
 SECTIONS = ("-ffunction-sections", "-fdata-sections")
-
-
-@dataclass(frozen=True)
-class Core:
-    """A processor core: compiler flags, and the instruction sets of its kernels, the fastest first."""
-
-    flags: tuple[str, ...]
-    isas: tuple[str, ...]
-
-
-_SOFT = ("-mthumb", "-mfloat-abi=soft")
-_SINGLE = ("-mthumb", "-mfloat-abi=hard")
-CORES: Mapping[str, Core] = {
-    "host": Core((), ("scalar",)),
-    "cortex-m0plus": Core(("-mcpu=cortex-m0plus", *_SOFT), ("scalar",)),
-    "cortex-m4": Core(("-mcpu=cortex-m4", *_SINGLE, "-mfpu=fpv4-sp-d16"), ("dsp16", "dsp", "scalar")),
-    "cortex-m7": Core(("-mcpu=cortex-m7", *_SINGLE, "-mfpu=fpv5-d16"), ("dsp16", "dsp", "scalar")),
-    "cortex-m33": Core(("-mcpu=cortex-m33", *_SINGLE, "-mfpu=fpv5-sp-d16"), ("dsp16", "dsp", "scalar")),
-    "cortex-m55": Core(("-mcpu=cortex-m55", *_SINGLE), ("mve", "scalar")),
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ def command(tool: str, *arguments: str | Path, cwd: Path | None = None) -> str:
 
 def compiler(core: str) -> str:
     """The C compiler that builds for ``core``."""
-    return "gcc" if core == "host" else GCC
+    return f"{read_core(core).tools}gcc"
 
 
 def link(
@@ -97,14 +78,13 @@ def compile_objects(core: str, sources: Sequence[Path], folder: Path, include: S
 
 
 def _compile_flags(core: str, include: Sequence[Path]) -> list[str]:
-    return [*WARNINGS, "-O2", *SECTIONS, *CORES[core].flags, *(f"-I{path}" for path in include)]
+    return [*WARNINGS, "-O2", *SECTIONS, *read_core(core).flags, *(f"-I{path}" for path in include)]
 
 
 def sections(core: str, elf: Path) -> Sections:
     """Bytes of text, rodata, data and bss of an ELF or object file."""
-    size = "size" if core == "host" else "arm-none-eabi-size"
     sizes = {"text": 0, "rodata": 0, "data": 0, "bss": 0}
-    for line in command(size, "-A", elf).splitlines():
+    for line in command(f"{read_core(core).tools}size", "-A", elf).splitlines():
         name, *numbers = line.split()[:2] or [""]
         kind = name.split(".")[1] if name.startswith(".") else ""
         if kind in sizes:

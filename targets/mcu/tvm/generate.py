@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -16,9 +15,12 @@ import numpy as np
 import torch
 
 from edgeopt.errors import ToolchainMissing
+from edgeopt.ir.program import op_name
 from edgeopt.targets.mcu.graph.tensor import Tensor
+from edgeopt.targets.mcu.lower.region import Region
+from edgeopt.targets.mcu.nodes.generated import Code, Generated
 from edgeopt.targets.mcu.plan.first_fit import Buffer, plan
-from edgeopt.targets.mcu.tvm.region import RegionModule
+from edgeopt.targets.mcu.tvm.module import RegionModule
 
 INSTALL = 'pip install "edgeopt[tvm]"'
 _ON_STACK = 64  # bytes: smaller allocations stay local arrays
@@ -28,24 +30,20 @@ _LOCAL = re.compile(r"^(\s+\w+ \w+\[\d+\]);$", re.M)
 _LIBRARY = re.compile(r"^TVM_DLL \w+ (?!generated_)\w+\([^;{]*\);\n", re.M)
 
 
-@dataclass(frozen=True, eq=False)
-class Code:
-    """C of one region: ``functions`` and the ``calls`` of the function that runs them, with its constants.
-
-    ``calls`` use ``x0``, ``x1``, ... for the operands, ``y`` for the result and ``scratch``.
-    """
-
-    functions: str
-    calls: tuple[str, ...]
-    constants: tuple[np.ndarray, ...]
-    scratch_bytes: int
-
-
-def generate(prefix: str, module: RegionModule, sources: Sequence[Tensor], target: Tensor) -> Code:
-    """Compile a region; ``prefix`` makes its C names unique and starts with ``generated_``.
+def compile_region(region: Region, sources: Sequence[Tensor], target: Tensor) -> Generated:
+    """Return the node that computes a region of ``sources`` as C.
 
     Raises ToolchainMissing without TVM, ValueError, with the reason, where TVM cannot compile it.
     """
+    name, module = region.end.name, RegionModule(region, sources, target)
+    code = _generate(f"generated_{name}", module, sources, target)
+    operators = tuple(dict.fromkeys(map(op_name, region.nodes)))
+    inputs = tuple(source.name for source in sources)
+    return Generated(name, inputs, target.name, module.run, code, target.shape, operators)
+
+
+def _generate(prefix: str, module: RegionModule, sources: Sequence[Tensor], target: Tensor) -> Code:
+    """Compile a region; ``prefix`` makes its C names unique and starts with ``generated_``."""
     try:
         import tvm
     except ImportError as error:

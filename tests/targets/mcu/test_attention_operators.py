@@ -20,8 +20,10 @@ from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.ops.soft_attention import soft_attention
 from edgeopt.plugins.registry import resolve
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
-from edgeopt.targets.mcu.graph.graph import DepthwiseConv2d, Generated, MatMul
 from edgeopt.targets.mcu.lower.lower import lower_program
+from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
+from edgeopt.targets.mcu.nodes.generated import Generated
+from edgeopt.targets.mcu.nodes.matmul import MatMul
 from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits_vit
 from tests.qemu import requires_qemu

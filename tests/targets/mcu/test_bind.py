@@ -10,7 +10,7 @@ from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.plan.arena import place
 from edgeopt.targets.mcu.plan.kernels import choose_kernels
-from edgeopt.targets.mcu.runtime.toolchain import CORES
+from edgeopt.targets.mcu.runtime.core import read_core
 
 from .quantized import quantize
 
@@ -21,7 +21,7 @@ def graph(module: nn.Module, *shape: int) -> IntegerGraph:
 
 
 def symbols(network: IntegerGraph, core: str, mode: str, flash: int | None = None) -> list[str]:
-    return [step.symbol for step in choose_kernels(network, CORES[core].isas, mode, flash)]
+    return [step.symbol for step in choose_kernels(network, read_core(core).isas, mode, flash)]
 
 
 def test_each_core_gets_its_fastest_kernels() -> None:
@@ -45,7 +45,8 @@ def test_balanced_expands_what_saves_most_instructions_a_byte() -> None:
     # The first layer multiplies each weight 36 times, the second once: flash for one of them goes to the first.
     network = graph(nn.Sequential(nn.Conv2d(4, 16, 3), nn.Flatten(), nn.Linear(16 * 36, 4)), 4, 8, 8)
     sizes = [
-        sum(s.packed.nbytes for s in choose_kernels(network, CORES["cortex-m4"].isas, m)) for m in ("size", "speed")
+        sum(s.needs.packed.nbytes for s in choose_kernels(network, read_core("cortex-m4").isas, m))
+        for m in ("size", "speed")
     ]
     assert symbols(network, "cortex-m4", "balanced", sizes[0]) == ["eo_s8_conv2d__dsp", "eo_s8_linear__dsp"]
     assert symbols(network, "cortex-m4", "balanced", sizes[1]) == ["eo_s8_conv2d__dsp16", "eo_s8_linear__dsp16"]
@@ -64,7 +65,7 @@ def test_reads_behind_the_end_of_a_tensor_stay_in_the_arena(core: str) -> None:
     longest = 0
     for module in modules:
         network = graph(module, 3, 5, 5)
-        steps = choose_kernels(network, CORES[core].isas)
+        steps = choose_kernels(network, read_core(core).isas)
         plan = place(network, steps)
         for step in steps:
             x = network.tensors[step.node.inputs[0]]

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from edgeopt.plugins.registry import resolve
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
-from edgeopt.targets.mcu.graph.graph import Generated
 from edgeopt.targets.mcu.lower.lower import lower_program
+from edgeopt.targets.mcu.nodes.generated import Generated
 from edgeopt.targets.mcu.runtime.firmware import Firmware
 
 from .quantized import quantize_over

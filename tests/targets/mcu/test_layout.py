@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeopt.targets.mcu.graph.graph import Strides
-from edgeopt.targets.mcu.graph.strides import canonical, in_order, merged, refined, strides
+from edgeopt.targets.mcu.graph.strides import Strides, canonical, in_order, merged, refined, strides
 
 
 def test_maps_lie_by_position_and_all_else_in_order() -> None:

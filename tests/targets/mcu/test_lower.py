@@ -12,17 +12,15 @@ from torch import nn
 
 from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
-from edgeopt.targets.mcu.graph.graph import (
-    AvgPool2d,
-    Conv2d,
-    DepthwiseConv2d,
-    Generated,
-    IntegerGraph,
-    Linear,
-    MaxPool2d,
-    Table,
-)
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.lower.lower import lower_program
+from edgeopt.targets.mcu.nodes.avg_pool2d import AvgPool2d
+from edgeopt.targets.mcu.nodes.conv2d import Conv2d
+from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
+from edgeopt.targets.mcu.nodes.generated import Generated
+from edgeopt.targets.mcu.nodes.linear import Linear
+from edgeopt.targets.mcu.nodes.max_pool2d import MaxPool2d
+from edgeopt.targets.mcu.nodes.table import Table
 from edgeopt.targets.mcu.plan.fuse import fuse_residuals
 
 from .quantized import quantize

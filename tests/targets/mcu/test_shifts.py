@@ -17,9 +17,9 @@ from edgeopt.plugins.registry import resolve
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.float4 import Element
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
-from edgeopt.targets.mcu.graph.graph import Weighted
 from edgeopt.targets.mcu.lower.lower import SCHEME, lower_program
 from edgeopt.targets.mcu.lower.power_of_two import by_shifts
+from edgeopt.targets.mcu.nodes.weighted import Weighted
 from edgeopt.targets.mcu.runtime.network import Network
 from tests.qemu import requires_qemu, skip_without_qemu
 

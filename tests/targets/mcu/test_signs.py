@@ -120,7 +120,7 @@ def test_bits_pass_between_layers_and_a_weight_takes_one(tmp_path: Path) -> None
     ]  # fmt: skip
     assert graph.tensors[signs[2].output].shape == (8, 7, 8)  # 40 channels are two words
     (step,) = (step for step in choose_kernels(graph, ("dsp",)) if step.node is signs[2])
-    assert step.packed.nbytes == 40 * (9 * 8 + 4)  # 33 inputs are two words
+    assert step.needs.packed.nbytes == 40 * (9 * 8 + 4)  # 33 inputs are two words
     compiled(program, "host-c", tmp_path)
     layers = {layer.name: layer for layer in Network.read(tmp_path / "network").layers}
     assert layers[signs[2].name].macs == 8 * 7 * 40 * 33 * 9

@@ -19,8 +19,15 @@ from edgeopt.ir.program import Program
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.plugins.registry import resolve
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
-from edgeopt.targets.mcu.graph.graph import Attention, Copy, Generated, IntegerGraph, MatMul, Node, Norm, Table
+from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.lower.lower import lower_program
+from edgeopt.targets.mcu.nodes.attention import Attention
+from edgeopt.targets.mcu.nodes.copy import Copy
+from edgeopt.targets.mcu.nodes.generated import Generated
+from edgeopt.targets.mcu.nodes.matmul import MatMul
+from edgeopt.targets.mcu.nodes.node import Node
+from edgeopt.targets.mcu.nodes.norm import Norm
+from edgeopt.targets.mcu.nodes.table import Table
 from edgeopt.targets.mcu.plan.fuse import fuse_attention, fuse_residuals, split_heads
 from edgeopt.targets.mcu.runtime.firmware import Firmware, Measurement
 from samples import digits_vit

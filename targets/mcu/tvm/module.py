@@ -1,13 +1,8 @@
-"""What stays in float between integers: the operators between dequantized values and one quantize node.
-
-Where it is a function of single values it becomes a table of 256 bytes (GELU, sigmoid, hard swish,
-``x * tanh(softplus(x))``: whatever the formula); everything else goes to TVM as a module with int8 at both ends.
-"""
+"""A region as a module of torch: what TVM compiles, and what its code is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,15 +11,14 @@ from torch import fx
 from torch.fx.node import map_arg
 
 from edgeopt.decompositions.pools import AVERAGE_POOLS, average_pool, is_unusual
-from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops import agent_attention, hashed_attention, hybrid_attention, soft_attention
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.ops.hashed_attention import HASHED_ATTENTION
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.soft_attention import SOFT_ATTENTION
-from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE
 from edgeopt.targets.mcu.graph.tensor import Tensor
+from edgeopt.targets.mcu.lower.region import Region
 
 
 def _one_hot(x: torch.Tensor, classes: int) -> torch.Tensor:
@@ -32,8 +26,6 @@ def _one_hot(x: torch.Tensor, classes: int) -> torch.Tensor:
     return (x[..., None] == torch.arange(classes)).to(torch.int64)
 
 
-_UNTAGGED = frozenset({torch.ops.aten.hardswish.default})
-"""Pointwise operators that torch does not tag as such."""
 _BODIES: Mapping[Any, Any] = {
     HYBRID_ATTENTION: hybrid_attention.attend,
     AGENT_ATTENTION: agent_attention.attend,
@@ -44,75 +36,10 @@ _BODIES: Mapping[Any, Any] = {
 """Operators that TVM does not know, and what they are in terms of those that it does."""
 
 
-@dataclass(frozen=True)
-class Region:
-    """``nodes`` in order and the result, ``end``; ``sources``: quantized values read; ``constants``: the others."""
-
-    end: fx.Node
-    sources: tuple[fx.Node, ...]
-    nodes: tuple[fx.Node, ...]
-    constants: Mapping[fx.Node, torch.Tensor]
-
-    @property
-    def is_table(self) -> bool:
-        """Whether the result is a function of single values of one tensor."""
-        return (
-            all(map(is_pointwise, self.nodes))
-            and len(self.sources) == 1
-            and all(c.numel() == 1 for c in self.constants.values())
-        )
-
-
-def is_pointwise(node: fx.Node) -> bool:
-    """Whether an operator goes value by value."""
-    return node.target in _UNTAGGED or torch.Tag.pointwise in getattr(node.target, "tags", ())
-
-
-def collect(program: Program, end: fx.Node, quantized: Collection[fx.Node]) -> Region:
-    """Return the region that ends with ``end``; ``quantized``: the values that are there as integers.
-
-    Raises ValueError, with the reason, where it reads something else.
-    """
-    found: set[fx.Node] = set()
-    sources: dict[fx.Node, None] = {}
-    constants: dict[fx.Node, torch.Tensor] = {}
-    pending = [end]
-    while pending:
-        node = pending.pop()
-        if node in quantized:
-            sources[node] = None
-        elif (constant := _constant(program, node)) is not None:
-            constants[node] = constant
-        elif node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-            raise ValueError(f"it reads {node.name}, which is not quantized")
-        elif node not in found:
-            found.add(node)
-            pending += reversed(node.all_input_nodes)
-    order = {node: i for i, node in enumerate(program.graph.nodes)}
-    return Region(end, tuple(sources), tuple(sorted(found, key=order.__getitem__)), constants)
-
-
-def _constant(program: Program, node: fx.Node) -> torch.Tensor | None:
-    """The value of a constant, dequantized where it was stored as integers."""
-    if node.target is DEQUANTIZE and all(program.constant(used) is not None for used in node.all_input_nodes):
-        return DEQUANTIZE(*map_arg(node.args, program.constant))
-    return program.constant(node)
-
-
-def tabulate(region: Region, x: Tensor, y: Tensor) -> np.ndarray:
-    """Return a table region's 256 results, int8, for the values of ``x`` from -128 on, in the map of ``y``."""
-    values: dict[fx.Node, Any] = {node: constant.reshape(()) for node, constant in region.constants.items()}
-    values[region.sources[0]] = (torch.arange(-128, 128) - x.zero_point) * torch.tensor(x.scale)
-    for node in region.nodes:
-        values[node] = _call(node, values)
-    q = torch.round(values[region.end] / torch.tensor(y.scale)) + y.zero_point
-    return q.expand(256).clamp(-128, 127).to(torch.int8).numpy()
-
-
 class RegionModule(torch.nn.Module):
     """A region from int8 (1, H, W, C) to int8 (1, H, W, C), for numpy through ``run`` and for TVM through export."""
 
-    def __init__(self, region: Region, sources: list[Tensor], target: Tensor) -> None:
+    def __init__(self, region: Region, sources: Sequence[Tensor], target: Tensor) -> None:
         super().__init__()
         self.region, self.shapes = region, [tuple(node.meta["val"].shape) for node in region.sources]
         self.zeros = [tensor.zero_point for tensor in (*sources, target)]
