@@ -81,8 +81,8 @@ def _sentences(count: int) -> Arrays:
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Arrays]]] = {
-    "resnet8": (mlperf_tiny.resnet8, lambda count: {"x": mlperf_tiny.example_inputs("resnet8", count)}),
-    "ds_cnn": (mlperf_tiny.ds_cnn, lambda count: {"x": mlperf_tiny.example_inputs("ds_cnn", count)}),
+    "resnet8": (lambda: mlperf_tiny.build("resnet8"), lambda count: {"x": mlperf_tiny.example_inputs("resnet8", count)}),
+    "ds_cnn": (lambda: mlperf_tiny.build("ds_cnn"), lambda count: {"x": mlperf_tiny.example_inputs("ds_cnn", count)}),
     "minilm": (minilm.build, _sentences),
     "digits_cnn": (lambda: _filled(DigitsCnn()), _images),
     "digits_vit": (lambda: _filled(DigitsVit()), _images),
