@@ -17,6 +17,7 @@ from edgeopt.ir.attribution import marked
 from edgeopt.ir.program import Program, op_name, to_numpy
 from edgeopt.onnx.names import PREFIX, program_name
 from edgeopt.targets.openvino import native
+from edgeopt.targets.openvino.reductions import keep_axes
 from edgeopt.targets.openvino.sdk import openvino
 
 OUTPUTS = ["edgeopt", "outputs"]
@@ -43,6 +44,13 @@ def convert(program: Program, scratch: Path, library: Path | None = None) -> Con
 
     With the ``library`` of our operators they become nodes that its kernels run, without it standard operators.
     """
+    conversion = _converted(program, scratch, library)
+    if conversion.model is not None:
+        keep_axes(conversion.model)
+    return conversion
+
+
+def _converted(program: Program, scratch: Path, library: Path | None) -> Conversion:
     through_onnx = _convert_through_onnx(program, scratch, library)
     if through_onnx.model is not None:
         return through_onnx

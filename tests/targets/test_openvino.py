@@ -15,6 +15,7 @@ from edgeopt import onnx
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.ir.metrics import compare
 from edgeopt.ir.program import Program
+from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.target import Layer
 from edgeopt.plugins.testing import TargetContract, to_program
@@ -146,3 +147,31 @@ print(sorted(name for name in sys.modules if name.startswith("openvino_telemetry
 def test_openvino_is_imported_without_its_telemetry() -> None:
     run = subprocess.run([sys.executable, "-c", _OFFLINE], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+REDUCED = [(torch.mean, (1, 5, 8), 1), (torch.amax, (2, 6, 4, 8), (0, 1)), (torch.sum, (1, 6, 4, 3, 8), (0, 1))]
+
+
+@pytest.mark.parametrize("reduce, shape, axes", REDUCED, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_channels_scaled_between_a_reduction_and_rounding(tmp_path: Path, reduce, shape, axes) -> None:
+    """OpenVINO would give all channels the factor of the first."""
+
+    class Reduced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.tensor(0.03))
+            self.register_buffer("zero_point", torch.tensor(120, dtype=torch.uint8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = reduce(x, axes)
+            channels = found.shape[1]
+            factors = torch.linspace(0.2, 2, channels).view(1, channels, *[1] * (found.dim() - 2))
+            q = QUANTIZE(found * factors + factors, self.scale, self.zero_point, 0, torch.uint8)
+            return DEQUANTIZE(q, self.scale, self.zero_point, 0)
+
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    program, target = to_program(Reduced(), (x,)), resolve("cpu")
+    target.compile(program, tmp_path, target.Options(precision="int8"))
+    sample = {"x": x.numpy()}
+    answered = target.open(tmp_path, target.Options(precision="int8")).run(sample)
+    assert compare(program.run(sample), answered).max_abs < 0.031
