@@ -79,15 +79,18 @@ class CalibrationData(ABC):
             raise self._refusal(
                 index, f"has shape {got} for input '{spec.name}', which wants {want}", "samples lie along axis 0"
             )
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise self._refusal(index, f"holds NaN or infinity in input '{spec.name}'", "remove or repair the sample")
         wanted = numpy_dtype(spec.dtype)
         if not np.can_cast(value.dtype, wanted, "same_kind") and not (wanted.kind == "f" and value.dtype.kind in "iu"):
             raise self._refusal(
                 index, f"is {value.dtype} for input '{spec.name}', which wants {wanted}", f"store it as {wanted}"
             )
+        with np.errstate(over="ignore"):
+            stored = value.astype(wanted)
+        if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+            held = f"numbers beyond {wanted}" if np.isfinite(value).all() else "NaN or infinity"
+            raise self._refusal(index, f"holds {held} in input '{spec.name}'", "remove or repair the sample")
         batch = spec.shape[0] if isinstance(spec.shape[0], int) else 1
-        return np.repeat(value[None].astype(wanted), batch, axis=0)
+        return np.repeat(stored[None], batch, axis=0)
 
     def _refusal(self, index: int, fact: str, remedy: str) -> UserError:
         return UserError(f"sample {index} of {self.source} {fact}", remedy)

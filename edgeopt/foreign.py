@@ -103,6 +103,34 @@ def translated(error: BaseException, fact: str, remedy: str) -> UserError:
 
 
 @contextmanager
+def logged_errors(name: str) -> Iterator[list[BaseException]]:
+    """Yield the exceptions that a logger is given in the block, which are written nowhere else."""
+    found: list[BaseException] = []
+    logger, handler = logging.getLogger(name), _Collector(found)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+class _Collector(logging.Handler):
+    """Appends the exceptions of log records to a list."""
+
+    def __init__(self, found: list[BaseException]) -> None:
+        super().__init__()
+        self.found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self.found.append(record.exc_info[1])
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Silence torch's warnings and log lines: what matters in them is raised as an error of our own."""
     logger = logging.getLogger("torch")

@@ -53,4 +53,6 @@ def _failure(result: Verification) -> str:
     if is_damaged or not (result.not_compared or result.verdict == "not compared"):
         return "FAILED"
     reasons = "; ".join(f"output '{name}': {reason}" for name, reason in result.not_compared.items())
+    if result.error is not None:
+        return f"FAILED: {reasons}"
     return f"nothing could be compared: {reasons or 'no output with the original, see report.json'}"

@@ -17,10 +17,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from edgeopt.errors import UserError
@@ -60,6 +60,7 @@ class _Target(TypedDict):
 
 
 class _Manifest(TypedDict):
+    artifact: Annotated[list[str], Field(min_length=1)]
     files: list[_FileEntry]
     golden: _Golden
     target: _Target
@@ -107,14 +108,12 @@ def _put(folder: Path, output: Path) -> None:
             raise
 
 
-def refuse_within(output: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise UserError where something that an export reads lies in the folder that its bundle replaces."""
-    folder = output.resolve()
-    for source in map(Path, sources):
-        if folder in source.resolve().parents:
-            raise UserError(
-                f"'{source}' lies in '{output}', which the bundle replaces", "choose another folder with -o"
-            )
+def refuse_within(output: Path, others: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise UserError where something that an export reads, or writes beside its bundle, lies in the folder that the
+    bundle replaces."""
+    for other in map(Path, others):
+        if other.resolve().is_relative_to(output.resolve()):
+            raise UserError(f"'{other}' lies in '{output}', which the bundle replaces", "choose another folder with -o")
 
 
 def _refuse_loss(output: Path) -> None:
@@ -195,7 +194,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(f"the manifest of '{folder}' is damaged at '{place}'", "export the model again") from error
+    _refuse_unlisted(folder, manifest)
     return manifest
+
+
+def _refuse_unlisted(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise UserError where a file that the bundle consists of has no hash in its manifest."""
+    needed = [*manifest["artifact"], *([GOLDEN] if manifest["golden"]["not_run"] is None else [])]
+    listed = {entry["path"] for entry in manifest["files"]}
+    if path := next((path for path in needed if path not in listed), None):
+        raise UserError(f"the manifest of '{folder}' does not list '{path}'", "export the model again")
 
 
 def write_report(folder: Path, run: Run) -> None:
@@ -217,10 +225,10 @@ def read_report(folder: Path) -> Run:
 class Verification:
     """Outcome of ``verify``: files whose bytes differ, and the golden outputs' error against its bound.
 
-    ``error``: of the worst output; None where nothing was run or nothing can be compared, for the reasons in
-    ``not_compared``, by output, which is empty where an output could be. ``verdict`` and ``accepted_difference``: what
-    the export found when it compared the artifact with the original. ``report_fault``: why ``report.json``, which the
-    manifest does not cover, cannot be read.
+    ``error``: of the worst output; None where nothing was run or nothing can be compared. ``not_compared``: why, by
+    output, where none can be; else the outputs that the golden file lacks. ``verdict`` and ``accepted_difference``:
+    what the export found when it compared the artifact with the original. ``report_fault``: why ``report.json``, which
+    the manifest does not cover, cannot be read.
     """
 
     files: int
@@ -236,7 +244,7 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether every hash agrees, the report can be read, the artifact, where it could run, gave its golden outputs,
-        something could be compared, and does not differ from the original, unless that was accepted."""
+        nothing is missing to compare, and it does not differ from the original, unless that was accepted."""
         runs = self.error is None or self.bound is None or self.error.relative <= self.bound
         intact = not self.damaged and self.report_fault is None
         compared = not self.not_compared and self.verdict != "not compared"
@@ -268,13 +276,15 @@ def verify(folder: Path | str) -> Verification:
         return found(not_run=f"{target.name} is missing: {probe.install}")
     inputs, expected = read_golden(folder)
     with closing(target.open(folder, options)) as session:
-        comparison = Reference((expected,), golden["not_compared"]).compare([session.run(inputs)])
+        outputs = session.run(inputs)
+    comparison = Reference((expected,), golden["not_compared"]).compare([outputs])
+    lacking = {name: f"{GOLDEN} does not hold it" for name in outputs if name not in expected}
     if comparison.worst is None:
         reasons = {one.name: one.reason or "" for one in comparison.outputs}
-        return found(not_run="no output can be compared", not_compared=reasons)
+        return found(not_run="no output can be compared", not_compared={**reasons, **lacking})
     # Whoever changes files may change the manifest too: it may only state a tighter bound than the target's.
     bound = min(golden["bound"], target.golden_bounds[options.precision])
-    return found(error=comparison.worst, bound=bound)
+    return found(error=comparison.worst, bound=bound, not_compared=lacking)
 
 
 def _report_fault(folder: Path) -> str | None:

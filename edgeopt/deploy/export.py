@@ -65,18 +65,19 @@ def export(
     """
     chosen = resolve(target)
     request = Request(chosen, *split_options(chosen, options or ExportOptions(), overrides))
-    refuse_within(Path(output), _sources(model, request.options))
+    refuse_within(Path(output), _others(model, request.options))
     probe = chosen.probe()
     if not probe.found:
         raise ToolchainMissing(f"the toolchain of target '{chosen.name}'", probe.install or "see edgeopt doctor")
     return _export(model, request, Path(output), on_progress or (lambda step: None))
 
 
-def _sources(model: Any, options: ExportOptions) -> list[str | os.PathLike[str]]:
-    """Return the paths of what is read; names of functions and recipes are among them, which lie in no bundle."""
+def _others(model: Any, options: ExportOptions) -> list[str | os.PathLike[str]]:
+    """Return the paths of what is read, and of what is written beside the bundle; names of functions and recipes are
+    among them, which lie in no bundle."""
     quant, swap = options.quant, options.swap
-    given = (model, options.data, quant.calib, quant.ranges, swap.recipe, swap.tune_data, swap.checkpoint)
-    return [source for source in given if isinstance(source, str | os.PathLike)]
+    given = (model, options.data, quant.calib, quant.ranges, swap.recipe, swap.tune_data, swap.checkpoint, options.dump)
+    return [path for path in given if isinstance(path, str | os.PathLike)]
 
 
 def _export(model: Any, request: Request, output: Path, on_progress: OnProgress) -> Run:

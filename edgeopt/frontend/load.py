@@ -19,7 +19,7 @@ from torch._export.utils import _get_shape_env_from_gm
 from torch.export import ExportedProgram
 
 from edgeopt.errors import UserError
-from edgeopt.foreign import foreign, quiet
+from edgeopt.foreign import foreign, logged_errors, quiet
 from edgeopt.frontend.architecture import built
 from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operators
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec, load_sample
@@ -154,7 +154,7 @@ def _read_exported(path: Path, options: LoadOptions) -> _Read:
         )
     register_all()
     _check_operators(path)
-    with _no_unpickling(), quiet(), _readable(path):
+    with _no_unpickling(), quiet(), _readable(path), logged_errors(torch.export.__name__) as causes:
         try:
             exported = torch.export.load(path)
         except pickle.UnpicklingError as error:
@@ -162,6 +162,9 @@ def _read_exported(path: Path, options: LoadOptions) -> _Read:
                 f"'{path}' cannot be read: its example inputs hold objects, and loading those would run code",
                 "save it without them: set exported.example_inputs = None before torch.export.save",
             ) from error
+        except RuntimeError as error:
+            # torch logs what it stumbled over, and raises that something was logged.
+            raise (causes[0] if causes else error) from None
         _keep_symbols(exported)
         return _Read(exported)
 
@@ -286,8 +289,9 @@ def _check_operators(path: Path) -> None:
 
 
 def _is_known(name: str) -> bool:
-    namespace, operator, *_ = name.split(".")
-    return hasattr(getattr(torch.ops, namespace), operator)
+    namespace, operator, *overload = name.split(".")
+    packet = getattr(getattr(torch.ops, namespace), operator, None)
+    return packet is not None and all(hasattr(packet, one) for one in overload)
 
 
 @contextmanager

@@ -142,6 +142,14 @@ def _pad(program: Program, node: fx.Node) -> None:
     _replace(program, node, aten.pad.default, (x, widths, "constant", *value))
 
 
+def _clamp(program: Program, node: fx.Node) -> None:
+    """Write both bounds as floats where the result is one: ONNX has no clamp by an integer and a float."""
+    x, *bounds = node.args
+    if node.meta["val"].is_floating_point() and any(isinstance(bound, int) for bound in bounds):
+        floats = [bound if bound is None else float(bound) for bound in bounds]  # type: ignore[arg-type]
+        _replace(program, node, aten.clamp.default, (x, *floats))
+
+
 def _softmax(program: Program, node: fx.Node) -> None:
     x, axis, to_float = node.args
     if not to_float:
@@ -263,6 +271,7 @@ _REWRITES: dict[Callable, Callable[[Program, fx.Node], None]] = {
     aten.transpose.int: _transpose,
     aten.constant_pad_nd.default: _pad,
     aten._softmax.default: _softmax,
+    aten.clamp.default: _clamp,
     aten.add.Scalar: _scalar_to(aten.add.Tensor),
     aten.sub.Scalar: _scalar_to(aten.sub.Tensor),
     aten.mul.Scalar: _scalar_to(aten.mul.Tensor),

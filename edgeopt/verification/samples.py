@@ -119,7 +119,8 @@ class Inventor:
             # Of its own for each input: what stands in for one leaves the others as they were.
             generator = np.random.default_rng([self.seed, index + 1, place])
             if one.kind == "floats":
-                sample[one.name] = self.draw.floats(one, plan.floats, sizes, generator)
+                # NumPy draws a number where there are no dimensions.
+                sample[one.name] = np.asarray(self.draw.floats(one, plan.floats, sizes, generator))
             elif one.kind == "masks":
                 sample[one.name] = self.draw.masks(one, plan.masks, sizes, generator)
             elif plan.integers == "example":

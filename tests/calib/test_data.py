@@ -50,6 +50,16 @@ def test_integers_stand_for_floats_but_not_the_reverse(tmp_path):
         list(open_data(str(tmp_path / "d.npz"), [IDS]))
 
 
+def test_floats_of_another_width_are_taken_where_they_fit(tmp_path):
+    for dtype in (np.float64, np.float16):
+        np.savez(tmp_path / "d.npz", x=np.full((1, 3), 0.1, dtype))
+        (sample,) = open_data(str(tmp_path / "d.npz"), [X])
+        assert sample["x"].dtype == np.float32 and np.array_equal(sample["x"][0], np.full(3, 0.1, dtype).astype("f4"))
+    np.savez(tmp_path / "d.npz", x=np.full((1, 3), 1e300))
+    with pytest.raises(UserError, match=r"sample 0 .* holds numbers beyond float32 in input 'x'"):
+        list(open_data(str(tmp_path / "d.npz"), [X]))
+
+
 def test_images_as_declared(tmp_path):
     Image.new("RGB", (8, 8), (255, 0, 51)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"no preprocess\.toml"):

@@ -252,6 +252,44 @@ def test_verify_believes_no_manifest_that_excuses_the_outputs(folder, tmp_path, 
         assert code == 1 and "(bound 1e-04)" in out
 
 
+def relisted(bundle, keep):
+    """Write the golden arrays that ``keep`` takes, and their hash into the manifest."""
+    golden = dict(np.load(bundle / "golden.npz"))
+    np.savez(bundle / "golden.npz", **{name: array for name, array in golden.items() if keep(name)})
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    entries = [file for file in manifest["files"] if file["path"] != "golden.npz"]
+    manifest["files"] = [*entries, file_entry(bundle, "golden.npz")]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_verify_misses_golden_outputs(folder, tmp_path, capsys):
+    bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
+    relisted(bundle, lambda name: name.startswith("input."))
+    code, out = verified(bundle, capsys)
+    assert code == 1 and "nothing could be compared: output 'output': golden.npz does not hold it" in out
+
+
+def test_verify_misses_one_golden_output_of_two(tmp_path, capsys):
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x + 1, x * 2
+
+    sample = {"x": np.ones((1, 2), np.float32)}
+    edgeopt.export(Pair(), output=tmp_path / "out", inputs=sample, target="reference", max_seconds=0.2, warmup=1)
+    assert verified(tmp_path / "out", capsys)[0] == 0
+    relisted(tmp_path / "out", lambda name: name != "output.output_1")
+    code, out = verified(tmp_path / "out", capsys)
+    assert code == 1 and "FAILED: output 'output_1': golden.npz does not hold it" in out
+
+
+@pytest.mark.parametrize("change", [{"files": []}, {"artifact": []}])
+def test_verify_wants_a_hash_of_all_that_the_artifact_consists_of(folder, tmp_path, capsys, change):
+    bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(manifest | change))
+    assert verified(bundle, capsys)[0] == 2
+
+
 def test_verify_tells_of_a_report_that_cannot_be_read(folder, tmp_path, capsys):
     bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
     for spoil in (lambda file: file.write_text("garbage"), lambda file: file.unlink()):

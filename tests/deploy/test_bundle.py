@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeopt.deploy.bundle import file_entry, read_manifest, staged, write_manifest
+from edgeopt.deploy.bundle import file_entry, read_manifest, refuse_within, staged, write_manifest
 from edgeopt.errors import UserError
 
 
@@ -109,6 +109,13 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path, monkeypat
         begun = True
     assert not begun and caught.value.hint
     assert [p.name for p in tmp_path.rglob("*")] == ["work", "file"]
+
+
+@pytest.mark.parametrize("dump", ["out", "out/passes"])
+def test_what_is_written_beside_a_bundle_does_not_lie_in_it(tmp_path, dump):
+    with pytest.raises(UserError, match="which the bundle replaces"):
+        refuse_within(tmp_path / "out", [tmp_path / dump])
+    refuse_within(tmp_path / "out", [tmp_path / "outer", tmp_path])
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])

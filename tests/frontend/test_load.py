@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -126,7 +127,6 @@ def test_a_pickle_is_refused_without_running_and_runs_when_trusted(tmp_path, net
 
 def test_pickles_inside_an_export_archive_do_not_run(tmp_path, net):
     import io
-    import zipfile
 
     torch.export.save(torch.export.export(net, (torch.zeros(2, 3, 8, 8),)), tmp_path / "good.pt2")
     evil = io.BytesIO()
@@ -139,6 +139,27 @@ def test_pickles_inside_an_export_archive_do_not_run(tmp_path, net):
         load(tmp_path / "evil.pt2")
     assert "example_inputs = None" in caught.value.hint
     assert not Marker.ran
+
+
+ALTERED = {
+    "weights/weight_0": (lambda content: content[:8], "out of bounds for storage of size 8"),
+    "weights/weight_1": (lambda content: None, "failed locating file data/weights/weight_1"),
+    "model.json": (lambda content: content.replace(b"linear.default", b"linear.absent"), "aten.linear.absent"),
+}
+
+
+@pytest.mark.parametrize("member", ALTERED)
+def test_altered_archives_are_told_by_what_is_wrong(tmp_path, member):
+    change, fact = ALTERED[member]
+    torch.export.save(torch.export.export(nn.Linear(3, 4), (torch.zeros(2, 3),)), tmp_path / "good.pt2")
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as bad:
+        for name in good.namelist():
+            content = good.read(name)
+            content = change(content) if name.endswith(member) else content
+            if content is not None:
+                bad.writestr(name, content)
+    with pytest.raises(UserError, match=fact):
+        load(tmp_path / "bad.pt2")
 
 
 def test_a_state_dict_needs_an_architecture_that_fits(tmp_path, net, arch):
@@ -242,7 +263,6 @@ def test_the_only_module_of_a_training_checkpoint_is_taken_and_said(tmp_path, ne
 
 
 def test_operators_that_nothing_defines_are_named(tmp_path):
-    import zipfile
 
     class Rounded(nn.Module):
         def forward(self, x):

@@ -184,3 +184,9 @@ def test_one_tensor_given_for_two_inputs_is_refused() -> None:
     assert "second=x.clone()" in raised.value.hint
     assert len(from_exported(torch.export.export(Difference(), (x, x.clone()))).inputs) == 2
     assert len(to_program(Difference(), (x, x)).inputs) == 2
+
+
+def test_bounds_of_a_clamp_are_of_one_type() -> None:
+    program = to_program(Call(lambda m, x: x.clamp(0, 0.999) + x.clamp(max=1)), (TOKENS,))
+    bounds = [node.args[1:] for node in program.calls if op_name(node) == "aten.clamp"]
+    assert bounds == [(0.0, 0.999), (None, 1.0)] and all(type(one) is not int for pair in bounds for one in pair)

@@ -40,6 +40,15 @@ class Tokens(nn.Module):
         return self.words(ids.to(torch.int32).unsqueeze(0) - 3).squeeze(0) * mask.unsqueeze(-1)
 
 
+def test_inputs_without_dimensions_are_arrays() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+            return x * k
+
+    found = invented(loaded(Scaled(), x=np.ones((2, 3), np.float32), k=np.asarray(2.0, np.float32)))
+    assert all(type(sample["k"]) is np.ndarray and sample["k"].shape == () for sample in found.samples)
+
+
 def test_tokens_are_drawn_from_all_rows_and_masks_in_all_patterns() -> None:
     one = loaded(Tokens(), ("ids:2x6:int64", "mask:2x6:int64"), ("ids:1=1..8", "mask:1=1..8"))
     samples = invented(one).samples
