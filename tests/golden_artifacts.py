@@ -81,7 +81,10 @@ def _sentences(count: int) -> Arrays:
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Arrays]]] = {
-    "resnet8": (lambda: mlperf_tiny.build("resnet8"), lambda count: {"x": mlperf_tiny.example_inputs("resnet8", count)}),
+    "resnet8": (
+        lambda: mlperf_tiny.build("resnet8"),
+        lambda count: {"x": mlperf_tiny.example_inputs("resnet8", count)},
+    ),
     "ds_cnn": (lambda: mlperf_tiny.build("ds_cnn"), lambda count: {"x": mlperf_tiny.example_inputs("ds_cnn", count)}),
     "minilm": (minilm.build, _sentences),
     "digits_cnn": (lambda: _filled(DigitsCnn()), _images),
