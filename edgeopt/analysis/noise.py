@@ -6,7 +6,9 @@ tiny variances, loses digits in any correct implementation; to ask more of an ar
 
 A jump is no noise where inputs lie at it, as those of images and masks do at ``floor`` or a comparison: runtimes round
 such inputs alike. So the conditioning is measured beside the inputs, and float32 is held against the nearest of the
-values that float64 has at the inputs, a last digit above and a last digit below.
+values that float64 has at the inputs, a last digit above and a last digit below. Beside two inputs their quotient may
+lie at its jump as before, so what moves an output there from one value to that at the inputs is left out where the
+output moves as much at the inputs.
 """
 
 from __future__ import annotations
@@ -109,18 +111,39 @@ def _moving(program: Program, sample: Arrays) -> tuple[Arrays, Arrays]:
     """Return the outputs beside the inputs, before and after every float moves by its last digit."""
     generator = np.random.default_rng(0)
     beside = _moved(sample, BESIDE, generator)
-    return program.run(beside), program.run(_moved(beside, INPUT_CHANGE, generator))
+    before, after = program.run(beside), program.run(_moved(beside, INPUT_CHANGE, generator))
+    if all(np.array_equal(before[name], after[name], equal_nan=True) for name in before):
+        return before, after
+    changes = (0.0, INPUT_CHANGE, -INPUT_CHANGE)
+    at, up, down = (program.run(_moved(sample, change, np.random.default_rng(1))) for change in changes)
+    return before, {name: _off_jumps(before[name], after[name], at[name], (up[name], down[name])) for name in before}
+
+
+def _off_jumps(before: np.ndarray, after: np.ndarray, at: np.ndarray, moved: Sequence[np.ndarray]) -> np.ndarray:
+    """Return ``after``, and ``before`` where what sets them apart is a jump at which the inputs lie.
+
+    There an output beside the inputs is that ``at`` the inputs, and moves from it by as much if these move.
+    """
+    shapes = {array.shape for array in (before, after, at, *moved)}
+    if before.dtype.kind != "f" or len(shapes) > 1:
+        return after
+    with np.errstate(invalid="ignore"):  # infinities that are equal
+        half = np.abs(after - before) / 2
+        stays = np.minimum(np.abs(before - at), np.abs(after - at)) < half
+        jumps = np.maximum(*(np.abs(array - at) for array in moved)) > half
+    return np.where(stays & jumps, before, after)
 
 
 def _moved(sample: Arrays, change: float, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return the inputs with every float moved up or down, at random, by a share of itself."""
+    """Return the inputs with every float moved up or down, at random, by about a share of itself."""
     return {name: _moved_array(array, change, generator) for name, array in sample.items()}
 
 
 def _moved_array(array: np.ndarray, change: float, generator: np.random.Generator) -> np.ndarray:
     if array.dtype.kind != "f":
         return array
-    factor = 1 + change * generator.choice([-1.0, 1.0], array.shape)
+    signs = generator.choice([-1.0, 1.0], array.shape)
+    factor = 1 + change * signs * generator.uniform(0.5, 1.5, array.shape)
     return (array * factor).astype(array.dtype)
 
 

@@ -13,7 +13,7 @@ from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
 from edgeopt.ir.program import Program, op_name, origin
-from edgeopt.targets.openvino import integers
+from edgeopt.targets.openvino import integers, quotients
 
 _CASTS = (torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default)
 _IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inputs with .float(), or export to onnx"
@@ -34,7 +34,8 @@ class Fitted:
 
 
 def fitted(program: Program) -> Fitted:
-    """Return the program with float32 for bfloat16, and with integers that are computed as torch does."""
+    """Return the program with float32 for bfloat16, and with integers and quotients that are computed as
+    torch does."""
     wide = without_bfloat16(program)
     notes: tuple[str, ...] = (BFLOAT16_NOTE,) if wide is not program else ()
     exact = integers.rewritten(wide)
@@ -49,7 +50,8 @@ def fitted(program: Program) -> Fitted:
         names = ", ".join(node.name for node in casts)
         notes += (f"OpenVINO casts floats to 32 bits: right while those that {names} reads lie within ±{assumed:,}",)
     reach = {origin(node): assumed for node in casts}
-    return Fitted(exact, integers.unbounded_inputs(exact, assumed), notes, reach=reach)
+    divided, reaches = quotients.rewritten(exact)
+    return Fitted(divided, integers.unbounded_inputs(exact, assumed), (*notes, *reaches), reach=reach)
 
 
 def _in_float64(program: Program) -> list[Placement]:

@@ -13,6 +13,7 @@ from edgeopt.analysis.noise import noise_of
 from edgeopt.candidate.limits import check_outputs, floor_of, verdict
 from edgeopt.ir.metrics import Reference
 from edgeopt.plugins.testing import to_program
+from tests.passes.builders import Call
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.float32)
 GRID = (PIXELS / 20).astype(np.float32)
@@ -53,6 +54,18 @@ def test_a_jump_that_inputs_lie_at_is_no_noise(function: Callable, inputs: np.nd
     assert found.reason is None and found.largest < 1e-5
     reference = program.run(sample)
     comparison = Reference((reference,)).compare([{name: array * 1.01 for name, array in reference.items()}])
+    assert verdict(comparison, check_outputs(comparison, floor_of(["fp32"]), found.outputs)) == "differs"
+
+
+def test_a_jump_of_a_quotient_of_two_inputs_is_no_noise() -> None:
+    x, y = np.meshgrid(*[np.arange(1, 60, dtype=np.float32)] * 2)
+    program = to_program(Call(lambda m, x, y: torch.floor(x / y)), (torch.from_numpy(x), torch.from_numpy(y)))
+    sample = dict(zip((one.name for one in program.inputs), (x, y), strict=True))
+    found = noise_of(program, [sample])
+    assert found.largest == 0.0
+    reference = program.run(sample)
+    wrong = {name: array - ((x == y) & (x > 50)) for name, array in reference.items()}
+    comparison = Reference((reference,)).compare([wrong])
     assert verdict(comparison, check_outputs(comparison, floor_of(["fp32"]), found.outputs)) == "differs"
 
 
