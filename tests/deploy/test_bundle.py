@@ -151,9 +151,9 @@ def test_an_empty_folder_is_taken(tmp_path):
 
 
 def test_the_manifest_covers_all_files_but_the_reports(tmp_path):
-    golden = {"bound": 1e-4, "not_run": None, "not_compared": {}}
+    golden = {"bound": 1e-4, "not_run": "it does not run here", "not_compared": {}}
     target = {"name": "reference", "device": "reference", "options": {}}
-    verdict = {"verdict": "close", "accepted_difference": None}
+    verdict = {"verdict": "close", "accepted_difference": None, "artifact": ["sub/a.c"]}
     with staged(tmp_path / "out") as folder:
         (folder / "sub").mkdir()
         (folder / "sub" / "a.c").write_text("int a;")
