@@ -103,8 +103,10 @@ def _clamped(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interva
 def _summed(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
     source: Any = node.args[0]
     axes = node.args[1] if len(node.args) > 1 else []
-    dims = [axes] if isinstance(axes, int) else list(axes or range(source.meta["val"].dim()))  # type: ignore[arg-type, call-overload]
-    terms = prod(largest(source.meta["val"].shape[dim]) for dim in dims)
+    shape = source.meta["val"].shape
+    dims = [axes] if isinstance(axes, int) else list(axes or range(len(shape)))  # type: ignore[arg-type, call-overload]
+    # A number has no axis, and yet its sum along the first or last.
+    terms = prod(largest(shape[dim]) for dim in dims) if shape else 1
     low, high = _argument(node, 0, known, anything)
     return hull((low * terms, high * terms), (low, high) if terms else (0, 0))
 

@@ -7,15 +7,18 @@ targets that take a program through an exporter, after the passes: passes see th
 from __future__ import annotations
 
 from edgeopt.decompositions import (  # noqa: F401
+    angles,
     attention,
     convolutions,
     distances,
     division,
     dtypes,
     embedding_bag,
+    extrema,
     indexing,
     interpolation,
     logarithms,
+    losses,
     max_pools,
     padding,
     pools,

@@ -28,7 +28,7 @@ def in_pairs(program: Program, target: str) -> None:
     Raises Unsupported where an input or output is complex, or an operator has no form in pairs.
     """
     nodes = list(program.graph.nodes)
-    if not any(_is_complex(node) for node in nodes):
+    if not any(_is_complex(node) or _is_complex_inside(node) for node in nodes):
         return
     ends = [(spec.name, "an input") for spec in program.inputs if spec.dtype.is_complex]
     ends += [(spec.name, "an output") for spec in program.outputs if spec.dtype.is_complex]
@@ -47,7 +47,15 @@ def _is_complex(node: object) -> bool:
 
 
 def _touches(node: fx.Node) -> bool:
-    return _is_complex(node) or any(map(_is_complex, node.all_input_nodes))
+    return _is_complex_inside(node) or _is_complex(node) or any(map(_is_complex, node.all_input_nodes))
+
+
+def _is_complex_inside(node: fx.Node) -> bool:
+    """Return whether a node transforms a spectrum that may be given as real numbers to real numbers."""
+    return getattr(node.target, "overloadpacket", None) in _TO_REAL
+
+
+_TO_REAL = frozenset((aten.fft_hfft, aten.fft_hfft2, aten.fft_hfftn, aten.fft_irfft, aten.fft_irfft2, aten.fft_irfftn))
 
 
 # What torch composes by is written in place, and read under the name of the call alone.

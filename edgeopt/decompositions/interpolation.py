@@ -1,9 +1,10 @@
-"""Antialiased interpolation as two products with constant matrices.
+"""Interpolation that is antialiased, or to a single pixel, as two products with constant matrices.
 
     y = H x W^T,   H[i, j] = weight of row j in row i of the result
 
 Each axis is interpolated by itself and linearly in the values, so its matrix is what torch makes of the identity.
-Neither ONNX's ``Resize`` with antialias nor OpenVINO's weighs as torch does.
+Neither ONNX's ``Resize`` with antialias nor OpenVINO's weighs as torch does; OpenVINO's front end of torch takes the
+first pixel of an axis for its middle where one is asked for.
 
 Source: torch, aten/src/ATen/native/cpu/UpSampleKernel.cpp (separable, weights normalized).
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edgeopt.decompositions.writing_out import decomposes
+from edgeopt.decompositions.writing_out import Arguments, decomposes
 
 aten = torch.ops.aten
 
@@ -54,13 +55,46 @@ def bicubic_to_size(
     return _along_axes(_BICUBIC, x, output_size, align_corners, (scales_h, scales_w))
 
 
+def _is_to_one(given: Arguments) -> bool:
+    sizes = given["output_size"] or _scaled(given["input"], given["scale_factors"])
+    return not given["align_corners"] and 1 in sizes
+
+
+@decomposes(aten.upsample_bilinear2d.vec, where=_is_to_one)
+def bilinear_to_one(
+    x: torch.Tensor, output_size: Sequence[int] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, H, W] resized linearly."""
+    return _resized(aten.upsample_bilinear2d.default, x, output_size, align_corners, scale_factors)
+
+
+@decomposes(aten.upsample_bicubic2d.vec, where=_is_to_one)
+def bicubic_to_one(
+    x: torch.Tensor, output_size: Sequence[int] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, H, W] resized with a cubic filter (a = -0.75)."""
+    return _resized(aten.upsample_bicubic2d.default, x, output_size, align_corners, scale_factors)
+
+
+@decomposes(aten.upsample_linear1d.vec, where=_is_to_one)
+def linear_to_one(
+    x: torch.Tensor, output_size: Sequence[int] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> torch.Tensor:
+    """Return ``x`` [N, C, L] resized linearly."""
+    size, factors = output_size and [1, *output_size], scale_factors and [1.0, *scale_factors]
+    return bilinear_to_one(x.unsqueeze(-2), size, align_corners, factors).squeeze(-2)
+
+
 def _resized(
     operator: Callable[..., Any], x: torch.Tensor, size: Any, align_corners: bool, factors: Any
 ) -> torch.Tensor:
     if factors is None:
         return _along_axes(operator, x, size, align_corners, (None, None))
-    sizes = [int(length * factor) for length, factor in zip(x.shape[-2:], factors, strict=True)]
-    return _along_axes(operator, x, sizes, align_corners, factors)
+    return _along_axes(operator, x, _scaled(x, factors), align_corners, factors)
+
+
+def _scaled(x: torch.Tensor, factors: Sequence[float]) -> list[int]:
+    return [int(length * factor) for length, factor in zip(x.shape[-len(factors) :], factors, strict=True)]
 
 
 def _along_axes(

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import fx
 
+from edgeopt.analysis.integer_rules import INTEGERS
 from edgeopt.errors import Placement
 from edgeopt.ir.program import Program, op_name
 
@@ -20,7 +22,23 @@ REFUSED: dict[Callable[..., Any], str] = {
 """What is refused, and why."""
 
 
+_OF_FLOATS = frozenset(
+    (
+        *(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default),
+        *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),
+        *(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input),
+    )
+)
+"""What ONNX has for floats only."""
+
+
 def refused(program: Program) -> list[Placement]:
     """Return the nodes that no exporter takes from edgeopt, with the reasons."""
-    found = ((node, REFUSED[node.target]) for node in program.calls if node.target in REFUSED)  # type: ignore[index]
-    return [Placement(node.name, op_name(node), reason) for node, reason in found]
+    found = ((node, _reason(node)) for node in program.calls)
+    return [Placement(node.name, op_name(node), reason) for node, reason in found if reason is not None]
+
+
+def _reason(node: fx.Node) -> str | None:
+    if node.target in _OF_FLOATS and node.meta["val"].dtype in INTEGERS:
+        return "ONNX has this operator for floats only: convert its operands first"
+    return REFUSED.get(node.target)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ arithmetic is the same. Asserts on metadata go: tracing has proven them, and ``r
 
 | found                                              | canonical                      |
 |----------------------------------------------------|--------------------------------|
+| ``divide``, ``special_erf`` and other aliases      | ``div``, ``erf``               |
 | ``_native_batch_norm_legit_no_training`` + getitem | ``aten.batch_norm``            |
 | ``native_layer_norm``, ``native_group_norm``       | ``layer_norm``, ``group_norm`` |
 | ``convolution``                                    | ``conv1d/2d/3d``, transposed   |
@@ -28,6 +29,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.ir.aliases import PLAIN
 from edgeopt.ir.program import Program, same_size, without_defaults
 from edgeopt.ir.provenance import source_line
 
@@ -47,6 +49,7 @@ def canonicalize(program: Program) -> None:
     Raises UserError where the model was exported in training mode.
     """
     for node in list(program.calls):
+        node.target = PLAIN.get(node.target, node.target)  # type: ignore[arg-type]
         if rewrite := _REWRITES.get(node.target):  # type: ignore[arg-type]
             rewrite(program, node)
     for node in program.calls:

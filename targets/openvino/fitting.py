@@ -40,7 +40,7 @@ def fitted(program: Program) -> Fitted:
     notes: tuple[str, ...] = (BFLOAT16_NOTE,) if wide is not program else ()
     exact = integers.rewritten(wide)
     assumed, unplaced = integers.bound(exact)
-    if unplaced := [*_in_float64(exact), *unplaced]:
+    if unplaced := [*_in_float64(exact), *_empty(exact), *unplaced]:
         return Fitted(exact, unplaced=tuple(unplaced))
     if assumed < integers.LARGEST_IN_FLOAT:
         notes += (
@@ -52,6 +52,13 @@ def fitted(program: Program) -> Fitted:
     reach = {origin(node): assumed for node in casts}
     divided, reaches = quotients.rewritten(exact)
     return Fitted(divided, integers.unbounded_inputs(exact, assumed), (*notes, *reaches), reach=reach)
+
+
+def _empty(program: Program) -> list[Placement]:
+    """Return the outputs that are constants without elements."""
+    constants = {name: program.constant(node) for name, node in zip(program.output_names, program.results, strict=True)}
+    empty = [name for name, constant in constants.items() if constant is not None and not constant.numel()]
+    return [Placement(name, "an output", "OpenVINO loses the shape of a constant without elements") for name in empty]
 
 
 def _in_float64(program: Program) -> list[Placement]:

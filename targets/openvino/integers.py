@@ -37,6 +37,7 @@ _IN_FLOAT = frozenset(
     for name in names
 )
 _SHIFTS = (aten.__rshift__.Scalar, aten.bitwise_right_shift.Tensor_Scalar)
+_SHIFTS_BY_TENSORS = (aten.__rshift__.Tensor, aten.bitwise_right_shift.Tensor)
 _WRAPPING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.rsub.Scalar)
 _CASTS = (aten.to.dtype, aten._to_copy.default, aten.type_as.default)
 _NARROW = (torch.uint8, torch.int8, torch.int16)
@@ -90,12 +91,18 @@ def _fault(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> str | None:
         return "nothing bounds its integers, and OpenVINO computes integers in 32 bits"
     if _is_wide(node, ranges) or any(not within(ranges[source], _IN_32_BITS) for source in constants):
         return f"its integers reach {_extreme(touched)}, and OpenVINO computes integers in 32 bits"
+    if node.target in _SHIFTS_BY_TENSORS and not _shifts_rightly(*(ranges[operand] for operand in node.args)):  # type: ignore[index]
+        return "OpenVINO shifts to the right by a tensor rightly where no integer is negative and by at most 31 places"
     if sources and _schema(node) in _IN_FLOAT and any(not within(one, _EXACT_IN_FLOAT) for one in touched):
         return (
             f"its integers reach {_extreme(touched)}, and OpenVINO computes this operator in float32, which holds "
             f"integers up to {LARGEST_IN_FLOAT:,}"
         )
     return None
+
+
+def _shifts_rightly(shifted: Interval, places: Interval) -> bool:
+    return within(shifted, (0, _IN_32_BITS[1])) and within(places, (0, 31))
 
 
 def _is_wide(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> bool:
