@@ -14,6 +14,9 @@ from torch import nn
 
 from edgeopt.ir.program import to_numpy
 
+_STEPS = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
+"""What rounding to a type costs, relative: targets may compute in float32 instead, and say so."""
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -27,6 +30,11 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.operator} {self.label}"
+
+    @property
+    def orders_nan(self) -> bool:
+        """Whether it looks for the place of the largest or smallest value, and NaN is among them."""
+        return "argm" in self.operator and any(bool(x.isnan().any()) for x in self.operands)
 
     def results(self, operands: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
         """Return the tensors that the operator returns, in order."""
@@ -49,7 +57,8 @@ class Case:
                 )
         except Exception:
             return [0.0] * len(expected)
-        return [_distance(to_numpy(w), e) for w, e in zip(wide, expected, strict=True)]
+        coarse = [_STEPS.get(result.dtype, 0.0) for result in wide]
+        return [max(step, _distance(to_numpy(w), e)) for step, w, e in zip(coarse, wide, expected, strict=True)]
 
 
 def case(operator: str, label: str, run: Callable[..., Any], *operands: torch.Tensor) -> Case:

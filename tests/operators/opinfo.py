@@ -15,21 +15,34 @@ import torch.utils._pytree as pytree
 from tests.operators.cases import Case
 
 _COUNTS = {torch.float32: 1, torch.int64: 1}
-_MOST_SAMPLES, _MOST_ELEMENTS = 24, 4096
+_MOST_SAMPLES = 24
 _SECONDS = 5
+MOST_ELEMENTS = 4096
 _ALLOWED = frozenset([torch.float32, torch.int64, torch.int32, torch.bool])
+
+
+def names() -> set[str]:
+    """Return the names of all operators, under which their cases stand."""
+    return {_name(info) for info in _database()}
 
 
 def cases(start: int = 0, step: int = 1) -> Iterator[Case]:
     """Yield, for every ``step``-th operator, a sample of each type of number."""
-    from torch.testing._internal.common_methods_invocations import op_db
-
-    for info in op_db[start::step]:
-        plain = info.name.removeprefix("torch.ops.aten.").removeprefix("nn.functional.")
-        name = ".".join(filter(None, [plain, info.variant_test_name]))
+    for info in _database()[start::step]:
         for dtype, count in _COUNTS.items():
             if dtype in info.dtypes:
-                yield from _cases(info, name, dtype, count)
+                yield from _cases(info, _name(info), dtype, count)
+
+
+def _database() -> list[Any]:
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    return op_db
+
+
+def _name(info: Any) -> str:
+    plain = info.name.removeprefix("torch.ops.aten.").removeprefix("nn.functional.")
+    return ".".join(filter(None, [plain, info.variant_test_name]))
 
 
 def _cases(info: Any, name: str, dtype: torch.dtype, count: int) -> Iterator[Case]:
@@ -53,7 +66,7 @@ def _spread(samples: Sequence[Any], count: int) -> list[tuple[int, Any]]:
 
 def _is_usual(sample: Any) -> bool:
     tensors = [leaf for leaf in _leaves(sample) if isinstance(leaf, torch.Tensor)]
-    return all(0 < x.numel() <= _MOST_ELEMENTS and x.dtype in _ALLOWED and x.layout == torch.strided for x in tensors)
+    return all(0 < x.numel() <= MOST_ELEMENTS and x.dtype in _ALLOWED and x.layout == torch.strided for x in tensors)
 
 
 def _leaves(sample: Any) -> list[Any]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.operators import modules, opinfo, usual
+from tests.operators import forms, modules, opinfo, usual
 from tests.operators.cases import Case
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes, traced
 
 SHARDS = 7
-_SIDE_BY_SIDE = 80
+_SIDE_BY_SIDE = 100
 
 Results = dict[str, dict[str, Outcome]]
 """Outcomes by the name of the case and of the target."""
@@ -22,7 +22,7 @@ def shard(index: int) -> list[Case]:
     """Return the cases of a shard; the same ones every time."""
     if index > 1:
         return list(opinfo.cases(index - 2, SHARDS - 2))
-    written = [*modules.cases(), *usual.cases()]
+    written = [*forms.cases(), *modules.cases(), *usual.cases()]
     return written[_SIDE_BY_SIDE:] if index else written[:_SIDE_BY_SIDE]
 
 

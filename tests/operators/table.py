@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.operators import opinfo
 from tests.operators.runner import TARGETS, Outcome
 from tests.operators.sweep import Results
 
@@ -15,55 +16,66 @@ COMMAND = "python -m tests.operators"
 
 _HEAD = f"""# Operators, one by one
 
-Every operator of torch's own database of samples, and forms of layers that are unusual, run on each target and held
-against torch eager: shape, type and integers exactly, floats within 2e-5 of the output's largest value (or ten times
-what float32 itself is off). Written by `{COMMAND}`; `make test-all` runs
-them all. An operator without a row has not been run since it was last changed.
+Every operator of torch's own database of samples, in float32 and int64, and forms of layers that are unusual, run on
+each target and held against torch eager. Written by `{COMMAND}`; `make test` runs some of them, `make test-all` all.
 
-- **equal**: the target computes what torch computes.
-- **decomposed**: so it does, from a plain form that `edgeopt/decompositions/` writes before the exporter.
-- **refused**: edgeopt says in one sentence why not, and writes nothing.
-- **untraced**: torch.export does not take it, before edgeopt or any target.
-- **random**: its numbers are drawn at random; nothing can be compared.
+- **exact**: every number is the one that torch computes.
+- **close**: shape, type and integers are; floats lie within 2e-5 of the output's largest value, or within ten times
+  what float32 itself is off.
+- **refused**: edgeopt, or torch.export before it, says in one sentence why not, and nothing is written.
+- **not comparable**: torch does not promise the values, or has no sample that runs on a CPU.
 - **wrong**, **fault**: it differs, or fails without a sentence; to be mended.
+
+Where forms of an operator fare differently, the number of the forms stands with each result.
 """
 
-_ORDER = ("equal", "decomposed", "random", "untraced", "refused", "fault", "wrong")
-_LONGEST = 110
+_ORDER = ("exact", "close", "refused", "not comparable", "fault", "wrong")
+_UNSAMPLED = Outcome(
+    "not comparable",
+    f"torch has no sample of it that runs on a CPU, dense and of at most {opinfo.MOST_ELEMENTS} numbers",
+)
+_NOT_RUN = Outcome("not comparable", "the sweep was stopped before it")
+_LONGEST = 150
 
 
 def text(results: Results) -> str:
     """Return the manual: how many cases have which outcome, and a row an operator."""
-    rows = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
+    rows: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     for name, found in results.items():
         for target, outcome in found.items():
             rows[name.split(" ")[0]][target].append(outcome)
+    sampled = {case.operator for case in opinfo.cases()}
+    for name in opinfo.names() - rows.keys():
+        rows[name].update({target: [_NOT_RUN if name in sampled else _UNSAMPLED] for target in TARGETS})
     titles = ["operator", *TARGETS]
     lines = [_row(titles), _row(["---"] * len(titles))]
     for operator in sorted(rows, key=str.lower):
         lines.append(_row([f"`{operator}`", *(_cell(rows[operator][target]) for target in TARGETS)]))
-    return f"{_HEAD}\n{_counts(results)}\n\n" + "\n".join(lines) + "\n"
+    return f"{_HEAD}\n{_counts(results, len(rows))}\n\n" + "\n".join(lines) + "\n"
 
 
-def _counts(results: Results) -> str:
-    titles = ["cases", *_ORDER]
+def _counts(results: Results, operators: int) -> str:
+    titles = [f"{len(results)} cases, {operators} operators", *_ORDER]
     lines = [_row(titles), _row(["---"] * len(titles))]
     for target in TARGETS:
-        kinds = [found[target].kind for found in results.values() if target in found]
+        kinds = [found[target].kind for found in results.values()]
         lines.append(_row([target, *(str(kinds.count(kind)) for kind in _ORDER)]))
     return "\n".join(lines)
 
 
-def _cell(outcomes: Iterable[Outcome]) -> str:
-    reasons: dict[str, str] = {}
-    for outcome in outcomes:
-        reasons.setdefault(outcome.kind, _short(outcome.reason) if outcome.kind != "untraced" else "")
-    parts = [f"{kind}: {reasons[kind]}" if reasons[kind] else kind for kind in _ORDER if kind in reasons]
+def _cell(outcomes: Sequence[Outcome]) -> str:
+    parts = []
+    for kind in _ORDER:
+        of_kind = [outcome for outcome in outcomes if outcome.kind == kind]
+        if of_kind:
+            count = f" {len(of_kind)} of {len(outcomes)}" if len(of_kind) < len(outcomes) else ""
+            reasons = sorted({_short(outcome.reason) for outcome in of_kind} - {""})
+            parts.append(": ".join(filter(None, [f"{kind}{count}", " / ".join(reasons)])))
     return "; ".join(parts)
 
 
 def _short(reason: str) -> str:
-    plain = re.sub(r"^\w+: ", "", reason).replace("|", "/").replace("<", "(").replace(">", ")")
+    plain = re.sub(r"^\w+: ", "", reason).translate(str.maketrans("|<>;", "/(),"))
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
 
 
@@ -77,6 +89,6 @@ def kinds() -> dict[str, dict[str, set[str]]]:
     for line in FILE.read_text("utf-8").splitlines():
         operator, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         if operator.startswith("`") and len(cells) == len(TARGETS):
-            parts = [{part.split(":")[0].strip() for part in cell.split(";")} for cell in cells]
+            parts = [{re.split(r" \d|:", part.strip())[0] for part in cell.split(";")} for cell in cells]
             found[operator.strip("`")] = dict(zip(TARGETS, parts, strict=True))
     return found

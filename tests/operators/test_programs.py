@@ -21,7 +21,7 @@ def _check(data: st.DataObject) -> None:
         if not (probe := resolve(target).probe()).found:
             pytest.skip(str(probe.install))
         (outcome,) = outcomes(group, target).values()
-        assert outcome.kind in ("equal", "decomposed"), f"{target}: {outcome.kind}, {outcome.reason}\n{case.run}"
+        assert outcome.kind in ("exact", "close"), f"{target}: {outcome.kind}, {outcome.reason}\n{case.run}"
 
 
 # Shrinking would compile hundreds of programs.

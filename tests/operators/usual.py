@@ -1,4 +1,4 @@
-"""Cases in usual forms: complex numbers, norms, paddings, orders, integers beyond 2^31."""
+"""Cases in usual forms: complex numbers, norms, paddings, orders, integers beyond 2^31; what torch has no sample of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INF = float("inf")
 def cases() -> Iterator[Case]:
     """Yield all of them; the same ones every time."""
     torch.manual_seed(0)
-    for kind in (_complex, _norms, _paddings, _orders, _integers):
+    for kind in (_complex, _norms, _paddings, _orders, _integers, _unsampled):
         yield from kind()
 
 
@@ -101,3 +101,20 @@ def _integers() -> Iterator[Case]:
     yield case("bitwise_not", "int64", torch.bitwise_not, first)
     yield case("clamp", "int64", lambda x: x.clamp(-3, 6), first)
     yield case("to", "towards zero", lambda x: x.to(torch.int32), torch.tensor([-2.7, -0.5, 0.5, 1.9, 1e6]))
+
+
+def _unsampled() -> Iterator[Case]:
+    table, pairs, signal = torch.randn(4, 6), torch.randn(3, 4, 2), torch.randn(2, 40)
+    edges, window = torch.linspace(-2, 2, 9), torch.hann_window(16)
+    yield case("searchsorted", "left", torch.searchsorted, edges, table)
+    yield case("searchsorted", "right", call(torch.searchsorted, right=True), edges, table.round())
+    yield case("slice_scatter", "strided", lambda x, y: x.slice_scatter(y, 1, 1, 6, 2), table, torch.randn(4, 3))
+    for name, decomposed in (("svd", torch.svd), ("linalg.svd", torch.linalg.svd)):
+        yield case(name, "values", lambda x, f=decomposed: f(x)[1], table)
+    labels, widths, lengths = torch.randint(1, 5, (2, 4)), torch.tensor([8, 7]), torch.tensor([4, 3])
+    yield case("ctc_loss", "mean", F.ctc_loss, torch.randn(8, 2, 5).log_softmax(-1), labels, widths, lengths)
+    yield case("imag", "of a product", lambda x: (torch.view_as_complex(x) * 2j).imag, pairs)
+    yield case("view_as_real", "of a product", lambda x: torch.view_as_real(torch.view_as_complex(x) * 2j), pairs)
+    yield case("silu.complex", "parts", lambda x: _pair(F.silu(torch.view_as_complex(x))), pairs)
+    given = {"n_fft": 16, "hop_length": 4, "window": window}
+    yield case("istft", "of stft", lambda x: torch.istft(torch.stft(x, **given, return_complex=True), **given), signal)
