@@ -1,6 +1,6 @@
 """All cases in shards: the first of those written by hand, the others of these, and every n-th of torch's database.
 
-The first shard is in ``make test``: one program on each target, half a CPU-minute.
+The first shard is in ``make test``: a few programs on each target, about two CPU-minutes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.operators.cases import Case
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes, traced
 
 SHARDS = 7
-_SIDE_BY_SIDE = 100
+_BY_DAY, _SIDE_BY_SIDE = 300, 100
 
 Results = dict[str, dict[str, Outcome]]
 """Outcomes by the name of the case and of the target."""
@@ -23,7 +23,7 @@ def shard(index: int) -> list[Case]:
     if index > 1:
         return list(opinfo.cases(index - 2, SHARDS - 2))
     written = [*forms.cases(), *modules.cases(), *usual.cases()]
-    return written[_SIDE_BY_SIDE:] if index else written[:_SIDE_BY_SIDE]
+    return written[_BY_DAY:] if index else written[:_BY_DAY]
 
 
 def trace(cases: list[Case]) -> Iterator[tuple[list[Group], dict[str, Outcome]]]:
