@@ -16,6 +16,7 @@ from edgeopt.decompositions import (  # noqa: F401
     embedding_bag,
     extrema,
     indexing,
+    integers,
     interpolation,
     logarithms,
     losses,
