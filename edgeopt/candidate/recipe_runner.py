@@ -31,7 +31,6 @@ from edgeopt.distill.distil import Distillation, Tuned
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.distill.model import with_constants
 from edgeopt.distill.swap import Swap, Swapper
-from edgeopt.errors import UserError
 from edgeopt.ir.metrics import EQUAL, Error
 from edgeopt.ir.pass_base import Kind, Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program
@@ -61,17 +60,7 @@ class Conditions:
 def substituted(
     program: Program, recipe: Recipe, conditions: Conditions
 ) -> tuple[Program, tuple[PassRecord, ...], SwapRecord]:
-    """Run a recipe's passes; tune what they swap and hold it to the limits.
-
-    Raises UserError where a limit is on the accuracy and there is no labeled data.
-    """
-    limits = conditions.request.options.limits
-    on_accuracy = limits.min_accuracy is not None or limits.max_drop is not None
-    if recipe.is_trained and on_accuracy and conditions.labeled is None:
-        raise UserError(
-            f"recipe '{recipe.name}' has a limit on the accuracy to hold, and no labeled data",
-            "give it with --data, or limit the outputs' error: --min-cosine or --max-error",
-        )
+    """Run a recipe's passes; tune what they swap and hold it to the limits."""
     work = _Substitution(program, recipe, conditions)
     pipeline = Pipeline([*work.passes, *([work] if recipe.is_trained else [])], conditions.tracker, conditions.on_pass)
     final, records = pipeline.run(program)

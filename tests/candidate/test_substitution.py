@@ -176,7 +176,7 @@ def test_progress_tells_stage_error_and_time_left(folder: Path, tmp_path: Path) 
         ({"tune_data": "absent.npz"}, "'absent.npz' is not calibration data"),
         ({"tune": "soon"}, "'soon' is not a budget of tuning"),
         ({"recipe": "slap"}, "'slap' is not a recipe"),
-        ({"max_drop": 0.1}, "recipe 'slab' has a limit on the accuracy to hold, and no labeled data"),
+        ({"max_drop": 0.1}, "--max-drop is given without labeled samples"),
         ({"recipe": "exact", "tune_data": None}, "--tune is given and recipe 'exact' tunes nothing"),
         ({"recipe": None}, "--tune is given without a recipe"),
         ({"recipe": None, "tune": None, "tune_data": None}, "--force is given without a recipe"),
