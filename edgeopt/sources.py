@@ -8,14 +8,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-_PACKAGES = ("edgeopt", "edgeopt.calib", "edgeopt.kernels", "edgeopt.targets")
+PACKAGES = ("edgeopt", "edgeopt.calib", "edgeopt.kernels", "edgeopt.targets")
 _LEFT_OUT = ("__pycache__",)
 
 
 @cache
 def source_digest() -> str:
     """Return the SHA-256 of edgeopt's files as they are installed, read once for a process."""
-    return digest_of(Path(folder) for name in _PACKAGES for folder in _folders(name))
+    return digest_of(Path(folder) for name in PACKAGES for folder in folders_of(name))
 
 
 def digest_of(folders: Iterable[Path]) -> str:
@@ -29,6 +29,7 @@ def digest_of(folders: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _folders(package: str) -> Iterable[str]:
+def folders_of(package: str) -> Iterable[str]:
+    """Return the folders that a package is installed in, none where it is not."""
     spec = find_spec(package)
     return (spec.submodule_search_locations or ()) if spec is not None else ()

@@ -41,8 +41,8 @@ def test_a_renamed_file_changes_it(tmp_path: Path) -> None:
 
 
 def test_all_packages_count() -> None:
-    for name in sources._PACKAGES:
-        folders = list(sources._folders(name))
+    for name in sources.PACKAGES:
+        folders = list(sources.folders_of(name))
         assert folders and all(any(Path(folder).glob("*.py")) for folder in folders)
 
 

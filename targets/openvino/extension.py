@@ -64,7 +64,7 @@ def library() -> Path:
     tool = compiler()
     if tool is None:
         raise ToolchainMissing("a C++ compiler", INSTALL)
-    place = cache_folder().with_name("kernels") / _digest(_version(tool)) / NAME
+    place = cache_folder().with_name("kernels") / source_digest(_version(tool)) / NAME
     if not place.exists():
         _build(tool, place)
     return place
@@ -139,7 +139,8 @@ def _version(tool: str) -> str:
 
 
 @functools.cache
-def _digest(compiler_line: str) -> str:
+def source_digest(compiler_line: str) -> str:
+    """Return what names a library: the digest of the sources and of what compiles and loads them."""
     digest = hashlib.sha256(repr((compiler_line, openvino().__version__, platform.machine(), _FLAGS)).encode())
     for path in sorted(p for p in SOURCES.rglob("*") if p.suffix in (".cpp", ".h")):
         digest.update(f"\n{path.relative_to(SOURCES)}\n".encode() + path.read_bytes())

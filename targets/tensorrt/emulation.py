@@ -19,6 +19,9 @@ from edgeopt.targets.tensorrt.constants import constant
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+NOT_RUN = "emulated by ONNX Runtime, not run on TensorRT"
+"""What a report says of outputs that were computed here."""
+
 
 class StandIn(OnnxSession):
     """ONNX Runtime on this machine's CPU."""

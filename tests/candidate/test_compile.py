@@ -50,7 +50,7 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Stand-ins for TensorRT and the CUDA runtime."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "tensorrt", stand_in_gpu.module())
-        patch.setattr(cuda, "_LIBRARIES", (stand_in_gpu.cuda_runtime(tmp_path_factory.mktemp("cudart")),))
+        patch.setattr(cuda, "LIBRARIES", (stand_in_gpu.cuda_runtime(tmp_path_factory.mktemp("cudart")),))
         patch.setattr(sdk, "gpu", lambda: sdk.Gpu("NVIDIA H200", "9.0", "1980", "580.1"))
         yield
 

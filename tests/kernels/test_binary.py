@@ -15,7 +15,7 @@ from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.quant.binary import pack
 
 from . import bench, fuzz_binary
-from .test_bit_equal import _requires
+from .test_bit_equal import requires
 
 
 def test_the_specification_is_the_operator() -> None:
@@ -38,7 +38,7 @@ def test_the_specification_is_the_operator() -> None:
 
 
 def test_signs_take_a_third_of_the_instructions_of_int8() -> None:
-    _requires("mps2-an386")
+    requires("mps2-an386")
     signs, int8 = (result.cost for result in bench.run("mps2-an386", fuzz_binary.beside_int8(16, 3, 64, 64, "dsp")))
     assert signs <= 0.35 * 16 * 16 * 64 * 64 * 9
     assert signs <= int8 / 3

@@ -9,6 +9,6 @@ from edgeopt.plugins import registry
 def test_a_pass_that_cannot_be_imported_is_left_out_with_a_warning(monkeypatch, caplog):
     values = {"broken": "edgeopt_broken:Pass", "remove-noops": "edgeopt.passes.exact.remove_noops:RemoveNoops"}
     entries = {name: EntryPoint(name, value, "edgeopt.passes") for name, value in values.items()}
-    monkeypatch.setattr(registry, "_entries", lambda group: entries)
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries.values())
     assert registry.pass_classes() == {"remove-noops": RemoveNoops}
     assert "pass 'broken' cannot be imported" in caplog.text

@@ -92,12 +92,12 @@ def test_a_changed_source_is_another_library(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "broken.cpp").write_text("this is not C++")
     monkeypatch.setattr(extension, "SOURCES", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    extension._digest.cache_clear()
+    extension.source_digest.cache_clear()
     try:
         with pytest.raises(EdgeoptError, match="this is not C"):
             extension.library()
     finally:
-        extension._digest.cache_clear()
+        extension.source_digest.cache_clear()
     assert not list((tmp_path / "cache").rglob("*.so"))
 
 

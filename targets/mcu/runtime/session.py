@@ -12,23 +12,26 @@ from edgeopt.targets.mcu.runtime.firmware import Firmware
 
 
 class MicroSession(Session):
-    """Quantizes inputs, runs the library, dequantizes outputs; costs are instructions, on the host milliseconds."""
+    """Quantizes inputs, runs the library, dequantizes outputs; costs are instructions, on the host milliseconds.
+
+    ``firmware`` takes and returns the integers themselves.
+    """
 
     def __init__(self, library: Path, board: Device, core: str) -> None:
         self._library, self._board, self._core = library, board, core
-        self._firmware = Firmware(library, board, core)
+        self.firmware = Firmware(library, board, core)
         counts_instructions = "qemu" in board.facts
         self.is_deterministic = counts_instructions  # type: ignore[misc]
         self.unit = "instructions" if counts_instructions else "ms"  # type: ignore[misc]
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run the samples along axis 0; inputs and outputs by name, float32."""
-        measured = self._firmware.run(self._quantized(inputs))
-        return {p.name: p.to_real(measured.outputs[p.name]) for p in self._firmware.network.outputs}
+        measured = self.firmware.run(self._quantized(inputs))
+        return {p.name: p.to_real(measured.outputs[p.name]) for p in self.firmware.network.outputs}
 
     def cost(self, inputs: Arrays) -> tuple[float, float]:
         """Return the cost of one inference, and on the host the same as CPU time (0 in the emulator)."""
-        cost = emulate.cost(self._board, self._firmware.run(self._quantized(inputs)).ticks)
+        cost = emulate.cost(self._board, self.firmware.run(self._quantized(inputs)).ticks)
         return cost, 0.0 if self.is_deterministic else cost
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
@@ -52,7 +55,7 @@ class MicroSession(Session):
 
     def close(self) -> None:
         """Remove the firmware."""
-        self._firmware.close()
+        self.firmware.close()
 
     def _quantized(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        return {port.name: port.to_int8(inputs[port.name]) for port in self._firmware.network.inputs}
+        return {port.name: port.to_int8(inputs[port.name]) for port in self.firmware.network.inputs}

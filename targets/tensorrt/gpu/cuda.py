@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeopt.errors import EdgeoptError, ToolchainMissing
 
-_LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
+LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
 _TO_DEVICE, _TO_HOST = 1, 2
 _POINTER = ctypes.c_void_p
 
@@ -84,7 +84,7 @@ class Cuda:
 
 
 def _load() -> ctypes.CDLL:
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         try:
             return ctypes.CDLL(name)
         except OSError:

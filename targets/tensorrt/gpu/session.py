@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeopt.errors import EdgeoptError
+from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.plugins.target import Arrays, Layer, Session
 from edgeopt.targets.tensorrt.gpu.cuda import Cuda
 from edgeopt.targets.tensorrt.gpu.sdk import tensorrt
@@ -38,7 +38,7 @@ class GpuSession(Session):
         self._memory: dict[str, tuple[int, int]] = {}
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Run one inference; inputs and outputs by name."""
+        """Run one inference; inputs and outputs by name. Raises UserError for a shape outside the profile."""
         results = self._bind(inputs)
         self._execute()
         for name, array in results.items():
@@ -93,7 +93,11 @@ class GpuSession(Session):
         """Copy the inputs to the device, and return arrays for the outputs of their shapes."""
         for name, array in inputs.items():
             array = np.ascontiguousarray(array)
-            self._context.set_input_shape(name, tuple(array.shape))
+            if not self._context.set_input_shape(name, tuple(array.shape)):
+                shape = "x".join(map(str, array.shape))
+                raise UserError(
+                    f"the engine does not take input '{name}' of shape {shape}", "export with a wider --profile"
+                )
             self._cuda.to_device(self._place(name, array.nbytes), array, self._stream)
         results = {}
         for name in self._outputs:

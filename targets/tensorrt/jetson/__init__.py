@@ -14,6 +14,7 @@ from pathlib import Path
 from edgeopt import onnx
 from edgeopt.options import option
 from edgeopt.plugins.target import Artifact, Device, Probe, TargetOptions, processor_name
+from edgeopt.targets.tensorrt.emulation import NOT_RUN
 from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import JetPack, check_precision, jetpack
 from edgeopt.targets.tensorrt.jetson.project import PLUGIN_MODEL, write_project
@@ -79,7 +80,7 @@ class Jetson(TensorRtFamily):
 
     def hardware(self) -> str:
         """Say that the outputs are not the device's."""
-        return f"{processor_name()} with ONNX Runtime, in place of {self.device.name}"
+        return f"{processor_name()}: {NOT_RUN} (in place of {self.device.name})"
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where the device or its JetPack lacks what is asked for."""
@@ -97,7 +98,7 @@ class Jetson(TensorRtFamily):
 
     def _notes(self, folder: Path, precision: str, model: Model, sizes: Sequence[Profile]) -> tuple[str, ...]:
         check = rtx_check(folder / MODEL, _CHECKED_FOR.get(precision, "8.6"), sizes)
-        compared = "outputs were compared in ONNX Runtime on this machine; times are the device's to tell"
+        compared = f"outputs that were compared are {NOT_RUN}; times are the device's to tell"
         return (f"layers in the graph: {summary(model.layers)}", compared, check, *model.notes)
 
     def _facts(

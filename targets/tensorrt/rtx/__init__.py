@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeopt.errors import UserError
 from edgeopt.options import option
 from edgeopt.plugins.target import Artifact, Probe, TargetOptions, processor_name
+from edgeopt.targets.tensorrt.emulation import NOT_RUN
 from edgeopt.targets.tensorrt.family import MODEL, Model, TensorRtFamily, TensorRtOptions, Translated
 from edgeopt.targets.tensorrt.features import check_precision
 from edgeopt.targets.tensorrt.precision import summary
@@ -72,7 +73,7 @@ class Rtx(TensorRtFamily):
 
     def hardware(self) -> str:
         """Say that the outputs are not the GPU's."""
-        return f"{processor_name()} with ONNX Runtime, in place of {self.device.name}"
+        return f"{processor_name()}: {NOT_RUN} (in place of {self.device.name})"
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where a GPU lacks what is asked for."""
@@ -93,7 +94,7 @@ class Rtx(TensorRtFamily):
         places = ", ".join(self._capabilities(options))
         return (
             f"layers in the graph: {summary(model.layers)}",
-            f"built for compute capability {places} without a GPU; outputs were compared in ONNX Runtime",
+            f"built for compute capability {places} without a GPU; outputs that were compared are {NOT_RUN}",
             *model.notes,
         )
 

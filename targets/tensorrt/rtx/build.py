@@ -17,7 +17,7 @@ from edgeopt.targets.tensorrt.profiles import Profile
 INSTALL = "pip install 'edgeopt[rtx]'"
 PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 
-_WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def build(path: Path, capabilities: Sequence[str], sizes: Sequence[Profile]) -> 
         raise ToolchainMissing("TensorRT-RTX", INSTALL)
     request = {"model": path.name, "capabilities": list(capabilities), "profiles": [asdict(one) for one in sizes]}
     done = subprocess.run(
-        [sys.executable, str(_WORKER), json.dumps(request)],
+        [sys.executable, str(WORKER), json.dumps(request)],
         cwd=path.parent,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,

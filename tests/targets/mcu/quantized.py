@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ from torch import fx, nn
 from edgeopt.ir.program import Program, Range
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.plugins.target import Target
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import Scheme
-from edgeopt.targets.mcu import PREPARE
+from edgeopt.targets.mcu import PREPARE, MicroOptions
 from edgeopt.targets.mcu.lower.lower import SCHEME
+from edgeopt.targets.mcu.runtime.firmware import Firmware
+from edgeopt.targets.mcu.runtime.session import MicroSession
 from tests.models import mlperf_tiny
 
 
@@ -49,6 +53,13 @@ def calibrate(program: Program, samples: Sequence[dict[str, np.ndarray]]) -> Non
             see(name, torch.from_numpy(array))
         program.run(sample, observe)
     program.ranges = {name: Range((low,), (high,)) for name, (low, high) in ends.items()}
+
+
+def firmware_of(target: Target, folder: Path) -> Firmware:
+    """Build what a microcontroller's target compiled into ``folder``; it takes and returns integers."""
+    session = target.open(folder, MicroOptions())
+    assert isinstance(session, MicroSession)
+    return session.firmware
 
 
 @cache

@@ -19,16 +19,15 @@ from edgeopt.ops.hybrid_attention import hybrid_attention
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.ops.soft_attention import soft_attention
 from edgeopt.plugins.registry import resolve
-from edgeopt.targets.mcu import LIBRARY, MicroOptions
+from edgeopt.targets.mcu import MicroOptions
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
 from edgeopt.targets.mcu.nodes.generated import Generated
 from edgeopt.targets.mcu.nodes.matmul import MatMul
-from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits_vit
 from tests.qemu import requires_qemu
 
-from .quantized import quantize
+from .quantized import firmware_of, quantize
 
 pytestmark = pytest.mark.skipif(find_spec("tvm") is None, reason="TVM is not installed")
 WHOLE = ("hybrid", "agent", "soft", "hashed")
@@ -104,7 +103,7 @@ def test_the_library_computes_what_the_program_does(form: str, tmp_path: Path) -
     target, x = resolve("mcu:cortex-m7"), images(2, seed=2)
     artifact = target.compile(program(form), tmp_path, MicroOptions())
     assert any("TVM" in fallback.reason for fallback in artifact.fallbacks)
-    firmware = Firmware(tmp_path / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]
+    firmware = firmware_of(target, tmp_path)
     try:
         (port,), (sink,) = firmware.network.inputs, firmware.network.outputs
         measured = firmware.run({port.name: port.to_int8(x)})

@@ -11,12 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from edgeopt.plugins.registry import resolve
-from edgeopt.targets.mcu import LIBRARY, MicroOptions
+from edgeopt.targets.mcu import MicroOptions
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.nodes.generated import Generated
-from edgeopt.targets.mcu.runtime.firmware import Firmware
 
-from .quantized import quantize_over
+from .quantized import firmware_of, quantize_over
 from .test_leading_axes import batches, initialized
 from .test_lower import requires_tvm
 
@@ -68,7 +67,7 @@ def test_the_library_computes_what_the_program_does(name: str, tmp_path: Path) -
     assert refused == [] and any(isinstance(node, Generated) for node in graph.nodes)
     target = resolve("mcu:host-c")
     target.compile(program, tmp_path, MicroOptions())
-    firmware = Firmware(tmp_path / LIBRARY, target._board, "host")  # type: ignore[attr-defined]
+    firmware = firmware_of(target, tmp_path)
     source = firmware.network.inputs[0]
     got, real = firmware.run({source.name: source.to_int8(x[0])}).outputs, program.run({source.name: x[0]})
     firmware.close()

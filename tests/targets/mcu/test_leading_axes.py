@@ -17,14 +17,13 @@ from edgeopt.errors import UserError
 from edgeopt.ir.program import Program
 from edgeopt.plugins.registry import resolve
 from edgeopt.quant.codebook import CODEBOOKS
-from edgeopt.targets.mcu import LIBRARY, MicroOptions, expected
+from edgeopt.targets.mcu import MicroOptions, expected
 from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.lower.lower import SCHEME, lower_program
-from edgeopt.targets.mcu.runtime.firmware import Firmware
 from samples import digits_vit
 from tests.qemu import requires_qemu
 
-from .quantized import quantize_over
+from .quantized import firmware_of, quantize_over
 from .test_signs import Maps, Signs
 
 SHIFTS = MicroOptions(requantization="shift")
@@ -112,7 +111,7 @@ def assert_right(program: Program, device: str, folder: Path, x: np.ndarray, opt
     target = resolve(f"mcu:{device}")
     folder.mkdir()
     target.compile(program, folder, options)
-    firmware = Firmware(folder / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]
+    firmware = firmware_of(target, folder)
     (source,) = firmware.network.inputs
     q = source.to_int8(x)
     wanted, real = graph.run({graph.inputs[0]: q[0]}), program.run({program.inputs[0].name: x})

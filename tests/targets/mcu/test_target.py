@@ -19,11 +19,12 @@ from edgeopt.targets.mcu import LIBRARY, Mcu, MicroOptions
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.plan.fuse import fuse_residuals
 from edgeopt.targets.mcu.runtime.firmware import Firmware
+from edgeopt.targets.mcu.runtime.session import MicroSession
 from tests.models import mlperf_tiny
 from tests.models.mlperf_tiny import requires_shared
 from tests.qemu import requires_qemu, skip_without_qemu
 
-from .quantized import mlperf, quantize
+from .quantized import firmware_of, mlperf, quantize
 from .test_lower import requires_tvm
 
 DEFAULT = MicroOptions()
@@ -76,15 +77,14 @@ def compiled(program: Program, device: str, folder: Path, options: MicroOptions 
 def assert_equals_the_reference(
     program: Program, device: str, x: np.ndarray, folder: Path, options: MicroOptions = DEFAULT
 ) -> None:
-    session = compiled(program, device, folder, options).open(folder, options)
-    firmware = session._firmware  # type: ignore[attr-defined]
+    firmware = firmware_of(compiled(program, device, folder, options), folder)
     source, sink = firmware.network.inputs[0], firmware.network.outputs[0]
     q = source.to_int8(x)
     got = firmware.run({source.name: q}).outputs[sink.name]
     graph = fuse_residuals(lower_program(program)[0])
     for sample, y in zip(q, got, strict=True):
         np.testing.assert_array_equal(graph.run({graph.inputs[0]: sample})[graph.outputs[0]], y)
-    session.close()
+    firmware.close()
 
 
 @pytest.mark.parametrize("optimize", ["speed", "size"])
@@ -121,10 +121,11 @@ def test_generated_code_runs_beside_kernels(device: str, tmp_path: Path) -> None
     assert {"aten.group_norm", "aten.conv2d"} <= {op for f in artifact.fallbacks for op in f.op.split(", ")}
     assert "TVM" not in (tmp_path / LIBRARY / "network.c").read_text()
     session = target.open(tmp_path, MicroOptions())
+    assert isinstance(session, MicroSession)
     for x in samples[:3]:
         expected = program.run({"image": x[None]})[program.output_names[0]]
         got = session.run({"image": x[None]})[program.output_names[0]]
-        step = session._firmware.network.outputs[0].scale  # type: ignore[attr-defined]
+        step = session.firmware.network.outputs[0].scale
         assert np.abs(got - expected).max() <= 1.001 * step
     assert {layer.precision for layer in session.layers({"image": samples[:1]}, 1)} == {"int8", "fp32"}
     session.close()

@@ -18,7 +18,7 @@ from edgeopt.errors import UserError
 from edgeopt.ir.program import Program
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.plugins.registry import resolve
-from edgeopt.targets.mcu import LIBRARY, MicroOptions
+from edgeopt.targets.mcu import MicroOptions
 from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.nodes.attention import Attention
@@ -29,11 +29,11 @@ from edgeopt.targets.mcu.nodes.node import Node
 from edgeopt.targets.mcu.nodes.norm import Norm
 from edgeopt.targets.mcu.nodes.table import Table
 from edgeopt.targets.mcu.plan.fuse import fuse_attention, fuse_residuals, split_heads
-from edgeopt.targets.mcu.runtime.firmware import Firmware, Measurement
+from edgeopt.targets.mcu.runtime.firmware import Measurement
 from samples import digits_vit
 from tests.qemu import requires_qemu
 
-from .quantized import quantize
+from .quantized import firmware_of, quantize
 
 CASES = [
     pytest.param(name, device, marks=[] if device == "host-c" else requires_qemu)
@@ -126,7 +126,7 @@ def run(name: str, device: str, folder: Path, x: np.ndarray, **options: object) 
     target = resolve(f"mcu:{device}")
     folder.mkdir()
     target.compile(program(name), folder, MicroOptions(**options))  # type: ignore[arg-type]
-    firmware = Firmware(folder / LIBRARY, target._board, target.device.facts["core"])  # type: ignore[attr-defined]
+    firmware = firmware_of(target, folder)
     try:
         return firmware.run({firmware.network.inputs[0].name: firmware.network.inputs[0].to_int8(x)})
     finally:

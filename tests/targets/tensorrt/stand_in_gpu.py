@@ -1,6 +1,8 @@
 """A stand-in for the module ``tensorrt`` and for the CUDA runtime: memory is the host's, ONNX Runtime computes.
 
-It answers to the calls of the documented Python API that the target makes, so that the target's own code runs.
+It answers to the calls of the documented Python API that the target makes, so that the target's own code runs, and
+refuses what TensorRT's documentation says that it refuses: graphs (``onnx_rules``), types that the GPU lacks, dynamic
+sizes without a profile or beyond it. Its clock advances by a quarter of a millisecond with every inference.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ import json
 import subprocess
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
+
+from edgeopt.targets.tensorrt.gpu import cuda
+from tests.targets.tensorrt.onnx_rules import refusals
 
 _CUDART = """
 #include <stdlib.h>
@@ -26,11 +32,12 @@ int cudaMemcpyAsync(void* to, const void* from, size_t n, int kind, void* s) {
 }
 int cudaStreamCreate(void** s) { *s = malloc(1); return 0; }
 int cudaStreamSynchronize(void* s) { (void)s; return 0; }
-int cudaEventCreate(void** e) { *e = malloc(1); return 0; }
+int inferences;
+int cudaEventCreate(void** e) { *e = malloc(sizeof(int)); return 0; }
 int cudaEventDestroy(void* e) { free(e); return 0; }
-int cudaEventRecord(void* e, void* s) { (void)e; (void)s; return 0; }
+int cudaEventRecord(void* e, void* s) { (void)s; *(int*)e = inferences; return 0; }
 int cudaEventSynchronize(void* e) { (void)e; return 0; }
-int cudaEventElapsedTime(float* ms, void* a, void* b) { (void)a; (void)b; *ms = 0.25f; return 0; }
+int cudaEventElapsedTime(float* ms, void* a, void* b) { *ms = 0.25f * (float)(*(int*)b - *(int*)a); return 0; }
 """
 
 
@@ -55,25 +62,32 @@ class _Flags:
 class _Network:
     def __init__(self, flags: int) -> None:
         assert flags == 1 << 3, "TensorRT 10 has to be told that types are meant as written"
-        self.model = b""
+        self.model = onnx.ModelProto()
 
 
 class _Parser:
-    num_errors = 0
-
     def __init__(self, network: _Network, logger: _Logger) -> None:
         self.network = network
+        self.errors: list[str] = []
+
+    @property
+    def num_errors(self) -> int:
+        return len(self.errors)
+
+    def get_error(self, index: int) -> Any:
+        return SimpleNamespace(desc=lambda: self.errors[index])
 
     def parse_from_file(self, path: str) -> bool:
-        self.network.model = Path(path).read_bytes()
-        return True
+        self.network.model = onnx.load(path)
+        self.errors = refusals(self.network.model, plugins=())
+        return not self.errors
 
 
 class _Config:
     profiling_verbosity = None
 
     def __init__(self) -> None:
-        self.profiles: list[Any] = []
+        self.profiles: list[dict[str, tuple]] = []
 
     def add_optimization_profile(self, profile: Any) -> None:
         self.profiles.append(profile.shapes)
@@ -87,7 +101,9 @@ class _Profile:
         self.shapes[name] = shapes
 
 
-class _Builder:
+class Builder:
+    """Builds for a GPU of compute capability 9.0, where its graph and profiles are legal."""
+
     configs: list[_Config] = []
 
     def __init__(self, logger: _Logger) -> None:
@@ -103,8 +119,25 @@ class _Builder:
     def create_optimization_profile(self) -> _Profile:
         return _Profile()
 
-    def build_serialized_network(self, network: _Network, config: _Config) -> bytes:
-        return network.model
+    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+        graph = network.model.graph
+        (profile,) = config.profiles or [{}]
+        if any(tensor.data_type == onnx.TensorProto.FLOAT4E2M1 for tensor in graph.initializer):
+            return None
+        if not all(_allows(value, profile) for value in graph.input):
+            return None
+        return json.dumps(profile).encode() + b"\n" + network.model.SerializeToString()
+
+
+def _allows(value: onnx.ValueInfoProto, profile: dict[str, tuple]) -> bool:
+    """Say whether an input has fixed sizes, or three shapes in the profile that rise where its own are open."""
+    sizes = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+    if value.name not in profile:
+        return None not in sizes
+    return all(
+        least <= usual <= largest and size in (None, least) and (size is None or least == largest)
+        for size, least, usual, largest in zip(sizes, *profile[value.name], strict=True)
+    )
 
 
 class _Runtime:
@@ -112,13 +145,15 @@ class _Runtime:
         pass
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine:
-        return _Engine(onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"]))
+        profile, _, model = plan.partition(b"\n")
+        return _Engine(onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]), json.loads(profile))
 
 
 class _Engine:
-    def __init__(self, session: Any) -> None:
-        self.session = session
+    def __init__(self, session: Any, profile: dict[str, list]) -> None:
+        self.session, self.profile = session, profile
         self.kinds = {v.name: _numpy(v.type) for v in (*session.get_inputs(), *session.get_outputs())}
+        self.fixed = {v.name: v.shape for v in session.get_inputs()}
 
     def create_execution_context(self) -> _Context:
         return _Context(self)
@@ -142,8 +177,12 @@ class _Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        least, _, largest = self.engine.profile.get(name, [self.engine.fixed.get(name, ())] * 3)
+        if len(shape) != len(least) or not all(a <= b <= c for a, b, c in zip(least, shape, largest, strict=True)):
+            return False
         self.shapes[name] = shape
+        return True
 
     def set_tensor_address(self, name: str, address: int) -> None:
         self.addresses[name] = address
@@ -160,6 +199,7 @@ class _Context:
             ctypes.memmove(feeds[name].ctypes.data, self.addresses[name], feeds[name].nbytes)
         for value, array in zip(self.engine.session.get_outputs(), self.engine.session.run(None, feeds), strict=True):
             ctypes.memmove(self.addresses[value.name], np.ascontiguousarray(array).ctypes.data, array.nbytes)
+        ctypes.c_int.in_dll(ctypes.CDLL(cuda.LIBRARIES[0]), "inferences").value += 1
         if self.profiler is not None:
             self.profiler.report_layer_time("all", 0.2)
         return True
@@ -184,7 +224,7 @@ def module() -> ModuleType:
         "Logger": _Logger,
         "NetworkDefinitionCreationFlag": _Flags,
         "OnnxParser": _Parser,
-        "Builder": _Builder,
+        "Builder": Builder,
         "Runtime": _Runtime,
         "IProfiler": _IProfiler,
         "ProfilingVerbosity": type("V", (), {"DETAILED": 2}),

@@ -17,6 +17,7 @@ from edgeopt.cli import main
 from edgeopt.deploy.bundle import read_report, verify
 from tests.targets.tensorrt.fake_device import FakeDevice
 from tests.targets.tensorrt.models import LinearVit, Mlp
+from tests.targets.tensorrt.onnx_rules import refusals_of
 
 RELEASES = [("jetson-orin", "6.2", "6.2+b77", "10.3"), ("jetson-thor", "7.1", "7.1-b1", "10.13")]
 RELEASES += [("jetson-orin", "7.2.2", "7.2.2", "11.4")]
@@ -36,6 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
         model = torch.export.export(Mlp(), (torch.randn(2, 64),), dynamic_shapes=({0: batch},))
         image = {} if dynamic else {"inputs": {"x": torch.randn(1, 3, 8, 8)}}
         edgeopt.export(model if dynamic else LinearVit().eval(), target, folder, jetpack=jetpack, **image)
+        assert [said for path in folder.glob("*.onnx") for said in refusals_of(path)] == []
         return folder
 
     return export

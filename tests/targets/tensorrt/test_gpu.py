@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import edgeopt
-from edgeopt.errors import ToolchainMissing, UserError
+from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import TargetContract
 from edgeopt.targets.tensorrt.gpu import TensorRt, cuda, sdk
+from edgeopt.targets.tensorrt.profiles import Profile
 from tests.targets.tensorrt import stand_in_gpu
 from tests.targets.tensorrt.models import Mlp
 
@@ -44,7 +46,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Stand-ins for TensorRT, the CUDA runtime and the driver."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "tensorrt", stand_in_gpu.module())
-        patch.setattr(cuda, "_LIBRARIES", (stand_in_gpu.cuda_runtime(tmp_path_factory.mktemp("cudart")),))
+        patch.setattr(cuda, "LIBRARIES", (stand_in_gpu.cuda_runtime(tmp_path_factory.mktemp("cudart")),))
         patch.setattr(sdk, "gpu", lambda: H200)
         yield
 
@@ -79,13 +81,29 @@ def test_shapes_may_grow_and_shrink(tmp_path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=8)
     program = torch.export.export(Mlp(), (torch.randn(2, 64),), dynamic_shapes=({0: batch},))
     edgeopt.export(program, "tensorrt", tmp_path / "out", precision="fp32", max_seconds=0.1, baseline=False)
-    assert stand_in_gpu._Builder.configs[-1].profiles == [{"x": ((1, 64), (8, 64), (8, 64))}]
+    assert stand_in_gpu.Builder.configs[-1].profiles == [{"x": ((1, 64), (8, 64), (8, 64))}]
     session = resolve("tensorrt").open(tmp_path / "out", resolve("tensorrt").Options())
     for rows in (2, 8, 1):
         x = np.random.default_rng(rows).standard_normal((rows, 64), dtype=np.float32)
         expected = program.module()(torch.from_numpy(x)).detach().numpy()
         np.testing.assert_allclose(session.run({"x": x})["output"], expected, atol=1e-5)
+    with pytest.raises(UserError, match="does not take input 'x' of shape 9x64"):
+        session.run({"x": np.zeros((9, 64), np.float32)})
     session.close()
+
+
+@pytest.mark.usefixtures("device")
+def test_what_tensorrt_refuses_is_an_error_with_its_words(tmp_path: Path) -> None:
+    text = '<ir_version: 9, opset_import: ["" : 19]> g (int32[2] x) => (int32[2] y) { y = Relu(x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    with pytest.raises(EdgeoptError, match=r"TensorRT does not read the model: .*Relu does not take INT32"):
+        sdk.build(tmp_path / "model.onnx", ())
+    text = '<ir_version: 9, opset_import: ["" : 19]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    for sizes in [(), (Profile("x", (4,), (2,), (8,)),)]:
+        with pytest.raises(EdgeoptError, match="TensorRT does not build the model"):
+            sdk.build(tmp_path / "model.onnx", sizes)
+    assert sdk.build(tmp_path / "model.onnx", (Profile("x", (1,), (2,), (8,)),))
 
 
 @pytest.mark.usefixtures("device")

@@ -26,6 +26,7 @@ from edgeopt.report.run import Run
 from edgeopt.targets.tensorrt.plugins import with_plugin_operators
 from edgeopt.targets.tensorrt.profiles import Profile
 from tests.targets.tensorrt.models import LinearVit, Masked, Mlp, Overflowing
+from tests.targets.tensorrt.onnx_rules import refusals_of
 
 IMAGE = {"x": torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))}
 ROWS = {"x": torch.randn(4, 64, generator=torch.Generator().manual_seed(1))}
@@ -43,7 +44,10 @@ class TestJetson(TargetContract):
 
 
 def export(model: nn.Module, folder: Path, inputs: dict[str, torch.Tensor], target: str = "jetson", **more: Any) -> Run:
-    return edgeopt.export(model.eval(), target, folder, inputs=inputs, **more)
+    """Export; whatever comes out is what TensorRT reads."""
+    run = edgeopt.export(model.eval(), target, folder, inputs=inputs, **more)
+    assert [said for path in folder.glob("*.onnx") for said in refusals_of(path)] == []
+    return run
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -74,7 +78,9 @@ def test_fp16_is_what_the_graph_computes_in(tmp_path: Path) -> None:
     assert known["x"] == known["output"] == onnx.TensorProto.FLOAT
     assert run.error is not None and 1e-5 < run.error.relative < 2e-3
     assert run.latency is None and run.target.precision_executed is None
-    assert "in place of jetson-orin" in str(run.target.hardware)
+    emulated = "emulated by ONNX Runtime, not run on TensorRT"
+    assert f"{emulated} (in place of jetson-orin)" in str(run.target.hardware)
+    assert emulated in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_what_leaves_fp16s_range_is_kept_in_fp32_and_named(tmp_path: Path) -> None:

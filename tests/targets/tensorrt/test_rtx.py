@@ -120,7 +120,7 @@ def test_a_model_that_it_does_not_read_is_an_error(tmp_path: Path) -> None:
 def test_a_build_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As TensorRT-RTX does where a plug-in is registered."""
     (tmp_path / "worker.py").write_text("import os, sys\nprint('terminate called', file=sys.stderr)\nos.abort()\n")
-    monkeypatch.setattr(sys.modules[build.__module__], "_WORKER", tmp_path / "worker.py")
+    monkeypatch.setattr(sys.modules[build.__module__], "WORKER", tmp_path / "worker.py")
     with pytest.raises(EdgeoptError, match="ended with status -6 as it built the model: terminate called"):
         build(tmp_path / "m.onnx", ["8.6"], ())
 

@@ -48,7 +48,9 @@ def main() -> int:
         return 1
     for pair in flags["--loadInputs"].split(","):
         assert Path(pair.partition(":")[2]).is_file(), pair
-    assert Path(flags["--onnx"]).is_file()
+    if b"plugin_namespace" in Path(flags["--onnx"]).read_bytes() and "--dynamicPlugins" not in flags:
+        print("no plug-in of this name is registered", file=sys.stderr)
+        return 1
     Path(os.environ["TRTEXEC_LOG"]).write_text(json.dumps(flags))
     Path(flags["--saveEngine"]).write_bytes(b"engine")
     Path(flags["--timingCacheFile"]).write_bytes(b"cache")
