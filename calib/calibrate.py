@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import edgeopt
 from edgeopt.calib.cache import Entry, program_digest
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.methods import Method, method
-from edgeopt.calib.observe import observable, observe
+from edgeopt.calib.observe import Accumulator, observable, observe
 from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
@@ -130,7 +130,7 @@ class _Observation:
                     state.histograms.setdefault(name, Histogram(seen.low, seen.high))
             self._phase("histograms", state.histograms)
 
-    def _phase(self, name: str, accumulators: dict) -> int:
+    def _phase(self, name: str, accumulators: Mapping[str, Accumulator]) -> int:
         def after_each(done: int) -> None:
             self.state.done = done
             if self.progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import fx
@@ -34,9 +34,9 @@ def observe(
     so far, those skipped included. Returns that number.
     """
 
-    def see(node: fx.Node, value: object) -> None:
+    def see(node: fx.Node, value: Any) -> None:
         if node.name in accumulators:
-            accumulators[node.name].add(value)  # type: ignore[arg-type]
+            accumulators[node.name].add(value)
 
     done = skip
     for done, sample in enumerate(islice(samples, skip, None), skip + 1):

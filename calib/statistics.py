@@ -79,7 +79,8 @@ class Histogram:
     def centers(self) -> np.ndarray:
         """The middle of each bin."""
         edges = self.edges
-        return (edges[1:] + edges[:-1]) / 2
+        centers: np.ndarray = (edges[1:] + edges[:-1]) / 2
+        return centers
 
 
 @dataclass(frozen=True)

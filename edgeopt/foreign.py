@@ -54,7 +54,7 @@ def _is_library(frame: FrameType) -> bool:
 
 
 def _package(frame: FrameType) -> str:
-    return frame.f_globals.get("__name__", "").partition(".")[0]
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 @contextmanager

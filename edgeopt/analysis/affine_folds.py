@@ -9,6 +9,7 @@ from torch import fx
 
 from edgeopt.analysis.channels import carry, moves
 from edgeopt.analysis.layers import Layer, describe, fold_after, fold_before, is_layer, layer_of
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program, origin, redefine
 
 
@@ -44,7 +45,7 @@ class Fold:
 def is_beside_layer(node: fx.Node, x: fx.Node) -> bool:
     """Return whether a linear or convolution makes ``x`` or reads ``node``, values only moved between."""
     while moves(x, factor=True):
-        x = x.args[0]  # type: ignore[assignment]
+        x = node_arg(x, 0)
     return is_layer(x) or _reaches_layer(node)
 
 
@@ -67,15 +68,16 @@ def into_producer(program: Program, affine: Affine) -> Fold | str:
         if not moves(node, factor):
             break
         between.append(node)
-        node, known = node.args[0], inside | {node}  # type: ignore[assignment]
+        node, known = node_arg(node, 0), inside | {node}
     layer = layer_of(program, node)
     if isinstance(layer, str):
         return layer
     axis = None if affine.axis is None else layer.output_axis
     for moved in reversed(between):
-        axis = carry(moved, axis, affine.shifts)  # type: ignore[assignment]
-        if isinstance(axis, str):
-            return axis
+        after = carry(moved, axis, affine.shifts)
+        if isinstance(after, str):
+            return after
+        axis = after
     if axis != affine.axis:
         return (
             f"the channels of {describe(layer.node)} are axis {axis} there, those of {affine.node.name} {affine.axis}"

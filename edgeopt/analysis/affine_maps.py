@@ -16,6 +16,7 @@ from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
 from edgeopt.analysis.layers import describe
+from edgeopt.ir.nodes import as_node, node_arg, rank_of
 from edgeopt.ir.program import Program, same_spec, spec_of
 from edgeopt.ir.rewrite import arguments
 
@@ -63,7 +64,7 @@ def _composed(program: Program, node: fx.Node, known: Known) -> Affine | str:
 
 def variables(program: Program, node: fx.Node) -> list[fx.Node]:
     """Return the operands of a sum or product that are no constants."""
-    return [value for value in node.args[:2] if not _is_constant(program, value)]  # type: ignore[misc]
+    return [as_node(value) for value in node.args[:2] if not _is_constant(program, value)]
 
 
 def batch_norm_map(program: Program, node: fx.Node) -> Affine | str:
@@ -74,10 +75,9 @@ def batch_norm_map(program: Program, node: fx.Node) -> Affine | str:
     tensors = {name: program.constant(given[name]) for name in _BATCH_TENSORS}
     if computed := [name for name, tensor in tensors.items() if tensor is None and given[name] is not None]:
         return f"its {' and '.join(computed)} are computed at run time"
-    mean, var, gamma, beta = (None if t is None else t.double() for t in tensors.values())
-    scale = (var + given["eps"]).rsqrt()  # type: ignore[operator]
-    scale = scale if gamma is None else gamma * scale
-    shift = -scale * mean if beta is None else beta - scale * mean  # type: ignore[operator]
+    wide = {name: tensor.double() for name, tensor in tensors.items() if tensor is not None}
+    scale = wide.get("weight", 1) * (wide["running_var"] + given["eps"]).rsqrt()
+    shift = wide.get("bias", 0) - scale * wide["running_mean"]
     return Affine(node, given["input"], scale, shift, axis=1)
 
 
@@ -87,20 +87,20 @@ def _with_constant(program: Program, node: fx.Node) -> Affine | str:
         return f"{describe(node)} is not arithmetic of a value and a constant"
     left, right = node.args[:2]
     reverse = _is_constant(program, left)
-    x, value = (right, left) if reverse else (left, right)
-    if not same_spec(node, x):  # type: ignore[arg-type]
-        return f"it also turns {spec_of(x, x.name)} into {spec_of(node, node.name)}"  # type: ignore[arg-type, union-attr]
+    x, value = (as_node(right), left) if reverse else (as_node(left), right)
+    if not same_spec(node, x):
+        return f"it also turns {spec_of(x, x.name)} into {spec_of(node, node.name)}"
     constant = program.constant(value)
     constant = torch.tensor(value, dtype=torch.float64) if constant is None else constant
     axes = [axis - constant.dim() for axis, size in enumerate(constant.shape) if size > 1]
     if len(axes) > 1:
-        return f"its constant {spec_of(value, value.name)} varies along {len(axes)} axes"  # type: ignore[arg-type, union-attr]
+        return f"its constant {spec_of(as_node(value), str(value))} varies along {len(axes)} axes"
     if reverse and node.target is aten.div.Tensor:
         return "it divides by what is computed"
     scale, shift = _scale_and_shift(node, constant.double().flatten(), reverse)
     if not (scale.isfinite().all() and shift.isfinite().all()):
         return "its constant is not finite, or zero and divided by"
-    return Affine(node, x, scale, shift, axes[0] + node.meta["val"].dim() if axes else None)  # type: ignore[arg-type]
+    return Affine(node, x, scale, shift, axes[0] + rank_of(node) if axes else None)
 
 
 def _is_constant(program: Program, value: Any) -> bool:
@@ -120,7 +120,7 @@ def _scale_and_shift(node: fx.Node, constant: torch.Tensor, reverse: bool) -> tu
 
 def _sign(node: fx.Node) -> float:
     """Return what a sum or difference multiplies its second operand by."""
-    alpha: Any = node.kwargs.get("alpha", 1)
+    alpha = float(arguments(node)["alpha"])
     return alpha if node.target is aten.add.Tensor else -alpha
 
 
@@ -135,7 +135,7 @@ def _after(outer: Affine, inner: Affine) -> Affine | None:
 
 def _sum(node: fx.Node, known: Known) -> Affine | str:
     """Return the map of a sum of two maps of the same value."""
-    left, right = (_map_or_identity(operand, known) for operand in node.args[:2])  # type: ignore[arg-type]
+    left, right = (_map_or_identity(node_arg(node, index), known) for index in range(2))
     vanishing = [part for part in (left, right) if not part.scale.any()]
     x = right.x if left in vanishing else left.x
     if left.x is not right.x and not vanishing:
@@ -172,15 +172,14 @@ def _map_or_identity(node: fx.Node, known: Known) -> Affine:
 def _between_permutes(node: fx.Node, known: Known) -> Affine | str:
     """Return the map of what is permuted after it: of x before a permute that this one undoes, or of x permuted
     alike by another node."""
-    inner = known[node.args[0]]  # type: ignore[index]
+    inner = known[node_arg(node, 0)]
     if isinstance(inner, str):
         return inner
     dims = _dims(node)
     axis = None if inner.axis is None else dims.index(inner.axis)
     inside = inner.interior | {inner.node}
     if inner.x.target is aten.permute.default and [_dims(inner.x)[dim] for dim in dims] == list(range(len(dims))):
-        x: fx.Node = inner.x.args[0]  # type: ignore[assignment]
-        return Affine(node, x, inner.scale, inner.shift, axis, inside | {inner.x})
+        return Affine(node, node_arg(inner.x, 0), inner.scale, inner.shift, axis, inside | {inner.x})
     for other in inner.x.users:
         if other.target is aten.permute.default and _dims(other) == dims and other is not node:
             return Affine(node, other, inner.scale, inner.shift, axis, inside - {other})
@@ -188,4 +187,4 @@ def _between_permutes(node: fx.Node, known: Known) -> Affine | str:
 
 
 def _dims(permute: fx.Node) -> list[int]:
-    return [dim % permute.meta["val"].dim() for dim in arguments(permute)["dims"]]
+    return [dim % rank_of(permute) for dim in arguments(permute)["dims"]]

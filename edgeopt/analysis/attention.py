@@ -18,6 +18,7 @@ from torch import fx
 
 from edgeopt.analysis.masks import Mask, Term, mask_of
 from edgeopt.analysis.walk import CASTS, COPIES, before_moves, layer_after, layer_before, number, source
+from edgeopt.ir.nodes import dtype_of, node_arg, rank_of, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 
@@ -92,7 +93,7 @@ def _fused(program: Program, node: fx.Node) -> Attention | None:
         return None
     given = arguments(node)
     query, key, value = given["query"], given["key"], given["value"]
-    scale = given["scale"] if given["scale"] is not None else query.meta["val"].shape[-1] ** -0.5
+    scale = given["scale"] if given["scale"] is not None else shape_of(query)[-1] ** -0.5
     terms = [] if given["attn_mask"] is None else [_added_or_allowed(given["attn_mask"])]
     mask = mask_of(program, terms, given["is_causal"])
     return _attention(node, (query, key, value), False, float(scale), mask)
@@ -107,11 +108,10 @@ def _written_out(program: Program, node: fx.Node) -> Attention | None:
     scores = _scores(program, softmax)
     if scores is None:
         return None
-    query, key = scores.product.args[-2:]
-    query, scale = _unscaled(program, query)  # type: ignore[arg-type]
+    key = node_arg(scores.product, -1)
+    query, scale = _unscaled(program, node_arg(scores.product, -2))
     mask = mask_of(program, scores.terms)
-    operands = (query, key, node.args[1])
-    return _attention(node, operands, True, scores.scale * scale, mask)  # type: ignore[arg-type]
+    return _attention(node, (query, key, node_arg(node, 1)), True, scores.scale * scale, mask)
 
 
 def _attention(
@@ -128,12 +128,11 @@ def _attention(
 
 
 def _added_or_allowed(node: fx.Node) -> Term:
-    return Term(node, "allows" if node.meta["val"].dtype == torch.bool else "added")
+    return Term(node, "allows" if dtype_of(node) == torch.bool else "added")
 
 
 def _is_over_last(softmax: fx.Node) -> bool:
-    dim = arguments(softmax)["dim"]
-    return dim in (-1, softmax.meta["val"].dim() - 1)
+    return arguments(softmax)["dim"] in (-1, rank_of(softmax) - 1)
 
 
 def _behind(node: Any, targets: frozenset[Any]) -> fx.Node | None:
@@ -159,9 +158,10 @@ def _scores(program: Program, softmax: fx.Node) -> _Scores | None:
 
 def _take_bias(node: fx.Node, scores: _Scores) -> None:
     """Note bias and scale of ``beta * bias + alpha * (q k^T)``; a bias of zero weight is none."""
-    if node.kwargs.get("beta", 1) != 0:
-        scores.terms.append(Term(node.args[0], "added"))  # type: ignore[arg-type]
-    scores.scale *= node.kwargs.get("alpha", 1)  # type: ignore[operator, assignment]
+    given = arguments(node)
+    if given["beta"] != 0:
+        scores.terms.append(Term(given["self"], "added"))
+    scores.scale *= given["alpha"]
 
 
 def _step(program: Program, node: fx.Node, scores: _Scores) -> Any:
@@ -173,10 +173,10 @@ def _step(program: Program, node: fx.Node, scores: _Scores) -> Any:
     if node.target is aten.add.Tensor:
         return _biased(node, scores)
     if node.target in (aten.masked_fill.Scalar, aten.masked_fill.Tensor):
-        scores.terms.append(Term(node.args[1], "blocks"))  # type: ignore[arg-type]
+        scores.terms.append(Term(node_arg(node, 1), "blocks"))
         return node.args[0]
     if node.target in (aten.where.self, aten.where.ScalarOther):
-        scores.terms.append(Term(node.args[0], "allows"))  # type: ignore[arg-type]
+        scores.terms.append(Term(node_arg(node, 0), "allows"))
         return node.args[1]
     return None
 
@@ -224,11 +224,11 @@ def _unscaled(program: Program, query: fx.Node) -> tuple[fx.Node, float]:
 
 def _count_heads(root: fx.Node, query: fx.Node, key: fx.Node) -> tuple[Size, Size]:
     """Return the heads of query and key; where they are one axis with the batch, the layer after tells them."""
-    rank = query.meta["val"].dim()
+    rank = rank_of(query)
     if rank >= 4:
         return _size(query, -3), _heads_before_repeat(key)
     after = layer_after(root)
-    channels, size = (None if after is None else _size(after.args[0], -1)), _size(root, -1)  # type: ignore[arg-type]
+    channels, size = (None if after is None else _size(node_arg(after, 0), -1)), _size(root, -1)
     heads = channels // size if rank == 3 and isinstance(channels, int) and isinstance(size, int) else 1
     return heads, heads
 
@@ -236,29 +236,29 @@ def _count_heads(root: fx.Node, query: fx.Node, key: fx.Node) -> tuple[Size, Siz
 def _heads_before_repeat(key: fx.Node) -> Size:
     node: Any = key
     while isinstance(node, fx.Node) and node.target in CASTS | COPIES | _RESHAPES | {aten.permute.default}:
-        if node.target is aten.expand.default and node.meta["val"].dim() == 5:
+        if node.target is aten.expand.default and rank_of(node) == 5:
             return _size(node, -4)
         node = node.args[0]
     if isinstance(node, fx.Node) and node.target is aten.repeat_interleave.self_int:
-        return _size(node.args[0], -3)  # type: ignore[arg-type]
+        return _size(node_arg(node, 0), -3)
     return _size(key, -3)
 
 
 def _count_windows(query: fx.Node) -> int:
     """Return into how many parts the tokens that were projected to the query are cut."""
     layer = layer_before(query)
-    stream = None if layer is None else before_moves(layer.args[0])  # type: ignore[arg-type]
-    if stream is None or query.meta["val"].dim() < 4:
+    stream = None if layer is None else before_moves(node_arg(layer, 0))
+    if stream is None or rank_of(query) < 4:
         return 1
-    batch, *grid, _ = stream.meta["val"].shape
-    tokens, leading = _size(query, -2), _size(query, 0)
+    batch, *grid, _ = shape_of(stream)
+    tokens, leading = shape_of(query)[-2], shape_of(query)[0]
     if not all(isinstance(size, int) for size in (batch, *grid, tokens, leading)):
         return 1
-    windows = leading // batch  # type: ignore[operator]
+    windows = leading // batch
     # A map that its windows do not divide was padded.
-    return windows if windows > 1 and math.prod(grid) <= windows * tokens else 1  # type: ignore[operator]
+    return windows if windows > 1 and math.prod(grid) <= windows * tokens else 1
 
 
 def _size(node: fx.Node, axis: int) -> Size:
-    size = node.meta["val"].shape[axis]
+    size = shape_of(node)[axis]
     return size if isinstance(size, int) else str(size)

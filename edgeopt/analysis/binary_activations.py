@@ -20,6 +20,7 @@ from torch import fx
 from edgeopt.analysis.affine_folds import Affine
 from edgeopt.analysis.affine_maps import FACTORS, SUMS, compose
 from edgeopt.analysis.layers import describe
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 
@@ -58,7 +59,7 @@ class Signs:
 def signs_of(program: Program, node: fx.Node) -> Signs | None:
     """Return what ``node`` computes if it takes two values, else nothing."""
     if node.target is aten.sign.default:
-        return replace(_of(program, node.args[0], 0.0), gives_zero=True)  # type: ignore[arg-type]
+        return replace(_of(program, node_arg(node, 0), 0.0), gives_zero=True)
     if node.target in _CASTS:
         return _bits(program, node.args[0])
     if node.target in _CHOICES:
@@ -81,8 +82,7 @@ def _bits(program: Program, condition: object) -> Signs | None:
     """Return one and zero: a comparison with a number."""
     if not isinstance(condition, fx.Node) or condition.target not in (*_AT_LEAST, *_AT_MOST):
         return None
-    y, threshold = condition.args
-    found = _of(program, y, float(threshold))  # type: ignore[arg-type]
+    found = _of(program, node_arg(condition, 0), float(arguments(condition)["other"]))
     return replace(found, factor=0.5 if condition.target in _AT_LEAST else -0.5, offset=0.5)
 
 

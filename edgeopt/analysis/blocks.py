@@ -12,6 +12,7 @@ from torch import fx
 from edgeopt.analysis.attention import Attention, find_attentions
 from edgeopt.analysis.normalization import Normalizer, find_normalizers
 from edgeopt.analysis.walk import before_moves, layer_after, layer_before, readers, source
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -50,7 +51,7 @@ def _block(attention: Attention, norms: Sequence[Normalizer]) -> Block:
     if total is None:
         return Block(attention, "none", None, None)
     layer = layer_before(attention.query)
-    read = None if layer is None else before_moves(layer.args[0])  # type: ignore[arg-type]
+    read = None if layer is None else before_moves(node_arg(layer, 0))
     before = next((norm for norm in norms if norm.root is read or read in norm.parts), None)
     if before is not None and before_moves(before.input) is shortcut:
         return Block(attention, "pre", before, total)

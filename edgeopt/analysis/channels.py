@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.layers import describe
+from edgeopt.ir.nodes import int_list, node_arg, rank_of, shape_of
 from edgeopt.ir.program import same_size
 from edgeopt.ir.rewrite import arguments
 
@@ -36,7 +37,7 @@ def carry(node: fx.Node, axis: int | None, shifts: bool) -> int | str | None:
         return reason
     if axis is None:
         return None
-    after = _MOVES[node.target](node, axis)  # type: ignore[index]
+    after = _MOVES[node.target](node, axis)
     return f"{describe(node)} breaks up the channel axis" if after is None else after
 
 
@@ -49,11 +50,7 @@ def _padding_refuses(node: fx.Node, shifts: bool) -> str | None:
 
 
 def _rank(node: fx.Node) -> int:
-    return node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-
-
-def _listed(value: Any) -> list[int]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return rank_of(node_arg(node, 0))
 
 
 def _dims(node: fx.Node, name: str) -> list[int]:
@@ -61,11 +58,11 @@ def _dims(node: fx.Node, name: str) -> list[int]:
     rank = _rank(node)
     value = arguments(node)[name]
     # No dimension means all of them, for roll and mean alike.
-    return [dim % rank for dim in (range(rank) if value in (None, []) else _listed(value))]
+    return [dim % rank for dim in (range(rank) if value in (None, []) else int_list(value))]
 
 
 def _reshape(node: fx.Node, axis: int) -> int | None:
-    before, after = node.args[0].meta["val"].shape, node.meta["val"].shape  # type: ignore[union-attr]
+    before, after = shape_of(node_arg(node, 0)), shape_of(node)
     tail = math.prod(before[axis + 1 :])
     for candidate, size in enumerate(after):
         if same_size(size, before[axis]) and same_size(math.prod(after[candidate + 1 :]), tail):
@@ -78,7 +75,8 @@ def _permute(node: fx.Node, axis: int) -> int | None:
 
 
 def _unsqueeze(node: fx.Node, axis: int) -> int | None:
-    return axis + (arguments(node)["dim"] % (_rank(node) + 1) <= axis)
+    dim: int = arguments(node)["dim"] % (_rank(node) + 1)
+    return axis + (dim <= axis)
 
 
 def _select(node: fx.Node, axis: int) -> int | None:
@@ -87,9 +85,9 @@ def _select(node: fx.Node, axis: int) -> int | None:
 
 
 def _expand(node: fx.Node, axis: int) -> int | None:
-    source, result = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
-    after = axis + result.dim() - source.dim()
-    return after if same_size(source.shape[axis], result.shape[after]) else None
+    source, result = shape_of(node_arg(node, 0)), shape_of(node)
+    after = axis + len(result) - len(source)
+    return after if same_size(source[axis], result[after]) else None
 
 
 def _along(argument: str) -> Callable[[fx.Node, int], int | None]:

@@ -30,6 +30,7 @@ from edgeopt.analysis.integer_rules import (
     schema_name,
 )
 from edgeopt.analysis.intervals import Interval, hull, meet, within
+from edgeopt.ir.nodes import node_arg, shape_of
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -49,7 +50,7 @@ def hands_on(node: fx.Node) -> bool:
 
 def indexed_rows(node: fx.Node) -> Interval | None:
     """Return what bounds a node because tensors are indexed by it, None where nothing does."""
-    sizes = [reader.args[0].meta["val"].shape[0] for reader in node.users if _embeds(reader, node)]  # type: ignore[union-attr]
+    sizes = [shape_of(node_arg(reader, 0))[0] for reader in node.users if _embeds(reader, node)]
     static = [size for size in sizes if isinstance(size, int)]
     return (0, min(static) - 1) if static else None
 
@@ -102,7 +103,7 @@ def _sources(node: fx.Node, free: Mapping[fx.Node, float_ranges.Range]) -> list[
 
 def casts_floats(node: fx.Node) -> bool:
     """Return whether a node makes integers of floats."""
-    return is_integer(node) and RULES.get(node.target) is cast and float_ranges.is_float(node.all_input_nodes[0])  # type: ignore[arg-type]
+    return is_integer(node) and RULES.get(node.target) is cast and float_ranges.is_float(node.all_input_nodes[0])
 
 
 def _ranges(
@@ -160,7 +161,7 @@ def _of_cast(node: fx.Node, source: float_ranges.Range, assumed: int) -> Interva
 
 
 def _of_call(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
-    rule = RULES.get(node.target) or RULES_BY_NAME.get(schema_name(node))  # type: ignore[arg-type]
+    rule = RULES.get(node.target) or RULES_BY_NAME.get(schema_name(node))
     if rule is not None:
         return rule(node, known, anything)
     if node.target is operator.getitem:

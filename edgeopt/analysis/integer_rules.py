@@ -26,6 +26,7 @@ from edgeopt.analysis.intervals import (
     signed_remainder,
     times,
 )
+from edgeopt.ir.nodes import int_list, node_arg, shape_of
 
 aten = torch.ops.aten
 
@@ -101,10 +102,9 @@ def _clamped(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interva
 
 
 def _summed(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
-    source: Any = node.args[0]
-    axes = node.args[1] if len(node.args) > 1 else []
-    shape = source.meta["val"].shape
-    dims = [axes] if isinstance(axes, int) else list(axes or range(len(shape)))  # type: ignore[arg-type, call-overload]
+    shape = shape_of(node_arg(node, 0))
+    axes = node.args[1] if len(node.args) > 1 else None
+    dims = list(range(len(shape))) if axes in (None, [], ()) else int_list(axes)
     # A number has no axis, and yet its sum along the first or last.
     terms = prod(largest(shape[dim]) for dim in dims) if shape else 1
     low, high = _argument(node, 0, known, anything)
@@ -130,13 +130,12 @@ def cast(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -
 
 def _counted(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
     """An arange: from, to, step."""
-    ends = [(int(a), int(a)) if isinstance(a, int) else known.get(a, anything) for a in node.args[:2]]  # type: ignore[arg-type]
+    ends = [_argument(node, index, known, anything) for index in range(len(node.args[:2]))]
     return hull((0, 0), *ends)
 
 
 def _position(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
-    source: Any = node.args[0]
-    return (0, max(prod(map(largest, source.meta["val"].shape)) - 1, 0))
+    return (0, max(prod(map(largest, shape_of(node_arg(node, 0)))) - 1, 0))
 
 
 def _filled_in(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
@@ -163,8 +162,8 @@ def _multiplied(left: int, right: int, added: int | None = None) -> Rule:
     def rule(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
         if node.kwargs:
             return anything
-        source: Any = node.args[left]
-        terms = largest(source.meta["val"].shape[-1]) if source.meta["val"].dim() else 1
+        shape = shape_of(node_arg(node, left))
+        terms = largest(shape[-1]) if shape else 1
         product = times(_argument(node, left, known, anything), _argument(node, right, known, anything))
         total = hull(times(product, (terms, terms)), (0, 0))
         if added is None or len(node.args) <= added:
@@ -176,9 +175,8 @@ def _multiplied(left: int, right: int, added: int | None = None) -> Rule:
 
 def _raised(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
     """A product of values along a dimension, or of all."""
-    source: Any = node.args[0]
-    shape = source.meta["val"].shape
-    terms = largest(shape[node.args[1]]) if len(node.args) > 1 else prod(map(largest, shape))  # type: ignore[index]
+    shape, dim = shape_of(node_arg(node, 0)), node.args[1:2]
+    terms = largest(shape[dim[0]]) if dim and isinstance(dim[0], int) else prod(map(largest, shape))
     low, high = _argument(node, 0, known, anything)
     highest = max(abs(low), abs(high), 1) ** min(terms, 64)
     return (0 if low >= 0 else -highest, highest)
@@ -199,7 +197,7 @@ def _scattered(place: int, sums: bool) -> Rule:
         if not sums or not accumulates:
             return hull(_argument(node, 0, known, anything), written)
         indices = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[2:3]
-        shapes = [index.meta["val"].shape for index in indices if isinstance(index, fx.Node)]
+        shapes = [shape_of(index) for index in indices if isinstance(index, fx.Node)]
         count = prod(largest(n) for shape in shapes for n in shape)
         return plus(_argument(node, 0, known, anything), hull(times(written, (count, count)), (0, 0)))
 
@@ -212,8 +210,8 @@ def _count(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval)
 
 
 def _place_among(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
-    edges: Any = node.args[0 if schema_name(node) == "aten::searchsorted" else 1]
-    return (0, largest(edges.meta["val"].shape[-1]))
+    edges = node_arg(node, 0 if schema_name(node) == "aten::searchsorted" else 1)
+    return (0, largest(shape_of(edges)[-1]))
 
 
 RULES: dict[Any, Rule] = {

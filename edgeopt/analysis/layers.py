@@ -13,14 +13,19 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import Target, node_arg, rank_of
 from edgeopt.ir.program import Program, dtype_name, op_name, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
 
 aten = torch.ops.aten
 
-_CONVS = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
-_TRANSPOSED = {aten.conv_transpose1d.default: 1, aten.conv_transpose2d.input: 2, aten.conv_transpose3d.input: 3}
-_SPATIAL_AXES = {aten.linear.default: 0} | _CONVS | _TRANSPOSED
+_CONVS: dict[Target, int] = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
+_TRANSPOSED: dict[Target, int] = {
+    aten.conv_transpose1d.default: 1,
+    aten.conv_transpose2d.input: 2,
+    aten.conv_transpose3d.input: 3,
+}
+_SPATIAL_AXES: dict[Target, int] = {aten.linear.default: 0} | _CONVS | _TRANSPOSED
 _EXACT_DTYPES = (torch.float32, torch.float64)
 
 
@@ -35,17 +40,17 @@ class Layer:
     @property
     def input(self) -> fx.Node:
         """The node whose value the layer reads."""
-        return self.node.args[0]  # type: ignore[return-value]
+        return node_arg(self.node, 0)
 
     @property
     def input_axis(self) -> int:
         """Axis of the input's channels."""
-        return self.input.meta["val"].dim() - _SPATIAL_AXES[self.node.target] - 1  # type: ignore[index]
+        return rank_of(self.input) - _SPATIAL_AXES[self.node.target] - 1
 
     @property
     def output_axis(self) -> int:
         """Axis of the output's channels."""
-        return self.node.meta["val"].dim() - _SPATIAL_AXES[self.node.target] - 1  # type: ignore[index]
+        return rank_of(self.node) - _SPATIAL_AXES[self.node.target] - 1
 
     @property
     def weight_input_axis(self) -> int:
@@ -125,7 +130,7 @@ def _rebuild(program: Program, layer: Layer, taps: torch.Tensor, bias: torch.Ten
         name = f"{stem}_bias" if layer.bias is None else old["bias"].name
         new_bias = program.add_constant(name, bias.to(layer.weight.dtype).contiguous())
     rest = [value for name, value in old.items() if name not in ("input", "weight", "bias")]
-    node = program.insert(layer.node, layer.node.target, layer.input, weight, new_bias, *rest)  # type: ignore[arg-type]
+    node = program.insert(layer.node, layer.node.target, layer.input, weight, new_bias, *rest)
     node.meta["origin"] = origin(layer.node)
     redefine(node)
     replace(layer.node, node)

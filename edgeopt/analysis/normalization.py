@@ -30,6 +30,7 @@ from edgeopt.analysis.channels import moves
 from edgeopt.analysis.layers import is_layer
 from edgeopt.analysis.norms import Norm, find_norms, take_constant
 from edgeopt.analysis.walk import before_moves, number, only_reader, readers, source
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -86,14 +87,15 @@ def _blends(program: Program, norms: Sequence[Norm]) -> Iterator[Normalizer]:
     for node in program.calls:
         if node.target is not aten.add.Tensor or not _is_sum_of_two(program, node):
             continue
-        for one, other in (node.args[:2], node.args[1::-1]):
+        first, second = node_arg(node, 0), node_arg(node, 1)
+        for one, other in ((first, second), (second, first)):
             factor, value = _factor(program, one) or (1.0, one)
-            rest, norm = compose(program, other), by_root.get(value)  # type: ignore[arg-type]
+            rest, norm = compose(program, other), by_root.get(value)
             if norm is None or isinstance(rest, str) or not _batch_norms(rest):
                 continue
             if before_moves(rest.x) is before_moves(norm.input):
                 parts = norm.interior | rest.interior | {one, other, node}
-                yield Normalizer("PRepBN", node, norm.input, parts, f"lambda {factor:.4g} on its {_NAMES[norm.kind]}")  # type: ignore[arg-type]
+                yield Normalizer("PRepBN", node, norm.input, parts, f"lambda {factor:.4g} on its {_NAMES[norm.kind]}")
 
 
 def _maps(program: Program) -> Iterator[Normalizer]:

@@ -17,6 +17,7 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.walk import number, only_reader, source
+from edgeopt.ir.nodes import as_node, shape_of
 from edgeopt.ir.program import Program, same_size
 from edgeopt.ir.rewrite import arguments
 
@@ -41,7 +42,7 @@ class Norm:
     @property
     def channels(self) -> int:
         """Size of the axis that is normalized."""
-        return self.input.meta["val"].shape[-1]
+        return shape_of(self.input)[-1]
 
     @property
     def is_fused(self) -> bool:
@@ -176,7 +177,7 @@ def take_constant(program: Program, node: fx.Node, target: Any, channels: int) -
     for operand in reader.args[:2]:
         constant = program.constant(operand)
         if constant is not None and tuple(constant.shape) == (channels,):
-            return reader, operand  # type: ignore[return-value]
+            return reader, as_node(operand)
     return node, None
 
 

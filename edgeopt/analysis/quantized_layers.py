@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.quantize import DEQUANTIZE
@@ -33,7 +33,7 @@ class QuantizedLayer:
     @property
     def input(self) -> str:
         """Name of the value that the float layer reads."""
-        return arguments(self.original)["input"].name
+        return node_arg(self.original, 0).name
 
     @property
     def scale(self) -> torch.Tensor:
@@ -87,9 +87,7 @@ def add_to_bias(program: Program, layer: QuantizedLayer, shift: torch.Tensor) ->
 
 def _replace(program: Program, node: fx.Node, old: fx.Node, integers: torch.Tensor, scale: torch.Tensor | None) -> None:
     """Let a layer read other integers in place of a dequantized constant, at another scale where one is given."""
-    stored: Any
-    old_scale: Any
-    stored, old_scale, *rest = old.args
+    stored, old_scale, rest = node_arg(old, 0), node_arg(old, 1), old.args[2:]
     q = program.add_constant(stored.name, integers)
     new = old_scale if scale is None else program.add_constant(old_scale.name, scale)
     node.replace_input_with(old, program.insert(node, DEQUANTIZE, q, new, *rest))
@@ -102,4 +100,4 @@ def _stored(program: Program, node: fx.Node | None) -> tuple[torch.Tensor, Affin
     q, scale, zero_point = (program.constant(value) for value in node.args[:3])
     if q is None or scale is None or zero_point is None:
         return None
-    return q, Affine(scale, zero_point, node.args[3])  # type: ignore[arg-type]
+    return q, Affine(scale, zero_point, arguments(node)["axis"])

@@ -20,6 +20,7 @@ from edgeopt.analysis.channels import carry, moves
 from edgeopt.analysis.layers import describe, is_layer, layer_of
 from edgeopt.analysis.norms import Norm, find_norms
 from edgeopt.analysis.walk import CASTS, COPIES, before_moves
+from edgeopt.ir.nodes import node_arg, node_args, rank_of, shape_of
 from edgeopt.ir.program import Program, dtype_name, same_size
 from edgeopt.ir.rewrite import arguments
 
@@ -87,7 +88,7 @@ class _Growth:
 
     def grow(self, norm: Norm) -> Stream:
         stream = self.stream
-        self._enter(norm.input, norm.input.meta["val"].dim() - 1)
+        self._enter(norm.input, rank_of(norm.input) - 1)
         if not self.pending:
             stream.norms.append(norm)
         while self.pending:
@@ -159,9 +160,9 @@ class _Growth:
         table = self.program.constant(node.args[0])
         if table is None:
             return f"the table of {describe(node)} is computed at run time"
-        if axis != node.meta["val"].dim() - 1:
+        if axis != rank_of(node) - 1:
             return f"the channels of {describe(node)} are its last axis, those of the stream {axis}"
-        return _dtype_refuses(node.args[0], table)  # type: ignore[arg-type]
+        return _dtype_refuses(node_arg(node, 0), table)
 
     # -- what makes a value, what reads it -------------------------------------------------------------
 
@@ -182,12 +183,12 @@ class _Growth:
             operand = next(value for value in node.args[:2] if not _is_common(value, node, axis))
             yield operand, _aligned(node, operand, axis)
         elif node.target is aten.cat.default:
-            yield from ((operand, axis) for operand in node.args[0])  # type: ignore[union-attr]
+            yield from ((operand, axis) for operand in node_args(node, 0))
         elif node.target in CASTS | COPIES:
             yield node.args[0], axis
         else:
-            source: Any = node.args[0]
-            found = [a for a in range(source.meta["val"].dim()) if carry(node, a, False) == axis]
+            source = node_arg(node, 0)
+            found = [a for a in range(rank_of(source)) if carry(node, a, False) == axis]
             if found:
                 yield source, found[0]
             else:
@@ -206,7 +207,7 @@ class _Growth:
                 self.pending.append((reader, after))
 
     def _read_by_norm(self, norm: Norm, node: fx.Node, axis: int) -> None:
-        if axis != node.meta["val"].dim() - 1:
+        if axis != rank_of(node) - 1:
             self.stream.obstruct(norm.root, f"{describe(norm.root)} norms an axis that is not a channel")
         elif norm not in self.stream.norms:
             self.stream.norms.append(norm)
@@ -216,14 +217,14 @@ class _Growth:
         if reader.op == "output":
             return f"{describe(node)} is an output of the model"
         if reader.target in _SUMS:
-            return axis + reader.meta["val"].dim() - node.meta["val"].dim()
+            return axis + rank_of(reader) - rank_of(node)
         if reader.target in CASTS | COPIES:
             return axis
         if reader.target in _FACTORS:
-            after = axis + reader.meta["val"].dim() - node.meta["val"].dim()
+            after = axis + rank_of(reader) - rank_of(node)
             return _factor_refuses(reader, after) or after
         if reader.target is aten.cat.default:
-            dim = arguments(reader)["dim"] % reader.meta["val"].dim()
+            dim: int = arguments(reader)["dim"] % rank_of(reader)
             return axis if dim != axis else f"{describe(reader)} joins channels of tokens that have means of their own"
         if moves(reader) and reader.args[0] is node:
             after_move = carry(reader, axis, False)
@@ -236,13 +237,13 @@ class _Growth:
         """Make sources of the writers whose tables or constants something else reads too."""
         stream = self.stream
         for node, axis in list(stream.writers.items()):
-            constant = node if node.op == "placeholder" else node.args[0]
+            constant = node if node.op == "placeholder" else node_arg(node, 0)
             if node.target is not aten.embedding.default and constant is not node:
                 continue
-            others = [reader for reader in self.program.readers(constant) if reader not in stream.axes]  # type: ignore[arg-type]
+            others = [reader for reader in self.program.readers(constant) if reader not in stream.axes]
             if others and not all(self.inside.get(reader) in stream.norms for reader in others):
                 names = ", ".join(describe(reader) for reader in others)
-                stream.sources[node] = Source(node, f"{constant.name} is tied with {names}", axis)  # type: ignore[union-attr]
+                stream.sources[node] = Source(node, f"{constant.name} is tied with {names}", axis)
                 del stream.writers[node]
 
 
@@ -254,7 +255,7 @@ def _aligned(node: fx.Node, operand: Any, axis: int) -> int:
     """Return the axis of an operand that broadcasting lines up with an axis of the result."""
     if not isinstance(operand, fx.Node):
         return axis
-    return axis - node.meta["val"].dim() + operand.meta["val"].dim()
+    return axis - rank_of(node) + rank_of(operand)
 
 
 def _is_common(value: Any, node: fx.Node, axis: int) -> bool:
@@ -262,7 +263,7 @@ def _is_common(value: Any, node: fx.Node, axis: int) -> bool:
     if not isinstance(value, fx.Node):
         return True
     own = _aligned(node, value, axis)
-    return own < 0 or same_size(value.meta["val"].shape[own], 1)
+    return own < 0 or same_size(shape_of(value)[own], 1)
 
 
 def _factor_refuses(node: fx.Node, axis: int) -> str | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
 from edgeopt.analysis.channels import moves
 from edgeopt.analysis.layers import is_layer
+from edgeopt.ir.nodes import node_arg, run_node
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -44,7 +44,7 @@ def only_reader(node: fx.Node) -> fx.Node | None:
 def before_moves(node: fx.Node | None) -> fx.Node | None:
     """Return the node whose value comes to ``node`` through data movement alone."""
     while (node := source(node)) is not None and moves(node):
-        node = node.args[0]  # type: ignore[assignment]
+        node = node_arg(node, 0)
     return node
 
 
@@ -85,8 +85,7 @@ def evaluate(program: Program, root: fx.Node, known: Mapping[fx.Node, Any]) -> A
         if node.name in program.constants:
             values[node] = program.constants[node.name]
         else:
-            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+            values[node] = run_node(node, values.__getitem__)
     return values[root]
 
 

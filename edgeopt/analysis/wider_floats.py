@@ -38,7 +38,7 @@ def widened(program: Program, narrow: Collection[torch.dtype], wide: torch.dtype
             with mode:
                 node.meta["val"] = widen(node.meta["val"])
         elif node.op == "call_function":
-            node.args, node.kwargs = map_aggregate((node.args, node.kwargs), widen_type)  # type: ignore[assignment]
+            node.args, node.kwargs = (map_aggregate(given, widen_type) for given in (node.args, node.kwargs))
             node.meta["val"] = _inferred(copy, node, narrow, wide)
     return copy
 

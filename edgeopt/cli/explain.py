@@ -14,6 +14,7 @@ from edgeopt.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
     from edgeopt.distill.loop import TuneOptions
+    from edgeopt.ir.pass_base import Pass
 
 
 @click.command("explain")
@@ -40,9 +41,9 @@ def command(name: str, as_json: bool) -> int:
     return 0
 
 
-def _explain_pass(cls: type) -> dict[str, Any]:
+def _explain_pass(cls: type[Pass]) -> dict[str, Any]:
     rules = [{"name": rule.name, "text": inspect.getdoc(rule) or ""} for rule in getattr(cls, "rules", ())]
-    return {"name": cls.name, "kind": cls.kind, "text": _module_text(cls), "rules": rules}  # type: ignore[attr-defined]
+    return {"name": cls.name, "kind": cls.kind, "text": _module_text(cls), "rules": rules}
 
 
 def _explain_recipe(name: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from edgeopt.plugins.target import TargetOptions
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     target: str | None,
     output: str | None,

@@ -14,6 +14,7 @@ from edgeopt.decompositions import fourier
 from edgeopt.decompositions.fourier import NoMatrix, Pair
 from edgeopt.errors import Placement, Unsupported
 from edgeopt.ir.attribution import attribute_to
+from edgeopt.ir.nodes import Target, node_arg, run_node
 from edgeopt.ir.program import Program, op_name
 
 aten = torch.ops.aten
@@ -71,8 +72,7 @@ def _expand(program: Program) -> None:
         sources = node.all_input_nodes
 
         def call(*values: Any, node: fx.Node = node, sources: list[fx.Node] = sources) -> Any:
-            args, kwargs = map_arg((node.args, node.kwargs), dict(zip(sources, values, strict=True)).__getitem__)
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            return run_node(node, dict(zip(sources, values, strict=True)).__getitem__)
 
         with program.fake_mode:
             traced = make_fx(call)(*(source.meta["val"] for source in sources)).graph
@@ -138,17 +138,18 @@ class _Pairs:
         if packet in _MOVES:
             return self._of_each(node, insert)
         if rule := _RULES.get(packet):
-            return rule(insert, *(self._operand(argument) for argument in node.args), **node.kwargs)
+            result: Pair | fx.Node = rule(insert, *map(self._operand, node.args), **node.kwargs)
+            return result
         if packet is aten._fft_c2c:
-            return fourier.of_complex(self._program, node, self._parts[node.args[0]])  # type: ignore[index]
+            return fourier.of_complex(self._program, node, self._parts[node_arg(node, 0)])
         if packet is aten._fft_r2c:
-            return fourier.of_real(self._program, node, node.args[0])  # type: ignore[arg-type]
+            return fourier.of_real(self._program, node, node_arg(node, 0))
         if packet is aten._fft_c2r:
-            return fourier.to_real(self._program, node, self._parts[node.args[0]])  # type: ignore[index]
+            return fourier.to_real(self._program, node, self._parts[node_arg(node, 0)])
         raise _NoForm
 
     def _inserter(self, node: fx.Node) -> Insert:
-        def insert(target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
+        def insert(target: Target, *args: Any, **kwargs: Any) -> fx.Node:
             new = self._program.insert(node, target, *args, **kwargs)
             attribute_to(new, node.name)
             return new
@@ -156,17 +157,17 @@ class _Pairs:
         return insert
 
     def _of_each(self, node: fx.Node, insert: Insert) -> Pair:
-        halves = []
+        halves, has_indices = [], getattr(node.target, "overloadpacket", None) in _INDEXED
         for part in (0, 1):
 
             def half(source: fx.Node, part: int = part) -> fx.Node:
                 if source in self._parts:
                     return self._parts[source][part]
-                is_index = node.target.overloadpacket in _INDEXED and source is not node.args[0]  # type: ignore[union-attr]
+                is_index = has_indices and source is not node.args[0]
                 return source if part == 0 or is_index else insert(aten.zeros_like.default, source)
 
             args, kwargs = map_arg((node.args, node.kwargs), half)
-            halves.append(insert(node.target, *args, **kwargs))  # type: ignore[arg-type]
+            halves.append(insert(node.target, *args, **kwargs))
         return halves[0], halves[1]
 
     def _operand(self, argument: Any) -> Any:
@@ -263,7 +264,8 @@ def _to_complex(insert: Insert, a: Any, *args: Any, **kwargs: Any) -> Pair:
     dtype = kwargs.get("dtype", args[0] if args else torch.complex64)
     if not isinstance(dtype, torch.dtype) or not dtype.is_complex:
         raise _NoForm
-    return tuple(insert(aten.to.dtype, part, dtype.to_real()) for part in _pair(insert, a, None))  # type: ignore[return-value]
+    real, imaginary = (insert(aten.to.dtype, part, dtype.to_real()) for part in _pair(insert, a, None))
+    return real, imaginary
 
 
 _RULES: dict[Any, Callable[..., Any]] = {

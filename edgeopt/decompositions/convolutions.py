@@ -8,7 +8,7 @@ shape comes out wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,11 @@ from edgeopt.decompositions.writing_out import Arguments, decomposes, each
 
 aten = torch.ops.aten
 
-CONVOLUTIONS = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
+CONVOLUTIONS: dict[int, Callable[..., torch.Tensor]] = {
+    1: aten.conv1d.default,
+    2: aten.conv2d.default,
+    3: aten.conv3d.default,
+}
 
 
 def _skips_in_padding(given: Arguments) -> bool:

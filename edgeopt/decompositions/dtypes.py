@@ -39,10 +39,11 @@ def _computed(x: torch.Tensor, dtype: torch.dtype | None) -> torch.dtype:
 
 
 def _converts(given: Arguments) -> bool:
-    return _computed(given["self"], given["dtype"]) != given["self"].dtype
+    x: torch.Tensor = given["self"]
+    return _computed(x, given["dtype"]) != x.dtype
 
 
-def _after_conversion(target: Callable[..., Any]) -> Callable[..., torch.Tensor]:
+def _after_conversion(target: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     def write(x: torch.Tensor, *given: Any) -> torch.Tensor:
         *others, dtype = given
         return target(x.to(_computed(x, dtype)), *others)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import dtype_of, rank_of, shape_of
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -70,12 +71,13 @@ def to_real(program: Program, node: fx.Node, pair: Pair) -> fx.Node:
 
 
 def _arguments(node: fx.Node) -> tuple[Any, list[int], int, Any]:
-    source, dims, normalization, last = node.args
-    return source, dims, normalization, last  # type: ignore[return-value]
+    given: Any = node.args
+    source, dims, normalization, last = given
+    return source, dims, normalization, last
 
 
 def _size(node: fx.Node, dim: int) -> int:
-    size = node.meta["val"].shape[dim]
+    size = shape_of(node)[dim]
     if not isinstance(size, int) or size > LONGEST:
         raise NoMatrix(f"a transform of {size} values: up to {LONGEST} are written as a product with a matrix")
     return size
@@ -83,7 +85,8 @@ def _size(node: fx.Node, dim: int) -> int:
 
 def _scale(sizes: list[int], normalization: Any) -> float:
     """Return torch's factor: 1, one over the root of the number of values, or one over it."""
-    return float(prod(sizes)) ** {0: 0.0, 1: -0.5, 2: -1.0}[normalization]
+    scale: float = float(prod(sizes)) ** {0: 0.0, 1: -0.5, 2: -1.0}[normalization]
+    return scale
 
 
 def _waves(size: int, is_forward: bool) -> torch.Tensor:
@@ -100,11 +103,11 @@ def _product(program: Program, node: fx.Node, pair: Pair, waves: torch.Tensor, d
 
 def _turned(program: Program, node: fx.Node, x: fx.Node, matrix: torch.Tensor, dim: int) -> fx.Node:
     """Insert the product of a matrix with a tensor's values along a dimension."""
-    rank = x.meta["val"].dim()
+    rank = rank_of(x)
     order = list(range(rank))
     order[dim % rank], order[-1] = order[-1], order[dim % rank]
     moved: Callable[[fx.Node], fx.Node] = lambda y: program.insert(node, aten.permute.default, y, order)  # noqa: E731
     swap = order != sorted(order)
-    constant = program.add_constant("transform", matrix.to(x.meta["val"].dtype).contiguous())
+    constant = program.add_constant("transform", matrix.to(dtype_of(x)).contiguous())
     product = program.insert(node, aten.matmul.default, moved(x) if swap else x, constant)
     return moved(product) if swap else product

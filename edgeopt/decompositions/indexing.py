@@ -29,11 +29,12 @@ def _sizes(index: torch.Tensor) -> tuple[slice, ...]:
 def _is_smaller(given: Arguments) -> bool:
     x, index = given["self"], given["index"]
     others = [axis for axis in range(index.dim()) if axis != given["dim"] % max(index.dim(), 1)]
-    return index.dim() == x.dim() and any(index.shape[axis] != x.shape[axis] for axis in others)
+    return bool(index.dim() == x.dim()) and any(index.shape[axis] != x.shape[axis] for axis in others)
 
 
 def _has_more_values(given: Arguments) -> bool:
-    return given["src"].shape != given["index"].shape and given["index"].dim() > 0
+    source, index = given["src"], given["index"]
+    return bool(source.shape != index.shape and index.dim() > 0)
 
 
 @decomposes(aten.gather.default, where=_is_smaller)

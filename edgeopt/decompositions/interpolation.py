@@ -20,6 +20,8 @@ from edgeopt.decompositions.writing_out import Arguments, decomposes
 
 aten = torch.ops.aten
 
+Interpolation = Callable[..., torch.Tensor]
+
 _BILINEAR, _BICUBIC = aten._upsample_bilinear2d_aa.default, aten._upsample_bicubic2d_aa.default
 
 
@@ -85,9 +87,7 @@ def linear_to_one(
     return bilinear_to_one(x.unsqueeze(-2), size, align_corners, factors).squeeze(-2)
 
 
-def _resized(
-    operator: Callable[..., Any], x: torch.Tensor, size: Any, align_corners: bool, factors: Any
-) -> torch.Tensor:
+def _resized(operator: Interpolation, x: torch.Tensor, size: Any, align_corners: bool, factors: Any) -> torch.Tensor:
     if factors is None:
         return _along_axes(operator, x, size, align_corners, (None, None))
     return _along_axes(operator, x, _scaled(x, factors), align_corners, factors)
@@ -98,7 +98,11 @@ def _scaled(x: torch.Tensor, factors: Sequence[float]) -> list[int]:
 
 
 def _along_axes(
-    operator: Callable[..., Any], x: torch.Tensor, sizes: Sequence[int], align_corners: bool, scales: Sequence[Any]
+    operator: Interpolation,
+    x: torch.Tensor,
+    sizes: Sequence[int],
+    align_corners: bool,
+    scales: Sequence[Any],
 ) -> torch.Tensor:
     rows, columns = (
         _matrix(operator, length, size, align_corners, scale).to(x.dtype)
@@ -107,7 +111,7 @@ def _along_axes(
     return torch.matmul(torch.matmul(rows, x), columns.mT)
 
 
-def _matrix(operator: Callable[..., Any], length: int, size: int, align_corners: bool, scale: Any) -> torch.Tensor:
+def _matrix(operator: Interpolation, length: int, size: int, align_corners: bool, scale: Any) -> torch.Tensor:
     """Return the weights [size, length] of an axis in float64."""
     identity = torch.eye(length, dtype=torch.float64)[None, None]
     return operator(identity, [length, size], align_corners, None, scale)[0, 0].mT

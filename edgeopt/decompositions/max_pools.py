@@ -9,7 +9,7 @@ Source: torch, aten/src/ATen/native/Pool.h.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -19,7 +19,11 @@ from edgeopt.decompositions.writing_out import Arguments, decomposes, each
 
 aten = torch.ops.aten
 
-MAX_POOLS = {1: aten.max_pool1d.default, 2: aten.max_pool2d.default, 3: aten.max_pool3d.default}
+MAX_POOLS: dict[int, Callable[..., torch.Tensor]] = {
+    1: aten.max_pool1d.default,
+    2: aten.max_pool2d.default,
+    3: aten.max_pool3d.default,
+}
 
 
 def _axes(

@@ -19,7 +19,7 @@ aten = torch.ops.aten
 
 
 def _wraps(given: Arguments) -> bool:
-    return given["mode"] == "circular" and min(given["pad"]) >= 0
+    return given["mode"] == "circular" and all(width >= 0 for width in given["pad"])
 
 
 @decomposes(aten.pad.default, where=_wraps)

@@ -12,7 +12,7 @@ Source: torch, aten/src/ATen/native/cpu/AvgPoolKernel.cpp; aten/src/ATen/native/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -21,12 +21,16 @@ from edgeopt.decompositions.writing_out import Arguments, decomposes, each
 
 aten = torch.ops.aten
 
-AVERAGE_POOLS = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_pool3d.default}
+AVERAGE_POOLS: dict[int, Callable[..., torch.Tensor]] = {
+    1: aten.avg_pool1d.default,
+    2: aten.avg_pool2d.default,
+    3: aten.avg_pool3d.default,
+}
 
 
 def is_unusual(given: Arguments) -> bool:
     """Return whether a pool has a divisor of its own, or counts windows upwards."""
-    return given["ceil_mode"] or given.get("divisor_override") is not None
+    return bool(given["ceil_mode"]) or given.get("divisor_override") is not None
 
 
 @decomposes(*AVERAGE_POOLS.values(), where=is_unusual)

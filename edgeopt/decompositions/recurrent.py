@@ -22,7 +22,7 @@ from edgeopt.decompositions.writing_out import Arguments, decomposes
 
 def _is_projected(given: Arguments) -> bool:
     hidden, cell = given["hx"]
-    return hidden.shape[-1] != cell.shape[-1]
+    return bool(hidden.shape[-1] != cell.shape[-1])
 
 
 @decomposes(torch.ops.aten.lstm.input, where=_is_projected)

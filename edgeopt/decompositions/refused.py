@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import fx
 
 from edgeopt.analysis.integer_rules import INTEGERS
 from edgeopt.errors import Placement
+from edgeopt.ir.nodes import Target, dtype_of
 from edgeopt.ir.program import Program, op_name
 
 aten = torch.ops.aten
 
 _CANCELS = "the exporter's formula loses its digits far from 0"
 
-REFUSED: dict[Callable[..., Any], str] = {
+REFUSED: dict[Target, str] = {
     aten.special_log_ndtr.default: _CANCELS,
 }
 """What is refused, and why."""
@@ -39,6 +37,6 @@ def refused(program: Program) -> list[Placement]:
 
 
 def _reason(node: fx.Node) -> str | None:
-    if node.target in _OF_FLOATS and node.meta["val"].dtype in INTEGERS:
+    if node.target in _OF_FLOATS and dtype_of(node) in INTEGERS:
         return "ONNX has this operator for floats only: convert its operands first"
-    return REFUSED.get(node.target)  # type: ignore[arg-type]
+    return REFUSED.get(node.target)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import fx
@@ -19,11 +19,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
 from edgeopt.ir.attribution import attribute_to
+from edgeopt.ir.nodes import Target, run_node
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 
 Arguments = Mapping[str, Any]
 """A call's arguments by schema name: constants as tensors, what the graph computes as fake tensors."""
+
+Written = TypeVar("Written", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,16 @@ class Decomposition:
     is_needed: Callable[[Arguments], bool]
 
 
-TABLE: dict[Callable[..., Any], Decomposition] = {}
+TABLE: dict[Target, Decomposition] = {}
 """The decomposition of each operator that has one."""
 
 
 def decomposes(
-    *targets: Callable[..., Any], where: Callable[[Arguments], bool] = lambda given: True
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    *targets: Target, where: Callable[[Arguments], bool] = lambda given: True
+) -> Callable[[Written], Written]:
     """Register a function as what calls of ``targets`` become, where ``where`` holds of their arguments."""
 
-    def register(write: Callable[..., Any]) -> Callable[..., Any]:
+    def register(write: Written) -> Written:
         TABLE.update(dict.fromkeys(targets, Decomposition(write, where)))
         return write
 
@@ -59,13 +62,13 @@ def write_out(program: Program) -> bool:
     """Replace, in place, every call that needs it by its decomposition; return whether there was one."""
     found = [node for node in program.calls if is_needed(program, node)]
     for node in found:
-        replace_by(program, node, TABLE[node.target].write)  # type: ignore[index]
+        replace_by(program, node, TABLE[node.target].write)
     return bool(found)
 
 
 def is_needed(program: Program, node: fx.Node) -> bool:
     """Return whether a node is an operator, in a form, that is written out."""
-    decomposition = TABLE.get(node.target)  # type: ignore[arg-type]
+    decomposition = TABLE.get(node.target)
     if decomposition is None:
         return False
     return decomposition.is_needed(map_arg(arguments(node), lambda used: _value(program, used)))
@@ -90,7 +93,7 @@ def replace_by(program: Program, node: fx.Node, write: Callable[..., Any]) -> No
     result = _copied(program, node, traced.graph, inputs)
     for reader in list(node.users) if isinstance(result, tuple) else ():
         assert reader.target is operator.getitem  # nothing else reads a tuple
-        reader.replace_all_uses_with(result[reader.args[1]])  # type: ignore[index]
+        reader.replace_all_uses_with(result[reader.args[1]])
         program.graph.erase_node(reader)
     if not isinstance(result, tuple):
         node.replace_all_uses_with(result)
@@ -109,15 +112,10 @@ def _copied(program: Program, before: fx.Node, graph: fx.Graph, inputs: list[fx.
 
     for node in (node for node in graph.nodes if node.op == "call_function"):
         if all(used in known for used in node.all_input_nodes):
-            known[node] = _call(node, known)
+            with torch.no_grad():
+                known[node] = run_node(node, known.__getitem__)
         else:
             args, kwargs = map_arg((node.args, node.kwargs), copied)
             copies[node] = program.insert(before, node.target, *args, **kwargs)
             attribute_to(copies[node], before.name)
     return map_arg(graph.output_node().args[0], copied)
-
-
-def _call(node: fx.Node, known: Mapping[fx.Node, Any]) -> Any:
-    args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
-    with torch.no_grad():
-        return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ def split(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
 def joined(program: Program, samples: Sequence[Sample], size: int) -> list[Values]:
     """Return batches of up to ``size`` samples of equal shapes; of one where the model's batch is fixed."""
     size = min(size, _largest_batch(program))
-    by_shape: dict[tuple, list[Sample]] = {}
+    by_shape: dict[Hashable, list[Sample]] = {}
     for sample in samples:
         by_shape.setdefault(tuple((name, array.shape[1:]) for name, array in sample.items()), []).append(sample)
     return [

@@ -158,7 +158,8 @@ def _known(program: Program, node: fx.Node, value: Any) -> torch.Tensor:
         return torch.as_tensor(0 if value is None else value)
     if not is_constant(program, value):
         raise _refused(node, f"computes '{value.name}' as it runs")
-    return evaluated(program, value)
+    result: torch.Tensor = evaluated(program, value)
+    return result
 
 
 def _refused(node: fx.Node, what: str) -> UserError:

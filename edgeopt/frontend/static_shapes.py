@@ -13,6 +13,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.node import map_arg
 
 from edgeopt.frontend.load import Loaded, LoadOptions, load
+from edgeopt.ir.nodes import run_node
 from edgeopt.ir.program import Program
 from edgeopt.plugins.target import Target
 
@@ -62,9 +63,8 @@ def _fake_placeholder(program: Program, node: fx.Node, sizes: Mapping[Any, int],
 def _refresh(node: fx.Node, numbers: dict[fx.Node, int], mode: FakeTensorMode) -> None:
     """Infer a call again, sizes among its arguments replaced by their numbers."""
     node.args, node.kwargs = map_arg((node.args, node.kwargs), lambda used: numbers.get(used, used))
-    args, kwargs = map_arg((node.args, node.kwargs), lambda used: used.meta["val"])
     with mode:
-        value = node.target(*args, **kwargs)  # type: ignore[operator]
+        value = run_node(node, lambda used: used.meta["val"])
     if isinstance(value, int):
         numbers[node] = value
     node.meta["val"] = value

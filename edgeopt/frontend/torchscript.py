@@ -41,7 +41,8 @@ def converted(
 
 def _tensor_arguments(module: torch.jit.ScriptModule) -> list[str]:
     """Return the names of the arguments of ``forward``; lists, optional ones and numbers are no inputs of a graph."""
-    arguments: Any = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]  # without self
+    forward: Any = module.forward
+    arguments = forward.schema.arguments[1:]  # without self
     for argument in arguments:
         if not isinstance(argument.type, torch.TensorType):
             raise UserError(

@@ -6,10 +6,11 @@ same arguments and the same kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
+
+from edgeopt.ir.nodes import Target
 
 aten = torch.ops.aten
 
@@ -61,7 +62,7 @@ _NAMES = {
 }
 
 
-def _overloads() -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:
+def _overloads() -> Iterator[tuple[Target, Target]]:
     for alias, name in _NAMES.items():
         packet, (plain, _, single) = getattr(aten, alias), name.partition(".")
         for overload in packet.overloads():

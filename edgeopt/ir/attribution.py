@@ -16,4 +16,5 @@ def attribute_to(node: fx.Node, name: str) -> None:
 
 def marked(node: fx.Node) -> str | None:
     """Return the name that was marked on the node that this one was decomposed from."""
-    return node.meta.get("custom", {}).get(KEY)
+    name: str | None = node.meta.get("custom", {}).get(KEY)
+    return name

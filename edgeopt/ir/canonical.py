@@ -27,9 +27,11 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.fx.node import Argument
 
 from edgeopt.errors import UserError
 from edgeopt.ir.aliases import PLAIN
+from edgeopt.ir.nodes import Target, node_arg, node_args, rank_of, shape_of, tensor_of
 from edgeopt.ir.program import Program, same_size, without_defaults
 from edgeopt.ir.provenance import source_line
 
@@ -49,14 +51,16 @@ def canonicalize(program: Program) -> None:
     Raises UserError where the model was exported in training mode.
     """
     for node in list(program.calls):
-        node.target = PLAIN.get(node.target, node.target)  # type: ignore[arg-type]
-        if rewrite := _REWRITES.get(node.target):  # type: ignore[arg-type]
+        node.target = PLAIN.get(node.target, node.target)
+        if rewrite := _REWRITES.get(node.target):
             rewrite(program, node)
     for node in program.calls:
         node.args = without_defaults(node.target, node.args)
 
 
-def _replace(program: Program, node: fx.Node, target: Callable, args: tuple, value: fx.Node | None = None) -> None:
+def _replace(
+    program: Program, node: fx.Node, target: Target, args: tuple[Argument, ...], value: fx.Node | None = None
+) -> None:
     """Replace ``node`` (or its reader ``value``) by one call and keep shape and source line."""
     old = value or node
     new = program.insert(old, target, *args)
@@ -94,7 +98,7 @@ def _layer_norm(program: Program, node: fx.Node) -> None:
 
 def _convolution(program: Program, node: fx.Node) -> None:
     x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = node.args
-    rank = node.meta["val"].dim() - 2
+    rank = rank_of(node) - 2
     if transposed:
         args = (x, weight, bias, stride, padding, output_padding, groups, dilation)
         _replace(program, node, _CONV_TRANSPOSE[rank], args)
@@ -104,19 +108,19 @@ def _convolution(program: Program, node: fx.Node) -> None:
 
 def _named_padding(program: Program, node: fx.Node) -> None:
     """Write ``valid`` and ``same`` out in numbers; ``same`` of an even width pads the end by one more."""
-    x, weight = node.args[:2]
+    x, weight = node_arg(node, 0), node_arg(node, 1)
     given, defaults = list(node.args[2:]), [None, [1], "valid", [1], 1]
     values: list[Any] = [*given, *defaults[len(given) :]]
     bias, stride, padding, dilation, groups = values
-    kernel = weight.meta["val"].shape[2:]  # type: ignore[union-attr]
+    kernel = shape_of(weight)[2:]
     rank = len(kernel)
-    spread = list(dilation) * (rank // len(dilation))  # type: ignore[arg-type]
+    spread = list(dilation) * (rank // len(dilation))
     total = [step * (size - 1) if padding == "same" else 0 for step, size in zip(spread, kernel, strict=True)]
     if any(width % 2 for width in total):
         widths = [side for width in reversed(total) for side in (width // 2, width - width // 2)]
         x, total = program.insert(node, aten.pad.default, x, widths), [0] * rank
     halves = [width // 2 for width in total]
-    strides = list(stride) * (rank // len(stride))  # type: ignore[arg-type]
+    strides = list(stride) * (rank // len(stride))
     _replace(program, node, _CONV[rank], (x, weight, bias, strides, halves, spread, groups))
 
 
@@ -127,11 +131,12 @@ def _group_norm(program: Program, node: fx.Node) -> None:
 
 
 def _transpose(program: Program, node: fx.Node) -> None:
-    x = node.args[0]
-    order = list(range(x.meta["val"].dim()))  # type: ignore[union-attr]
-    first, second = node.args[1:] if len(node.args) > 1 else (0, -1)
+    x = node_arg(node, 0)
+    order = list(range(rank_of(x)))
+    dims: Any = node.args[1:] or (0, -1)
     if order:
-        order[first], order[second] = order[second], order[first]  # type: ignore[index]
+        first, second = dims
+        order[first], order[second] = order[second], order[first]
     _replace(program, node, aten.permute.default, (x, order))
 
 
@@ -148,8 +153,8 @@ def _pad(program: Program, node: fx.Node) -> None:
 def _clamp(program: Program, node: fx.Node) -> None:
     """Write both bounds as floats where the result is one: ONNX has no clamp by an integer and a float."""
     x, *bounds = node.args
-    if node.meta["val"].is_floating_point() and any(isinstance(bound, int) for bound in bounds):
-        floats = [bound if bound is None else float(bound) for bound in bounds]  # type: ignore[arg-type]
+    if tensor_of(node).is_floating_point() and any(isinstance(bound, int) for bound in bounds):
+        floats = [float(bound) if isinstance(bound, int) else bound for bound in bounds]
         _replace(program, node, aten.clamp.default, (x, *floats))
 
 
@@ -159,40 +164,40 @@ def _softmax(program: Program, node: fx.Node) -> None:
         _replace(program, node, aten.softmax.int, (x, axis))
 
 
-def _scalar_to(target: Callable) -> Callable[[Program, fx.Node], None]:
+def _scalar_to(target: Target) -> Callable[[Program, fx.Node], None]:
     return lambda program, node: _replace(program, node, target, node.args)
 
 
 def _addmm(program: Program, node: fx.Node) -> None:
-    bias, x, matrix = node.args
+    bias, x, matrix = (node_arg(node, index) for index in range(3))
     scaled = any(node.kwargs.get(key, 1) != 1 for key in ("alpha", "beta"))
-    if not scaled and bias.meta["val"].shape == node.meta["val"].shape[-1:]:  # type: ignore[union-attr]
+    if not scaled and shape_of(bias) == shape_of(node)[-1:]:
         _linear(program, node, x, matrix, bias)
 
 
 def _matmul(program: Program, node: fx.Node) -> None:
-    _linear(program, node, *node.args)
+    _linear(program, node, node_arg(node, 0), node_arg(node, 1))
 
 
-def _linear(program: Program, node: fx.Node, x: Any, matrix: Any, bias: Any = None) -> None:
+def _linear(program: Program, node: fx.Node, x: fx.Node, matrix: fx.Node, bias: fx.Node | None = None) -> None:
     """Replace ``x @ matrix + bias`` where the matrix is a constant of two dimensions, perhaps repeated."""
     source = _unrepeated(matrix)
     is_transposed = source.target is aten.permute.default and source.args[1] == [1, 0]
     constant = program.constant(source.args[0] if is_transposed else source)
     if constant is None or constant.dim() != 2 or not constant.is_floating_point():
         return
-    weight = source.args[0] if is_transposed else program.insert(node, aten.permute.default, source, [1, 0])
+    weight: Argument = source.args[0] if is_transposed else program.insert(node, aten.permute.default, source, [1, 0])
     _replace(program, node, aten.linear.default, (x, weight) if bias is None else (x, weight, bias))
 
 
 def _einsum(program: Program, node: fx.Node) -> None:
     """Write ``bihd,bjhd->bhij`` and the like as a matrix product of the operands, turned where need be."""
-    equation, operands = node.args[:2]
-    plan = _matrix_product(equation.replace(" ", "")) if len(operands) == 2 else None  # type: ignore[union-attr, arg-type]
+    equation, operands = str(node.args[0]), node_args(node, 1)
+    plan = _matrix_product(equation.replace(" ", "")) if len(operands) == 2 else None
     # einsum, unlike matmul, repeats an axis of size 1 that is summed over.
-    if plan is None or not same_size(_dim(operands[0], plan[0][-1]), _dim(operands[1], plan[1][-2])):  # type: ignore[index]
+    if plan is None or not same_size(shape_of(operands[0])[plan[0][-1]], shape_of(operands[1])[plan[1][-2]]):
         return
-    turned = [_permuted(program, node, x, order) for x, order in zip(operands, plan[:2], strict=True)]  # type: ignore[arg-type]
+    turned = [_permuted(program, node, x, order) for x, order in zip(operands, plan[:2], strict=True)]
     product = program.insert(node, aten.matmul.default, *turned)
     new = _permuted(program, node, product, plan[2])
     new.meta = dict(node.meta)
@@ -223,20 +228,16 @@ def _matrix_product(equation: str) -> tuple[list[int], list[int], list[int]] | N
     )
 
 
-def _dim(x: Any, axis: int) -> Any:
-    return x.meta["val"].shape[axis]
-
-
 def _permuted(program: Program, before: fx.Node, x: fx.Node, order: list[int]) -> fx.Node:
     return x if order == sorted(order) else program.insert(before, aten.permute.default, x, order)
 
 
 def _unrepeated(matrix: fx.Node) -> fx.Node:
     """Return the matrix that was expanded over leading dimensions to ``matrix``."""
-    shape = matrix.meta["val"].shape[-2:]
+    shape = shape_of(matrix)[-2:]
     while matrix.target in (aten.expand.default, aten.reshape.default):
         source = matrix.args[0]
-        if not isinstance(source, fx.Node) or source.meta["val"].shape[-2:] != shape:
+        if not isinstance(source, fx.Node) or shape_of(source)[-2:] != shape:
             break
         matrix = source
     return matrix
@@ -253,7 +254,7 @@ def _refuse_training(program: Program, node: fx.Node) -> None:
     )
 
 
-_REWRITES: dict[Callable, Callable[[Program, fx.Node], None]] = {
+_REWRITES: dict[Target, Callable[[Program, fx.Node], None]] = {
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
     aten._native_batch_norm_legit.no_stats: _batch_norm_of_batch,
     aten._native_batch_norm_legit_functional.default: _refuse_training,

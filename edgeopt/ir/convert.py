@@ -95,7 +95,8 @@ def _functional(exported: ExportedProgram) -> ExportedProgram:
     # An empty table functionalizes in-place operators and keeps composite ones (linear, layer_norm) whole.
     remedy = "take and return tensors in tuples, lists and dicts alone, and export with this version of torch"
     with foreign("the exported program cannot be made functional", remedy), quiet():
-        return exported.run_decompositions({})
+        functional: ExportedProgram = exported.run_decompositions({})
+        return functional
 
 
 def _paths(exported: ExportedProgram) -> dict[str, str]:
@@ -120,8 +121,8 @@ def _rename(program: Program, paths: dict[str, str], input_names: Sequence[str] 
         # fx renames what is a name of Python's own (``input``); for the user it is the model's argument.
         copies[node].name = copies[node].target = name
     for node in program.calls:
-        args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
-        copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))  # type: ignore[arg-type]
+        args, kwargs = map_arg(node.args, copies.__getitem__), map_arg(node.kwargs, copies.__getitem__)
+        copies[node] = graph.create_node("call_function", node.target, args, kwargs, name=short_name(node.target))
         copies[node].meta = dict(node.meta)
     graph.output(tuple(copies[node] for node in program.results))
     return Program(graph, constants, program.output_names, program.range_constraints)
@@ -211,7 +212,8 @@ def _is_number(value: object) -> bool:
 
 def _keep_numbers(program: Program) -> None:
     """Make constants of the numbers among the results, and leave out what is neither a tensor nor a number."""
-    results = [value for value in program.results if isinstance(value, fx.Node) or _is_number(value)]
+    given: Any = program.output_node.args[0]
+    results = [value for value in given if isinstance(value, fx.Node) or _is_number(value)]
     nodes = [
         value if isinstance(value, fx.Node) else program.add_constant("number", torch.tensor(value))
         for value in results

@@ -18,10 +18,10 @@ import torch
 from torch import fx
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import statically_known_true
-from torch.fx.node import map_arg
 
 from edgeopt.errors import PassError, UserError
 from edgeopt.foreign import translated
+from edgeopt.ir.nodes import Target, node_args, run_node
 from edgeopt.ir.provenance import source_line
 
 Observer = Callable[[fx.Node, Any], Any]
@@ -68,12 +68,12 @@ class Program:
     @property
     def output_node(self) -> fx.Node:
         """The graph's single ``output`` node; its only argument is the tuple of results."""
-        return next(node for node in reversed(self.graph.nodes) if node.op == "output")
+        return self.graph.output_node()
 
     @property
     def results(self) -> tuple[fx.Node, ...]:
         """The nodes whose values are the outputs, in the order of ``output_names``."""
-        return tuple(self.output_node.args[0])  # type: ignore[arg-type]
+        return tuple(node_args(self.output_node, 0))
 
     @property
     def input_nodes(self) -> tuple[fx.Node, ...]:
@@ -183,7 +183,7 @@ class Program:
         node.meta["val"] = self.fake_mode.from_tensor(tensor.detach(), static_shapes=True)
         return node
 
-    def insert(self, before: fx.Node, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
+    def insert(self, before: fx.Node, target: Target, *args: Any, **kwargs: Any) -> fx.Node:
         """Insert a call before a node; it takes over the node's source line and its shape is inferred.
 
         Trailing arguments that equal the schema's defaults are left out: a call has one spelling.
@@ -270,7 +270,7 @@ def op_name(node: fx.Node) -> str:
         namespace, name = target._schema.name.split("::")
         overload = target._overloadname
         return f"{namespace}.{name}" if overload == "default" else f"{namespace}.{name}.{overload}"
-    return getattr(target, "__name__", str(target))
+    return str(getattr(target, "__name__", target))
 
 
 def spec_of(node: fx.Node, name: str, written: Callable[[Any], str] = str) -> TensorSpec:
@@ -303,7 +303,7 @@ def same_spec(one: fx.Node, other: fx.Node) -> bool:
 
 def origin(node: fx.Node) -> str:
     """Return the label of the value that a node computes; nodes of two programs with one label correspond."""
-    return node.meta.get("origin", node.name)
+    return str(node.meta.get("origin", node.name))
 
 
 def first_origin(node: fx.Node) -> str:
@@ -360,11 +360,11 @@ def _equals(value: object, default: object) -> bool:
     return type(value) is type(default) and value == default
 
 
-def short_name(target: Callable[..., Any]) -> str:
+def short_name(target: Target) -> str:
     """Return an operator's bare name, as nodes are called after: ``conv2d``."""
     if isinstance(target, torch._ops.OpOverload):
         return target._schema.name.split("::")[1]
-    return target.__name__
+    return str(getattr(target, "__name__", target))
 
 
 def _is_tied(one: torch.Tensor | None, other: torch.Tensor) -> bool:
@@ -372,10 +372,8 @@ def _is_tied(one: torch.Tensor | None, other: torch.Tensor) -> bool:
 
 
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
-    args = map_arg(node.args, values.__getitem__)
-    kwargs = map_arg(node.kwargs, values.__getitem__)
     try:
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return run_node(node, values.__getitem__)
     except Exception as error:
         fact = f"node '{node.name}' ({op_name(node)}){source_line(node)} cannot be computed"
         raise translated(error, fact, "give inputs that the model is meant for, with --sample FILE.npz") from error

@@ -13,7 +13,7 @@ PATH = "path"
 
 def constant_path(node: fx.Node) -> str:
     """Return a constant's path in the model (``encoder.layers.0.weight``), or its own name where it was added."""
-    return node.meta.get(PATH, node.name)
+    return str(node.meta.get(PATH, node.name))
 
 
 def module_path(node: fx.Node) -> str:

@@ -25,6 +25,7 @@ from torch.export import ExportedProgram
 from edgeopt.decompositions import refused, write_out
 from edgeopt.decompositions.complex_numbers import in_pairs
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
+from edgeopt.ir.attribution import marked
 from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.convert import to_exported
 from edgeopt.ir.program import Program, op_name
@@ -58,7 +59,7 @@ class Translation:
     notes: tuple[str, ...] = ()
 
 
-Functions = Mapping[str, Callable[[], Callable]]
+Functions = Mapping[str, Callable[[], Callable[..., Any]]]
 """What operators are in ONNX, by schema name, as ``edgeopt.ops.register_onnx`` takes them."""
 
 
@@ -111,7 +112,8 @@ def save(model: ir.Model, path: Path) -> tuple[str, ...]:
 
 def output_names(metadata: dict[str, str]) -> list[str]:
     """Return the program's output names from the metadata of a model written here, in the model's order."""
-    return json.loads(metadata[OUTPUTS])
+    names: list[str] = json.loads(metadata[OUTPUTS])
+    return names
 
 
 def untranslatable(program: Program) -> list[Placement]:
@@ -129,7 +131,7 @@ def untranslatable(program: Program) -> list[Placement]:
         if failing:  # as they stand: torch.onnx decomposes these, and only these
             failing = _unknown(_core._prepare_exported_program_for_export(spelled, registry=registry), registry)
     # What one node of the program was decomposed to is named once.
-    owners = {onnx_names.marked(node) or node.name: node for node in reversed(failing)}
+    owners = {marked(node) or node.name: node for node in reversed(failing)}
     nodes = {name: program.node(name) or node for name, node in reversed(owners.items())}
     return [Placement(name, op_name(node), "ONNX has no translation of this operator") for name, node in nodes.items()]
 
@@ -232,7 +234,7 @@ def _translate_decomposed(exported: ExportedProgram, functions: Functions | None
         ) from failure
 
 
-def _translation_table(functions: Functions | None) -> dict[Any, Callable]:
+def _translation_table(functions: Functions | None) -> dict[Any, Callable[..., Any]]:
     """Return our operators' ONNX functions by operator overload."""
     table = {}
     for name, build in {**onnx_functions, **(functions or {})}.items():
@@ -242,7 +244,7 @@ def _translation_table(functions: Functions | None) -> dict[Any, Callable]:
 
 
 @cache
-def _built(build: Callable[[], Callable]) -> Callable:
+def _built(build: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
     """Return an operator's ONNX function, which onnxscript takes a while to read."""
     return build()
 

@@ -99,7 +99,8 @@ def _load(group: str, name: str, what: str) -> type:
     if name not in entries:
         raise UserError(f"unknown {what} '{name}'", nearest(name, entries))
     try:
-        return entries[name].load()
+        loaded: type = entries[name].load()
+        return loaded
     except (ImportError, AttributeError) as error:
         raise EdgeoptError(
             f"{what} '{name}' cannot be imported: {error}", "reinstall the package it comes from"

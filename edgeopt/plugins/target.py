@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal
 
 import numpy as np
+from typing_extensions import TypeVar
 
 from edgeopt.errors import Placement, Unsupported, UserError
-from edgeopt.ir.metrics import Arrays
+from edgeopt.ir.metrics import Arrays as Arrays
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec
 from edgeopt.options import option
@@ -109,7 +110,7 @@ class Lowered:
     unsupported: tuple[Placement, ...] = ()
 
 
-AnyLowered = TypeVar("AnyLowered", bound=Lowered)
+AnyLowered = TypeVar("AnyLowered", bound=Lowered, default=Any)
 
 
 @dataclass(frozen=True)

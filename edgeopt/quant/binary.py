@@ -35,7 +35,7 @@ def words(size: int) -> int:
 
 def pack(x: torch.Tensor) -> torch.Tensor:
     """Return the signs of ``x`` [..., n] as bits, int32 [..., words(n)]."""
-    bits = functional.pad((x >= 0).long(), (0, -x.shape[-1] % WORD)).unflatten(-1, (-1, WORD))
+    bits = torch.unflatten(functional.pad((x >= 0).long(), (0, -x.shape[-1] % WORD)), -1, (-1, WORD))
     return (bits << torch.arange(WORD)).sum(-1).to(torch.int32)
 
 

@@ -41,7 +41,7 @@ class BlockFormat:
                 f"{values.shape[-1]} values do not divide into blocks of {size}",
                 f"choose another format than {self.name}",
             )
-        return values.unflatten(-1, (-1, size))
+        return torch.unflatten(values, -1, (-1, size))
 
     def factor(self, values: torch.Tensor) -> torch.Tensor:
         """Return the factor of a tensor (float32, no dimensions): 1 unless the scales' type needs one."""
@@ -121,7 +121,8 @@ class Blocks:
         """The numbers (float32) that are stored."""
         codes = unpack(self.codes)
         real = (self.scale.float() * self.factor).unsqueeze(-1)
-        return (self.element.decode(codes).unflatten(-1, (self.scale.shape[-1], -1)) * real).flatten(-2)
+        blocks = torch.unflatten(self.element.decode(codes), -1, (self.scale.shape[-1], -1))
+        return (blocks * real).flatten(-2)
 
     @property
     def nbytes(self) -> int:

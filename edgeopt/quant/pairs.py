@@ -109,4 +109,4 @@ def _paired(weight: torch.Tensor) -> torch.Tensor:
     """Return weights (O, I, ...) as pairs of input channels (O, I / 2, 2, ...), zeros at the end where I is odd."""
     if weight.shape[1] % 2:
         weight = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
-    return weight.unflatten(1, (-1, 2))
+    return torch.unflatten(weight, 1, (-1, 2))

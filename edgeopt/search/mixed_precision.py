@@ -14,8 +14,9 @@ from edgeopt.calib.cache import cache_folder
 from edgeopt.calib.calibrate import Calibrate
 from edgeopt.calib.data import CalibrationData
 from edgeopt.candidate.quantize import Calibrated, OnPass, QuantOptions, keeps_float, quantized
-from edgeopt.distill.distil import Distillation, with_constants
+from edgeopt.distill.distil import Distillation
 from edgeopt.distill.loop import OnProgress, TuneOptions
+from edgeopt.distill.model import with_constants
 from edgeopt.ir.pass_base import Kind, Note, Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program, op_name, origin
 from edgeopt.ir.rewrite import arguments

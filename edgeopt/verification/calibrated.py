@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import islice
 
 import numpy as np
@@ -19,7 +19,7 @@ def varied(data: Iterable[Sample], count: int) -> tuple[Sample, ...]:
     Invented inputs would leave the ranges that were calibrated: they say nothing of a quantized program.
     """
     samples = list(islice(data, max(LOOKED_AT, count)))
-    kinds: dict[tuple, int] = {}
+    kinds: dict[Hashable, int] = {}
     for index, sample in enumerate(samples):
         kinds.setdefault(_kind(sample), index)
     others = (index for index in range(len(samples)) if index not in kinds.values())
@@ -27,7 +27,7 @@ def varied(data: Iterable[Sample], count: int) -> tuple[Sample, ...]:
     return tuple(samples[index] for index in sorted(chosen))
 
 
-def _kind(sample: Sample) -> tuple:
+def _kind(sample: Sample) -> Hashable:
     """Return the shapes, and of what may be a mask whether all, some or no values are set."""
     return tuple((name, array.shape, _set(array)) for name, array in sorted(sample.items()))
 

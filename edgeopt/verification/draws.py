@@ -85,7 +85,7 @@ def _pattern(form: Masks, shape: tuple[int, ...], generator: Generator) -> np.nd
         return rows | (form == "full")
     if form in ("head", "tail"):
         length = generator.integers(1, max(rows.shape[-1], 2), (*rows.shape[:-1], 1))
-        return (np.arange(rows.shape[-1]) < length) == (form == "head")
+        return np.equal(np.arange(rows.shape[-1]) < length, form == "head")
     rows = generator.random(rows.shape) < 0.5
     if form in ("empty row", "full row"):
         rows[0] = form == "full row"

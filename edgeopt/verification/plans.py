@@ -23,7 +23,7 @@ class Plan:
 
     def form(self, part: Part) -> str:
         """Return what a part is."""
-        return getattr(self, part)
+        return str(getattr(self, part))
 
     def spared(self, part: Part, form: str) -> Plan:
         """Return the plan with one part exchanged."""

@@ -88,9 +88,10 @@ def _most(value: fx.Node, reader: fx.Node, sizes: Sizes) -> int | None:
         given = arguments(reader)
         return size_of(given["weight"].meta["val"].shape[0], sizes) if given["indices"] is value else None
     if reader.target is aten.index.Tensor:
-        source, indices = reader.args[:2]
-        axes = [axis for axis, index in enumerate(indices) if index is value]  # type: ignore[union-attr, arg-type]
-        return min((size_of(source.meta["val"].shape[axis], sizes) for axis in axes), default=None)  # type: ignore[union-attr, type-var]
+        given = arguments(reader)
+        shape = given["self"].meta["val"].shape
+        axes = [axis for axis, index in enumerate(given["indices"]) if index is value]
+        return min((size_of(shape[axis], sizes) for axis in axes), default=None)
     if reader.target in _INDEXED and (given := arguments(reader))["index"] is value:
         return size_of(given["self"].meta["val"].shape[given["dim"]], sizes)
     return None
