@@ -27,7 +27,7 @@ import torch
 import edgeopt
 from benchmarks.table import show
 from edgeopt.deploy.bundle import open_bundle
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from samples import digits_cnn
 from tests.models import minilm
 from tests.models import mlperf_tiny as tiny

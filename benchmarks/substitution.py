@@ -31,8 +31,8 @@ from benchmarks.docstrings import docstrings
 from benchmarks.table import show
 from edgeopt.deploy.bundle import open_bundle
 from edgeopt.plugins.target import Session
-from edgeopt.report.run import Run
-from edgeopt.report.swapped import SwappedLayer
+from edgeopt.records.run import Run
+from edgeopt.records.swaps import SwappedLayer
 from samples import digits_vit_196
 from tests.models import minilm
 

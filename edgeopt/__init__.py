@@ -19,7 +19,7 @@ _HOMES = {
     "Program": "ir.program",
     "Rewrite": "ir.rewrite",
     "Rule": "ir.rewrite",
-    "Run": "report.run",
+    "Run": "records.run",
     "Target": "plugins.target",
     "ToolchainMissing": "errors",
     "Unsupported": "errors",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # what type checkers know of the same names
     from edgeopt.ir.rewrite import Rewrite, Rule
     from edgeopt.passes.pipeline import Pipeline
     from edgeopt.plugins.target import Target
-    from edgeopt.report.run import Run
+    from edgeopt.records.run import Run
 else:
 
     def __getattr__(name: str) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from edgeopt.plugins.target import Layer, Session
+from edgeopt.plugins.target import Session
+from edgeopt.records.layers import Layer
 
 
 class ScriptedSession(Session):

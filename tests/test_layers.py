@@ -18,6 +18,7 @@ ROOMS = (
     "foreign",
     "sources",
     "options",
+    "records",
     "ir",
     "quant",
     "ops",

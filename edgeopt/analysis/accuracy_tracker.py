@@ -12,12 +12,13 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.noise import Noise, noise_of
-from edgeopt.ir.metrics import EQUAL, Arrays, Error, Reference, Sample, compare
+from edgeopt.ir.metrics import Arrays, Reference, Sample, compare
 from edgeopt.ir.program import Program, origin, to_numpy
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.ops.hashed_attention import HASHED_ATTENTION
+from edgeopt.records.outputs import EQUAL, Error
 
 EXACT_BOUND = 1e-5
 """Largest relative change of the outputs, in float32, that a pass labeled exact may cause."""

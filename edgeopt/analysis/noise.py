@@ -24,6 +24,7 @@ from edgeopt.analysis.slices import Axis, Slices, slices_of
 from edgeopt.errors import EdgeoptError
 from edgeopt.ir.metrics import compare
 from edgeopt.ir.program import Program
+from edgeopt.records.outputs import OutputNoise
 
 INPUT_CHANGE = 1e-7
 """Relative change of the inputs: about the last digit of float32."""
@@ -36,22 +37,13 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Noise:
-    """By output with floating-point values, the largest difference that rounding makes over its largest value.
+class Noise(OutputNoise):
+    """The noise by output, and of its slices.
 
-    ``reason``: why there is no comparison with float64, None where there is one. An output whose noise is not finite,
-    for its values are not or are all zero, is left out. ``slices``: by output and axis (see edgeopt.analysis.slices),
-    the root mean square of what rounding makes.
+    ``slices``: by output and axis (see edgeopt.analysis.slices), the root mean square of what rounding makes.
     """
 
-    outputs: Mapping[str, float]
-    reason: str | None = None
     slices: Mapping[str, Mapping[Axis, np.ndarray]] = field(default_factory=dict)
-
-    @property
-    def largest(self) -> float:
-        """The noise of the noisiest output; 0 where there is none."""
-        return max(self.outputs.values(), default=0.0)
 
 
 def noise_of(program: Program, samples: Sequence[Arrays]) -> Noise:

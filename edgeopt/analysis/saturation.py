@@ -24,6 +24,7 @@ from edgeopt.quant.pairs import LIMIT, Order, largest_sums, order_of
 from edgeopt.quant.qparams import for_weight, to_integers
 from edgeopt.quant.scheme import MOVES, WEIGHTED
 from edgeopt.quant.sums import largest_sum
+from edgeopt.records.quantization import PairedLayer
 
 PORTABLE, ONLY_VNNI = "portable", "only-vnni"
 """What processors an artifact promises to be right on: all, or x86 with VNNI."""
@@ -111,24 +112,13 @@ def _multiplies_integers(node: fx.Node) -> bool:
     return source.target is DEQUANTIZE and found["weight"].target is DEQUANTIZE
 
 
-@dataclass(frozen=True)
-class PairCost:
-    """A layer whose weights were rounded so that pairs of products fit 16 bits: the weight's power over that of its
-    rounding error, in dB, without that and as it is."""
-
-    layer: str
-    op: str
-    full_db: float
-    sqnr_db: float
-
-
-def pair_costs(program: Program, reference: Program) -> Iterator[PairCost]:
+def pair_costs(program: Program, reference: Program) -> Iterator[PairedLayer]:
     """Yield the layers whose int8 weights do not take the full range; ``reference`` is the program before."""
     for layer in quantized_layers(program, reference):
         full = for_weight(layer.weight)
         if layer.affine.dtype is torch.int8 and bool((layer.affine.scale > full.scale).any()):
             rounded = to_integers(layer.weight, full) * full.scale.view(layer.scale.shape)
-            yield PairCost(layer.node.name, op_name(layer.node), _db(layer, rounded), _db(layer, layer.rounded))
+            yield PairedLayer(layer.node.name, op_name(layer.node), _db(layer, rounded), _db(layer, layer.rounded))
 
 
 def _db(layer: QuantizedLayer, rounded: torch.Tensor) -> float:

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgeopt.calib.data import CalibrationData
 from edgeopt.errors import UserError
 from edgeopt.plugins.target import Arrays
+from edgeopt.records.run import Accuracy
 
 Runner = Callable[[Arrays], dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class AccuracyResult:
-    """Top-1 accuracy of both and the share of samples on which their classes agree, each 0 to 1."""
-
-    metric: str
-    samples: int
-    original: float
-    exported: float
-    agreement: float
-
-    @property
-    def drop(self) -> float:
-        """By how much the artifact's accuracy is below the original's."""
-        return self.original - self.exported
 
 
 def classes(data: CalibrationData, run: Runner) -> np.ndarray:
@@ -47,14 +31,14 @@ def check_labels(labels: np.ndarray, samples: int, scores: Arrays) -> None:
         )
 
 
-def accuracy(labels: np.ndarray, original: np.ndarray, exported: np.ndarray) -> AccuracyResult:
+def accuracy(labels: np.ndarray, original: np.ndarray, exported: np.ndarray) -> Accuracy:
     """Compare predicted classes with labels and with each other."""
-    return AccuracyResult(
-        "top-1",
-        len(labels),
-        float(np.mean(original == labels)),
-        float(np.mean(exported == labels)),
-        float(np.mean(original == exported)),
+    return Accuracy(
+        metric="top-1",
+        samples=len(labels),
+        original=float(np.mean(original == labels)),
+        exported=float(np.mean(exported == labels)),
+        agreement=float(np.mean(original == exported)),
     )
 
 

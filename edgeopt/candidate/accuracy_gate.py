@@ -14,16 +14,18 @@ import numpy as np
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.limits import answers_hold
 from edgeopt.candidate.quantize import quantized
-from edgeopt.candidate.records import GateRecord, OnProgress, Prepared, Request, Sensitivity, Verdict, measured
-from edgeopt.ir.metrics import EQUAL, Error, Sample, compare_all
+from edgeopt.candidate.records import OnProgress, Prepared, Request, measured
+from edgeopt.ir.metrics import Sample, compare_all
 from edgeopt.ir.program import Program, op_name
 from edgeopt.passes.quantization.insert_qdq import InsertQdq, choose
 from edgeopt.plugins.target import Session
 from edgeopt.quant.scheme import Scheme
+from edgeopt.records.outputs import EQUAL, Error
+from edgeopt.records.quantization import GateAttempt, LayerSensitivity, Quantization
 
 _TIMED_RUNS = 15
 
-Judge = Callable[[Collection[str]], Verdict]
+Judge = Callable[[Collection[str]], GateAttempt]
 
 
 def gated(prepared: Prepared, request: Request, on_progress: OnProgress) -> Prepared:
@@ -35,25 +37,25 @@ def gated(prepared: Prepared, request: Request, on_progress: OnProgress) -> Prep
     if stage is None or prepared.searched is not None or request.options.strict or not limits.on_answers:
         return prepared
 
-    def judge(kept: Collection[str]) -> Verdict:
+    def judge(kept: Collection[str]) -> GateAttempt:
         on_progress(f"accuracy gate: {len(kept)} layers in float")
         program, _ = quantized(stage.ready, stage.scheme, request.options.quant, kept)
-        return _verdict(len(kept), program, prepared, request)
+        return _attempt(len(kept), program, prepared, request)
 
     first = judge(())
     if first.ok:
-        return replace(prepared, stage=replace(stage, gate=GateRecord((), (), (first,))))
+        return replace(prepared, stage=replace(stage, gate=Quantization(attempts=(first,))))
     on_progress("accuracy gate: measuring how much each layer hurts")
     layers = sensitivities(stage.ready.program, stage.scheme, prepared.samples)
     record = hold_limits(layers, first, judge)
     program, records = quantized(
-        stage.ready, stage.scheme, request.options.quant, record.kept, stage.tracker, stage.on_pass
+        stage.ready, stage.scheme, request.options.quant, record.kept_float, stage.tracker, stage.on_pass
     )
     earlier = prepared.records[: stage.first_record]
     return replace(prepared, program=program, records=(*earlier, *records), stage=replace(stage, gate=record))
 
 
-def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample]) -> tuple[Sensitivity, ...]:
+def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample]) -> tuple[LayerSensitivity, ...]:
     """Quantize each layer of the calibrated float program alone and measure its outputs; worst first."""
     chosen, _ = choose(reference, scheme)
     names = {node.name: op_name(node) for node in chosen}
@@ -61,14 +63,14 @@ def sensitivities(reference: Program, scheme: Scheme, samples: Sequence[Sample])
     found = []
     for name, op in names.items():
         alone = InsertQdq(scheme, names.keys() - {name})(reference).program
-        found.append(Sensitivity(name, op, compare_all(expected, map(alone.run, samples)).sqnr_db))
+        found.append(LayerSensitivity(name, op, compare_all(expected, map(alone.run, samples)).sqnr_db))
     return tuple(sorted(found, key=lambda s: (s.sqnr_db, s.layer)))
 
 
-def hold_limits(layers: Sequence[Sensitivity], first: Verdict, judge: Judge) -> GateRecord:
+def hold_limits(layers: Sequence[LayerSensitivity], first: GateAttempt, judge: Judge) -> Quantization:
     """Return the fewest layers to keep in float, worst first, under which ``judge(kept)`` is content.
 
-    ``first`` is the verdict on none kept. The number is found by bisection: quantizing fewer layers is taken not to
+    ``first`` is the attempt that keeps none. The number is found by bisection: quantizing fewer layers is taken not to
     make things worse. Where even keeping all does not help none is kept, for the limit is missed for another reason.
     """
     attempts = [first]
@@ -78,7 +80,7 @@ def hold_limits(layers: Sequence[Sensitivity], first: Verdict, judge: Judge) -> 
         return attempts[-1].ok
 
     kept = fewest([layer.layer for layer in layers], holds)
-    return GateRecord(tuple(layers), kept, tuple(attempts))
+    return Quantization(kept_float=kept, layers=tuple(layers), attempts=tuple(attempts))
 
 
 def fewest(order: Sequence[str], holds: Callable[[Collection[str]], bool]) -> tuple[str, ...]:
@@ -95,13 +97,13 @@ def fewest(order: Sequence[str], holds: Callable[[Collection[str]], bool]) -> tu
     return tuple(order[:high])
 
 
-def _verdict(kept: int, program: Program, prepared: Prepared, request: Request) -> Verdict:
+def _attempt(kept: int, program: Program, prepared: Prepared, request: Request) -> GateAttempt:
     """Compile and run a candidate, and hold what it shows against the limits."""
     with tried(program, request, observed(prepared, request)) as (candidate, session):
         error, accuracy = answers(session, prepared)
         cost = float(np.median([session.cost(prepared.samples[0])[0] for _ in range(_TIMED_RUNS)]))
     ok = answers_hold(request.options.limits, measured(error, accuracy, prepared.labeled))
-    return Verdict(kept, ok, error.relative, accuracy, candidate.bytes, cost)
+    return GateAttempt(kept, ok, error.relative, accuracy, candidate.bytes, cost)
 
 
 def answers(session: Session, prepared: Prepared) -> tuple[Error, float | None]:

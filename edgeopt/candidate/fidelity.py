@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,14 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.accuracy_tracker import is_binary
-from edgeopt.candidate.limits import TIMES_NOISE, Checked, floor_of
+from edgeopt.candidate.limits import TIMES_NOISE, floor_of
 from edgeopt.candidate.records import Request
-from edgeopt.ir.metrics import Arrays, Error, Reference
+from edgeopt.ir.metrics import Arrays, Reference
 from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import QUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS
+from edgeopt.records.limits import Limit
+from edgeopt.records.outputs import Error
 
 SHARE = 0.25
 """Share of the rounded values that are moved by a step. Runtimes that rescale in float32 or fixed point move fewer."""
@@ -51,18 +53,18 @@ class Fidelity:
         """Whether the error is within what rounding explains."""
         return self.error.relative <= self.most or self.error.sqnr_db >= self.least_db
 
-    def checked(self) -> Checked:
+    def checked(self) -> Limit:
         """Return this as a limit that holds by default: on the SQNR where values are rounded, else on the error."""
         if math.isfinite(self.least_db):
-            figures = ("program-sqnr", "least", "dB", self.least_db, self.error.sqnr_db)
+            limit, value = Limit("program-sqnr", "least", "dB", self.least_db), self.error.sqnr_db
         else:
-            figures = ("program-error", "most", "ratio", self.most, self.error.relative)
-        return Checked(*figures, ok=self.ok, is_default=True, output=self.output)  # type: ignore[arg-type]
+            limit, value = Limit("program-error", "most", "ratio", self.most), self.error.relative
+        return replace(limit, is_default=True, output=self.output).judged(value, self.ok)
 
 
 def check_program(
     program: Program, samples: Sequence[Arrays], outputs: Sequence[Arrays], tolerance: float | None
-) -> tuple[Checked, ...]:
+) -> tuple[Limit, ...]:
     """Hold an artifact's outputs against its program's; return the one that is worst. ``tolerance``: relative error."""
     if tolerance is None:
         return ()

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.candidate.accuracy import AccuracyResult
 from edgeopt.candidate.accuracy_gate import sensitivities
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
-from edgeopt.candidate.limits import Checked, Floor, check_drop, check_outputs, check_reach, floor_of
+from edgeopt.candidate.limits import Floor, check_drop, check_outputs, check_reach, floor_of
 from edgeopt.candidate.records import Evidence, Prepared, Request
 from edgeopt.candidate.slices import check_slices, lost_channels
 from edgeopt.errors import EdgeoptError
 from edgeopt.ir.metrics import Comparison, Reference, Sample
 from edgeopt.ir.program import origin
+from edgeopt.records.limits import Limit
+from edgeopt.records.run import Accuracy
 
 _STEP_BOUND = 5e-2
 """Largest relative difference between the artifact and the program it was compiled from, where the target rounds in
@@ -25,8 +26,8 @@ ways that the program does not show: a few quantization steps."""
 
 
 def checked_by_default(
-    request: Request, evidence: Evidence, comparison: Comparison, accuracy: AccuracyResult | None
-) -> tuple[Checked, ...]:
+    request: Request, evidence: Evidence, comparison: Comparison, accuracy: Accuracy | None
+) -> tuple[Limit, ...]:
     """Hold what an artifact answered against the limits that need not be stated."""
     floor = floor_of(_formats(request, evidence))
     drop = accuracy.drop if accuracy is not None else None
@@ -36,7 +37,7 @@ def checked_by_default(
 
 def checked_by_slice(
     prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]
-) -> tuple[Checked, ...]:
+) -> tuple[Limit, ...]:
     """Hold each channel and each sample of what an artifact answered against the limits that need not be stated."""
     return check_slices(prepared.reference, outputs, floor_of(_formats(request, evidence)), evidence.noise)
 
@@ -46,7 +47,7 @@ def lost_by(prepared: Prepared, request: Request, evidence: Evidence, outputs: l
     return lost_channels(prepared.reference, outputs, floor_of(_formats(request, evidence)))
 
 
-def checked_by_reach(prepared: Prepared, reach: Mapping[str, int]) -> tuple[Checked, ...]:
+def checked_by_reach(prepared: Prepared, reach: Mapping[str, int]) -> tuple[Limit, ...]:
     """Hold the largest number of each value that a runtime holds only so far against that, over all samples."""
     found: dict[str, float] = {}
 
@@ -61,7 +62,7 @@ def checked_by_reach(prepared: Prepared, reach: Mapping[str, int]) -> tuple[Chec
 
 def checked_by_program(
     prepared: Prepared, request: Request, evidence: Evidence, outputs: list[Sample]
-) -> tuple[Checked, ...]:
+) -> tuple[Limit, ...]:
     """Hold what an artifact answered against the program that it was compiled from."""
     tolerance = tolerance_of(prepared.program, request, evidence.noise.largest)
     return check_program(prepared.program, prepared.samples, outputs, tolerance)

@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from edgeopt.errors import UserError
-from edgeopt.ir.metrics import Comparison, Error, Form, OutputComparison
+from edgeopt.ir.metrics import Comparison
 from edgeopt.options import option
 from edgeopt.quant.blockwise import FORMATS
-
-Unit = Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements", "number"]
-"""``latency``: of the target; ``share``: 0 to 1; ``ratio``: of an error to the largest value."""
-Direction = Literal["most", "least"]
-Verdict = Literal["equal", "close", "differs", "not compared", "not run"]
+from edgeopt.records.limits import Direction, Limit, Unit
+from edgeopt.records.outputs import Error, Form, OutputComparison
+from edgeopt.records.run import Verdict
 
 LARGEST_DROP = 0.05
 """Most accuracy that an export may lose on labeled data by default."""
@@ -101,9 +98,9 @@ class LimitKind:
             span = f"from {least:g} to {most:g}" if math.isfinite(most) else f"from {least:g} up"
             raise UserError(f"limit {self.name} is {limit!r}", f"give a number {span}")
 
-    def holds(self, limit: float, value: float | None) -> bool:
-        """Whether a value is within a limit; none, and NaN, are not."""
-        return _holds(self.direction, limit, value)
+    def check(self, limit: float, measured: Measured) -> Limit:
+        """Hold what was measured against a limit of this kind."""
+        return Limit(self.name, self.direction, self.unit, limit).judged(self.read(measured))
 
 
 STATED = (
@@ -116,27 +113,9 @@ STATED = (
 )
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A limit, what was measured, and whether it holds. ``output``: the output that decides, of a default limit."""
-
-    name: str
-    direction: Direction
-    unit: Unit
-    limit: float
-    value: float | None
-    ok: bool
-    is_default: bool = False
-    output: str | None = None
-
-
-def check(limits: Limits, measured: Measured, kinds: Iterable[LimitKind] = STATED) -> tuple[Checked, ...]:
+def check(limits: Limits, measured: Measured, kinds: Iterable[LimitKind] = STATED) -> tuple[Limit, ...]:
     """Hold what was measured against the limits that are stated."""
-    return tuple(
-        Checked(kind.name, kind.direction, kind.unit, limit, value := kind.read(measured), kind.holds(limit, value))
-        for kind in kinds
-        if (limit := limits.of(kind)) is not None
-    )
+    return tuple(kind.check(limit, measured) for kind in kinds if (limit := limits.of(kind)) is not None)
 
 
 def answers_hold(limits: Limits, measured: Measured) -> bool:
@@ -225,16 +204,17 @@ class OutputLimit:
     limit: Callable[[Floor], float]
     read: Callable[[OutputComparison], float]
 
-    def check(self, output: OutputComparison, floor: Floor) -> Checked:
-        """Hold an output against the limit."""
-        limit, value = self.limit(floor), self.read(output)
-        ok = _holds(self.direction, limit, value)
-        return Checked(self.name, self.direction, self.unit, limit, value, ok, is_default=True, output=output.name)
-
-    def worst(self, checked: Iterable[Checked]) -> list[Checked]:
-        """Return the output that is furthest from holding the limit, alone in a list; none of none."""
+    def worst(self, outputs: Iterable[OutputComparison], floors: Mapping[str, Floor]) -> Limit | None:
+        """Hold outputs against the limit that the floor of each sets; return that of the output that is furthest from
+        holding it, None where there is no output of these forms."""
         sign = 1.0 if self.direction == "least" else -1.0
-        return sorted(checked, key=lambda one: (one.ok, sign * (one.value or 0.0)))[:1]
+        judged = []
+        for output in outputs:
+            if output.form in self.forms:
+                limit = Limit(self.name, self.direction, self.unit, self.limit(floors[output.name]), is_default=True)
+                value = self.read(output)
+                judged.append(((limit.holds(value), sign * value), replace(limit, output=output.name).judged(value)))
+        return min(judged, key=lambda one: one[0])[1] if judged else None
 
 
 _NUMBERS: tuple[Form, ...] = ("number", "index")
@@ -248,40 +228,34 @@ DEFAULT = (
 """What is asked of each output by default. Integers that no float took part in have one right value."""
 
 
-def check_outputs(comparison: Comparison, floor: Floor, noise: Mapping[str, float]) -> tuple[Checked, ...]:
+def check_outputs(comparison: Comparison, floor: Floor, noise: Mapping[str, float]) -> tuple[Limit, ...]:
     """Hold each output against the floor; return of each default limit the output that is worst.
 
     ``noise``: the model's own, relative, by output (see edgeopt.analysis.noise).
     """
     floors = {one.name: floor.above(noise.get(one.name, 0.0)) for one in comparison.compared}
-    return tuple(
-        worst
-        for kind in DEFAULT
-        for worst in kind.worst(
-            kind.check(one, floors[one.name]) for one in comparison.compared if one.form in kind.forms
-        )
-    )
+    judged = (kind.worst(comparison.compared, floors) for kind in DEFAULT)
+    return tuple(one for one in judged if one is not None)
 
 
-def check_drop(drop: float | None, limits: Limits) -> tuple[Checked, ...]:
+def check_drop(drop: float | None, limits: Limits) -> tuple[Limit, ...]:
     """Hold the loss of accuracy against the default; nothing without labeled data, or where another is stated."""
     if drop is None or limits.max_drop is not None:
         return ()
-    ok = _holds("most", LARGEST_DROP, drop)
-    return (Checked("default-drop", "most", "share", LARGEST_DROP, drop, ok, is_default=True),)
+    return (Limit("default-drop", "most", "share", LARGEST_DROP, is_default=True).judged(drop),)
 
 
-def check_capacity(name: str, most: int, used: int) -> Checked:
+def check_capacity(name: str, most: int, used: int) -> Limit:
     """Hold the bytes that an artifact takes against those that its device has."""
-    return Checked(name, "most", "bytes", most, used, _holds("most", most, used))
+    return Limit(name, "most", "bytes", most).judged(used)
 
 
-def check_reach(label: str, most: int, found: float) -> Checked:
+def check_reach(label: str, most: int, found: float) -> Limit:
     """Hold the largest number that a value of the program has against what the runtime holds."""
-    return Checked("reach", "most", "number", most, found, _holds("most", most, found), is_default=True, output=label)
+    return Limit("reach", "most", "number", most, is_default=True, output=label).judged(found)
 
 
-def verdict(comparison: Comparison | None, checked: Iterable[Checked]) -> Verdict:
+def verdict(comparison: Comparison | None, checked: Iterable[Limit]) -> Verdict:
     """Return in one word what the comparison with the original says under the default limits."""
     if comparison is None:
         return "not run"
@@ -299,8 +273,3 @@ def _error(output: OutputComparison) -> Error:
 
 def _differing(output: OutputComparison) -> float:
     return output.differing / output.elements
-
-
-def _holds(direction: Direction, limit: float, value: float | None) -> bool:
-    """Whether a value is within a limit; none, and NaN, are not."""
-    return value is not None and (value <= limit if direction == "most" else value >= limit)

@@ -11,7 +11,9 @@ import numpy as np
 
 from edgeopt.errors import UserError
 from edgeopt.options import option
-from edgeopt.plugins.target import Arrays, Session, Unit
+from edgeopt.plugins.target import Arrays, Session
+from edgeopt.records.latency import Latency, Unit
+from edgeopt.records.layers import Layer, with_shares
 
 UNSTABLE_CV = 0.025
 """Coefficient of variation above which a latency is called unstable."""
@@ -49,10 +51,11 @@ class Timing:
     cpu: tuple[float, ...]
     warmup: int
 
-    @property
-    def cv(self) -> float:
-        """Standard deviation over mean."""
-        return float(np.std(self.costs) / np.mean(self.costs)) if np.mean(self.costs) else 0.0
+    def latency(self, threads: int, layers: Sequence[Layer] = ()) -> Latency:
+        """Return the statistics, with the layers that ran."""
+        cpu_median = float(np.median(self.cpu)) if self.unit == "ms" else None
+        facts = {"unit": self.unit, "warmup": self.warmup, "threads": threads, "cpu_median": cpu_median}
+        return Latency.of(self.costs, layers=with_shares(layers), **facts)
 
 
 def measure(

@@ -18,7 +18,7 @@ from edgeopt.candidate.accuracy import check_labels, classes
 from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.quantize import RECOVERIES, calibrated, quantized
 from edgeopt.candidate.recipe_runner import Conditions, substituted
-from edgeopt.candidate.records import Labeled, OnProgress, Prepared, QuantizedStage, Request, SwapRecord
+from edgeopt.candidate.records import Labeled, OnProgress, Prepared, QuantizedStage, Request
 from edgeopt.errors import PassError, UserError
 from edgeopt.files import check_writable, replacing, write_whole
 from edgeopt.frontend.load import Loaded
@@ -35,6 +35,7 @@ from edgeopt.plugins.target import AUTO
 from edgeopt.plugins.threads import fitting_threads, torch_threads
 from edgeopt.quant.scheme import Scheme
 from edgeopt.recipes.options import TuningSamples, tuning_samples
+from edgeopt.records.swaps import Swaps
 from edgeopt.verification import Inventor, VerificationInputs, varied
 
 FEWEST_SAMPLES, MOST_SAMPLES = 3, 8
@@ -108,7 +109,7 @@ def _affordable(macs: Mapping[str, int]) -> int:
 
 def _run_passes(
     original: Program, conditions: Conditions
-) -> tuple[Program, tuple[PassRecord, ...], SwapRecord | None, QuantizedStage | None]:
+) -> tuple[Program, tuple[PassRecord, ...], Swaps | None, QuantizedStage | None]:
     """Run the passes, a recipe's among them; one that quantizes is preceded by calibration and followed by what
     recovers accuracy."""
     request, tracker, on_pass = conditions.request, conditions.tracker, conditions.on_pass

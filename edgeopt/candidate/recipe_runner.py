@@ -17,21 +17,11 @@ from edgeopt.candidate.accuracy_gate import fewest
 from edgeopt.candidate.limits import answers_hold
 from edgeopt.candidate.profitability import Profitability
 from edgeopt.candidate.quantize import OnPass
-from edgeopt.candidate.records import (
-    Labeled,
-    OnProgress,
-    Request,
-    SwappedLayer,
-    SwapRecord,
-    SwapVerdict,
-    TunedStage,
-    measured,
-)
+from edgeopt.candidate.records import Labeled, OnProgress, Request, measured
 from edgeopt.distill.distil import Distillation, Tuned
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.distill.model import with_constants
 from edgeopt.distill.swap import Swap, Swapper
-from edgeopt.ir.metrics import EQUAL, Error
 from edgeopt.ir.pass_base import Kind, Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.pipeline import Pipeline
@@ -39,6 +29,8 @@ from edgeopt.passes.substitution.attention_swap import AttentionSwap
 from edgeopt.plugins.registry import pass_class
 from edgeopt.recipes.options import TuningSamples
 from edgeopt.recipes.recipe import Recipe, RecipeStep
+from edgeopt.records.outputs import EQUAL, Error
+from edgeopt.records.swaps import SwapAttempt, SwappedLayer, Swaps, TunedStage
 
 _FIT_SAMPLES = 256
 _GATE_SHARE = 0.4
@@ -59,7 +51,7 @@ class Conditions:
 
 def substituted(
     program: Program, recipe: Recipe, conditions: Conditions
-) -> tuple[Program, tuple[PassRecord, ...], SwapRecord]:
+) -> tuple[Program, tuple[PassRecord, ...], Swaps]:
     """Run a recipe's passes; tune what they swap and hold it to the limits."""
     work = _Substitution(program, recipe, conditions)
     pipeline = Pipeline([*work.passes, *([work] if recipe.is_trained else [])], conditions.tracker, conditions.on_pass)
@@ -84,7 +76,7 @@ class _Substitution:
         self.swaps: dict[str, tuple[str, Swap]] = {}
         self.kept: tuple[str, ...] = ()
         self.alone: dict[str, float] = {}
-        self.attempts: list[SwapVerdict] = []
+        self.attempts: list[SwapAttempt] = []
         self.stages: list[TunedStage] = []
 
     def __call__(self, program: Program) -> PassResult:
@@ -144,7 +136,7 @@ class _Substitution:
         error, labeled = self._error(program), self.conditions.labeled
         accuracy = labeled.accuracy(program.run) if labeled is not None else None
         ok = answers_hold(self.limits, measured(error, accuracy, labeled))
-        self.attempts.append(SwapVerdict(kept, ok, error, accuracy))
+        self.attempts.append(SwapAttempt(kept, ok, error, accuracy))
         return ok
 
     def _give_back(self, options: TuneOptions) -> None:
@@ -204,14 +196,14 @@ class _Substitution:
         for name, o in zip(names[len(names) - len(outcomes) :], outcomes, strict=True):
             self.stages.append(TunedStage(name, o.steps, o.before, o.after, o.ended))
 
-    def record(self) -> SwapRecord:
+    def record(self) -> Swaps:
         """Return what was done."""
         figures = tuple(self.profitability.figures.values())
         if self.tuned is None:
-            return SwapRecord(self.recipe, figures=figures)
+            return Swaps(self.recipe.described(), figures=figures)
         samples, tuned = cast(TuningSamples, self.conditions.samples), self.tuned
-        return SwapRecord(
-            self.recipe,
+        return Swaps(
+            self.recipe.described(),
             (len(samples.training), len(samples.held_out)),
             tuned.outputs_before,
             self.distillation.output_error(self.final),

@@ -14,8 +14,9 @@ import numpy as np
 
 from edgeopt.analysis.noise import Noise
 from edgeopt.analysis.slices import Axis, slices_of
-from edgeopt.candidate.limits import FLOORS, TIMES_NOISE, Checked, Floor
+from edgeopt.candidate.limits import FLOORS, TIMES_NOISE, Floor
 from edgeopt.ir.metrics import Arrays, Reference
+from edgeopt.records.limits import Limit
 
 STEPS = {True: 1, False: 4}
 """Roundings of the output's largest value that are always granted: of floating-point numbers, and of other formats."""
@@ -43,14 +44,14 @@ class _Judged:
         """How many times the error that it may have each slice has."""
         return np.divide(self.error, self.allowed, out=np.zeros_like(self.error), where=self.error > 0)
 
-    def worst(self) -> Checked:
+    def worst(self) -> Limit:
         """Return the worst slice as a default limit on the SQNR; of values below what is allowed, on that of these."""
         index = int(self.excess.argmax())
         error, allowed = float(self.error[index]), float(self.allowed[index])
         size = max(float(self.values[index]), allowed)
         name = "default-sample" if self.axis is None else "default-channel"
-        decibels = (_decibels(size, allowed), _decibels(size, error))
-        return Checked(name, "least", "dB", *decibels, error <= allowed, is_default=True, output=self.named(index))
+        limit = Limit(name, "least", "dB", _decibels(size, allowed), is_default=True, output=self.named(index))
+        return limit.judged(_decibels(size, error), error <= allowed)
 
     def named(self, index: int) -> str:
         """Return how a slice is written."""
@@ -65,7 +66,7 @@ class _Judged:
         return np.flatnonzero((self.error > LOST * self.values) & (self.error <= self.allowed) & (self.values > 0))
 
 
-def check_slices(reference: Reference, outputs: Sequence[Arrays], floor: Floor, noise: Noise) -> tuple[Checked, ...]:
+def check_slices(reference: Reference, outputs: Sequence[Arrays], floor: Floor, noise: Noise) -> tuple[Limit, ...]:
     """Hold each channel and each sample against the floor; return the worst channel and the worst sample.
 
     ``outputs``: the artifact's, by sample. Samples are judged alone in floating-point formats only: steps of integers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from edgeopt.errors import UserError
 
 if TYPE_CHECKING:
     from edgeopt.candidate.measure import MeasurePlan
-    from edgeopt.report.run import Run
+    from edgeopt.records.run import Run
 
 
 @click.command("bench")
@@ -36,7 +37,7 @@ def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, ver
         on_progress(f"measuring {len(folders)} bundle(s) alternately")
         runs = _measure(folders, reports, MeasurePlan(warmup=warmup, max_seconds=max_seconds))
     if as_json:
-        print_json([run.model_dump(mode="json") for run in runs])
+        print_json([run.to_dict() for run in runs])
     else:
         print_sections([comparison(runs)])
     return max(run.exit_code for run in runs)
@@ -45,7 +46,6 @@ def command(folders: Sequence[Path], warmup: int | None, max_seconds: float, ver
 def _measure(folders: Sequence[Path], reports: Sequence[Run], plan: MeasurePlan) -> list[Run]:
     from edgeopt.candidate.measure import measure
     from edgeopt.deploy.bundle import read_golden, read_manifest, restore
-    from edgeopt.deploy.record import latency_of
 
     with ExitStack() as stack:
         sessions, samples, threads = {}, {}, {}
@@ -59,6 +59,6 @@ def _measure(folders: Sequence[Path], reports: Sequence[Run], plan: MeasurePlan)
             threads[str(folder)] = options.threads
         timings = measure(sessions, samples, plan)
     return [
-        report.model_copy(update={"latency": latency_of(timings[str(folder)], threads[str(folder)], ())})
+        replace(report, latency=timings[str(folder)].latency(threads[str(folder)]))
         for folder, report in zip(folders, reports, strict=True)
     ]

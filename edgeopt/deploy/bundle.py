@@ -26,11 +26,12 @@ from typing_extensions import TypedDict
 from edgeopt.errors import UserError
 from edgeopt.files import followed, made_parents, reading, write_whole, writing
 from edgeopt.frontend.inputs import load_sample
-from edgeopt.ir.metrics import Error, Reference
+from edgeopt.ir.metrics import Reference
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.target import Arrays, Session, TargetOptions
+from edgeopt.records.outputs import Error
+from edgeopt.records.run import Run
 from edgeopt.report.render import html
-from edgeopt.report.run import Run
 from edgeopt.report.sections import sections
 
 SCHEMA_VERSION = 2

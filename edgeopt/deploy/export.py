@@ -37,8 +37,10 @@ from edgeopt.frontend.static_shapes import load_for
 from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program
 from edgeopt.plugins.registry import resolve
-from edgeopt.plugins.target import Arrays, Artifact, Layer, Session
-from edgeopt.report.run import Run
+from edgeopt.plugins.target import Arrays, Artifact, Session
+from edgeopt.records.latency import Baseline, Latency
+from edgeopt.records.layers import Layer
+from edgeopt.records.run import Run
 from edgeopt.search.search import searched
 
 PROFILED_RUNS = 10
@@ -118,7 +120,7 @@ def _build(
     samples = observed(prepared, request)
     shipped = compiled(prepared.program, folder, target, request.target_options, samples)
     plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_progress)
-    evidence = evidence_of(loaded, prepared)
+    evidence = evidence_of(loaded, prepared, request)
     session, answered = _run_compiled(shipped, prepared, request, evidence, on_progress)
     return _Built(shipped, plain, (*loaded.notes, *warnings), evidence, session, answered), request
 
@@ -162,21 +164,25 @@ def _measured(built: _Built, request: Request, on_progress: OnProgress) -> Outco
         on_progress("measuring")
         together = built.plain is None or _size(built.shipped.folder) <= HELD_TOGETHER_BYTES
         if together:
-            timings = _measure(session, built.plain, evidence.samples[0], request)
-            layers = _profiled(session, evidence.samples[0], on_progress)
+            timings = _measure(session, built.plain, evidence.sample, request)
+            layers = _profiled(session, evidence.sample, on_progress)
     if not together:
         timings = _measure_in_turns(built, request)
         with closing(built.shipped.open()) as session:
-            layers = _profiled(session, evidence.samples[0], on_progress)
-    formats = evidence.searched.formats if evidence.searched else {}
+            layers = _profiled(session, evidence.sample, on_progress)
+    threads = request.target_options.threads
+    latency = timings["artifact"].latency(threads, layers)
     return replace(
         outcome,
-        timing=timings["artifact"],
-        baseline=timings.get("plain"),
-        layers=layers,
-        plain_layers=_plain_layers(built.plain, timings, evidence.samples[0]),
-        fallbacks=request.target.fallbacks(layers, request.target_options, formats),
+        latency=latency,
+        baseline=_baseline(latency, timings["plain"].latency(threads)) if "plain" in timings else None,
+        plain_layers=_plain_layers(built.plain, timings, evidence.sample),
+        fallbacks=request.target.fallbacks(layers, request.target_options, evidence.formats),
     )
+
+
+def _baseline(own: Latency, plain: Latency) -> Baseline:
+    return Baseline(plain, plain.median / own.median)
 
 
 def _profiled(session: Session, sample: Sample, on_progress: OnProgress) -> tuple[Layer, ...]:
@@ -237,7 +243,7 @@ def _measure(session: Session, plain: Compiled | None, sample: Sample, request: 
 def _measure_in_turns(built: _Built, request: Request) -> dict[str, Timing]:
     assert built.plain is not None
     openers = {"artifact": built.shipped.open, "plain": built.plain.open}
-    return measure_in_turns(openers, built.evidence.samples[0], request.options.measure)
+    return measure_in_turns(openers, built.evidence.sample, request.options.measure)
 
 
 def _size(folder: Path) -> int:

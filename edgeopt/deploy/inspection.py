@@ -26,9 +26,9 @@ from edgeopt.ir.pass_base import PassRecord
 from edgeopt.ir.program import Program, op_name, spec_of
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.registry import pass_classes, resolve
+from edgeopt.records.passes import PassEntry
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Fact, Section, Table
-from edgeopt.report.run import PassEntry
 from edgeopt.verification import Inventor
 
 _NAMED = 2
@@ -93,8 +93,8 @@ class Inspection:
     layers: tuple[LayerFacts, ...]
     blocks: tuple[BlockFacts, ...]
     normalizers: tuple[NormalizerFacts, ...]
-    passes: tuple[dict, ...]
-    further: tuple[dict, ...]
+    passes: tuple[PassEntry, ...]
+    further: tuple[PassEntry, ...]
 
 
 def inspect_model(
@@ -124,8 +124,8 @@ def inspect_model(
         layers=tuple(_layer(program, node, macs.get(node.name, 0)) for node in calls),
         blocks=tuple(_block(block, told) for block in find_blocks(told.program)),
         normalizers=tuple(_normalizer(found, told) for found in find_normalizers(told.program)),
-        passes=_entries(records),
-        further=_entries(further),
+        passes=tuple(map(PassEntry.of, records)),
+        further=tuple(map(PassEntry.of, further)),
     )
 
 
@@ -157,10 +157,6 @@ def inspection_sections(found: Inspection) -> list[Section]:
         Section("passes", "Passes", "What each would do, and where it would not.", tables=_pass_tables(found.passes)),
         *further,
     ]
-
-
-def _entries(records: Iterable[PassRecord]) -> tuple[dict, ...]:
-    return tuple(PassEntry.of(record).model_dump(mode="json") for record in records)
 
 
 def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord]:
@@ -261,10 +257,10 @@ def _operator_table(found: Inspection) -> Table:
     return Table((Column("Operator", "code"), Column("Calls", "figure")), rows)
 
 
-def _pass_tables(passes: Iterable[dict]) -> tuple[Table, ...]:
-    rows = tuple((p["name"], p["kind"], str(p["applied"]), str(len(p["refused"]))) for p in passes)
+def _pass_tables(passes: Sequence[PassEntry]) -> tuple[Table, ...]:
+    rows = tuple((p.name, p.kind, str(p.applied), str(len(p.refused))) for p in passes)
     columns = Column("Pass"), Column("Kind"), Column("Applied", "figure"), Column("Refused", "figure")
-    refusals = tuple(dict.fromkeys((p["name"], r["node"], r["reason"]) for p in passes for r in p["refused"]))
+    refusals = tuple(dict.fromkeys((p.name, one.node, one.reason) for p in passes for one in p.refused))
     applied = Table(columns, rows)
     return (
         (applied, Table((Column("Pass"), Column("Node", "code"), Column("Why not")), refusals))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeopt.plugins.target import Layer
+from edgeopt.records.layers import Layer
 
 
 @dataclass(frozen=True)

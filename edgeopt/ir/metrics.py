@@ -5,41 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from edgeopt.errors import UserError
+from edgeopt.records.outputs import EQUAL, NOT_FINITE, Error, Form, OutputComparison
 
 Arrays = Mapping[str, np.ndarray]
 """Arrays by the name of an input or output."""
 
 Sample = dict[str, np.ndarray]
 """One value for each input of a program, by its name."""
-
-Form = Literal["number", "index", "decision", "exact"]
-"""What an output holds: floats; places where values lie (top-k, argmax, sort); other integers or booleans that were
-decided by floats; integers or booleans that no float took part in."""
-
-
-@dataclass(frozen=True)
-class Error:
-    """Distance of one output from its reference, over all samples together.
-
-    ``max_abs``: largest absolute difference. ``relative``: ``max_abs`` over the largest absolute reference
-    value. ``sqnr_db``: reference power over error power in dB, infinite when equal. ``cosine``: cosine of the
-    angle between the two, 1 when equal.
-    """
-
-    max_abs: float
-    relative: float
-    sqnr_db: float
-    cosine: float
-
-
-EQUAL = Error(0.0, 0.0, math.inf, 1.0)
-NOT_FINITE = Error(math.inf, math.inf, -math.inf, math.nan)
-"""The error of an output that is NaN or infinite where the reference is not, or the other way round: no limit holds."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +38,6 @@ class Pointed:
         inside = (chosen >= 0) & (chosen < values.shape[axis])
         found = np.take_along_axis(values, np.where(inside, chosen, 0), axis).astype(np.float64)
         return np.where(inside, found, np.nan)
-
-
-@dataclass(frozen=True)
-class OutputComparison:
-    """One output against its reference.
-
-    ``error``: None where it was not compared, for ``reason``. Of an index it is the error of the values that it points
-    at. ``differing`` of ``elements`` are not equal, ``not_finite`` are NaN or infinite where the reference is not, or
-    the other way round.
-    """
-
-    name: str
-    form: Form
-    error: Error | None
-    elements: int
-    differing: int = 0
-    not_finite: int = 0
-    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from edgeopt.ir.metrics import Error
 from edgeopt.ir.program import Program
+from edgeopt.records.outputs import Error
 
 Kind = Literal["exact", "calibrated", "trained"]
 

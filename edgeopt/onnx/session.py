@@ -16,7 +16,8 @@ from edgeopt import onnx
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.foreign import OTHER_TARGET, translated
 from edgeopt.onnx.names import RuntimeNames, inline, program_name, read
-from edgeopt.plugins.target import Arrays, Layer, Session
+from edgeopt.plugins.target import Arrays, Session
+from edgeopt.records.layers import Layer
 
 OPTIMIZATION = {
     "none": "ORT_DISABLE_ALL",

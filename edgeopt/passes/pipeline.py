@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
 from edgeopt.analysis.exactness import excessive_change
 from edgeopt.errors import PassError
-from edgeopt.ir.metrics import Error
 from edgeopt.ir.pass_base import Kind, Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program
+from edgeopt.records.outputs import Error
 
 
 class Pipeline:

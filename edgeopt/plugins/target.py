@@ -7,7 +7,6 @@ command line's flags and the TOML's keys), its pipeline (steps with reasons) and
 from __future__ import annotations
 
 import platform
-import re
 import time
 import tomllib
 from abc import ABC, abstractmethod
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -26,8 +25,9 @@ from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec
 from edgeopt.options import option
 from edgeopt.quant.blockwise import FORMATS
-
-Unit = Literal["ms", "instructions"]
+from edgeopt.records.latency import Unit
+from edgeopt.records.layers import Fallback as Fallback
+from edgeopt.records.layers import Layer as Layer
 
 AUTO = "auto"
 """The precision that stands for a choice layer by layer."""
@@ -68,35 +68,6 @@ class Probe:
     found: bool
     versions: Mapping[str, str] = field(default_factory=dict)
     install: str | None = None
-
-
-@dataclass(frozen=True)
-class Fallback:
-    """A node that runs elsewhere or otherwise than asked; ``share`` is its part of the time, if known."""
-
-    node: str
-    op: str
-    reason: str
-    share: float | None = None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One executed layer: its type, the precision it really ran in, and its median cost in the latency's unit.
-
-    ``name``: the program's nodes that it computes, by commas, parts of one as ``linear/MatMul_0`` or ``linear.0``; what
-    the runtime added by itself has a name of the runtime's.
-    """
-
-    name: str
-    type: str
-    precision: str
-    median: float | None = None
-
-    @property
-    def computes(self) -> tuple[str, ...]:
-        """The names of the program's nodes that it computes, or computes a part of."""
-        return tuple(dict.fromkeys(re.split("[/.]", part, maxsplit=1)[0] for part in self.name.split(",")))
 
 
 @dataclass(frozen=True)

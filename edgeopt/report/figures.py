@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgeopt.report.form import OutputError
+from edgeopt.records.outputs import Error
 
 if TYPE_CHECKING:
-    from edgeopt.report.run import Limit
+    from edgeopt.records.limits import Limit
 
 ABSENT = "-"
 """Stands where there is no figure."""
@@ -64,14 +64,14 @@ def ratio(value: float) -> str:
     return f"{value:.2f}x" if value < 10 else f"{significant(value)}x"
 
 
-def relative(error: OutputError | None) -> str:
+def relative(error: Error | None) -> str:
     """Return the relative error, or the word for an exact match; ``-`` where it was not measured."""
     if error is None:
         return ABSENT
     return "equal" if error.max_abs == 0 else scientific(error.relative)
 
 
-def sqnr(error: OutputError | None) -> str:
+def sqnr(error: Error | None) -> str:
     """Return the signal to quantization-noise ratio in dB."""
     if error is None:
         return ABSENT

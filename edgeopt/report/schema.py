@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from edgeopt.report.run import Run
+from edgeopt.records.run import run_form
 
 
 def schema_text() -> str:
     """Return the schema as text; every field carries its meaning as description."""
-    schema = Run.model_json_schema(mode="serialization")
+    schema = run_form().json_schema(mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 

@@ -10,7 +10,7 @@ from torch import fx
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.records import Prepared, Request
 from edgeopt.ir.program import Program, first_origin
-from edgeopt.plugins.target import Layer
+from edgeopt.records.layers import Layer
 
 _RUNS = 20
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from edgeopt.candidate.records import LayerChoice, OnProgress
+from edgeopt.candidate.records import OnProgress
 from edgeopt.ir.metrics import Sample, compare_all
+from edgeopt.records.search import LayerFormat
 from edgeopt.search.costs import Profile, Sizes, profile
 from edgeopt.search.mixed_precision import MixedPrecision
 from edgeopt.search.path import Choice
@@ -53,10 +54,10 @@ class Estimates:
             for layer, formats in self.configuration.layers.items()
         }
 
-    def of_layers(self, chosen: dict[str, str]) -> tuple[LayerChoice, ...]:
+    def of_layers(self, chosen: dict[str, str]) -> tuple[LayerFormat, ...]:
         """Return the estimates for the record, with the format that each layer is in."""
         return tuple(
-            LayerChoice(layer, self.configuration.operator(layer), chosen[layer], self.noise[layer], self._costs(layer))
+            LayerFormat(layer, self.configuration.operator(layer), chosen[layer], self.noise[layer], self._costs(layer))
             for layer in self.configuration.layers
         )
 

@@ -18,18 +18,19 @@ from edgeopt.analysis.macs import count_macs
 from edgeopt.calib.cache import program_digest
 from edgeopt.calib.data import open_data
 from edgeopt.candidate.limits import Measured, answers_hold, costs_hold
-from edgeopt.candidate.records import OnProgress, Prepared, Request, SearchRecord, Trial, measured
+from edgeopt.candidate.records import OnProgress, Prepared, Request, measured
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.ir.program import Program, first_origin
 from edgeopt.ir.rewrite import arguments
 from edgeopt.plugins.target import AUTO, FLOATS
+from edgeopt.records.search import Search, Trial
 from edgeopt.search.costs import Sizes, owners
 from edgeopt.search.estimates import Estimates
 from edgeopt.search.mixed_precision import BINARY, MixedPrecision
 from edgeopt.search.path import Mix, exchange_path, pareto, spread
 from edgeopt.search.store import Store
-from edgeopt.search.trials import Figures, Trials, Tried, counted
+from edgeopt.search.trials import Trials, Tried
 
 _NOISE_SAMPLES = 16
 _TRIED = 8
@@ -121,7 +122,7 @@ class _Search:
 
     # -- trials ----------------------------------------------------------------------------------------
 
-    def _try(self, mix: Mix, rest: str) -> Figures:
+    def _try(self, mix: Mix, rest: str) -> Trial:
         return self.trials.of(mix, rest, self.on_progress)
 
     def _try_uniform(self) -> str:
@@ -131,7 +132,7 @@ class _Search:
         for name in self.configuration.formats[1:]:
             for rest in floats:
                 self._try(self.configuration.uniform(name), rest)
-        able = [rest for rest, figures in floats.items() if self._answers(figures)] or list(floats)[:1]
+        able = [rest for rest, trial in floats.items() if self._answers(trial)] or list(floats)[:1]
         return max(able, key=lambda rest: floats[rest].speedup)
 
     def _walk(self, path: Sequence[Mix], rest: str) -> None:
@@ -147,14 +148,14 @@ class _Search:
             else:
                 high = middle
 
-    def _holds(self, figures: Figures) -> bool:
-        return self._answers(figures) if self.limits.on_answers else self._affordable(figures)
+    def _holds(self, trial: Trial) -> bool:
+        return self._answers(trial) if self.limits.on_answers else self._affordable(trial)
 
-    def _answers(self, figures: Figures) -> bool:
-        return answers_hold(self.limits, measured(figures.error, figures.accuracy, self.prepared.labeled))
+    def _answers(self, trial: Trial) -> bool:
+        return answers_hold(self.limits, measured(trial.error, trial.accuracy, self.prepared.labeled))
 
-    def _affordable(self, figures: Figures) -> bool:
-        return costs_hold(self.limits, Measured(latency=figures.latency, bytes=figures.bytes))
+    def _affordable(self, trial: Trial) -> bool:
+        return costs_hold(self.limits, Measured(latency=trial.latency, bytes=trial.bytes))
 
     # -- the choice ------------------------------------------------------------------------------------
 
@@ -168,7 +169,8 @@ class _Search:
             program=program,
             records=(*self.prepared.records, *records),
             stage=self.stage if self.configuration.on_integers(one.mix) else None,
-            searched=self._record(chosen, program),
+            searched=self._record(chosen),
+            formats=self._formats(one, program),
         )
         return prepared, self.trials.asking(one.rest)
 
@@ -177,28 +179,29 @@ class _Search:
 
         Where no trial holds all limits, those on answers come first.
         """
-        made = {key: one.figures for key, one in self.trials.made.items()}
-        answering = {key: figures for key, figures in made.items() if self._answers(figures)} or made
-        able = {key: figures for key, figures in answering.items() if self._affordable(figures)}
+        made = {key: one.trial for key, one in self.trials.made.items()}
+        answering = {key: trial for key, trial in made.items() if self._answers(trial)} or made
+        able = {key: trial for key, trial in answering.items() if self._affordable(trial)}
         if not able or not self.limits.on_answers:
             able = able or answering
             return min(able, key=lambda key: (able[key].error.relative, -able[key].speedup))
         return max(able, key=lambda key: (able[key].speedup, -able[key].bytes))
 
-    def _record(self, chosen: str, program: Program) -> SearchRecord:
+    def _record(self, chosen: str) -> Search:
         made = self.trials.made
-        front = pareto({key: _respects(one.figures) for key, one in made.items()})
-        trials = tuple(self._trial(one, key in front) for key, one in made.items())
-        formats = made[chosen].formats
-        nodes = {node: formats[layer] for node, layer in owners(program, self.estimates.sizes).items()}
-        layers = self.estimates.of_layers(formats)
-        return SearchRecord(trials, list(made).index(chosen), layers, self.store.reused, nodes)
+        front = pareto({key: _respects(one.trial) for key, one in made.items()})
+        trials = tuple(
+            replace(one.trial, ok=self._answers(one.trial) and self._affordable(one.trial), on_front=key in front)
+            for key, one in made.items()
+        )
+        layers = self.estimates.of_layers(made[chosen].formats)
+        return Search(trials, list(made).index(chosen), layers, self.store.reused)
 
-    def _trial(self, one: Tried, on_front: bool) -> Trial:
-        ok = self._answers(one.figures) and self._affordable(one.figures)
-        return Trial(counted(one.formats), one.rest or None, **vars(one.figures), ok=ok, on_front=on_front)
+    def _formats(self, chosen: Tried, program: Program) -> dict[str, str]:
+        """Return by node of the program the format of the layer that it computes."""
+        return {node: chosen.formats[layer] for node, layer in owners(program, self.estimates.sizes).items()}
 
 
-def _respects(figures: Figures) -> tuple[float, ...]:
+def _respects(trial: Trial) -> tuple[float, ...]:
     """Return in what configurations compete; less is better."""
-    return figures.error.relative, -figures.speedup, float(figures.bytes)
+    return trial.error.relative, -trial.speedup, float(trial.bytes)

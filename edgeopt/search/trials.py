@@ -14,8 +14,8 @@ from edgeopt.candidate.accuracy_gate import answers
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.measure import MeasurePlan, measure
 from edgeopt.candidate.records import OnProgress, Prepared, Request
-from edgeopt.ir.metrics import Error
 from edgeopt.plugins.target import FLOATS, Session
+from edgeopt.records.search import Trial
 from edgeopt.search.mixed_precision import MixedPrecision
 from edgeopt.search.path import Mix
 from edgeopt.search.store import Store
@@ -24,23 +24,12 @@ _PLAN = MeasurePlan(min_runs=10, min_seconds=0.2, max_seconds=1.0)
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What a configuration showed, as ``edgeopt.candidate.records.Trial`` says."""
-
-    error: Error
-    accuracy: float | None
-    bytes: int
-    latency: float
-    speedup: float
-
-
-@dataclass(frozen=True)
 class Tried:
     """A configuration, the format of what stays in float (empty where there is no choice), and what it showed."""
 
     mix: Mix
     rest: str
-    figures: Figures
+    trial: Trial
 
     @property
     def formats(self) -> Mix:
@@ -71,14 +60,14 @@ class Trials:
         """The format of what stays in float in the exact configuration; an empty string where nothing does."""
         return self.floats[0] if self.floats else ""
 
-    def of(self, mix: Mix, rest: str, on_progress: OnProgress) -> Figures:
+    def of(self, mix: Mix, rest: str, on_progress: OnProgress) -> Trial:
         """Return what a configuration shows whose other layers are in ``rest``."""
         key = f"trial {rest} {json.dumps(mix, sort_keys=True)}"
         if key not in self.made:
             counts = counted(_formats(mix, rest))
             on_progress(f"auto: trying {', '.join(f'{name} {count}' for name, count in counts.items())}")
-            self.made[key] = Tried(mix, rest, self.store.recall(key, lambda: self._run(mix, rest), Figures))
-        return self.made[key].figures
+            self.made[key] = Tried(mix, rest, self.store.recall(key, lambda: self._run(mix, rest), Trial))
+        return self.made[key].trial
 
     def asking(self, rest: str) -> Request:
         """Return the request with this format of what stays in float."""
@@ -91,14 +80,22 @@ class Trials:
         """Close the exact configuration's session."""
         self._stack.close()
 
-    def _run(self, mix: Mix, rest: str) -> Figures:
+    def _run(self, mix: Mix, rest: str) -> Trial:
         program, _ = self.configuration.program(mix)
         with tried(program, self.asking(rest), self._observed) as (candidate, session):
             error, accuracy = answers(session, self.prepared)
             both = {"trial": session, "exact": self._opened_exact()}
             timings = measure(both, dict.fromkeys(both, self.prepared.samples[0]), _PLAN)
         median = {name: float(np.median(timing.costs)) for name, timing in timings.items()}
-        return Figures(error, accuracy, candidate.bytes, median["trial"], median["exact"] / median["trial"])
+        return Trial(
+            counts=counted(_formats(mix, rest)),
+            float_precision=rest or None,
+            error=error,
+            accuracy=accuracy,
+            bytes=candidate.bytes,
+            latency=median["trial"],
+            speedup=median["exact"] / median["trial"],
+        )
 
     def _opened_exact(self) -> Session:
         if self._exact is None:

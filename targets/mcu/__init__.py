@@ -21,20 +21,10 @@ from edgeopt.passes.exact.slice_parts import SliceParts
 from edgeopt.passes.exact.split_projections import SplitProjections
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.plugins.target import (
-    AUTO,
-    Arrays,
-    Artifact,
-    Device,
-    Fallback,
-    Lowered,
-    Probe,
-    Session,
-    Target,
-    TargetOptions,
-)
+from edgeopt.plugins.target import AUTO, Arrays, Artifact, Device, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
+from edgeopt.records.layers import Fallback
 from edgeopt.targets.mcu.codegen.emit import print_library
 from edgeopt.targets.mcu.codegen.project_files import FOLDER, check_kind, write_project
 from edgeopt.targets.mcu.graph.graph import IntegerGraph

@@ -25,18 +25,7 @@ from edgeopt.passes.quantization.float_weights import FloatWeights
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.passes.quantization.unpack_blocks import UnpackBlocks
 from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
-from edgeopt.plugins.target import (
-    AUTO,
-    FLOATS,
-    Artifact,
-    Fallback,
-    Layer,
-    Lowered,
-    Probe,
-    Session,
-    Target,
-    TargetOptions,
-)
+from edgeopt.plugins.target import AUTO, FLOATS, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.scheme import (
     CONCATENATIONS,
@@ -49,6 +38,7 @@ from edgeopt.quant.scheme import (
     Scheme,
     check_activations,
 )
+from edgeopt.records.layers import Fallback, Layer
 from edgeopt.targets.openvino import extension, native
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.fitting import Fitted, fitted

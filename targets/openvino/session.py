@@ -15,7 +15,8 @@ from edgeopt.errors import UserError
 from edgeopt.foreign import OTHER_TARGET, translated
 from edgeopt.onnx import DOMAIN
 from edgeopt.onnx.names import PREFIX, program_name
-from edgeopt.plugins.target import Arrays, Layer, Session
+from edgeopt.plugins.target import Arrays, Session
+from edgeopt.records.layers import Layer
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import INTEGERS, OUTPUTS
 from edgeopt.targets.openvino.guard import GUARD

@@ -28,9 +28,10 @@ from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
 from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
-from edgeopt.plugins.target import Arrays, Artifact, Layer, Lowered, Probe, Session, Target, TargetOptions
+from edgeopt.plugins.target import Arrays, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.plugins.threads import torch_threads
 from edgeopt.quant.blockwise import FORMATS
+from edgeopt.records.layers import Layer
 
 FILE = "model.pt2"
 ACTIVATIONS = ("float", "four-bits")

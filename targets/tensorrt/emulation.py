@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeopt.onnx.session import OnnxSession
-from edgeopt.plugins.target import Arrays, Layer
+from edgeopt.plugins.target import Arrays
+from edgeopt.records.layers import Layer
 from edgeopt.targets.tensorrt.constants import constant
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
-from edgeopt.plugins.target import Arrays, Fallback, Lowered, Session, Target, TargetOptions
+from edgeopt.plugins.target import Arrays, Lowered, Session, Target, TargetOptions
 from edgeopt.quant.float4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
+from edgeopt.records.layers import Fallback
 from edgeopt.targets.tensorrt import fp8, precision
 from edgeopt.targets.tensorrt.emulation import StandIn
 from edgeopt.targets.tensorrt.extremes import Extremes, observe

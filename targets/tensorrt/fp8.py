@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeopt.plugins.target import Fallback
+from edgeopt.records.layers import Fallback
 from edgeopt.targets.tensorrt.constants import constant
 from edgeopt.targets.tensorrt.half import name_of
 

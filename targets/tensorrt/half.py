@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeopt.plugins.target import Fallback
+from edgeopt.records.layers import Fallback
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgeopt.errors import UserError
-from edgeopt.report.latency import Latency, LayerTime, executed_precision
-from edgeopt.report.run import Run
+from edgeopt.records.latency import Latency
+from edgeopt.records.layers import Layer, executed_precision, with_shares
+from edgeopt.records.run import Run
 
 _PRECISIONS = {
     "float": "fp32",
@@ -63,22 +64,20 @@ def read(files: Iterable[Path]) -> Measured:
 def merged(run: Run, found: Measured) -> Run:
     """Return the record with what was measured on the device in place of what was not."""
     latency = _latency(found)
-    target = run.target.model_copy(
-        update={
-            "hardware": _hardware(run, found.device),
-            "precision_executed": executed_precision(latency.layers) or run.target.precision_executed,
-        }
+    target = replace(
+        run.target,
+        hardware=_hardware(run, found.device),
+        precision_executed=executed_precision(latency.layers) or run.target.precision_executed,
     )
-    notes = tuple(note for note in run.notes if not note.startswith("measured on ")) + _notes(found)
-    versions = {**run.versions, **({"tensorrt": str(v)} if (v := found.device.get("tensorrt")) else {})}
-    limits = tuple(
-        one.model_copy(update={"value": latency.median, "ok": latency.median <= one.limit})
-        if one.name == "max-latency"
-        else one
-        for one in run.limits
+    return replace(
+        run,
+        target=target,
+        latency=latency,
+        baseline=None,
+        notes=tuple(note for note in run.notes if not note.startswith("measured on ")) + _notes(found),
+        versions={**run.versions, **({"tensorrt": str(v)} if (v := found.device.get("tensorrt")) else {})},
+        limits=tuple(one.judged(latency.median) if one.unit == "latency" else one for one in run.limits),
     )
-    changes = {"target": target, "latency": latency, "notes": notes, "versions": versions, "limits": limits}
-    return run.model_copy(update={**changes, "baseline": None})
 
 
 def _sort(content: Any, found: Measured, path: Path) -> None:
@@ -115,21 +114,20 @@ def _clock(found: Measured) -> str:
     return "latencyMs" if has_transfers else "computeMs"
 
 
-def _layers(found: Measured) -> tuple[LayerTime, ...]:
+def _layers(found: Measured) -> tuple[Layer, ...]:
     """Return the profiled layers with their types, or those of the layer information without times."""
     facts = {layer["Name"]: layer for layer in found.layers}
     rows = found.profile or [{"name": name} for name in facts]
-    times = [row.get("medianMs", row.get("averageMs")) for row in rows]
-    total = sum(time for time in times if time is not None)
-    return tuple(
-        LayerTime(
-            name=row["name"],
-            type=facts.get(row["name"], {}).get("LayerType", "unknown"),
-            precision=layer_precision(facts.get(row["name"], {})),
-            median=time,
-            share=time / total if time is not None and total else None,
-        )
-        for row, time in zip(rows, times, strict=True)
+    return with_shares(
+        [
+            Layer(
+                row["name"],
+                facts.get(row["name"], {}).get("LayerType", "unknown"),
+                layer_precision(facts.get(row["name"], {})),
+                row.get("medianMs", row.get("averageMs")),
+            )
+            for row in rows
+        ]
     )
 
 

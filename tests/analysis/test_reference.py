@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from edgeopt.analysis.reference import reference_of
-from edgeopt.ir.metrics import OutputComparison
 from edgeopt.plugins.testing import to_program
+from edgeopt.records.outputs import OutputComparison
 
 X = torch.tensor([[3.0, 1.0, 3.0, 0.0], [2.0, 2.0, 1.0, 2.0]])
 

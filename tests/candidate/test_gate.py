@@ -9,19 +9,19 @@ from torch import nn
 
 import edgeopt
 from edgeopt.candidate.accuracy_gate import hold_limits, sensitivities
-from edgeopt.candidate.records import Sensitivity, Verdict
 from edgeopt.errors import UserError
 from edgeopt.ir.pass_base import PassResult, Step
+from edgeopt.records.quantization import GateAttempt, LayerSensitivity
 from edgeopt.targets.onnx import Onnx
 from tests.passes.quantized import SCHEMES, quantized
 
-LAYERS = [Sensitivity(f"layer_{index}", "aten.linear", 10.0 + index) for index in range(9)]
+LAYERS = [LayerSensitivity(f"layer_{index}", "aten.linear", 10.0 + index) for index in range(9)]
 
 
 def judge_that_wants(least, asked):
     def judge(kept):
         asked.append(len(kept))
-        return Verdict(len(kept), len(kept) >= least, 0.0, None, 0, 0.0)
+        return GateAttempt(len(kept), len(kept) >= least, 0.0, None, 0, 0.0)
 
     return judge
 
@@ -31,13 +31,13 @@ def test_the_fewest_layers_are_kept_worst_first(least):
     asked = []
     judge = judge_that_wants(least, asked)
     record = hold_limits(LAYERS, judge(()), judge)
-    assert record.kept == tuple(layer.layer for layer in LAYERS[:least])
+    assert record.kept_float == tuple(layer.layer for layer in LAYERS[:least])
     assert len(asked) <= 6 and len(record.attempts) == len(asked)
 
 
 def test_nothing_is_kept_where_it_would_not_help():
     judge = judge_that_wants(99, [])
-    assert hold_limits(LAYERS, judge(()), judge).kept == ()
+    assert hold_limits(LAYERS, judge(()), judge).kept_float == ()
 
 
 def test_sensitivities_are_of_each_layer_alone_worst_first():

@@ -16,7 +16,7 @@ from edgeopt.candidate.quantize import RECOVERIES, QuantOptions
 from edgeopt.candidate.records import Request
 from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 
 X = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
 

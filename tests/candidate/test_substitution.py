@@ -17,7 +17,7 @@ from edgeopt.candidate.profitability import Profitability
 from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from samples import digits_vit_196
 from samples.digits_vit import Block
 

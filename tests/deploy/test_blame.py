@@ -1,5 +1,5 @@
 from edgeopt.deploy.regressions import regressions
-from edgeopt.plugins.target import Layer
+from edgeopt.records.layers import Layer
 
 
 def test_layers_are_blamed_by_what_they_cost_more():

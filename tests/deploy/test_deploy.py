@@ -12,7 +12,8 @@ from edgeopt.deploy.bundle import verify
 from edgeopt.errors import PassError, Placement, ToolchainMissing, Unsupported, UserError
 from edgeopt.frontend.load import load
 from edgeopt.ir.pass_base import PassResult
-from edgeopt.plugins.target import Fallback, Lowered
+from edgeopt.plugins.target import Lowered
+from edgeopt.records.layers import Fallback
 from edgeopt.targets.reference import Reference
 
 QUICK = {"target": "reference", "max_seconds": 0.2, "warmup": 1}

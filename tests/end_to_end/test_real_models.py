@@ -15,7 +15,7 @@ from torch import nn
 import edgeopt
 from edgeopt.deploy.bundle import open_bundle
 from edgeopt.frontend.inputs import DynamicSpec
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from tests.models import minilm, zoo
 from tests.models import mlperf_tiny as tiny
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgeopt.errors import UserError
-from edgeopt.ir.metrics import NOT_FINITE, Pointed, Reference, compare, compare_all
+from edgeopt.ir.metrics import Pointed, Reference, compare, compare_all
+from edgeopt.records.outputs import NOT_FINITE
 
 
 def arrays(*values: float) -> dict[str, np.ndarray]:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.ir.metrics import Error, compare
+from edgeopt.ir.metrics import compare
 from edgeopt.ir.program import to_numpy
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
+from edgeopt.records.outputs import Error
 
 NAMES = ("reference", "onnx", "openvino")
 

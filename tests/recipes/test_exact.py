@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from samples.digits_vit import Block
 from tests.passes.builders import randomized
 

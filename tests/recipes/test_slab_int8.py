@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import edgeopt
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from samples import digits
 from samples.digits_vit import DigitsVit
 from tests.qemu import HAS_QEMU

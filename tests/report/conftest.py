@@ -8,23 +8,14 @@ from typing import Any
 
 import pytest
 
-from edgeopt.report.form import OutputError
-from edgeopt.report.latency import Baseline, Latency, LayerTime
-from edgeopt.report.run import (
-    Accuracy,
-    ArtifactFiles,
-    FallbackEntry,
-    File,
-    Limit,
-    Model,
-    OutputEntry,
-    PassEntry,
-    Refusal,
-    Run,
-    TargetUsed,
-)
+from edgeopt.records.latency import Baseline, Latency
+from edgeopt.records.layers import Fallback, Layer
+from edgeopt.records.limits import Limit
+from edgeopt.records.outputs import Error, OutputComparison
+from edgeopt.records.passes import PassEntry, Refusal
+from edgeopt.records.run import Accuracy, ArtifactFiles, File, Model, Run, TargetUsed
 
-EQUAL = OutputError(max_abs=0.0, relative=0.0, sqnr_db=math.inf, cosine=1.0)
+EQUAL = Error(max_abs=0.0, relative=0.0, sqnr_db=math.inf, cosine=1.0)
 LAYERS = (
     ("conv2d_0", "Convolution", 0.071),
     ("conv2d_1", "Convolution", 0.213),
@@ -41,11 +32,11 @@ LAYERS = (
 )
 
 
-def _error(relative: float, sqnr_db: float) -> OutputError:
-    return OutputError(max_abs=relative * 0.98, relative=relative, sqnr_db=sqnr_db, cosine=1.0)
+def _error(relative: float, sqnr_db: float) -> Error:
+    return Error(max_abs=relative * 0.98, relative=relative, sqnr_db=sqnr_db, cosine=1.0)
 
 
-def _latency(median: float, seed: int, layers: tuple[LayerTime, ...] = ()) -> Latency:
+def _latency(median: float, seed: int, layers: tuple[Layer, ...] = ()) -> Latency:
     chance = random.Random(seed)
     values = sorted(median * chance.lognormvariate(0, 0.02) for _ in range(400))
     mean = sum(values) / len(values)
@@ -69,10 +60,10 @@ def _latency(median: float, seed: int, layers: tuple[LayerTime, ...] = ()) -> La
     )
 
 
-def _layers() -> tuple[LayerTime, ...]:
+def _layers() -> tuple[Layer, ...]:
     total = sum(median for *_, median in LAYERS)
     return tuple(
-        LayerTime(name=name, type=kind, precision="fp32", median=median, share=median / total)
+        Layer(name=name, type=kind, precision="fp32", median=median, share=median / total)
         for name, kind, median in LAYERS
     )
 
@@ -107,9 +98,7 @@ def _passes() -> tuple[PassEntry, ...]:
 def limit(name: str, unit: Any, most: float, value: float, **facts: Any) -> Limit:
     """Return a limit; it is the least where its name or unit says so."""
     least = name.startswith("min-") or unit == "dB"
-    ok = value >= most if least else value <= most
-    direction: Any = "least" if least else "most"
-    return Limit(name=name, direction=direction, unit=unit, limit=most, value=value, ok=ok, **facts)
+    return Limit(name, "least" if least else "most", unit, most, **facts).judged(value)
 
 
 def sample_run() -> Run:
@@ -136,7 +125,7 @@ def sample_run() -> Run:
         verdict="close",
         error=_error(3.1e-7, 136.9),
         outputs=(
-            OutputEntry(
+            OutputComparison(
                 name="output", form="number", error=_error(3.1e-7, 136.9), elements=30, differing=12, not_finite=0
             ),
         ),
@@ -150,9 +139,7 @@ def sample_run() -> Run:
         ),
         latency=latency,
         baseline=Baseline(latency=baseline, speedup=baseline.median / latency.median),
-        fallbacks=(
-            FallbackEntry(node="softmax", op="aten.softmax", reason="runs in fp32: no bf16 kernel", share=0.003),
-        ),
+        fallbacks=(Fallback(node="softmax", op="aten.softmax", reason="runs in fp32: no bf16 kernel", share=0.003),),
         limits=(
             limit("max-latency", "latency", 2.0, latency.median),
             limit("max-size", "bytes", 400_000, 352_357),

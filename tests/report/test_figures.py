@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from edgeopt.records.outputs import Error
 from edgeopt.report import figures
-from edgeopt.report.form import OutputError
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_counts() -> None:
 
 
 def test_errors() -> None:
-    equal = OutputError(max_abs=0.0, relative=0.0, sqnr_db=math.inf, cosine=1.0)
-    lost = OutputError(max_abs=2.0, relative=math.inf, sqnr_db=-math.inf, cosine=0.0)
+    equal = Error(max_abs=0.0, relative=0.0, sqnr_db=math.inf, cosine=1.0)
+    lost = Error(max_abs=2.0, relative=math.inf, sqnr_db=-math.inf, cosine=0.0)
     assert (figures.relative(equal), figures.sqnr(equal)) == ("equal", "∞ dB")
     assert (figures.relative(lost), figures.sqnr(lost)) == ("∞", "-∞ dB")
     assert (figures.relative(None), figures.sqnr(None)) == ("-", "-")

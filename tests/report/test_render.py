@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
+from edgeopt.records.run import Run
 from edgeopt.report import render
 from edgeopt.report.blocks import Section
-from edgeopt.report.run import Run
 from edgeopt.report.sections import comparison, sections
 
 HOSTILE = '<script>alert("x")</script>\x1b[31m[bold]$\\frac$ | `*'
@@ -28,18 +29,17 @@ def printed(parts: Iterable[Section], width: int = 100) -> str:
 def hostile(run: Run) -> Run:
     """A run whose names all try to break out."""
     assert run.latency is not None
-    layers = tuple(layer.model_copy(update={"name": HOSTILE, "type": HOSTILE}) for layer in run.latency.layers)
-    passes = tuple(entry.model_copy(update={"name": HOSTILE}) for entry in run.passes)
-    fallbacks = tuple(one.model_copy(update={"node": HOSTILE}) for one in run.fallbacks)
-    return run.model_copy(
-        update={
-            "model": run.model.model_copy(update={"name": HOSTILE}),
-            "latency": run.latency.model_copy(update={"layers": layers}),
-            "passes": passes,
-            "fallbacks": fallbacks,
-            "warnings": (HOSTILE,),
-            "options": {HOSTILE: HOSTILE},
-        }
+    layers = tuple(replace(layer, name=HOSTILE, type=HOSTILE) for layer in run.latency.layers)
+    passes = tuple(replace(entry, name=HOSTILE) for entry in run.passes)
+    fallbacks = tuple(replace(one, node=HOSTILE) for one in run.fallbacks)
+    return replace(
+        run,
+        model=replace(run.model, name=HOSTILE),
+        latency=replace(run.latency, layers=layers),
+        passes=passes,
+        fallbacks=fallbacks,
+        warnings=(HOSTILE,),
+        options={HOSTILE: HOSTILE},
     )
 
 
@@ -99,7 +99,7 @@ def test_terminal_shows_names_as_they_are(run: Run) -> None:
 
 
 def test_terminal_cuts_long_tables(run: Run) -> None:
-    many = run.model_copy(update={"fallbacks": run.fallbacks * 50})
+    many = replace(run, fallbacks=run.fallbacks * 50)
     assert "and 38 more" in printed(sections(many))
 
 
@@ -156,5 +156,5 @@ def test_html_is_the_same_each_time(run: Run) -> None:
 
 
 def test_html_without_plots(run: Run) -> None:
-    bare = run.model_copy(update={"latency": None, "error": None, "passes": ()})
+    bare = replace(run, latency=None, error=None, passes=())
     assert Page(render.html(sections(bare))).tags.count("svg") == 0

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from edgeopt.errors import UserError
-from edgeopt.ir.metrics import NOT_FINITE, Error
 from edgeopt.ir.pass_base import Note, PassRecord
-from edgeopt.report.form import OutputError
-from edgeopt.report.latency import SAMPLES_KEPT, Latency, LayerTime, executed_precision
-from edgeopt.report.run import PassEntry, Run
+from edgeopt.records.latency import SAMPLES_KEPT, Latency
+from edgeopt.records.layers import Layer, executed_precision
+from edgeopt.records.outputs import NOT_FINITE, Error
+from edgeopt.records.passes import PassEntry
+from edgeopt.records.quantization import GateAttempt, LayerSensitivity, PairedLayer, Quantization
+from edgeopt.records.run import Run
 from tests.report.conftest import limit
+
+FORM = TypeAdapter(Error)
 
 
 def test_roundtrip(run: Run) -> None:
@@ -30,23 +37,31 @@ def test_roundtrip(run: Run) -> None:
     ],
 )
 def test_infinities_survive_json(error: Error) -> None:
-    record = OutputError.model_validate(error)
-    again = OutputError.model_validate_json(record.model_dump_json())
-    assert again == record
-    assert (again.max_abs, again.relative, again.sqnr_db, again.cosine) == (
-        error.max_abs,
-        error.relative,
-        error.sqnr_db,
-        error.cosine,
-    )
+    assert FORM.validate_json(FORM.dump_json(error)) == error
 
 
 def test_an_error_without_a_number_survives_json() -> None:
-    text = OutputError.model_validate(NOT_FINITE).model_dump_json()
+    text = FORM.dump_json(NOT_FINITE)
     assert json.loads(text) == {"max_abs": None, "relative": None, "sqnr_db": None, "cosine": None}
-    again = OutputError.model_validate_json(text)
+    again = FORM.validate_json(text)
     assert (again.max_abs, again.relative, again.sqnr_db) == (math.inf, math.inf, -math.inf)
     assert math.isnan(again.cosine)
+
+
+def test_figures_that_are_not_finite_are_read_again(run: Run) -> None:
+    layers = (LayerSensitivity("a", "aten.linear", -math.inf), LayerSensitivity("b", "aten.linear", math.inf))
+    paired = (PairedLayer("a", "aten.linear", math.inf, 40.0),)
+    attempts = (GateAttempt(0, False, math.inf, None, 10, 0.1),)
+    done = Quantization(method="mse", quantized=2, layers=layers, paired=paired, attempts=attempts)
+    again = Run.from_json(replace(run, quantization=done).to_json()).quantization
+    assert again is not None and again.paired == paired and again.attempts == attempts
+    assert all(math.isnan(layer.sqnr_db) for layer in again.layers)
+
+
+def test_a_figure_of_another_type_is_not_written(run: Run) -> None:
+    wrong: Any = "4"
+    with pytest.raises(PydanticSerializationError):
+        replace(run, model=replace(run.model, parameters=wrong)).to_json()
 
 
 def test_pass_entry_counts_by_rule() -> None:
@@ -60,17 +75,17 @@ def test_pass_entry_counts_by_rule() -> None:
 
 def test_limits_give_the_verdict(run: Run) -> None:
     assert run.ok and run.exit_code == 0
-    missed = run.model_copy(update={"limits": (*run.limits, limit("max-size", "bytes", 1, 2))})
+    missed = replace(run, limits=(*run.limits, limit("max-size", "bytes", 1, 2)))
     assert not missed.ok and missed.exit_code == 1
-    assert run.model_copy(update={"limits": ()}).ok
+    assert replace(run, limits=()).ok
 
 
 def test_an_accepted_difference_excuses_default_limits_alone(run: Run) -> None:
-    missed = run.model_copy(update={"limits": (*run.limits, limit("default-error", "ratio", 1, 2, is_default=True))})
+    missed = replace(run, limits=(*run.limits, limit("default-error", "ratio", 1, 2, is_default=True)))
     assert not missed.ok
-    accepted = missed.model_copy(update={"accepted_difference": "the original rounds"})
+    accepted = replace(missed, accepted_difference="the original rounds")
     assert accepted.ok and accepted.exit_code == 0
-    stated = accepted.model_copy(update={"limits": (*accepted.limits, limit("max-size", "bytes", 1, 2))})
+    stated = replace(accepted, limits=(*accepted.limits, limit("max-size", "bytes", 1, 2)))
     assert not stated.ok and stated.exit_code == 1
 
 
@@ -88,13 +103,13 @@ def test_samples_are_thinned() -> None:
 
 def test_name_is_the_file_stem_unless_given(run: Run) -> None:
     assert run.name == "resnet8"
-    named = run.model_copy(update={"model": run.model.model_copy(update={"name": "ResNet-8"})})
+    named = replace(run, model=replace(run.model, name="ResNet-8"))
     assert named.name == "ResNet-8"
 
 
 def test_executed_precision() -> None:
-    def layers(*precisions: str | None) -> list[LayerTime]:
-        return [LayerTime(name="n", type="t", median=None, share=None, precision=p) for p in precisions]
+    def layers(*precisions: str | None) -> list[Layer]:
+        return [Layer("n", "t", p) for p in precisions]
 
     assert executed_precision(layers("fp32", "fp32", None)) == "fp32"
     assert executed_precision(layers("int8", "fp32", "int8")) == "int8 (2), fp32 (1)"
@@ -104,10 +119,12 @@ def test_executed_precision() -> None:
 
 
 def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(FrozenInstanceError):
         run.model.parameters = 1  # type: ignore[misc]
-    with pytest.raises(ValidationError):
+    with pytest.raises(TypeError):
         limit("max-size", "bytes", 1, 2, color="red")
+    with pytest.raises(UserError, match=r"damaged at 'model\.color'"):
+        Run.from_json(run.to_json().replace('"parameters"', '"color": "red", "parameters"'))
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND
-from edgeopt.ir.metrics import NOT_FINITE
+from edgeopt.records.outputs import NOT_FINITE, Error, OutputComparison
+from edgeopt.records.passes import PassEntry, Refusal
+from edgeopt.records.quantization import GateAttempt, LayerSensitivity, PairedLayer, Quantization
+from edgeopt.records.run import ArtifactFiles, Run
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
-from edgeopt.report.form import OutputError
-from edgeopt.report.quantized import GateAttempt, LayerSensitivity, PairedLayer, Quantization
-from edgeopt.report.run import ArtifactFiles, OutputEntry, PassEntry, Refusal, Run
 from edgeopt.report.sections import comparison, sections
 from edgeopt.report.sections.quantization import quantization
 from edgeopt.report.sections.verdict import caveats
@@ -25,7 +26,7 @@ def told(run: Run) -> dict[str, Section]:
 
 
 def but(run: Run, **changes: Any) -> Run:
-    return run.model_copy(update=changes)
+    return replace(run, **changes)
 
 
 def facts(run: Run) -> dict[str, tuple[str, str, str]]:
@@ -45,7 +46,7 @@ def test_a_run_that_could_not_be_run_says_so(run: Run) -> None:
         "outputs": (),
         "verdict": "not run",
     }
-    target = run.target.model_copy(update={"precision_executed": None})
+    target = replace(run.target, precision_executed=None)
     bare = but(run, **nothing, target=target, not_run="qemu is not installed", limits=(), warnings=(), fallbacks=())
     assert list(told(bare)) == ["summary", "passes", "files", "setting"]
     assert "not run: qemu is not installed" in told(bare)["summary"].lead
@@ -63,12 +64,12 @@ def test_summary_tells_the_verdict(run: Run) -> None:
     assert facts(but(run, limits=run.limits[4:]))["Limits"] == ("none stated", "the default ones hold", "plain")
 
 
-def entry(name: str, error: OutputError | None, reason: str | None = None) -> OutputEntry:
-    return OutputEntry(name=name, form="number", error=error, elements=8, differing=3, not_finite=0, reason=reason)
+def entry(name: str, error: Error | None, reason: str | None = None) -> OutputComparison:
+    return OutputComparison(name=name, form="number", error=error, elements=8, differing=3, not_finite=0, reason=reason)
 
 
 def differing(run: Run) -> Run:
-    error = OutputError(max_abs=2.3, relative=0.23, sqnr_db=12.0, cosine=0.97)
+    error = Error(max_abs=2.3, relative=0.23, sqnr_db=12.0, cosine=0.97)
     missed = (
         limit("default-error", "ratio", 1e-3, 0.23, is_default=True, output="small"),
         limit("default-sqnr", "dB", 60.0, 12.0, is_default=True, output="small"),
@@ -103,19 +104,19 @@ def test_outputs_that_were_not_compared_are_listed(run: Run) -> None:
 
 
 def test_a_precision_other_than_requested_is_shown(run: Run) -> None:
-    target = run.target.model_copy(update={"precision_executed": "bf16 (9), fp32 (3)"})
+    target = replace(run.target, precision_executed="bf16 (9), fp32 (3)")
     assert facts(but(run, target=target))["Precision"] == ("bf16 (9), fp32 (3)", "requested fp32", "plain")
 
 
 def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
     refused = tuple(Refusal(rule="r", node=f"n{i}", reason="shared") for i in range(5))
-    entry = run.passes[0].model_copy(update={"refused": refused})
+    entry = replace(run.passes[0], refused=refused)
     table = told(but(run, passes=(entry,)))["passes"].tables[-1]
     assert table.rows == (("r", "shared", "n0, n1, n2 and 2 more"),)
 
 
 def test_errors_without_a_finite_value_are_told(run: Run) -> None:
-    lost = OutputError.model_validate(NOT_FINITE)
+    lost = NOT_FINITE
     entry = PassEntry(name="quantize", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
     row = told(but(run, passes=(entry,)))["passes"].tables[0].rows[0]
     assert row == ("quantize", "calibrated", "1", "0", "∞", "-∞ dB", "1.00 s")
@@ -130,8 +131,8 @@ def test_slowest_layers_and_types_come_in_order(run: Run) -> None:
 
 def test_layers_without_times(run: Run) -> None:
     assert run.latency is not None
-    layers = tuple(layer.model_copy(update={"median": None, "share": None}) for layer in run.latency.layers)
-    section = told(but(run, latency=run.latency.model_copy(update={"layers": layers})))["layers"]
+    layers = tuple(replace(layer, median=None, share=None) for layer in run.latency.layers)
+    section = told(but(run, latency=replace(run.latency, layers=layers)))["layers"]
     assert section.plots == () and len(section.tables) == 1
 
 
@@ -167,7 +168,7 @@ def test_comparison_has_one_row_a_run(run: Run) -> None:
     )
     assert empty == ("resnet8", "openvino:cpu", "fp32", "-", "not run", "-", "-", "0 B", "-", "-")
     assert len(section.plots) == 1
-    counted = but(run, latency=run.latency.model_copy(update={"unit": "instructions"}))
+    counted = but(run, latency=replace(run.latency, unit="instructions"))
     assert comparison([run, counted]).plots == ()
 
 
@@ -189,10 +190,10 @@ def test_quantization_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
     )
     done = Quantization(method="mse", quantized=9, kept_float=("conv2d_1",), layers=layers, attempts=attempts)
     paired = PairedLayer(layer="linear", op="aten.linear", full_db=43.4, sqnr_db=41.3)
-    both = quantization(run.model_copy(update={"quantization": done.model_copy(update={"paired": (paired,)})}))
+    both = quantization(replace(run, quantization=replace(done, paired=(paired,))))
     assert both is not None and "without VNNI sum exactly, too: 1." in both.lead
     assert both.tables[2].rows == (("linear", "aten.linear", "41.3 dB", "43.4 dB"),)
-    section = quantization(run.model_copy(update={"quantization": done}))
+    section = quantization(replace(run, quantization=done))
     assert section is not None and section.lead == "9 operators run on integers, ranges by mse. In float: conv2d_1."
     tried, sensitive = section.tables
     assert [row[0] for row in tried.rows] == ["0", "1"]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgeopt.errors import UserError
-from edgeopt.report.run import ArtifactFiles, Limit, Model, Run, TargetUsed
+from edgeopt.records.limits import Limit
+from edgeopt.records.run import ArtifactFiles, Model, Run, TargetUsed
 from edgeopt.targets.tensorrt import trtexec
 
 DEVICE = {

@@ -11,15 +11,16 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.candidate.records import LayerChoice
 from edgeopt.ir.program import Program, first_origin
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.registry import resolve
-from edgeopt.plugins.target import Layer, Session
+from edgeopt.plugins.target import Session
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED
-from edgeopt.report.run import Run
+from edgeopt.records.layers import Layer
+from edgeopt.records.run import Run
+from edgeopt.records.search import LayerFormat
 from edgeopt.search.costs import Profile, Sizes, attributed, owners, profile
 from edgeopt.search.estimates import Estimates
 from edgeopt.targets.openvino.session import OpenVinoSession
@@ -151,7 +152,7 @@ def test_a_layer_that_the_runtime_does_not_show_has_no_cost_but_an_estimate() ->
     estimates.profiles = {"fp32": Profile(100, 8.0, {"shown": 7.0})}
     told = estimates.of_layers(dict.fromkeys(known, "fp32"))
     assert told == (
-        LayerChoice("shown", "aten.linear", "fp32", {"fp32": 0.0}, {"fp32": 7.0}),
-        LayerChoice("hidden", "aten.linear", "fp32", {"fp32": 0.0}, {"fp32": None}),
+        LayerFormat("shown", "aten.linear", "fp32", {"fp32": 0.0}, {"fp32": 7.0}),
+        LayerFormat("hidden", "aten.linear", "fp32", {"fp32": 0.0}, {"fp32": None}),
     )
     assert [choice.cost for choices in estimates.choices("latency").values() for choice in choices] == [7.0, 2.0]

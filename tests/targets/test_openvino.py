@@ -17,8 +17,8 @@ from edgeopt.ir.metrics import compare
 from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.plugins.registry import resolve
-from edgeopt.plugins.target import Layer
 from edgeopt.plugins.testing import TargetContract, to_program
+from edgeopt.records.layers import Layer
 from edgeopt.targets import openvino
 from edgeopt.targets.openvino import sdk
 

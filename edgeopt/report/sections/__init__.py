@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgeopt.records.run import Run
 from edgeopt.report.blocks import Section
-from edgeopt.report.run import Run
 from edgeopt.report.sections.accuracy import accuracy
 from edgeopt.report.sections.comparison import comparison
 from edgeopt.report.sections.fallbacks import fallbacks

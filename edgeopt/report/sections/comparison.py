@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Bars, Column, Section, Table
 from edgeopt.report.figures import ABSENT
-from edgeopt.report.run import Run
 
 COLUMNS = (
     Column("Model", "code"),

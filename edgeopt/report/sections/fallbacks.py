@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.run import Run
 
 
 def fallbacks(run: Run) -> Section | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from edgeopt.records.run import Run
+from edgeopt.records.search import LayerFormat, Search, Trial
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Front, Section, Table
-from edgeopt.report.run import Run
-from edgeopt.report.searched import LayerFormat, Search, Trial
 
 
 def formats(run: Run) -> Section | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgeopt.records.latency import Latency
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Distribution, Section, Table
-from edgeopt.report.latency import Latency
-from edgeopt.report.run import Run
 
 STATISTICS = ("min", "median", "mean", "p90", "p95", "p99", "max")
 

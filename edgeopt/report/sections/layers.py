@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from edgeopt.records.layers import Layer
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Bars, Column, Section, Table
 from edgeopt.report.figures import ABSENT
-from edgeopt.report.latency import LayerTime
-from edgeopt.report.run import Run
 
 SLOWEST = 8
 
@@ -40,20 +40,20 @@ def layers(run: Run) -> Section | None:
     return Section("layers", "Layers", lead, tables=tables, plots=(_plot(slowest, unit),))
 
 
-def _median(layer: LayerTime) -> float:
+def _median(layer: Layer) -> float:
     return layer.median or 0.0
 
 
-def _table(rows: Iterable[LayerTime], unit: str, title: str = "") -> Table:
+def _table(rows: Iterable[Layer], unit: str, title: str = "") -> Table:
     return Table(LAYER_COLUMNS, tuple(_row(layer, unit) for layer in rows), title, detail=bool(title))
 
 
-def _row(layer: LayerTime, unit: str) -> tuple[str, ...]:
+def _row(layer: Layer, unit: str) -> tuple[str, ...]:
     cost, share = figures.cost(layer.median, unit), figures.percent(layer.share)
     return (layer.name, layer.type, layer.precision or ABSENT, cost, share)
 
 
-def _plot(slowest: Iterable[LayerTime], unit: str) -> Bars:
+def _plot(slowest: Iterable[Layer], unit: str) -> Bars:
     bars = tuple(
         (layer.name, _median(layer), f"{figures.cost(layer.median, unit)} · {figures.percent(layer.share)}")
         for layer in slowest
@@ -63,8 +63,8 @@ def _plot(slowest: Iterable[LayerTime], unit: str) -> Bars:
     return Bars(title, f"{title}: {told}.", bars)
 
 
-def _by_type(executed: Iterable[LayerTime], unit: str) -> Table:
-    groups: dict[str, list[LayerTime]] = {}
+def _by_type(executed: Iterable[Layer], unit: str) -> Table:
+    groups: dict[str, list[Layer]] = {}
     for layer in executed:
         groups.setdefault(layer.type, []).append(layer)
     times = {kind: sum(map(_median, group)) for kind, group in groups.items()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from edgeopt.records.limits import Limit
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.run import Limit, Run
 
 
 def limits(run: Run) -> Section | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgeopt.records.outputs import OutputNoise
+from edgeopt.records.passes import PassEntry
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, ErrorSteps, Section, Table
-from edgeopt.report.run import OutputNoise, PassEntry, Run
 
 EXACT_BOUND = 1e-5
 """The tracker's bound, repeated because reading a report needs no torch."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from edgeopt.records.quantization import Quantization
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.quantized import Quantization
-from edgeopt.report.run import Run
 
 _SHOWN = 10
 

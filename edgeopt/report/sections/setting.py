@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
 from edgeopt.report.figures import ABSENT
-from edgeopt.report.run import Run
 
 
 def setting(run: Run) -> Section:

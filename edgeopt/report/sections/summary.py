@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Fact, Section, Tone
-from edgeopt.report.run import Run
 from edgeopt.report.sections.verdict import alarm
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from edgeopt.records.run import Run
+from edgeopt.records.swaps import Swaps
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.run import Run
-from edgeopt.report.swapped import Swaps
 
 
 def swaps(run: Run) -> Section | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from edgeopt.records.limits import Limit
+from edgeopt.records.outputs import OutputComparison
+from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
-from edgeopt.report.run import Limit, OutputEntry, Run
 
 _MISSED = {
     "default-error": "relative error",
@@ -35,7 +37,7 @@ def outputs(run: Run) -> Section | None:
     return Section("outputs", "Outputs", lead, tables=(Table(columns, rows),))
 
 
-def _row(one: OutputEntry) -> tuple[str, ...]:
+def _row(one: OutputComparison) -> tuple[str, ...]:
     holds = {"number": "numbers", "index": "indices", "decision": "decisions", "exact": "integers"}[one.form]
     differing = f"{one.differing:,} of {one.elements:,}"
     return one.name, holds, figures.relative(one.error), figures.sqnr(one.error), differing, one.reason or ""
@@ -83,7 +85,7 @@ def _remedy(run: Run) -> str:
     return f"{what}; where the difference is right, say why with --accept-difference"
 
 
-def _not_compared(run: Run) -> list[OutputEntry]:
+def _not_compared(run: Run) -> list[OutputComparison]:
     return [one for one in run.outputs if one.reason is not None]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgeopt.records.run import Run
 from edgeopt.report.blocks import Section
-from edgeopt.report.run import Run
 
 
 def warnings(run: Run) -> Section | None:

@@ -17,7 +17,8 @@ from edgeopt.errors import Placement
 from edgeopt.frontend.load import load
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, op_name
-from edgeopt.plugins.target import Arrays, Layer, Lowered, Session, TargetOptions
+from edgeopt.plugins.target import Arrays, Lowered, Session, TargetOptions
+from edgeopt.records.layers import Layer
 from edgeopt.targets.reference import FILE, Reference
 
 

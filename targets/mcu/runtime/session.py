@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeopt.plugins.target import Arrays, Device, Layer, Session
+from edgeopt.plugins.target import Arrays, Device, Session
+from edgeopt.records.layers import Layer
 from edgeopt.targets.mcu.runtime import qemu as emulate
 from edgeopt.targets.mcu.runtime.firmware import Firmware
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from edgeopt.errors import EdgeoptError, UserError
-from edgeopt.plugins.target import Arrays, Layer, Session
+from edgeopt.plugins.target import Arrays, Session
+from edgeopt.records.layers import Layer
 from edgeopt.targets.tensorrt.gpu.cuda import Cuda
 from edgeopt.targets.tensorrt.gpu.sdk import tensorrt
 from edgeopt.targets.tensorrt.trtexec import layer_precision

@@ -22,7 +22,7 @@ from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import TargetContract, to_program
 from edgeopt.quant.binary import pack
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from edgeopt.targets.tensorrt.plugins import with_plugin_operators
 from edgeopt.targets.tensorrt.profiles import Profile
 from tests.targets.tensorrt.models import LinearVit, Masked, Mlp, Overflowing

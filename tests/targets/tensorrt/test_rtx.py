@@ -17,7 +17,7 @@ import edgeopt
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import TargetContract
-from edgeopt.report.run import Run
+from edgeopt.records.run import Run
 from edgeopt.targets.tensorrt.rtx.build import INSTALL, build, versions
 from tests.targets.tensorrt.models import LinearVit, Mlp
 

@@ -1,12 +1,17 @@
-"""What a recipe swapped, as data."""
+"""What a recipe swapped, how that was tuned, and what its gate gave back, as data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from pydantic import JsonValue
 
-from edgeopt.report.form import Extended, OutputError, Record
+from edgeopt.records.form import Extended, Record
+from edgeopt.records.outputs import Error
 
 
+@dataclass(frozen=True)
 class TunedStage(Record):
     """A stage of tuning."""
 
@@ -22,6 +27,7 @@ class TunedStage(Record):
     """Why it ended."""
 
 
+@dataclass(frozen=True)
 class SwappedLayer(Record):
     """A place that was swapped."""
 
@@ -33,12 +39,13 @@ class SwappedLayer(Record):
     """Relative error (root mean square) of its value on the original's inputs, untuned."""
     after: Extended
     """The same, tuned."""
-    alone: Extended | None
+    alone: float | None
     """SQNR in dB of the model's outputs with it alone swapped; null where the gate did not look."""
     kept: bool
     """Whether it was given back to the original."""
 
 
+@dataclass(frozen=True)
 class SwapAttempt(Record):
     """One attempt of the recipe's gate: a program, run on held-out samples."""
 
@@ -46,22 +53,23 @@ class SwapAttempt(Record):
     """Number of swaps given back, the worst first."""
     ok: bool
     """Whether the limits hold."""
-    error: OutputError
+    error: Error
     """Error on the held-out samples."""
     accuracy: float | None
     """Accuracy on the labeled samples; null without labels."""
 
 
+@dataclass(frozen=True)
 class Swaps(Record):
     """What a recipe did."""
 
-    recipe: dict[str, JsonValue]
+    recipe: Mapping[str, JsonValue]
     """The recipe: its name, passes and settings."""
-    samples: tuple[int, int]
+    samples: tuple[int, int] = (0, 0)
     """Samples trained on, and held out."""
-    before: Extended
+    before: Extended = 0.0
     """Held-out relative error (root mean square) of the outputs with all swapped and nothing tuned."""
-    after: Extended
+    after: Extended = 0.0
     """The same of the program as it was exported."""
     stages: tuple[TunedStage, ...] = ()
     """The stages of tuning, in order."""
@@ -71,3 +79,8 @@ class Swaps(Record):
     """What the gate tried, in order; empty without a limit on error or accuracy."""
     figures: tuple[str, ...] = ()
     """What was measured on the target to tell whether a swap pays."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the recipe has passes that are tuned on data."""
+        return "tune" in self.recipe

@@ -1,39 +1,28 @@
-"""Cost of an inference, whole and by layer, as data."""
+"""Cost of an inference, as data."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from edgeopt.report.form import Record
+from edgeopt.records.form import Record
+from edgeopt.records.layers import Layer
 
 SAMPLES_KEPT = 500
 """Most single latencies that a record keeps for the plot of their distribution."""
 
-
-class LayerTime(Record):
-    """One executed layer."""
-
-    name: str
-    """Name in the runtime's graph."""
-    type: str
-    """What the runtime executed there."""
-    median: float | None
-    """Median cost in the latency's unit; null where the runtime does not tell."""
-    share: float | None
-    """Part of all layers' cost, 0 to 1."""
-    precision: str | None = None
-    """Arithmetic it ran in."""
+Unit = Literal["ms", "instructions"]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Latency(Record):
     """Cost of one inference over many runs."""
 
-    unit: Literal["ms", "instructions"]
+    unit: Unit
     """Unit of all costs."""
     runs: int
     """Number of runs measured."""
@@ -61,7 +50,7 @@ class Latency(Record):
     """Median process CPU time of one inference; null where cost is not time."""
     samples: Annotated[tuple[float, ...], Field(max_length=SAMPLES_KEPT)] = ()
     """Single costs in rising order, evenly thinned, least and largest kept."""
-    layers: tuple[LayerTime, ...] = ()
+    layers: tuple[Layer, ...] = ()
     """Executed layers in order, profiled in runs of their own."""
 
     @classmethod
@@ -92,6 +81,7 @@ def _thinned(costs: Iterable[float]) -> tuple[float, ...]:
     return tuple(values[i * (len(values) - 1) // (SAMPLES_KEPT - 1)] for i in range(SAMPLES_KEPT))
 
 
+@dataclass(frozen=True)
 class Baseline(Record):
     """The plain export of the original model on the same target, measured alternately in the same run."""
 
@@ -99,19 +89,3 @@ class Baseline(Record):
     """Its latency."""
     speedup: float
     """Its median over the artifact's: above 1 the artifact is faster."""
-
-
-_INDEX_TYPES = frozenset({"int64", "int32", "bool"})
-
-
-def executed_precision(layers: Iterable[Any]) -> str | None:
-    """Return the precision of ``layers`` in one phrase: a single name, or names with their number of layers.
-
-    Layers that only handle shapes and indices (int64, int32, bool) do not count beside others.
-    """
-    counts = Counter(layer.precision for layer in layers if layer.precision)
-    arithmetic = Counter({name: number for name, number in counts.items() if name not in _INDEX_TYPES})
-    counts = arithmetic or counts
-    if len(counts) <= 1:
-        return next(iter(counts), None)
-    return ", ".join(f"{precision} ({number})" for precision, number in counts.most_common())

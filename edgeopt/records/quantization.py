@@ -1,10 +1,13 @@
-"""How a program was quantized, as data."""
+"""How a program was quantized, and what the accuracy gate gave back, as data."""
 
 from __future__ import annotations
 
-from edgeopt.report.form import Extended, Record
+from dataclasses import dataclass
+
+from edgeopt.records.form import Decibels, Extended, Record
 
 
+@dataclass(frozen=True)
 class LayerSensitivity(Record):
     """What quantizing one layer alone does to the outputs."""
 
@@ -12,10 +15,11 @@ class LayerSensitivity(Record):
     """The layer."""
     op: str
     """Its operator."""
-    sqnr_db: Extended
+    sqnr_db: Decibels
     """Reference power over error power of the outputs in dB; null where it is infinite."""
 
 
+@dataclass(frozen=True)
 class GateAttempt(Record):
     """One attempt of the accuracy gate: an artifact, compiled and run."""
 
@@ -33,6 +37,7 @@ class GateAttempt(Record):
     """Quick median latency, in the unit of `latency`."""
 
 
+@dataclass(frozen=True)
 class PairedLayer(Record):
     """A layer whose weights were rounded so that processors without VNNI, too, sum its products exactly."""
 
@@ -46,14 +51,15 @@ class PairedLayer(Record):
     """The same of the weights as they are; null where it is infinite."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Quantization(Record):
     """How the program was quantized."""
 
-    method: str
+    method: str = ""
     """How the ranges of activations were found."""
     recoveries: tuple[str, ...] = ()
     """Passes that recovered accuracy."""
-    quantized: int
+    quantized: int = 0
     """Number of operators that run on integers."""
     kept_float: tuple[str, ...] = ()
     """Layers that stay in float: given back by the accuracy gate, or on request."""

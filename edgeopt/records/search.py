@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from edgeopt.report.form import Extended, OutputError, Record
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeopt.records.form import Extended, Record
+from edgeopt.records.outputs import Error
 
 
+@dataclass(frozen=True, kw_only=True)
 class Trial(Record):
     """A configuration of formats that was compiled, run and measured."""
 
-    counts: dict[str, int]
+    counts: Mapping[str, int]
     """Number of layers by format."""
     float_precision: str | None
     """Format of what stays in float; null where there is no choice."""
-    error: OutputError
+    error: Error
     """Error on the verification inputs."""
     accuracy: float | None
     """Accuracy on the labeled samples; null without labels."""
@@ -22,12 +27,13 @@ class Trial(Record):
     """Quick median latency, in the unit of `latency`."""
     speedup: float
     """Over the most exact configuration, measured in turn with it."""
-    ok: bool
+    ok: bool = False
     """Whether all limits hold."""
-    on_front: bool
+    on_front: bool = False
     """Whether no other trial is as good in error, speed and size and better in one."""
 
 
+@dataclass(frozen=True)
 class LayerFormat(Record):
     """The format of one layer, and the estimates that spoke for it."""
 
@@ -37,13 +43,14 @@ class LayerFormat(Record):
     """Its operator."""
     format: str
     """The format it is in."""
-    noise: dict[str, Extended]
+    noise: Mapping[str, Extended]
     """By format: noise of the outputs as part of their power, with this layer alone in it."""
-    cost: dict[str, float | None]
+    cost: Mapping[str, float | None]
     """By format: its cost in the profile of an artifact in which all layers are in it, in the unit of `latency`; null
     where the runtime shows no layer of its own."""
 
 
+@dataclass(frozen=True)
 class Search(Record):
     """What was tried, and what was chosen."""
 

@@ -7,27 +7,32 @@ torch nor a vendor SDK.
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import JsonValue, ValidationError, field_validator
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from edgeopt.errors import UserError
-from edgeopt.report.form import OutputError, Record
-from edgeopt.report.latency import Baseline, Latency
-from edgeopt.report.quantized import Quantization
-from edgeopt.report.searched import Search
-from edgeopt.report.swapped import Swaps
-
-if TYPE_CHECKING:
-    from edgeopt.ir.pass_base import PassRecord
+from edgeopt.records.form import Record
+from edgeopt.records.latency import Baseline, Latency
+from edgeopt.records.layers import Fallback
+from edgeopt.records.limits import Limit
+from edgeopt.records.outputs import Error, OutputComparison, OutputNoise
+from edgeopt.records.passes import PassEntry
+from edgeopt.records.quantization import Quantization
+from edgeopt.records.search import Search
+from edgeopt.records.swaps import Swaps
 
 SCHEMA_VERSION: Final = 2
 """Raised whenever a field is added, removed or changes its meaning."""
 
+Verdict = Literal["equal", "close", "differs", "not compared", "not run"]
 
+
+@dataclass(frozen=True, kw_only=True)
 class Model(Record):
     """The original model."""
 
@@ -49,6 +54,7 @@ class Model(Record):
     """Outputs as `name:shape:dtype`."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TargetUsed(Record):
     """Where the artifact runs and in which arithmetic."""
 
@@ -64,66 +70,7 @@ class TargetUsed(Record):
     """The processor or emulator that ran it."""
 
 
-class Refusal(Record):
-    """A place that a rule matched and left alone."""
-
-    rule: str
-    """The rule."""
-    node: str
-    """The node of the graph."""
-    reason: str
-    """Why."""
-
-
-class PassEntry(Record):
-    """What one pass did."""
-
-    name: str
-    """The pass."""
-    kind: Literal["exact", "calibrated", "trained"]
-    """Its promise."""
-    changed: bool
-    """Whether the graph differs after it."""
-    applied: int
-    """Number of places rewritten."""
-    rules: dict[str, int] = {}
-    """Number of places rewritten, by rule."""
-    refused: tuple[Refusal, ...] = ()
-    """Places matched and left alone, with reasons."""
-    seconds: float
-    """Time it took."""
-    error: OutputError | None
-    """Error of the program after it against the original; null where it was not measured."""
-
-    @classmethod
-    def of(cls, record: PassRecord) -> PassEntry:
-        """Return the entry for what the pipeline recorded."""
-        return cls(
-            name=record.name,
-            kind=record.kind,
-            changed=record.changed,
-            applied=len(record.applied),
-            rules=dict(sorted(Counter(note.rule for note in record.applied).items())),
-            refused=tuple(Refusal.model_validate(note) for note in record.refused),
-            seconds=record.seconds,
-            error=None if record.error is None else OutputError.model_validate(record.error),
-        )
-
-
-class OutputNoise(Record):
-    """What rounding alone does to the original's outputs, whoever computes them."""
-
-    outputs: dict[str, float]
-    """By output, the largest difference that rounding makes over the largest absolute value."""
-    reason: str | None = None
-    """Why the original was not also run in float64; null where it was."""
-
-    @property
-    def largest(self) -> float:
-        """The noise of the noisiest output; 0 where there is none."""
-        return max(self.outputs.values(), default=0.0)
-
-
+@dataclass(frozen=True, kw_only=True)
 class Accuracy(Record):
     """A metric on labeled samples, before and after."""
 
@@ -138,7 +85,13 @@ class Accuracy(Record):
     agreement: float | None
     """Share of samples on which both give the same answer, 0 to 1."""
 
+    @property
+    def drop(self) -> float:
+        """By how much the artifact's value is below the original's."""
+        return self.original - self.exported
 
+
+@dataclass(frozen=True, kw_only=True)
 class File(Record):
     """A file of the bundle."""
 
@@ -150,12 +103,13 @@ class File(Record):
     """Hash."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class ArtifactFiles(Record):
     """What was compiled."""
 
     files: tuple[File, ...]
     """Files that the target needs to run."""
-    memory: dict[str, int] = {}
+    memory: Mapping[str, int] = field(default_factory=dict)
     """Bytes by kind, such as `weights`, `activations`, `flash`, `ram`."""
 
     @property
@@ -164,66 +118,7 @@ class ArtifactFiles(Record):
         return sum(file.bytes for file in self.files)
 
 
-class FallbackEntry(Record):
-    """A node that runs elsewhere or otherwise than asked."""
-
-    node: str
-    """The node."""
-    op: str
-    """Its operator."""
-    reason: str
-    """Why."""
-    share: float | None = None
-    """Its part of the time, 0 to 1, where known."""
-
-
-class OutputEntry(Record):
-    """One output of the artifact against the original's."""
-
-    name: str
-    """The output."""
-    form: Literal["number", "index", "decision", "exact"]
-    """What it holds: floats; places of values (top-k, argmax, sort); other integers or booleans that floats decided;
-    integers or booleans that no float took part in."""
-    error: OutputError | None
-    """Its error over all verification inputs; of an index that of the values it points at; null: not compared."""
-    elements: int
-    """Number of elements over all verification inputs."""
-    differing: int
-    """How many of them are not equal."""
-    not_finite: int
-    """How many are NaN or infinite where the original is not, or the other way round."""
-    reason: str | None = None
-    """Why it was not compared."""
-
-
-class Limit(Record):
-    """A limit, stated or by default, and whether it holds."""
-
-    name: str
-    """The option that states it, such as `max-latency`, or the name of a default limit."""
-    direction: Literal["most", "least"]
-    """Whether the limit is the most or the least that is allowed."""
-    unit: Literal["latency", "bytes", "share", "ratio", "cosine", "dB", "elements", "number"]
-    """Unit of limit and value: `latency` as under `latency`, `share` from 0 to 1, `ratio` of an error to the largest
-    value."""
-    limit: float
-    """The limit."""
-    value: float | None
-    """What was measured; null where it could not be, or is not finite."""
-    ok: bool
-    """Whether it holds."""
-    is_default: bool = False
-    """Whether it holds for every export, stated or not."""
-    output: str | None = None
-    """The output that is worst in it, of a default limit."""
-
-    @field_validator("value")
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
-        return value if value is not None and math.isfinite(value) else None
-
-
+@dataclass(frozen=True, kw_only=True)
 class Run(Record):
     """What one export did, as data: the passes, the error after each, the artifact, its cost, the versions."""
 
@@ -235,17 +130,17 @@ class Run(Record):
     """Where the artifact runs."""
     passes: tuple[PassEntry, ...]
     """The passes in the order in which they ran."""
-    verdict: Literal["equal", "close", "differs", "not compared", "not run"]
+    verdict: Verdict
     """What the comparison with the original says: every element equal; within the default limits; a default limit
     missed; no output could be compared; the artifact could not be run here."""
     accepted_difference: str | None = None
     """Why an artifact was taken that differs."""
     cause: str | None = None
     """Where the difference begins; null where there is none that misses a default limit, or it was not found."""
-    error: OutputError | None
+    error: Error | None
     """Error of the artifact's outputs against the original's, each figure of the output in which it is worst; null
     where it was not run, or no output could be compared."""
-    outputs: tuple[OutputEntry, ...] = ()
+    outputs: tuple[OutputComparison, ...] = ()
     """The outputs one by one; empty where it was not run."""
     noise: OutputNoise | None = None
     """The model's own noise; null in records that do not have it."""
@@ -265,7 +160,7 @@ class Run(Record):
     """The plain export to compare with, where asked for."""
     not_run: str | None = None
     """Why the artifact was not run here."""
-    fallbacks: tuple[FallbackEntry, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
     """Nodes that run elsewhere or otherwise than asked."""
     limits: tuple[Limit, ...] = ()
     """Limits that were stated, those of the device, and those that hold by default."""
@@ -273,9 +168,9 @@ class Run(Record):
     """What a reader should doubt or change."""
     notes: tuple[str, ...] = ()
     """What the target did, worth knowing."""
-    options: dict[str, JsonValue] = {}
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
     """The options of the export, by flag."""
-    versions: dict[str, str] = {}
+    versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of edgeopt, Python and the packages that took part."""
 
     @property
@@ -298,9 +193,14 @@ class Run(Record):
         """0, or 1 where a limit is missed."""
         return 0 if self.ok else 1
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``report.json`` as JSON values."""
+        content: dict[str, Any] = json.loads(self.to_json())
+        return content
+
     def to_json(self) -> str:
         """Return the text of ``report.json``."""
-        return self.model_dump_json(indent=2) + "\n"
+        return run_form().dump_json(self, indent=2, warnings="error").decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Run:
@@ -308,19 +208,32 @@ class Run(Record):
 
         Raises UserError where it is not a report, or one of a newer edgeopt.
         """
+        data = _with_version(text)
         try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"the report is not JSON: {error}", "give the report.json of a bundle") from error
-        version = data.get("schema_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
-            raise UserError("the file is JSON but no edgeopt report", "give the report.json of a bundle")
-        if version != SCHEMA_VERSION:
-            remedy = "update edgeopt" if version > SCHEMA_VERSION else "export the model again"
-            raise UserError(f"the report has form {version}, this edgeopt reads form {SCHEMA_VERSION}", remedy)
-        try:
-            return cls.model_validate(data)
+            return run_form().validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UserError(f"the report is damaged at '{place}': {first['msg']}", "export the model again") from error
+
+
+@cache
+def run_form() -> TypeAdapter[Run]:
+    """Return what writes and reads records, and knows their JSON Schema."""
+    return TypeAdapter(Run)
+
+
+def _with_version(text: str) -> dict[str, Any]:
+    """Return the content of a report of the form that is read here."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"the report is not JSON: {error}", "give the report.json of a bundle") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise UserError("the file is JSON but no edgeopt report", "give the report.json of a bundle")
+    if version != SCHEMA_VERSION:
+        remedy = "update edgeopt" if version > SCHEMA_VERSION else "export the model again"
+        raise UserError(f"the report has form {version}, this edgeopt reads form {SCHEMA_VERSION}", remedy)
+    found: dict[str, Any] = data
+    return found
