@@ -23,9 +23,20 @@ from edgeopt.plugins import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
-THIRD_PARTY = ("third_party_target", "third_party_pass")
+THIRD_PARTY = ("third_party_target", "third_party_pass", "third_party_operator")
 QUICK = ("--no-baseline", "--max-seconds", "0.1")
 Trained = Callable[[str], Path]
+
+SNAKE_MODEL = """
+import torch
+from edgeopt_snake import snake
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return snake(x, 2.0)
+
+torch.export.save(torch.export.export(Model(), (torch.ones(2, 3),)), '{}')
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +122,7 @@ def test_the_workflows_run_as_they_stand(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both third-party packages installed, entry points included."""
+    """A folder with the third-party packages installed, entry points included."""
     site = tmp_path_factory.mktemp("site")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", site)
     # From copies, because setuptools leaves its own files in the tree it builds.
@@ -144,6 +155,16 @@ def test_third_party_target_and_pass_export(installed: Path, padded_model: Path,
     assert [(entry["name"], entry["applied"]) for entry in record["passes"]] == [("fold-padding", 1)]
     assert record["target"]["precision_executed"] == "fp64"
     assert record["error"]["relative"] < 1e-6
+    assert command_line("verify", out, path=installed)["ok"]
+
+
+def test_a_third_party_operator_is_known_to_the_command_line(installed: Path, tmp_path: Path) -> None:
+    model, out = tmp_path / "model.pt2", tmp_path / "out"
+    run("-c", SNAKE_MODEL.format(model), path=installed)
+    with pytest.raises(AssertionError, match=r"snake\.snake"):
+        command_line("export", model, "--target", "onnx", *QUICK, "-o", out)
+    record = command_line("export", model, "--target", "onnx", *QUICK, "-o", out, path=installed)
+    assert record["error"]["relative"] < 1e-5
     assert command_line("verify", out, path=installed)["ok"]
 
 

@@ -14,10 +14,7 @@ from torch import fx
 from edgeopt.analysis.noise import Noise, noise_of
 from edgeopt.ir.metrics import Arrays, Reference, Sample, compare
 from edgeopt.ir.program import Program, origin, to_numpy
-from edgeopt.ops.binary_conv2d import BINARY_CONV2D
-from edgeopt.ops.binary_linear import BINARY_LINEAR
-from edgeopt.ops.binary_matmul import BINARY_MATMUL
-from edgeopt.ops.hashed_attention import HASHED_ATTENTION
+from edgeopt.ops.operator import operator_of
 from edgeopt.records.outputs import EQUAL, Error
 
 EXACT_BOUND = 1e-5
@@ -25,8 +22,7 @@ EXACT_BOUND = 1e-5
 
 aten = torch.ops.aten
 
-_SIGNS = frozenset({BINARY_LINEAR, BINARY_CONV2D, BINARY_MATMUL, HASHED_ATTENTION})
-_DECISIONS = _SIGNS | {aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
+_DECISIONS = {aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
 
 
 class AccuracyTracker:
@@ -120,7 +116,7 @@ def _magnitude(sample: Arrays) -> float:
 
 def decides(program: Program) -> bool:
     """Return whether a program takes signs or compares with numbers: there, rounding may decide."""
-    return any(node.target in _DECISIONS for node in program.calls)
+    return is_binary(program) or any(node.target in _DECISIONS for node in program.calls)
 
 
 def is_binary(program: Program) -> bool:
@@ -128,7 +124,8 @@ def is_binary(program: Program) -> bool:
 
     A sign beside numbers, as of ``torch.sign``, does not make it one.
     """
-    return any(node.target in _SIGNS for node in program.calls)
+    found = [operator_of(node.target) for node in program.calls]
+    return any(operator.is_discontinuous for operator in found if operator is not None)
 
 
 def _keeping(values: dict[str, np.ndarray]) -> Callable[[fx.Node, Any], None]:

@@ -12,7 +12,7 @@ from torch.fx.node import map_arg
 from edgeopt.ir.metrics import Arrays
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
-from edgeopt.ops.macs import OWN
+from edgeopt.ops.operator import operator_of
 
 aten = torch.ops.aten
 
@@ -22,8 +22,8 @@ Shape = Sequence[int]
 def count_macs(program: Program, sample: Arrays) -> dict[str, int]:
     """Return multiply-accumulates by node for one inference on ``sample``; nodes without any are left out.
 
-    Counted: convolutions, linears, matrix products, both products of attention, and of our own operators what
-    ``edgeopt.ops.macs`` says; a product of signs counts as one. Elementwise work is not counted.
+    Counted: convolutions, linears, matrix products, both products of attention, and of registered operators what
+    their descriptors say; a product of signs counts as one. Elementwise work is not counted.
     """
     macs: dict[str, int] = {}
     shapes: dict[fx.Node, Shape] = {
@@ -37,9 +37,9 @@ def count_macs(program: Program, sample: Arrays) -> dict[str, int]:
         if node.target in _COUNTS:
             known = [shapes[a] for a in node.args if isinstance(a, fx.Node) and a in shapes]
             macs[node.name] = _COUNTS[node.target](shapes[node], known)
-        elif node.target in OWN:
+        elif (operator := operator_of(node.target)) is not None and operator.macs is not None:
             given = map_arg(arguments(node), shapes.__getitem__)
-            macs[node.name] = OWN[node.target]({**given, "result": shapes[node]})
+            macs[node.name] = operator.macs({**given, "result": shapes[node]})
 
     program.run(sample, observe)
     return macs

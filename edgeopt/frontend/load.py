@@ -284,7 +284,8 @@ def _check_operators(path: Path) -> None:
         return
     raise UserError(
         f"'{path}' calls operators that nothing here defines: {', '.join(missing[:_ENTRIES])}",
-        "import the package that defines them, and call edgeopt.export from Python",
+        "install a package that names them in the entry-point group edgeopt.operators, or import the one that defines "
+        "them and call edgeopt.export from Python",
     )
 
 

@@ -30,7 +30,7 @@ from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.convert import to_exported
 from edgeopt.ir.program import Program, op_name
 from edgeopt.onnx import names as onnx_names
-from edgeopt.ops import onnx_functions
+from edgeopt.ops.operator import OPERATORS, onnx_functions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -60,7 +60,7 @@ class Translation:
 
 
 Functions = Mapping[str, Callable[[], Callable[..., Any]]]
-"""What operators are in ONNX, by schema name, as ``edgeopt.ops.register_onnx`` takes them."""
+"""What operators are in ONNX, by schema name, as ``Operator.onnx`` has them."""
 
 
 def translate(program: Program, keep: Collection[str] | None = None, functions: Functions | None = None) -> Translation:
@@ -236,11 +236,8 @@ def _translate_decomposed(exported: ExportedProgram, functions: Functions | None
 
 def _translation_table(functions: Functions | None) -> dict[Any, Callable[..., Any]]:
     """Return our operators' ONNX functions by operator overload."""
-    table = {}
-    for name, build in {**onnx_functions, **(functions or {})}.items():
-        namespace, op = name.split("::")
-        table[getattr(getattr(torch.ops, namespace), op).default] = _built(build)
-    return table
+    builders = {**onnx_functions(), **(functions or {})}
+    return {OPERATORS[name].overload: _built(build) for name, build in builders.items()}
 
 
 @cache

@@ -1,39 +1,38 @@
-"""Operators of our own, one file each: schema, torch reference, shape rule, ONNX function."""
+"""Operators of our own, one file each: schema, torch implementation, shape rule and descriptor."""
 
 from __future__ import annotations
 
+import logging
 import pkgutil
-from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 
-onnx_functions: dict[str, Callable[[], Callable]] = {}
-"""What each operator is in ONNX, by its schema's name; filled by ``register_onnx``."""
+from edgeopt.foreign import reason
+from edgeopt.ops.operator import Operator
 
+GROUP = "edgeopt.operators"
+"""Entry points of other packages' operators; each names an ``Operator`` that its module registers."""
 
-def register_onnx(operator_name: str, build: Callable[[], Callable]) -> None:
-    """Say what an operator of ours is in ONNX.
-
-    ``operator_name`` is the schema's, such as ``edgeopt::quantize``. ``build`` imports onnxscript and returns a
-    function of the operator's arguments: an onnxscript function in the domain ``edgeopt`` (kept as a
-    model-local function, so that a native kernel can take its place), or a plain one that emits standard
-    operators.
-    """
-    onnx_functions[operator_name] = build
+log = logging.getLogger(__name__)
 
 
-stored_weights: set[str] = set()
-"""Operators whose constants are a packed weight, by their schema's names; filled by ``stores_weight``."""
-
-
-def stores_weight(operator_name: str) -> None:
-    """Say that an operator reads a weight in the form in which it is stored.
-
-    What it computes of constants alone is the weight in a wider form: no pass may put that in the constants' place.
-    """
-    stored_weights.add(operator_name)
-
-
+@cache
 def register_all() -> None:
-    """Make every operator known to torch, without which it reads no archive that calls one."""
+    """Make every operator known to torch, without which it reads no archive that calls one.
+
+    An operator of another package that cannot be imported is left out with a warning.
+    """
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
+    for entry in entry_points(group=GROUP):
+        try:
+            loaded = entry.load()
+        except Exception as error:  # whatever another package's module raises
+            log.warning(
+                "operator '%s' cannot be imported: %s; reinstall the package it comes from", entry.name, reason(error)
+            )
+            continue
+        if not isinstance(loaded, Operator):
+            kind = type(loaded).__name__
+            log.warning("operator '%s' is a %s, not an Operator; name what register() returned", entry.name, kind)

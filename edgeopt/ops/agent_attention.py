@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
 
 
@@ -108,4 +108,10 @@ def _constant(matrix: torch.Tensor) -> object:
     return op.Constant(value=onnx.numpy_helper.from_array(matrix.float().numpy()))
 
 
-register_onnx("edgeopt::agent_attention", _onnx)
+def _macs(a: Arguments) -> int:
+    """Return what agents are averaged by, and both products of both attentions."""
+    images, (tokens, size), (keys, values) = math.prod(a["query"][:2]), a["query"][2:], a["value"][2:]
+    return images * math.prod(a["agents"]) * (tokens * size + (keys + tokens) * (size + values))
+
+
+register(Operator("edgeopt::agent_attention", onnx=_onnx, reference=attend, macs=_macs))

@@ -11,13 +11,14 @@ Source: Rastegari et al., XNOR-Net: ImageNet Classification Using Binary Convolu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import register_onnx
 from edgeopt.ops.binary_linear import check_operands
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.quant.binary import signs, unpack
 
 
@@ -69,4 +70,8 @@ def _onnx() -> Callable:
     return conv2d()
 
 
-register_onnx("edgeopt::binary_conv2d", _onnx)
+def _macs(a: Arguments) -> int:
+    return math.prod(a["result"]) * math.prod(a["weight"][1:3]) * a["x"][1]
+
+
+register(Operator("edgeopt::binary_conv2d", onnx=_onnx, macs=_macs, is_discontinuous=True))

@@ -12,11 +12,12 @@ Source: X. Xing et al., BiPFT: Binary Pre-trained Foundation Transformer, AAAI 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.quant.binary import signs, unpack, words
 
 
@@ -58,4 +59,8 @@ def _onnx() -> Callable:
     return linear()
 
 
-register_onnx("edgeopt::binary_linear", _onnx)
+def _macs(a: Arguments) -> int:
+    return math.prod(a["x"]) * a["weight"][0]
+
+
+register(Operator("edgeopt::binary_linear", onnx=_onnx, macs=_macs, is_discontinuous=True))

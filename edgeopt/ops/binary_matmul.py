@@ -19,11 +19,12 @@ Source: X. Xing et al., BiPFT: Binary Pre-trained Foundation Transformer, AAAI 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.quant.binary import signs
 
 
@@ -66,4 +67,8 @@ def _onnx() -> Callable:
     return emitted
 
 
-register_onnx("edgeopt::binary_matmul", _onnx)
+def _macs(a: Arguments) -> int:
+    return math.prod(a["result"]) * a["a"][-1]
+
+
+register(Operator("edgeopt::binary_matmul", onnx=_onnx, macs=_macs, is_discontinuous=True))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx, stores_weight
+from edgeopt.ops.operator import Operator, register
 from edgeopt.quant.float4 import E1M2, E2M1, E3M0, INT4, unpack
 
 ELEMENTS = {element.name: element for element in (E1M2, E2M1, E3M0, INT4)}
@@ -50,5 +50,4 @@ def _onnx() -> Callable:
 
 DEQUANTIZE_BLOCKS = torch.ops.edgeopt.dequantize_blocks.default
 
-register_onnx("edgeopt::dequantize_blocks", _onnx)
-stores_weight("edgeopt::dequantize_blocks")
+register(Operator("edgeopt::dequantize_blocks", onnx=_onnx, stored_weight="codes"))

@@ -23,6 +23,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from edgeopt.ops.operator import Arguments
+
 LEARNED = frozenset({"hedgehog-exp", "hedgehog-split-softmax", "hedgehog-joint-softmax"})
 MAPS = LEARNED | {"relu", "elu", "taylor"}
 """Maps of normalized linear attention, each the whole of its method."""
@@ -49,6 +51,12 @@ def feature_count(kind: str, size: int, columns: int = 0) -> int:
     if kind in LEARNED:
         return 2 * columns  # both signs of what the matrix gives
     return feature_map(kind, torch.zeros(1, size)).shape[-1] if kind in MAPS else size
+
+
+def counted(a: Arguments) -> tuple[int, int]:
+    """Return how many features a token has, and how many columns of matrices make them, of an operator's arguments."""
+    columns = a["query_weight"][-1] if a["query_weight"] is not None else 0
+    return feature_count(a["feature_map"], a["query"][3], columns), columns
 
 
 def pairs(size: int) -> tuple[torch.Tensor, torch.Tensor]:

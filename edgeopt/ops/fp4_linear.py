@@ -14,13 +14,14 @@ It is ``linear(x, dequantize_blocks(...), bias)`` as one operator; see ``edgeopt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.quant.float4 import E2M1, unpack
 
 SCALES = {torch.float8_e4m3fn: 0, torch.float8_e8m0fnu: 1}
@@ -109,4 +110,8 @@ def _tables() -> tuple[Any, Any]:
     )
 
 
-register_onnx("edgeopt::fp4_linear", _onnx)
+def _macs(a: Arguments) -> int:
+    return math.prod(a["x"]) * a["weight"][0]
+
+
+register(Operator("edgeopt::fp4_linear", onnx=_onnx, macs=_macs))

@@ -25,12 +25,13 @@ Source: J. Liu et al., EcoFormer: Energy-Saving Attention with Linear Complexity
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
 from edgeopt.quant.binary import signs
 
@@ -152,4 +153,11 @@ def _onnx() -> Callable:
     return emitted
 
 
-register_onnx("edgeopt::hashed_attention", _onnx)
+def _macs(a: Arguments) -> int:
+    """Return distances to the anchors and planes of both, K^T V and its product with Q; codes by codes are one more."""
+    images, (tokens, size), (keys, values) = math.prod(a["query"][:2]), a["query"][2:], a["value"][2:]
+    bits, points = a["planes"][1:]
+    return images * ((tokens + keys) * points * (size + bits) + (tokens + keys) * bits * values + tokens * bits)
+
+
+register(Operator("edgeopt::hashed_attention", onnx=_onnx, reference=attend, macs=_macs, is_discontinuous=True))

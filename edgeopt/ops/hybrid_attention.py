@@ -21,13 +21,15 @@ bidirectional form is its counterpart for encoders.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import feature_maps, register_onnx
+from edgeopt.ops import feature_maps
 from edgeopt.ops.feature_maps import feature_map as map_features
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
 
 Tensors = tuple[torch.Tensor, ...]
@@ -192,4 +194,14 @@ def _onnx() -> Callable:
     return build()
 
 
-register_onnx("edgeopt::hybrid_attention", _onnx)
+def _macs(a: Arguments) -> int:
+    """Return maps, softmax attention to the blocks beside each, and sums over the others; all blocks are full."""
+    images, (tokens, size), values = math.prod(a["query"][:2]), a["query"][2:], a["value"][3] + 1  # a column of ones
+    window, (features, mapping) = a["window"], feature_maps.counted(a)
+    blocks = -(-tokens // window)
+    near = blocks * window * (2 if a["causal"] else 3) * window * (size + values)
+    far = (2 * blocks * window + blocks**2) * features * values
+    return images * (2 * tokens * size * mapping + near + far)
+
+
+register(Operator("edgeopt::hybrid_attention", onnx=_onnx, reference=attend, macs=_macs))

@@ -20,9 +20,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import feature_maps, linear_attention_forms, register_onnx
+from edgeopt.ops import feature_maps, linear_attention_forms
 from edgeopt.ops.feature_maps import feature_map as map_features
 from edgeopt.ops.linear_attention_forms import Tensors
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
 
 KINDS = feature_maps.MAPS | {"inline", "flow"}
@@ -97,14 +98,14 @@ def attend(
     key: torch.Tensor,
     value: torch.Tensor,
     feature_map: str,
-    causal: bool,
-    query_weight: torch.Tensor | None,
-    query_bias: torch.Tensor | None,
-    key_weight: torch.Tensor | None,
-    key_bias: torch.Tensor | None,
-    depthwise: torch.Tensor | None,
-    depthwise_bias: torch.Tensor | None,
-    grid: Sequence[int] | None,
+    causal: bool = False,
+    query_weight: torch.Tensor | None = None,
+    query_bias: torch.Tensor | None = None,
+    key_weight: torch.Tensor | None = None,
+    key_bias: torch.Tensor | None = None,
+    depthwise: torch.Tensor | None = None,
+    depthwise_bias: torch.Tensor | None = None,
+    grid: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Compute what the operator does in torch's own operators; arguments are the operator's."""
     form = "causal_" if causal else ""
@@ -171,4 +172,18 @@ def _onnx() -> Callable:
     return build(epsilon)
 
 
-register_onnx("edgeopt::linear_attention", _onnx)
+def _macs(a: Arguments) -> int:
+    """Return maps, K^T V and its product with Q, and the convolution of the values.
+
+    The causal forms are counted as they are defined, with the product of queries and keys; the step form costs the same
+    for each token, however many went before.
+    """
+    images, tokens, size = math.prod(a["query"][:2]), a["query"][2], a["query"][3]
+    keys, values = a["value"][2:]
+    features, mapping = feature_maps.counted(a)
+    through = tokens * keys * (features + values) if a["causal"] else (tokens + keys) * features * values
+    local = 0 if a["depthwise"] is None else math.prod(a["grid"]) * math.prod(a["depthwise"])
+    return images * ((tokens + keys) * size * mapping + through + local)
+
+
+register(Operator("edgeopt::linear_attention", onnx=_onnx, reference=attend, macs=_macs))

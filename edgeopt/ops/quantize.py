@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx, stores_weight
+from edgeopt.ops.operator import Operator, register
 from edgeopt.quant.qparams import Affine
 
 
@@ -99,6 +99,5 @@ def _onnx_dequantize() -> Callable:
 QUANTIZE = torch.ops.edgeopt.quantize.default
 DEQUANTIZE = torch.ops.edgeopt.dequantize.default
 
-register_onnx("edgeopt::quantize", _onnx_quantize)
-register_onnx("edgeopt::dequantize", _onnx_dequantize)
-stores_weight("edgeopt::dequantize")
+register(Operator("edgeopt::quantize", onnx=_onnx_quantize))
+register(Operator("edgeopt::dequantize", onnx=_onnx_dequantize, stored_weight="q"))

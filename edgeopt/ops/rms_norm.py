@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Operator, register
 
 
 @torch.library.custom_op("edgeopt::rms_norm", mutates_args=())
@@ -52,4 +52,4 @@ def _onnx() -> Callable:
     return RmsNorm
 
 
-register_onnx("edgeopt::rms_norm", _onnx)
+register(Operator("edgeopt::rms_norm", onnx=_onnx))

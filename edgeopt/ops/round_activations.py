@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.ops.dequantize_blocks import ELEMENTS
+from edgeopt.ops.operator import Operator, register
 from edgeopt.quant.blockwise import FORMATS, Blocks
 from edgeopt.quant.fpq import Rounded
 
@@ -31,3 +32,5 @@ def _shape(x: torch.Tensor, factor: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 ROUND_ACTIVATIONS = torch.ops.edgeopt.round_activations.default
+
+register(Operator("edgeopt::round_activations"))

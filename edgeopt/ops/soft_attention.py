@@ -22,11 +22,12 @@ Transformers, IJCV 2024, for the normalized form.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
 
 _RIDGE = 0.01
@@ -123,4 +124,12 @@ def _onnx() -> Callable:
     return soft_attention
 
 
-register_onnx("edgeopt::soft_attention", _onnx)
+def _macs(a: Arguments) -> int:
+    """Return both kernels, Newton's steps, and the products with the values."""
+    images, (tokens, size), values = math.prod(a["query"][:2]), a["query"][2:], a["value"][3]
+    marks = a["landmarks"][2]
+    inverse = 2 * a["iterations"] * marks**3
+    return images * (marks * (tokens + marks) * (size + values) + marks * tokens * values + inverse)
+
+
+register(Operator("edgeopt::soft_attention", onnx=_onnx, reference=attend, macs=_macs))

@@ -15,11 +15,12 @@ Transformers, NeurIPS 2022, section 4.1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from edgeopt.ops import register_onnx
+from edgeopt.ops.operator import Arguments, Operator, register
 
 _LIMIT = 127
 
@@ -60,9 +61,6 @@ def _linear_shape(
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
-TOKEN_LINEAR = torch.ops.edgeopt.token_linear.default
-
-
 def _onnx_round_tokens() -> Callable:
     def round_tokens(x):  # type: ignore[no-untyped-def]
         from onnxscript import opset20 as op
@@ -100,5 +98,10 @@ def _emit_integers(x):  # type: ignore[no-untyped-def]
 ROUND_TOKENS = torch.ops.edgeopt.round_tokens.default
 TOKEN_LINEAR = torch.ops.edgeopt.token_linear.default
 
-register_onnx("edgeopt::round_tokens", _onnx_round_tokens)
-register_onnx("edgeopt::token_linear", _onnx_token_linear)
+
+def _macs(a: Arguments) -> int:
+    return math.prod(a["x"]) * a["weight"][0]
+
+
+register(Operator("edgeopt::round_tokens", onnx=_onnx_round_tokens))
+register(Operator("edgeopt::token_linear", onnx=_onnx_token_linear, macs=_macs))

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgeopt.ops import linear_attention, onnx_functions
+from edgeopt.ops import linear_attention
 from edgeopt.ops.feature_maps import MAPS
+from edgeopt.ops.operator import onnx_functions
 from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, only_consumer, producer
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def linear() -> Callable:
     """Return the function of ``edgeopt::linear_attention``'s arguments that emits its node."""
-    inlined = onnx_functions["edgeopt::linear_attention"]()
+    inlined = onnx_functions()["edgeopt::linear_attention"]()
     emit = emitter(
         "LinearAttention",
         feature_map="STRING",

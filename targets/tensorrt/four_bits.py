@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgeopt.ops import onnx_functions
+from edgeopt.ops.operator import onnx_functions
 from edgeopt.quant.float4 import E2M1, INT4, unpack
 from edgeopt.targets.tensorrt.constants import constant
 
@@ -35,7 +35,7 @@ def function() -> Callable:
     from onnxscript import script
     from onnxscript.values import Opset
 
-    unpacked = onnx_functions[OPERATOR]()
+    unpacked = onnx_functions()[OPERATOR]()
 
     @script(Opset("edgeopt", 1))
     def StoredInFourBits(codes, scale, factor, element: str) -> object:  # type: ignore[no-untyped-def]  # noqa: N802

@@ -18,7 +18,7 @@ from edgeopt import onnx
 from edgeopt.errors import Unsupported
 from edgeopt.ir.metrics import compare
 from edgeopt.ir.program import Program
-from edgeopt.ops import onnx_functions
+from edgeopt.ops.operator import OPERATORS, Operator
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
 
@@ -58,7 +58,8 @@ def _scale_relu_function() -> Callable:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(onnx_functions, "edgeopt::test_scale_relu", _scale_relu_function)
+    name = "edgeopt::test_scale_relu"
+    monkeypatch.setitem(OPERATORS, name, Operator(name, onnx=_scale_relu_function))
     yield
 
 

@@ -13,6 +13,7 @@ from edgeopt.ops import agent_attention, hybrid_attention, soft_attention
 from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.ops.binary_matmul import binary_matmul
+from edgeopt.ops.fp4_linear import fp4_linear
 from edgeopt.ops.hashed_attention import hashed_attention
 from edgeopt.ops.linear_attention import attend, linear_attention
 from edgeopt.plugins.testing import to_program
@@ -117,3 +118,11 @@ def test_attention_of_bits() -> None:
     hashing = {"anchors": torch.randn(H, 5, D), "offset": torch.randn(H, 5), "planes": torch.randn(H, 6, 5)}
     distances, planes, sums = 2 * N * 5 * D, 2 * N * 5 * 6, (2 * E + 1) * N * 6
     assert counted(hashed, *QKV, **hashing) == H * (distances + planes + sums)
+
+
+def test_four_bit_linear() -> None:
+    def linear(m: Call, x: torch.Tensor) -> torch.Tensor:
+        return fp4_linear(x, m.weight, m.scales, m.bias, 1.0, 16, 0)
+
+    held = {"weight": torch.zeros(6, 16, dtype=torch.int8), "scales": torch.zeros(6, 2, dtype=torch.int8)}
+    assert counted(linear, torch.randn(B, N, 32), **held, bias=torch.zeros(6)) == B * N * 32 * 6

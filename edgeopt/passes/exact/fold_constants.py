@@ -8,7 +8,7 @@ for weights that are permuted, slices of position embeddings, index tables, mask
 The value is the one the graph would have computed, bit for bit.
 
 Not when: the operator is random, returns uninitialized memory or reads a weight in its stored form
-(``edgeopt.ops.stores_weight``); or the program would grow by more than 1 MiB and more than a fiftieth of its constants
+(``Operator.stored_weight``); or the program would grow by more than 1 MiB and more than a fiftieth of its constants
 at that node, as where a small constant is expanded or a weight that is read in two layouts would be kept twice: then
 computing it is cheaper than storing it. The fiftieth is for position biases of large models: those of Swin-T's first
 stage, with their shift mask, take 1.8 MiB of 105.
@@ -26,7 +26,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, op
-from edgeopt.ops import stored_weights
+from edgeopt.ops.operator import operator_of
 
 _GROWTH_LIMIT = 1 << 20
 _GROWTH_PART = 50
@@ -78,7 +78,7 @@ def _reads_constants(program: Program, node: fx.Node) -> bool:
 def _not_foldable(target: Any) -> str | None:
     if not isinstance(target, torch._ops.OpOverload):
         return None
-    if target._schema.name in stored_weights:
+    if (operator := operator_of(target)) is not None and operator.stored_weight is not None:
         return "it is a weight as it is stored"
     if torch.Tag.nondeterministic_seeded in target.tags:
         return "it is random"

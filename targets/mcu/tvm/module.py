@@ -12,11 +12,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.decompositions.pools import AVERAGE_POOLS, average_pool, is_unusual
 from edgeopt.ir.rewrite import arguments
-from edgeopt.ops import agent_attention, hashed_attention, hybrid_attention, soft_attention
-from edgeopt.ops.agent_attention import AGENT_ATTENTION
-from edgeopt.ops.hashed_attention import HASHED_ATTENTION
-from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
-from edgeopt.ops.soft_attention import SOFT_ATTENTION
+from edgeopt.ops.operator import operator_of
 from edgeopt.targets.mcu.graph.tensor import Tensor
 from edgeopt.targets.mcu.lower.region import Region
 
@@ -26,14 +22,8 @@ def _one_hot(x: torch.Tensor, classes: int) -> torch.Tensor:
     return (x[..., None] == torch.arange(classes)).to(torch.int64)
 
 
-_BODIES: Mapping[Any, Any] = {
-    HYBRID_ATTENTION: hybrid_attention.attend,
-    AGENT_ATTENTION: agent_attention.attend,
-    SOFT_ATTENTION: soft_attention.attend,
-    HASHED_ATTENTION: hashed_attention.attend,
-    torch.ops.aten.one_hot.default: _one_hot,
-}
-"""Operators that TVM does not know, and what they are in terms of those that it does."""
+_BODIES: Mapping[Any, Any] = {torch.ops.aten.one_hot.default: _one_hot}
+"""Operators of torch that TVM does not know, and what they are in terms of those that it does."""
 
 
 class RegionModule(torch.nn.Module):
@@ -85,8 +75,14 @@ def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         return average_pool(*(map_arg(value, values.__getitem__) for value in given.values()))  # type: ignore[arg-type]
     args: Any = map_arg(node.args, values.__getitem__)
     kwargs: Any = map_arg(node.kwargs, values.__getitem__)
-    body: Any = _BODIES.get(node.target, node.target)
-    return body(*args, **kwargs)
+    return _body(node.target)(*args, **kwargs)
+
+
+def _body(target: Any) -> Any:
+    """Return what an operator is in terms of those that TVM knows: itself where nothing else is known of it."""
+    operator = operator_of(target)
+    known = operator.reference if operator is not None else _BODIES.get(target)
+    return target if known is None else known
 
 
 def _group_norm(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:

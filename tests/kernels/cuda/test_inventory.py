@@ -14,7 +14,7 @@ import edgeopt.ops.fp4_linear
 import edgeopt.ops.linear_attention
 import edgeopt.ops.rms_norm  # noqa: F401  # these register the operators
 from edgeopt.kernels.cuda.inventory import PLUGINS, ROOT, kernels, plugin_sources
-from edgeopt.ops import onnx_functions
+from edgeopt.ops.operator import onnx_functions
 
 
 def functions_of(made: Any, depth: int = 3) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def functions_of(made: Any, depth: int = 3) -> dict[str, Any]:
 def test_the_node_is_the_operators_function_with_its_inputs_and_attributes(plugin: Any) -> None:
     namespace, name = plugin.operator.split("::")
     assert hasattr(getattr(torch.ops, namespace), name)
-    function = functions_of(onnx_functions[plugin.operator](), 5)[plugin.node]
+    function = functions_of(onnx_functions()[plugin.operator](), 5)[plugin.node]
     signature = function.function_ir
     assert signature.domain == plugin.namespace
     assert len(signature.inputs) == len(plugin.inputs)
