@@ -15,14 +15,13 @@ from edgeopt.analysis.noise import Noise, noise_of
 from edgeopt.ir.metrics import Arrays, Reference, Sample, compare
 from edgeopt.ir.program import Program, origin, to_numpy
 from edgeopt.ops.operator import operator_of
+from edgeopt.ops.opsets import AT_LEAST, AT_MOST
 from edgeopt.records.outputs import EQUAL, Error
 
 EXACT_BOUND = 1e-5
 """Largest relative change of the outputs, in float32, that a pass labeled exact may cause."""
 
-aten = torch.ops.aten
-
-_DECISIONS = {aten.sign.default, aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar}
+_DECISIONS = frozenset({torch.ops.aten.sign.default, *AT_LEAST, *AT_MOST})
 
 
 class AccuracyTracker:

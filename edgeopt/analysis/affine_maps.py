@@ -19,11 +19,9 @@ from edgeopt.analysis.layers import describe
 from edgeopt.ir.nodes import as_node, node_arg, rank_of
 from edgeopt.ir.program import Program, same_spec, spec_of
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import FACTORS, SUMS
 
 aten = torch.ops.aten
-
-SUMS = (aten.add.Tensor, aten.sub.Tensor)
-FACTORS = (aten.mul.Tensor, aten.div.Tensor)
 
 _ARITHMETIC = frozenset({*SUMS, *FACTORS, aten.permute.default, aten.batch_norm.default})
 _BATCH_TENSORS = ("running_mean", "running_var", "weight", "bias")

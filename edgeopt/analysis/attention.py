@@ -17,15 +17,15 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.masks import Mask, Term, mask_of
-from edgeopt.analysis.walk import CASTS, COPIES, before_moves, layer_after, layer_before, number, source
+from edgeopt.analysis.walk import UNCHANGED, before_moves, layer_after, layer_before, number, source
 from edgeopt.ir.nodes import dtype_of, node_arg, rank_of, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import FACTORS, FILLS, PRODUCTS
 
 aten = torch.ops.aten
 
-_PRODUCTS = frozenset({aten.matmul.default, aten.bmm.default})
-_SCORE_PRODUCTS = _PRODUCTS | {aten.baddbmm.default}
+_SCORE_PRODUCTS = frozenset({*PRODUCTS, aten.baddbmm.default})
 _SOFTMAXES = frozenset({aten.softmax.int, aten._safe_softmax.default})
 _RESHAPES = frozenset({aten.reshape.default, aten.expand.default, aten.unsqueeze.default, aten.squeeze.dim})
 
@@ -100,9 +100,9 @@ def _fused(program: Program, node: fx.Node) -> Attention | None:
 
 
 def _written_out(program: Program, node: fx.Node) -> Attention | None:
-    if node.target not in _PRODUCTS:
+    if node.target not in PRODUCTS:
         return None
-    softmax = _behind(node.args[0], CASTS | COPIES | _RESHAPES)
+    softmax = _behind(node.args[0], UNCHANGED | _RESHAPES)
     if softmax is None or softmax.target not in _SOFTMAXES or not _is_over_last(softmax):
         return None
     scores = _scores(program, softmax)
@@ -166,13 +166,13 @@ def _take_bias(node: fx.Node, scores: _Scores) -> None:
 
 def _step(program: Program, node: fx.Node, scores: _Scores) -> Any:
     """Note what a node does to the scores and return the scores before it; None for what is not known."""
-    if node.target in CASTS | COPIES | _RESHAPES:
+    if node.target in UNCHANGED | _RESHAPES:
         return node.args[0]
-    if node.target in (aten.mul.Tensor, aten.div.Tensor):
+    if node.target in FACTORS:
         return _scaled(program, node, scores)
     if node.target is aten.add.Tensor:
         return _biased(node, scores)
-    if node.target in (aten.masked_fill.Scalar, aten.masked_fill.Tensor):
+    if node.target in FILLS:
         scores.terms.append(Term(node_arg(node, 1), "blocks"))
         return node.args[0]
     if node.target in (aten.where.self, aten.where.ScalarOther):
@@ -203,7 +203,7 @@ def _biased(node: fx.Node, scores: _Scores) -> Any:
 
 
 def _leads_to_product(node: Any) -> bool:
-    known = CASTS | COPIES | _RESHAPES | {aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor}
+    known = UNCHANGED | _RESHAPES | {*FACTORS, aten.add.Tensor}
     while isinstance(node, fx.Node) and node.target in known:
         if node.target is aten.add.Tensor:
             return any(_leads_to_product(operand) for operand in node.args[:2])
@@ -214,7 +214,7 @@ def _leads_to_product(node: Any) -> bool:
 def _unscaled(program: Program, query: fx.Node) -> tuple[fx.Node, float]:
     """Return the query and the factor that was multiplied into it."""
     node = source(query)
-    if node is not None and node.target in (aten.mul.Tensor, aten.div.Tensor):
+    if node is not None and node.target in FACTORS:
         scores = _Scores(node)
         value = _scaled(program, node, scores)
         if isinstance(value, fx.Node):
@@ -235,7 +235,7 @@ def _count_heads(root: fx.Node, query: fx.Node, key: fx.Node) -> tuple[Size, Siz
 
 def _heads_before_repeat(key: fx.Node) -> Size:
     node: Any = key
-    while isinstance(node, fx.Node) and node.target in CASTS | COPIES | _RESHAPES | {aten.permute.default}:
+    while isinstance(node, fx.Node) and node.target in UNCHANGED | _RESHAPES | {aten.permute.default}:
         if node.target is aten.expand.default and rank_of(node) == 5:
             return _size(node, -4)
         node = node.args[0]

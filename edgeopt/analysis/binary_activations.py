@@ -18,18 +18,16 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
-from edgeopt.analysis.affine_maps import FACTORS, SUMS, compose
+from edgeopt.analysis.affine_maps import compose
 from edgeopt.analysis.layers import describe
 from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import AT_LEAST, AT_MOST, DTYPE_CASTS, FACTORS, SUMS
 
 aten = torch.ops.aten
 
-_AT_LEAST = (aten.ge.Scalar, aten.gt.Scalar)
-_AT_MOST = (aten.le.Scalar, aten.lt.Scalar)
 _CHOICES = (aten.where.self, aten.where.Scalar, aten.where.ScalarSelf, aten.where.ScalarOther)
-_CASTS = (aten._to_copy.default, aten.to.dtype)
 _NEVER_NEGATIVE = (aten.relu.default, aten.sigmoid.default, aten.softmax.int, aten.abs.default, aten.exp.default)
 
 
@@ -60,7 +58,7 @@ def signs_of(program: Program, node: fx.Node) -> Signs | None:
     """Return what ``node`` computes if it takes two values, else nothing."""
     if node.target is aten.sign.default:
         return replace(_of(program, node_arg(node, 0), 0.0), gives_zero=True)
-    if node.target in _CASTS:
+    if node.target in DTYPE_CASTS:
         return _bits(program, node.args[0])
     if node.target in _CHOICES:
         return _chosen(program, node)
@@ -80,10 +78,10 @@ def _of(program: Program, y: fx.Node, threshold: float) -> Signs:
 
 def _bits(program: Program, condition: object) -> Signs | None:
     """Return one and zero: a comparison with a number."""
-    if not isinstance(condition, fx.Node) or condition.target not in (*_AT_LEAST, *_AT_MOST):
+    if not isinstance(condition, fx.Node) or condition.target not in (*AT_LEAST, *AT_MOST):
         return None
     found = _of(program, node_arg(condition, 0), float(arguments(condition)["other"]))
-    return replace(found, factor=0.5 if condition.target in _AT_LEAST else -0.5, offset=0.5)
+    return replace(found, factor=0.5 if condition.target in AT_LEAST else -0.5, offset=0.5)
 
 
 def _chosen(program: Program, node: fx.Node) -> Signs | None:

@@ -18,13 +18,14 @@ from edgeopt.analysis.layers import describe
 from edgeopt.ir.nodes import int_list, node_arg, rank_of, shape_of
 from edgeopt.ir.program import same_size
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import PRODUCTS
 
 aten = torch.ops.aten
 
 
 def moves(node: fx.Node, factor: bool = False) -> bool:
     """Return whether a node only moves values; for a common ``factor``, whether it is linear in its first input."""
-    return node.target in _MOVES or (factor and node.target in _PRODUCTS)
+    return node.target in _MOVES or (factor and node.target in PRODUCTS)
 
 
 def carry(node: fx.Node, axis: int | None, shifts: bool) -> int | str | None:
@@ -136,4 +137,3 @@ _MOVES: dict[Any, Callable[[fx.Node, int], int | None]] = {
     aten.squeeze.dims: _reshape,
     aten.unsqueeze.default: _unsqueeze,
 }
-_PRODUCTS = frozenset({aten.bmm.default, aten.matmul.default})

@@ -27,6 +27,7 @@ from edgeopt.analysis.intervals import (
     times,
 )
 from edgeopt.ir.nodes import int_list, node_arg, shape_of
+from edgeopt.ops.opsets import CASTS, FILLS, RIGHT_SHIFTS
 
 aten = torch.ops.aten
 
@@ -226,7 +227,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.pow.Scalar), _two(power)),
     **dict.fromkeys((aten.__lshift__.Scalar, aten.bitwise_left_shift.Tensor_Scalar), _two(left_shift)),
     **dict.fromkeys((aten.__lshift__.Tensor, aten.bitwise_left_shift.Tensor), _two(left_shift)),
-    **dict.fromkeys((aten.__rshift__.Scalar, aten.bitwise_right_shift.Tensor_Scalar), _two(right_shift)),
+    **dict.fromkeys(RIGHT_SHIFTS, _two(right_shift)),
     **dict.fromkeys((aten.__rshift__.Tensor, aten.bitwise_right_shift.Tensor), _two(right_shift)),
     **dict.fromkeys(_overloads("and"), _two(common_bits)),
     **dict.fromkeys((*_overloads("or"), *_overloads("xor")), _two(bits)),
@@ -243,10 +244,10 @@ RULES: dict[Any, Rule] = {
     aten.scalar_tensor.default: _filled(0),
     aten.where.self: _either,
     **dict.fromkeys((aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar), _either),
-    **dict.fromkeys((aten.to.dtype, aten._to_copy.default, aten.type_as.default), cast),
+    **dict.fromkeys(CASTS, cast),
     **dict.fromkeys((aten.argmax.default, aten.argmin.default, aten.nonzero.default, aten.argsort.default), _position),
     **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default, aten.tril.default, aten.triu.default), _filled_in),
-    **dict.fromkeys((aten.masked_fill.Scalar, aten.masked_fill.Tensor), _filled_in),
+    **dict.fromkeys(FILLS, _filled_in),
     aten.one_hot.default: _fixed(0, 1),
     **dict.fromkeys((aten.arange.default, aten.arange.start, aten.arange.start_step), _counted),
 }

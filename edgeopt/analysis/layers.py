@@ -16,16 +16,11 @@ from torch import fx
 from edgeopt.ir.nodes import Target, node_arg, rank_of
 from edgeopt.ir.program import Program, dtype_name, op_name, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
+from edgeopt.ops.opsets import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 aten = torch.ops.aten
 
-_CONVS: dict[Target, int] = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
-_TRANSPOSED: dict[Target, int] = {
-    aten.conv_transpose1d.default: 1,
-    aten.conv_transpose2d.input: 2,
-    aten.conv_transpose3d.input: 3,
-}
-_SPATIAL_AXES: dict[Target, int] = {aten.linear.default: 0} | _CONVS | _TRANSPOSED
+_SPATIAL_AXES: dict[Target, int] = {aten.linear.default: 0} | CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS
 _EXACT_DTYPES = (torch.float32, torch.float64)
 
 
@@ -55,12 +50,12 @@ class Layer:
     @property
     def weight_input_axis(self) -> int:
         """Axis of the input's channels in the weight; of a group's where there are groups."""
-        return 0 if self.node.target in _TRANSPOSED else 1
+        return 0 if self.node.target in TRANSPOSED_CONVOLUTIONS else 1
 
     @property
     def sums_all_taps(self) -> bool:
         """Whether each output sums all taps of the weight, so that a shift of the input is one of the output."""
-        if self.node.target in _TRANSPOSED:
+        if self.node.target in TRANSPOSED_CONVOLUTIONS:
             return False
         padding = arguments(self.node).get("padding", 0)
         return not any(padding if isinstance(padding, list | tuple) else [padding])
@@ -147,7 +142,7 @@ def taps_of(layer: Layer) -> torch.Tensor:
 
 def _transposed(node: fx.Node, taps: torch.Tensor) -> torch.Tensor:
     """Swap inputs and outputs where a transposed convolution keeps them the other way round."""
-    return taps.transpose(1, 2) if node.target in _TRANSPOSED else taps
+    return taps.transpose(1, 2) if node.target in TRANSPOSED_CONVOLUTIONS else taps
 
 
 def _bias(layer: Layer) -> torch.Tensor:

@@ -13,6 +13,7 @@ from edgeopt.ir.metrics import Arrays
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.operator import operator_of
+from edgeopt.ops.opsets import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 aten = torch.ops.aten
 
@@ -67,13 +68,8 @@ def _attention(result: Shape, args: Sequence[Shape]) -> int:
 
 
 _COUNTS: dict[object, Callable[[Shape, Sequence[Shape]], int]] = {
-    aten.conv1d.default: _convolution,
-    aten.conv2d.default: _convolution,
-    aten.conv2d.padding: _convolution,
-    aten.conv3d.default: _convolution,
-    aten.conv_transpose1d.default: _transposed,
-    aten.conv_transpose2d.input: _transposed,
-    aten.conv_transpose3d.input: _transposed,
+    **dict.fromkeys((*CONVOLUTIONS, aten.conv2d.padding), _convolution),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _transposed),
     aten.linear.default: _contraction,
     aten.matmul.default: _contraction,
     aten.mm.default: _contraction,

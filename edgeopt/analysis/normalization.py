@@ -25,13 +25,14 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
-from edgeopt.analysis.affine_maps import FACTORS, SUMS, compose, variables
+from edgeopt.analysis.affine_maps import compose, variables
 from edgeopt.analysis.channels import moves
 from edgeopt.analysis.layers import is_layer
 from edgeopt.analysis.norms import Norm, find_norms, take_constant
 from edgeopt.analysis.walk import before_moves, number, only_reader, readers, source
 from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
+from edgeopt.ops.opsets import FACTORS, SUMS
 
 aten = torch.ops.aten
 

@@ -20,6 +20,7 @@ from edgeopt.analysis.walk import number, only_reader, source
 from edgeopt.ir.nodes import as_node, shape_of
 from edgeopt.ir.program import Program, same_size
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import LAST_AXIS_NORMS
 
 aten = torch.ops.aten
 
@@ -57,7 +58,7 @@ def find_norms(program: Program) -> tuple[Norm, ...]:
 
 
 def _fused(node: fx.Node) -> Norm | None:
-    if node.target not in (aten.layer_norm.default, aten.rms_norm.default):
+    if node.target not in LAST_AXIS_NORMS:
         return None
     given = arguments(node)
     x = given["input"]

@@ -19,17 +19,15 @@ from torch import fx
 from edgeopt.analysis.channels import carry, moves
 from edgeopt.analysis.layers import describe, is_layer, layer_of
 from edgeopt.analysis.norms import Norm, find_norms
-from edgeopt.analysis.walk import CASTS, COPIES, before_moves
+from edgeopt.analysis.walk import UNCHANGED, before_moves
 from edgeopt.ir.nodes import node_arg, node_args, rank_of, shape_of
 from edgeopt.ir.program import Program, dtype_name, same_size
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import CONVOLUTIONS, FACTORS, SUMS
 
 aten = torch.ops.aten
 
-_SUMS = frozenset({aten.add.Tensor, aten.sub.Tensor})
-_FACTORS = frozenset({aten.mul.Tensor, aten.div.Tensor})
-_COMPOSED = _SUMS | _FACTORS | {aten.cat.default, aten.embedding.default}
-_CONVS = frozenset({aten.conv1d.default, aten.conv2d.default, aten.conv3d.default})
+_COMPOSED = frozenset({*SUMS, *FACTORS, aten.cat.default, aten.embedding.default})
 _EXACT_DTYPES = (torch.float32, torch.float64)
 
 
@@ -130,7 +128,7 @@ class _Growth:
             return self._layer_refuses(node, axis)
         if node.target is aten.embedding.default:
             return self._table_refuses(node, axis)
-        if node.target in _FACTORS:
+        if node.target in FACTORS:
             return _factor_refuses(node, axis)
         # A value that was only moved since is a source where it is read, not where it was made.
         return self._made_elsewhere(before_moves(node) or node)
@@ -150,7 +148,7 @@ class _Growth:
             return layer
         if layer.output_axis != axis:
             return f"the channels of {describe(node)} are axis {layer.output_axis}, those of the stream {axis}"
-        if node.target is not aten.linear.default and node.target not in _CONVS:
+        if node.target is not aten.linear.default and node.target not in CONVOLUTIONS:
             return f"{describe(node)} is a transposed convolution"
         if arguments(node).get("groups", 1) != 1:
             return f"{describe(node)} has groups, whose common mean none of them can hold"
@@ -177,14 +175,14 @@ class _Growth:
 
     def _operands(self, node: fx.Node, axis: int) -> Iterator[tuple[Any, int]]:
         """Yield what a value of the stream is made of, with its axis of channels."""
-        if node.target in _SUMS:
+        if node.target in SUMS:
             yield from ((operand, _aligned(node, operand, axis)) for operand in node.args[:2])
-        elif node.target in _FACTORS:
+        elif node.target in FACTORS:
             operand = next(value for value in node.args[:2] if not _is_common(value, node, axis))
             yield operand, _aligned(node, operand, axis)
         elif node.target is aten.cat.default:
             yield from ((operand, axis) for operand in node_args(node, 0))
-        elif node.target in CASTS | COPIES:
+        elif node.target in UNCHANGED:
             yield node.args[0], axis
         else:
             source = node_arg(node, 0)
@@ -216,11 +214,11 @@ class _Growth:
         """Return the axis of channels in what a reader makes of the stream, or why it would see a difference."""
         if reader.op == "output":
             return f"{describe(node)} is an output of the model"
-        if reader.target in _SUMS:
+        if reader.target in SUMS:
             return axis + rank_of(reader) - rank_of(node)
-        if reader.target in CASTS | COPIES:
+        if reader.target in UNCHANGED:
             return axis
-        if reader.target in _FACTORS:
+        if reader.target in FACTORS:
             after = axis + rank_of(reader) - rank_of(node)
             return _factor_refuses(reader, after) or after
         if reader.target is aten.cat.default:

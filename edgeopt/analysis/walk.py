@@ -12,16 +12,17 @@ from edgeopt.analysis.channels import moves
 from edgeopt.analysis.layers import is_layer
 from edgeopt.ir.nodes import node_arg, run_node
 from edgeopt.ir.program import Program
+from edgeopt.ops.opsets import CASTS
 
 aten = torch.ops.aten
 
-CASTS = frozenset({aten._to_copy.default, aten.to.dtype, aten.type_as.default})
-COPIES = frozenset({aten.alias.default, aten.clone.default, aten.detach.default, aten.dropout.default})
+UNCHANGED = frozenset({*CASTS, aten.alias.default, aten.clone.default, aten.detach.default, aten.dropout.default})
+"""What hands on the values of its operand: casts and copies."""
 
 
 def source(node: object) -> fx.Node | None:
     """Return the node behind casts and copies, or None for what is not a node."""
-    while isinstance(node, fx.Node) and node.target in CASTS | COPIES:
+    while isinstance(node, fx.Node) and node.target in UNCHANGED:
         node = node.args[0]
     return node if isinstance(node, fx.Node) else None
 
@@ -29,7 +30,7 @@ def source(node: object) -> fx.Node | None:
 def readers(node: fx.Node) -> Iterator[fx.Node]:
     """Yield the nodes that read a value, through casts and copies."""
     for user in node.users:
-        if user.target in CASTS | COPIES:
+        if user.target in UNCHANGED:
             yield from readers(user)
         else:
             yield user

@@ -17,10 +17,10 @@ from edgeopt.distill.loop import Parameters, TuneOptions
 from edgeopt.distill.swap import Swap
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import NORMS
 
 aten = torch.ops.aten
 
-_NORMS = frozenset({aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default})
 _SOFTMAXES = frozenset({aten.softmax.int, aten._softmax.default, aten.log_softmax.int})
 
 
@@ -107,7 +107,7 @@ def _weights(program: Program) -> set[str]:
     """Return the constants that are weight or bias of a layer or norm; masks and positions stay as they are."""
     held = set()
     for node in program.calls:
-        if is_layer(node) or node.target in _NORMS:
+        if is_layer(node) or node.target in NORMS:
             given = arguments(node)
             held |= {given[key].name for key in ("weight", "bias") if program.constant(given.get(key)) is not None}
     return held

@@ -8,9 +8,10 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.channels import moves
-from edgeopt.analysis.walk import CASTS, COPIES, number
+from edgeopt.analysis.walk import UNCHANGED, number
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import SUMS
 from edgeopt.verification.sizes import Sizes, size_of
 
 aten = torch.ops.aten
@@ -56,7 +57,7 @@ def _reads(node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:
 
 
 def _keeps_values(node: fx.Node) -> bool:
-    return node.target in CASTS | COPIES | _SHAPES | _PARTS or moves(node)
+    return node.target in UNCHANGED | _SHAPES | _PARTS or moves(node)
 
 
 def _ranges(program: Program, node: fx.Node, sizes: Sizes, shift: int) -> Iterator[Range]:
@@ -71,7 +72,7 @@ def _ranges(program: Program, node: fx.Node, sizes: Sizes, shift: int) -> Iterat
 
 def _added(program: Program, value: fx.Node, reader: fx.Node) -> int | None:
     """Return the number that a reader adds to a value, or None where it does something else."""
-    if reader.target not in (aten.add.Tensor, aten.sub.Tensor) or reader.args[0] is not value or reader.kwargs:
+    if reader.target not in SUMS or reader.args[0] is not value or reader.kwargs:
         return None
     other = number(program, reader.args[1])
     if other is None or other != int(other):

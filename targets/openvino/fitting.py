@@ -13,9 +13,9 @@ from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
 from edgeopt.ir.program import Program, op_name, origin
+from edgeopt.ops.opsets import DTYPE_CASTS
 from edgeopt.targets.openvino import integers, quotients
 
-_CASTS = (torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default)
 _IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inputs with .float(), or export to onnx"
 
 
@@ -72,6 +72,6 @@ def _in_float64(program: Program) -> list[Placement]:
         elif exact.intersection(node.all_input_nodes):
             if hands_on(node):
                 exact.add(node)
-            elif value.dtype != torch.float32 or node.target not in _CASTS:
+            elif value.dtype != torch.float32 or node.target not in DTYPE_CASTS:
                 return [Placement(node.name, op_name(node), _IN_FLOAT32)]
     return []

@@ -18,6 +18,7 @@ from edgeopt.analysis.intervals import Interval, within
 from edgeopt.errors import Placement
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import replace as replace_node
+from edgeopt.ops.opsets import CASTS, RIGHT_SHIFTS
 
 aten = torch.ops.aten
 
@@ -36,10 +37,8 @@ _IN_FLOAT = frozenset(
     )
     for name in names
 )
-_SHIFTS = (aten.__rshift__.Scalar, aten.bitwise_right_shift.Tensor_Scalar)
 _SHIFTS_BY_TENSORS = (aten.__rshift__.Tensor, aten.bitwise_right_shift.Tensor)
 _WRAPPING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.rsub.Scalar)
-_CASTS = (aten.to.dtype, aten._to_copy.default, aten.type_as.default)
 _NARROW = (torch.uint8, torch.int8, torch.int16)
 
 
@@ -126,7 +125,7 @@ def _schema(node: fx.Node) -> str:
 def rewritten(program: Program) -> Program:
     """Return the program with shifts to the right as divisions, and with integers of few bits that wrap as torch's."""
     ranges = integer_ranges(program, _BOUNDS[0])
-    shifts = [node.name for node in program.calls if node.target in _SHIFTS]
+    shifts = [node.name for node in program.calls if node.target in RIGHT_SHIFTS]
     wrapping = [node.name for node in program.calls if _wraps(node, ranges)]
     if not shifts and not wrapping:
         return program
@@ -143,7 +142,7 @@ def rewritten(program: Program) -> Program:
 
 def _wraps(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> bool:
     value = node.meta["val"]
-    narrow = isinstance(value, torch.Tensor) and value.dtype in _NARROW and node.target in (*_WRAPPING, *_CASTS)
+    narrow = isinstance(value, torch.Tensor) and value.dtype in _NARROW and node.target in (*_WRAPPING, *CASTS)
     return narrow and not within(ranges[node], of_dtype(value.dtype))
 
 
@@ -155,7 +154,7 @@ def _wrap(program: Program, node: fx.Node) -> None:
     def widen(argument: Any) -> Any:
         return program.insert(node, aten.to.dtype, argument, torch.int32) if is_integer(argument) else argument
 
-    if node.target in _CASTS:
+    if node.target in CASTS:
         wide = program.insert(node, aten.to.dtype, node.args[0], torch.int32)
     else:
         wide = program.insert(node, node.target, *map(widen, node.args), **node.kwargs)  # type: ignore[arg-type]

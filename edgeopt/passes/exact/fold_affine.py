@@ -31,15 +31,14 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine, Fold, fold_forward, into_readers, is_beside_layer
-from edgeopt.analysis.affine_maps import FACTORS, SUMS, compose, variables
+from edgeopt.analysis.affine_maps import compose, variables
 from edgeopt.analysis.layers import describe
 from edgeopt.ir.program import Program, dtype_name, origin, redefine
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
+from edgeopt.ops.opsets import FACTORS, LAST_AXIS_NORMS, NORMS, SUMS
 from edgeopt.passes.exact.affine_rule import AffineRule
 
 aten = torch.ops.aten
-
-_NORMS = (aten.layer_norm.default, aten.group_norm.default, aten.rms_norm.default)
 
 
 class NormIntoLayers(Rule):
@@ -47,7 +46,7 @@ class NormIntoLayers(Rule):
 
     def pattern(self) -> Pattern:
         """Draw a norm with a scale or shift."""
-        return op(*_NORMS, where=_has_affine)
+        return op(*NORMS, where=_has_affine)
 
     def check(self, program: Program, m: Match) -> str | None:
         """Refuse where a reader cannot take the scale and shift."""
@@ -138,7 +137,7 @@ def _has_affine(program: Program, node: fx.Node) -> bool:
 def _after_norm(program: Program, node: fx.Node) -> Affine | None:
     """Return what a node, with the arithmetic before it, makes of a norm that it alone reads."""
     found = compose(program, node)
-    if isinstance(found, str) or found.x.target not in (aten.layer_norm.default, aten.rms_norm.default):
+    if isinstance(found, str) or found.x.target not in LAST_AXIS_NORMS:
         return None
     inside = found.interior | {node}
     if not found.scale.any():  # the end of a blend: the sum it stands in leaves the norm out

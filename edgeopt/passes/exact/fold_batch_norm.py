@@ -25,9 +25,10 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
-from edgeopt.analysis.affine_maps import SUMS, batch_norm_map, compose, variables
+from edgeopt.analysis.affine_maps import batch_norm_map, compose, variables
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Pattern, Rewrite, op
+from edgeopt.ops.opsets import SUMS
 from edgeopt.passes.exact.affine_rule import AffineRule
 
 aten = torch.ops.aten

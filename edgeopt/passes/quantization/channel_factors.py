@@ -25,10 +25,9 @@ from torch import fx
 from edgeopt.analysis.layers import Layer, describe, is_layer, layer_of
 from edgeopt.ir.program import Program, redefine
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ops.opsets import LAST_AXIS_NORMS
 
 aten = torch.ops.aten
-
-_NORMS = (aten.layer_norm.default, aten.rms_norm.default)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def maker(program: Program, value: fx.Node, readers: Collection[fx.Node], factor
 
 
 def _made(program: Program, node: fx.Node, factor: torch.Tensor, between: tuple[fx.Node, ...]) -> Maker | str:
-    if node.target in _NORMS:
+    if node.target in LAST_AXIS_NORMS:
         given = arguments(node)
         factors = [given[name] for name in ("weight", "bias") if given.get(name) is not None]
         if len(given["normalized_shape"]) != 1 or any(program.constant(one) is None for one in factors):
