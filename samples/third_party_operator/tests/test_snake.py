@@ -39,7 +39,7 @@ def test_formula() -> None:
     expected = X.double() + torch.sin(3 * X.double()) ** 2 / 3
     torch.testing.assert_close(snake(X.double(), 3.0), expected)
     with pytest.raises(RuntimeError, match="must be positive"):
-        torch.export.export(Periodic(), (X[:1],)) and snake(X.to("meta"), -1.0)
+        snake(X.to("meta"), -1.0)
 
 
 @pytest.mark.parametrize("target", ["reference", "onnx", "openvino"])
@@ -52,5 +52,5 @@ def test_a_table_on_a_microcontroller(model: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "calib.npy", X.numpy())
     calib = str(tmp_path / "calib.npy")
     record = edgeopt.export(model, "host-c", tmp_path / "out", calib=calib, baseline=False, max_seconds=0.1)
-    assert "table" in "".join(path.read_text() for path in (tmp_path / "out").rglob("*.c"))
+    assert (tmp_path / "out" / "network" / "s8_table_scalar.c").exists()
     assert record.error is not None and record.error.relative < 0.03
