@@ -6,22 +6,12 @@ An access raises TypeError where a node does not hold what is asked of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import fx
 from torch.fx.node import Target as Target
 from torch.fx.node import map_arg
-
-Operator: TypeAlias = Callable[..., Any]
-"""What a node calls: an overload such as ``aten.add.Tensor``, or a function of Python's."""
-
-
-def operator_of(node: fx.Node) -> Operator:
-    """Return the operator that a node calls."""
-    if not callable(node.target):
-        raise TypeError(f"node '{node.name}' is not a call")
-    return node.target
 
 
 def as_node(value: object) -> fx.Node:
@@ -74,5 +64,7 @@ def dtype_of(node: fx.Node) -> torch.dtype:
 
 def run_node(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
     """Return what a node's operator makes of the values of the nodes that it reads."""
+    if not callable(node.target):
+        raise TypeError(f"node '{node.name}' is not a call")
     args, kwargs = map_arg((node.args, node.kwargs), value_of)
-    return operator_of(node)(*args, **kwargs)
+    return node.target(*args, **kwargs)

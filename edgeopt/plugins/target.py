@@ -112,8 +112,8 @@ class Artifact:
 class Session(ABC):
     """A loaded artifact, ready to run."""
 
-    unit: ClassVar[Unit] = "ms"
-    is_deterministic: ClassVar[bool] = False
+    unit: Unit = "ms"
+    is_deterministic: bool = False
     """Whether one inference costs the same every time, as instructions do in an emulator."""
     stands_in: ClassVar[bool] = False
     """Whether it computes what the device would, elsewhere: its outputs are compared, its costs say nothing."""

@@ -123,7 +123,8 @@ def conv2d_scratch(isa: str, window: Window, in_channels: int, out_channels: int
 
 def max_pool2d(x: Bits, window: Window) -> Bits:
     """The largest of windows of signs."""
-    return np.bitwise_or.reduce(window.patches(x, 0), axis=(2, 3))
+    largest: Bits = np.bitwise_or.reduce(window.patches(x, 0), axis=(2, 3))
+    return largest
 
 
 @dataclass(frozen=True)

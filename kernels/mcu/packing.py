@@ -7,6 +7,8 @@ layouts are described at the head of each kernel's C file.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,14 +16,14 @@ Words = NDArray[np.int32]
 Weights = NDArray[np.int8]
 
 
-def _pad(array: NDArray, axis: int, multiple: int) -> NDArray:
+def _pad(array: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
     """``array`` with zeros appended along ``axis`` up to the next multiple."""
     width = [(0, 0)] * array.ndim
     width[axis] = (0, -array.shape[axis] % multiple)
     return np.pad(array, width)
 
 
-def _words(array: NDArray) -> Words:
+def _words(array: NDArray[Any]) -> Words:
     """The bytes of ``array`` (last axis a multiple of 4 bytes) as little-endian words."""
     return np.ascontiguousarray(array).view("<i4")
 
@@ -39,7 +41,8 @@ def _records(weights: Weights, bias: Words, multiplier: Words) -> Words:
 
 def fold_zero(weights: Weights, bias: Words, in_zero: int) -> NDArray[np.int64]:
     """``bias - in_zero * sum(weights)``, one an output channel."""
-    return bias - in_zero * weights.reshape(len(weights), -1).sum(axis=1, dtype=np.int64)
+    sums: NDArray[np.int64] = weights.reshape(len(weights), -1).sum(axis=1, dtype=np.int64)
+    return bias - in_zero * sums
 
 
 def largest_sum(weights: Weights, bias: NDArray[np.int64]) -> int:

@@ -7,8 +7,12 @@ multiplier are those of ``packing``.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeopt.kernels.mcu.packing import Weights, Words, _pad, _rows
+
+Codes = NDArray[np.uint8]
+_HALF = np.uint8(4)
 
 
 def pack_table(isa: str, numbers: Weights) -> Words:
@@ -62,7 +66,7 @@ def _between(blocks: np.ndarray, bias: Words, multiplier: Words, channels: int) 
     return np.concatenate([before, words, behind], axis=1).reshape(-1)
 
 
-def _codes(weights: Weights, numbers: Weights) -> np.ndarray:
+def _codes(weights: Weights, numbers: Weights) -> Codes:
     """The code (uint8) of each weight.
 
     Raises ValueError where a weight is none of the numbers.
@@ -75,12 +79,12 @@ def _codes(weights: Weights, numbers: Weights) -> np.ndarray:
     return codes.astype(np.uint8)
 
 
-def _bytes(codes: np.ndarray) -> np.ndarray:
+def _bytes(codes: Codes) -> Codes:
     """Codes two a byte, the first in the low half."""
-    return codes[:, ::2] | codes[:, 1::2] << 4
+    return codes[:, ::2] | codes[:, 1::2] << _HALF
 
 
-def _paired(codes: np.ndarray) -> np.ndarray:
+def _paired(codes: Codes) -> Codes:
     """For each 4 codes of a row a byte of (k0,k2) and one of (k1,k3)."""
     quads = codes.reshape(len(codes), -1, 4)
-    return (quads[..., :2] | quads[..., 2:] << 4).reshape(len(codes), -1)
+    return (quads[..., :2] | quads[..., 2:] << _HALF).reshape(len(codes), -1)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
+Reals = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,16 @@ class Window:
             (width + left + right - self.kernel[1]) // self.stride[1] + 1,
         )
 
-    def patches(self, x: NDArray, fill: int) -> NDArray:
+    def patches(self, x: NDArray[Any], fill: int) -> NDArray[Any]:
         """(H, W, C) -> (out H, out W, kernel H, kernel W, C)."""
         top, left, bottom, right = self.padding
         padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
         views = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=(0, 1))
         return views[:: self.stride[0], :: self.stride[1]].transpose(0, 1, 3, 4, 2)
+
+
+def _int8(values: NDArray[Any], low: int, high: int) -> Int8:
+    return np.asarray(np.clip(values, low, high), np.int8)
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,13 @@ class Clamp:
     low: int = -128
     high: int = 127
 
-    def __call__(self, acc: NDArray, multiplier: NDArray | int) -> Int8:
+    def __call__(self, acc: NDArray[Any], multiplier: NDArray[Any] | int) -> Int8:
         """Scale accumulators by ``multiplier / 2**32``, rounded half up, and saturate."""
         scaled = (acc.astype(np.int64) * np.int64(multiplier) + 2**31 >> 32) + self.zero
-        return np.clip(scaled, self.low, self.high).astype(np.int8)
+        return _int8(scaled, self.low, self.high)
 
 
-def multiplier(scale: NDArray | float) -> NDArray[np.int64]:
+def multiplier(scale: NDArray[Any] | float) -> NDArray[np.int64]:
     """The factor ``round(scale * 2**32)`` of a real scale in [0, 0.5)."""
     fixed = np.round(np.asarray(scale, np.float64) * 2.0**32).astype(np.int64)
     if (fixed < 0).any() or (fixed >= 2**31).any():
@@ -108,7 +114,7 @@ class AddFactors:
 def add(a: Int8, b: Int8, factors: AddFactors, low: int = -128, high: int = 127) -> Int8:
     """Elementwise sum."""
     total = a.astype(np.int64) * factors.mul_a + b.astype(np.int64) * factors.mul_b + factors.offset
-    return np.clip(total >> factors.shift, low, high).astype(np.int8)
+    return _int8(total >> factors.shift, low, high)
 
 
 def avg_pool2d(x: Int8, multiplier: int, window: Window, in_zero: int, clamp: Clamp) -> Int8:
@@ -119,12 +125,13 @@ def avg_pool2d(x: Int8, multiplier: int, window: Window, in_zero: int, clamp: Cl
 
 def max_pool2d(x: Int8, window: Window, low: int = -128, high: int = 127) -> Int8:
     """Maximum over windows; padding never wins."""
-    return np.clip(window.patches(x, -128).max(axis=(2, 3)), low, high).astype(np.int8)
+    return _int8(window.patches(x, -128).max(axis=(2, 3)), low, high)
 
 
 def exp_table(scale: float) -> NDArray[np.uint16]:
     """``round(65535 * exp(-d * scale))`` for d = 0..255."""
-    return np.round(65535 * np.exp(-np.arange(256) * scale)).astype(np.uint16)
+    entries: NDArray[np.float64] = np.round(65535 * np.exp(-np.arange(256) * scale))
+    return entries.astype(np.uint16)
 
 
 def softmax(x: Int8, table: NDArray[np.uint16]) -> Int8:
@@ -132,7 +139,7 @@ def softmax(x: Int8, table: NDArray[np.uint16]) -> Int8:
     wide = x.astype(np.int64)
     e = table[wide.max(axis=-1, keepdims=True) - wide].astype(np.int64)
     total = e.sum(axis=-1, keepdims=True)
-    return np.minimum((e * 256 + total // 2) // total - 128, 127).astype(np.int8)
+    return _int8((e * 256 + total // 2) // total - 128, -128, 127)
 
 
 def table(x: Int8, entries: Int8) -> Int8:
@@ -161,7 +168,14 @@ class NormFactors:
 
     @classmethod
     def of(
-        cls, width: int, epsilon: float, centered: bool, scale: NDArray, shift: NDArray, scale_x: float, scale_y: float
+        cls,
+        width: int,
+        epsilon: float,
+        centered: bool,
+        scale: NDArray[Any],
+        shift: NDArray[Any],
+        scale_x: float,
+        scale_y: float,
     ) -> NormFactors:
         """The factors of a norm over ``width`` values."""
         fixed = [np.round(np.asarray(v, np.float64).reshape(-1) / scale_y * 65536) for v in (scale, shift)]
@@ -179,7 +193,7 @@ def norm(x: Int8, factors: NormFactors, in_zero: int, clamp: Clamp) -> Int8:
     inverse, shift = _inverse_root(spread)
     unit = ((n * q - total) * inverse + (1 << (15 - shift))) >> (16 - shift)  # 2^16 / standard deviation
     scaled = (unit * factors.multiplier.astype(np.int64) + (factors.bias.astype(np.int64) << 16) + 2**31) >> 32
-    return np.clip(scaled + clamp.zero, clamp.low, clamp.high).astype(np.int8)
+    return _int8(scaled + clamp.zero, clamp.low, clamp.high)
 
 
 def _inverse_root(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -22,6 +22,7 @@ from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.decompositions.writing_out import replace_by
 from edgeopt.ir.canonical import canonicalize
+from edgeopt.ir.nodes import Target
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -42,7 +43,7 @@ def rewritten(program: Program) -> Program:
     for name, exponents in inexact:
         node = program.node(name)
         assert node is not None  # its name is of this program
-        write = _WRITTEN[node.target]  # type: ignore[index]
+        write = _WRITTEN[node.target]
         replace_by(program, node, partial(write, exponents=exponents) if write is power else write)
     canonicalize(program)
     program.clean()
@@ -106,7 +107,7 @@ def power(base: Any, exponent: Any, exponents: Interval) -> torch.Tensor:
     return torch.where(bits < 0, torch.where(sign.abs() == 1, torch.where(is_odd, sign, 1), 0), result)
 
 
-_WRITTEN: dict[Callable[..., Any], Callable[..., torch.Tensor]] = {
+_WRITTEN: dict[Target, Callable[..., torch.Tensor]] = {
     aten.sum.default: total,
     aten.sum.dim_IntList: total_along,
     aten.prod.default: product,

@@ -86,7 +86,8 @@ def instruction_set() -> str:
     """Return the instruction set that the kernels use here: scalar, avx2 or avx512."""
     function = ctypes.CDLL(str(library())).edgeopt_isa
     function.restype = ctypes.c_char_p
-    return function().decode()
+    name: bytes = function()
+    return name.decode()
 
 
 def flags(source: Path) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ def serve(compile_model: Callable[[Any, Any, dict[str, Any]], None] = _compile) 
     A request: ``model``, the path of one; ``settings``; ``library``, of operators, or null; ``cut``, after how many
     operators the model ends, 0 for none.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    absent: Any = None
+    sys.modules.setdefault("openvino_telemetry", absent)
     import openvino
     from openvino import opset13
 

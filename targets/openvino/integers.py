@@ -16,7 +16,9 @@ from edgeopt.analysis.integer_ranges import casts_floats, float_casts, indexed_r
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.errors import Placement
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.rewrite import arguments
 from edgeopt.ir.rewrite import replace as replace_node
 from edgeopt.ops.opsets import CASTS, RIGHT_SHIFTS
 
@@ -90,7 +92,7 @@ def _fault(node: fx.Node, ranges: Mapping[fx.Node, Interval]) -> str | None:
         return "nothing bounds its integers, and OpenVINO computes integers in 32 bits"
     if _is_wide(node, ranges) or any(not within(ranges[source], _IN_32_BITS) for source in constants):
         return f"its integers reach {_extreme(touched)}, and OpenVINO computes integers in 32 bits"
-    if node.target in _SHIFTS_BY_TENSORS and not _shifts_rightly(*(ranges[operand] for operand in node.args)):  # type: ignore[index]
+    if node.target in _SHIFTS_BY_TENSORS and not _shifts_rightly(ranges[node_arg(node, 0)], ranges[node_arg(node, 1)]):
         return "OpenVINO shifts to the right by a tensor rightly where no integer is negative and by at most 31 places"
     if sources and _schema(node) in _IN_FLOAT and any(not within(one, _EXACT_IN_FLOAT) for one in touched):
         return (
@@ -132,8 +134,8 @@ def rewritten(program: Program) -> Program:
     program = program.clone()
     for node in list(program.calls):
         if node.name in shifts:
-            source, places = node.args[:2]
-            replace_node(node, program.insert(node, aten.floor_divide.default, source, 2**places))  # type: ignore[operator]
+            divisor = 2 ** arguments(node)["other"]
+            replace_node(node, program.insert(node, aten.floor_divide.default, node.args[0], divisor))
         elif node.name in wrapping:
             _wrap(program, node)
     program.clean()
@@ -157,7 +159,7 @@ def _wrap(program: Program, node: fx.Node) -> None:
     if node.target in CASTS:
         wide = program.insert(node, aten.to.dtype, node.args[0], torch.int32)
     else:
-        wide = program.insert(node, node.target, *map(widen, node.args), **node.kwargs)  # type: ignore[arg-type]
+        wide = program.insert(node, node.target, *map(widen, node.args), **node.kwargs)
     if low:
         wide = program.insert(node, aten.sub.Tensor, wide, low)
     last = program.insert(node, aten.bitwise_and.Scalar, wide, high - low)

@@ -3,12 +3,10 @@
 Each stands for the whole operator and for the transposes beside it.
 """
 
-# mypy: disable-error-code="no-untyped-def"
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgeopt.ops import linear_attention
 from edgeopt.ops.feature_maps import MAPS
@@ -19,108 +17,70 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def linear() -> Callable:
+_STRINGS = dict.fromkeys(("feature_map", "roles", "tokens_first"), "STRING")
+_WEIGHTS = ("query_weight", "query_bias", "key_weight", "key_bias")
+_LINEAR_ROLES = ("query", "key", "value", *_WEIGHTS, "depthwise", "depthwise_bias")
+_HYBRID_ROLES = ("query", "key", "value", "gate", *_WEIGHTS)
+
+
+def linear() -> Callable[..., Any]:
     """Return the function of ``edgeopt::linear_attention``'s arguments that emits its node."""
     inlined = onnx_functions()["edgeopt::linear_attention"]()
-    emit = emitter(
-        "LinearAttention",
-        feature_map="STRING",
-        roles="STRING",
-        tokens_first="STRING",
-        grid="INTS",
-        causal="INT",
-        epsilon="FLOAT",
-    )
+    emit = emitter("LinearAttention", **_STRINGS, grid="INTS", causal="INT", epsilon="FLOAT")
 
     def linear_attention_node(
-        query,
-        key,
-        value,
-        feature_map,
-        causal=False,
-        query_weight=None,
-        query_bias=None,
-        key_weight=None,
-        key_bias=None,
-        depthwise=None,
-        depthwise_bias=None,
-        grid=None,
-    ):
-        operands = {
-            "query": query,
-            "key": key,
-            "value": value,
-            "query_weight": query_weight,
-            "query_bias": query_bias,
-            "key_weight": key_weight,
-            "key_bias": key_bias,
-            "depthwise": depthwise,
-            "depthwise_bias": depthwise_bias,
-        }
+        query: Any,
+        key: Any,
+        value: Any,
+        feature_map: str,
+        causal: bool = False,
+        query_weight: Any = None,
+        query_bias: Any = None,
+        key_weight: Any = None,
+        key_bias: Any = None,
+        depthwise: Any = None,
+        depthwise_bias: Any = None,
+        grid: Sequence[int] | None = None,
+    ) -> Any:
+        weights = (query_weight, query_bias, key_weight, key_bias, depthwise, depthwise_bias)
         if feature_map not in MAPS:
-            return inlined(query, key, value, feature_map, causal, *list(operands.values())[3:], grid)
-        present = {role: operand for role, operand in operands.items() if operand is not None}
-        return emit(
-            *present.values(),
-            feature_map=feature_map,
-            roles=",".join(present),
-            tokens_first="",
-            grid=list(grid or ()),
-            causal=int(causal),
-            epsilon=linear_attention.epsilon(feature_map),
-        )
+            return inlined(query, key, value, feature_map, causal, *weights, grid)
+        operands, given = _present(_LINEAR_ROLES, (query, key, value, *weights), feature_map)
+        epsilon = linear_attention.epsilon(feature_map)
+        return emit(*operands, **given, grid=list(grid or ()), causal=int(causal), epsilon=epsilon)
 
     return linear_attention_node
 
 
-def hybrid() -> Callable:
+def hybrid() -> Callable[..., Any]:
     """Return the function of ``edgeopt::hybrid_attention``'s arguments that emits its node."""
-    emit = emitter(
-        "HybridAttention",
-        feature_map="STRING",
-        roles="STRING",
-        tokens_first="STRING",
-        window="INT",
-        causal="INT",
-        scale="FLOAT",
-    )
+    emit = emitter("HybridAttention", **_STRINGS, window="INT", causal="INT", scale="FLOAT")
 
     def hybrid_attention_node(
-        query,
-        key,
-        value,
-        gate,
-        feature_map,
-        window,
-        scale,
-        causal=False,
-        query_weight=None,
-        query_bias=None,
-        key_weight=None,
-        key_bias=None,
-    ):
-        operands = {
-            "query": query,
-            "key": key,
-            "value": value,
-            "gate": gate,
-            "query_weight": query_weight,
-            "query_bias": query_bias,
-            "key_weight": key_weight,
-            "key_bias": key_bias,
-        }
-        present = {role: operand for role, operand in operands.items() if operand is not None}
-        return emit(
-            *present.values(),
-            feature_map=feature_map,
-            roles=",".join(present),
-            tokens_first="",
-            window=window,
-            causal=int(causal),
-            scale=scale,
-        )
+        query: Any,
+        key: Any,
+        value: Any,
+        gate: Any,
+        feature_map: str,
+        window: int,
+        scale: float,
+        causal: bool = False,
+        query_weight: Any = None,
+        query_bias: Any = None,
+        key_weight: Any = None,
+        key_bias: Any = None,
+    ) -> Any:
+        all_operands = (query, key, value, gate, query_weight, query_bias, key_weight, key_bias)
+        operands, given = _present(_HYBRID_ROLES, all_operands, feature_map)
+        return emit(*operands, **given, window=window, causal=int(causal), scale=scale)
 
     return hybrid_attention_node
+
+
+def _present(roles: Sequence[str], operands: Sequence[Any], feature_map: str) -> tuple[list[Any], dict[str, str]]:
+    """Return the operands that are there, and the attributes that name them."""
+    present = {role: operand for role, operand in zip(roles, operands, strict=True) if operand is not None}
+    return [*present.values()], {"feature_map": feature_map, "roles": ",".join(present), "tokens_first": ""}
 
 
 def absorb_transposes(model: ir.Model) -> None:

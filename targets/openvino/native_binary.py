@@ -5,13 +5,10 @@ its kind is its only reader hands over the bits of the next signs in the place o
 costs nothing, for it only moves what the layer's numbers are compared with.
 """
 
-# mypy: disable-error-code="no-untyped-def, arg-type"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +21,8 @@ from edgeopt.targets.openvino.native_node import drop_unused, emitter, nodes, on
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+Ints = Sequence[int]
+
 # The operators, and the axis of their channels.
 _AXES = {"BinaryLinear": -1, "BinaryConv2d": 1}
 _PANEL = 16
@@ -31,23 +30,25 @@ _HALVINGS = 60
 _ROLES = ("x", "shift", "weight", "scale", "bias")
 
 
-def linear() -> Callable:
+def linear() -> Callable[..., Any]:
     """Return the function of ``edgeopt::binary_linear``'s arguments that emits its node."""
     emit = emitter("BinaryLinear", roles="STRING", activation="STRING", inputs="INT", outputs="INT")
 
-    def binary_linear_node(x, shift, weight, scale, bias):
+    def binary_linear_node(x: Any, shift: Any, weight: Any, scale: Any, bias: Any) -> Any:
         sizes = {"inputs": x.shape[-1], "outputs": weight.shape[0]}
         return emit(x, shift, _panels(weight), scale, bias, roles=",".join(_ROLES), activation="none", **sizes)
 
     return binary_linear_node
 
 
-def conv2d() -> Callable:
+def conv2d() -> Callable[..., Any]:
     """Return the function of ``edgeopt::binary_conv2d``'s arguments that emits its node."""
     window = dict.fromkeys(("kernel", "strides", "padding", "dilations"), "INTS")
     emit = emitter("BinaryConv2d", roles="STRING", activation="STRING", inputs="INT", outputs="INT", **window)
 
-    def binary_conv2d_node(x, shift, weight, scale, bias, stride, padding, dilation):
+    def binary_conv2d_node(
+        x: Any, shift: Any, weight: Any, scale: Any, bias: Any, stride: Ints, padding: Ints, dilation: Ints
+    ) -> Any:
         outputs, *kernel, _ = weight.shape
         sizes = {"inputs": x.shape[1], "outputs": outputs, "kernel": kernel}
         window = {"strides": list(stride), "padding": list(padding), "dilations": list(dilation)}
@@ -58,8 +59,9 @@ def conv2d() -> Callable:
 
 def _panels(weight: Any) -> Any:
     """Return words [outputs, words] as [panels, words, 16], which OpenVINO does once as it compiles."""
-    from onnxscript import opset20 as op
+    from onnxscript import opset20
 
+    op: Any = opset20  # what is declared of operands is narrower than what they take
     outputs, count = weight.shape
     padded = op.Pad(weight, op.Constant(value_ints=[0, 0, -outputs % _PANEL, 0]))
     panels = op.Reshape(padded, op.Constant(value_ints=[-1, _PANEL, count]))
@@ -80,10 +82,8 @@ def _absorb_activation(node: ir.Node) -> None:
 
     out = node.outputs[0]
     reader = only_consumer(out)
-    if reader is not None and reader.op_type == "Relu":
-        kind, last = "relu", reader
-    else:
-        kind, last = "gelu", _gelu(out)
+    is_relu = reader is not None and reader.op_type == "Relu"
+    kind, last = ("relu", reader) if is_relu else ("gelu", _gelu(out))
     if last is not None and not last.outputs[0].is_graph_output():
         node.attributes["activation"] = ir.AttrString("activation", kind)
         _take_over(node, last)
@@ -138,7 +138,7 @@ def _hand_over_bits(node: ir.Node) -> None:
     if reader is None or reader.op_type != node.op_type or _roles(reader)[:2] != ["x", "shift"]:
         return
     x, shift = reader.inputs[:2]
-    if x is not out or shift.const_value is None:
+    if x is not out or shift is None or shift.const_value is None:
         return  # it is the reader's residual, or the shift is computed
     activation = node.attributes["activation"].as_string()
     if "residual" in _roles(node):
@@ -148,6 +148,7 @@ def _hand_over_bits(node: ir.Node) -> None:
     for role, limit in thresholds(activation, shift.const_value.numpy()).items():
         _add_operand(node, role, _constant(node, f"{shift.name}_{role}_of_{node.name}", limit))
     out.dtype = ir.DataType.INT32
+    assert out.shape is not None
     shape = list(out.shape)
     shape[_AXES[node.op_type]] = words(node.attributes["outputs"].as_int())
     out.shape = ir.Shape(shape)

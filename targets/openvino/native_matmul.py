@@ -3,12 +3,10 @@
 Each of its tensors has an order: axis i of the operand or result is axis order[i] of the tensor.
 """
 
-# mypy: disable-error-code="no-untyped-def"
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +16,12 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def matmul() -> Callable:
+def matmul() -> Callable[..., Any]:
     """Return the function of ``edgeopt::binary_matmul``'s arguments that emits its node."""
     orders = dict.fromkeys(("a_order", "b_order", "out_order"), "INTS")
     emit = emitter("BinaryMatmul", **orders, a_shift="FLOAT", b_shift="FLOAT", scale="FLOAT", bits="INT")
 
-    def binary_matmul_node(a, b, a_shift, b_shift, scale, bits):
+    def binary_matmul_node(a: Any, b: Any, a_shift: float, b_shift: float, scale: float, bits: bool) -> Any:
         ranks = {"a_order": len(a.shape), "b_order": len(b.shape), "out_order": max(len(a.shape), len(b.shape))}
         identity = {name: list(range(rank)) for name, rank in ranks.items()}
         return emit(a, b, **identity, a_shift=a_shift, b_shift=b_shift, scale=scale, bits=int(bits))

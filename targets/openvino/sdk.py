@@ -18,7 +18,8 @@ def openvino() -> Any:
     Its converter reports each import and conversion through the package ``openvino_telemetry`` where that is
     present, and does without where it is not: so it is made absent. Raises ToolchainMissing.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    absent: Any = None
+    sys.modules.setdefault("openvino_telemetry", absent)
     try:
         import openvino
         import openvino.frontend

@@ -65,10 +65,11 @@ def _array(value: ir.Value | None) -> np.ndarray:
     producer = value.producer()
     if producer is None:
         assert value.const_value is not None
-        return value.const_value.numpy().astype(np.float32)
+        return np.asarray(value.const_value.numpy(), np.float32)
     if producer.op_type == "Cast":
         return _array(producer.inputs[0])
-    return _array(producer.inputs[0]) * _array(producer.inputs[1])
+    product: np.ndarray = _array(producer.inputs[0]) * _array(producer.inputs[1])
+    return product
 
 
 def round_half(model: ir.Model) -> None:

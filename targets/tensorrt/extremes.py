@@ -45,7 +45,8 @@ def _with_outputs(proto: Any, names: list[str]) -> bytes:
     proto.graph.output.extend(onnx_package.ValueInfoProto(name=name) for name in names)
     del proto.metadata_props[:]
     onnx_package.helper.set_model_props(proto, {onnx.OUTPUTS: json.dumps(names)})
-    return proto.SerializeToString()
+    serialized: bytes = proto.SerializeToString()
+    return serialized
 
 
 def _largest(array: np.ndarray) -> float:

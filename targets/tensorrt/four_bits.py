@@ -4,9 +4,6 @@ NVFP4 is dequantized twice: its E4M3 scales by the tensor's factor, then the ele
 type in ONNX (E1M2, E3M0, powers of two as scales) stays the function that unpacks it.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -29,19 +26,19 @@ _UINT8 = 2
 _SMALLEST_NORMAL = 2.0**-14
 
 
-def function() -> Callable:
+def function() -> Callable[..., Any]:
     """Return what the operator is in ONNX until ``write`` puts DequantizeLinear in its place."""
-    from onnxscript import opset20 as op
-    from onnxscript import script
+    from onnxscript import opset20, script
     from onnxscript.values import Opset
 
+    op: Any = opset20  # what is declared of operands is narrower than what they take
     unpacked = onnx_functions()[OPERATOR]()
 
     @script(Opset("edgeopt", 1))
-    def StoredInFourBits(codes, scale, factor, element: str) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    def StoredInFourBits(codes: Any, scale: Any, factor: Any, element: str) -> Any:  # noqa: N802
         return op.Mul(op.Cast(codes, to=1), factor)
 
-    def dequantize_blocks(codes, scale, factor, element):  # type: ignore[no-untyped-def]
+    def dequantize_blocks(codes: Any, scale: Any, factor: Any, element: str) -> Any:
         if element not in _ELEMENTS or scale.dtype == _UINT8:
             return unpacked(codes, scale, factor, element)
         return StoredInFourBits(codes, scale, factor, element=element)
@@ -99,4 +96,4 @@ def _within_half(scale: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.
     shifted = (scale.astype(np.float32) / 2.0**shift).astype(scale.dtype)
     if not np.array_equal(shifted.astype(np.float32) * 2.0**shift, scale.astype(np.float32)):
         return scale, factor
-    return shifted, np.float32(factor * 2.0**shift)
+    return shifted, np.asarray(factor * 2.0**shift, np.float32)

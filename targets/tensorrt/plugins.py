@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Pattern, Rewrite, arguments, op
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
@@ -94,8 +95,8 @@ class _Fitting(Rewrite):
 def _shared_bytes(node: fx.Node) -> int:
     """Return what a block of the kernel keeps in shared memory: a state, a tile of tokens and of their features."""
     given = arguments(node)
-    size, values = given["query"].meta["val"].shape[-1], given["value"].meta["val"].shape[-1]
+    size, values = shape_of(given["query"])[-1], shape_of(given["value"])[-1]
     weight = given["query_weight"]
-    features = feature_count(given["feature_map"], size, weight.meta["val"].shape[-1] if weight is not None else 0)
+    features = feature_count(given["feature_map"], size, 0 if weight is None else shape_of(weight)[-1])
     tail = _TILE * (features + _TILE) if given["causal"] else 0
     return 4 * (_TILE * (max(size, values) + features + 1) + features * (values + 1) + tail)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
+from edgeopt.ir.nodes import run_node
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu import binary
 from edgeopt.kernels.mcu.binary import ByteThresholds, Requant, Thresholds
@@ -222,7 +222,7 @@ def _evaluated(state: Lowering, node: fx.Node, values: torch.Tensor, rows: bool)
         constant = state.program.constant(used)
         return x if constant is None else constant
 
-    result: torch.Tensor = node.target(*map_arg(node.args, operand), **map_arg(node.kwargs, operand))  # type: ignore[operator]
+    result: torch.Tensor = run_node(node, operand)
     if result.shape != x.shape:
         raise Refused(f"{node.name} differs from position to position")
     return result.reshape(values.shape)

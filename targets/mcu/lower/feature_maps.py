@@ -11,7 +11,7 @@ from torch import fx
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu import packing, reference
 from edgeopt.kernels.mcu.reference import AddFactors, Clamp, Window
-from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE
+from edgeopt.ops.quantize import DEQUANTIZE
 from edgeopt.quant.float4 import Element
 from edgeopt.targets.mcu.graph.strides import canonical, in_order
 from edgeopt.targets.mcu.graph.tensor import Tensor
@@ -67,7 +67,7 @@ def _bias(state: Lowering, node: fx.Node | None, scale: np.ndarray) -> np.ndarra
     integers = np.round(values.double().numpy() / scale)
     if np.abs(integers).max() > _BIAS_LIMIT:
         raise Refused("its bias does not fit int32 at the scale of its products")
-    return integers.astype(np.int32)
+    return np.asarray(integers, np.int32)
 
 
 def maps(value: Value) -> int:

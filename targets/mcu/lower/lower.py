@@ -23,7 +23,7 @@ from edgeopt.errors import Placement, ToolchainMissing
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu.reference import Clamp
-from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE, QUANTIZE
+from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.quant.qparams import Affine, to_integers
 from edgeopt.quant.scheme import CONCATENATIONS, MOVES, NORMS, PRODUCTS, RECTIFIERS, Scheme
 from edgeopt.targets.mcu.graph.graph import IntegerGraph

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
+from edgeopt.ir.nodes import run_node
 from edgeopt.ir.program import Program
-from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE
+from edgeopt.ops.quantize import DEQUANTIZE
 from edgeopt.targets.mcu.graph.tensor import Tensor
 
 _UNTAGGED = frozenset({torch.ops.aten.hardswish.default})
@@ -74,7 +74,8 @@ def collect(program: Program, end: fx.Node, quantized: Collection[fx.Node]) -> R
 def _constant(program: Program, node: fx.Node) -> torch.Tensor | None:
     """The value of a constant, dequantized where it was stored as integers."""
     if node.target is DEQUANTIZE and all(program.constant(used) is not None for used in node.all_input_nodes):
-        return DEQUANTIZE(*map_arg(node.args, program.constant))
+        dequantized: torch.Tensor = run_node(node, program.constant)
+        return dequantized
     return program.constant(node)
 
 
@@ -83,8 +84,6 @@ def tabulate(region: Region, x: Tensor, y: Tensor) -> np.ndarray:
     values: dict[fx.Node, Any] = {node: constant.reshape(()) for node, constant in region.constants.items()}
     values[region.sources[0]] = (torch.arange(-128, 128) - x.zero_point) * torch.tensor(x.scale)
     for node in region.nodes:
-        args: Any = map_arg(node.args, values.__getitem__)
-        kwargs: Any = map_arg(node.kwargs, values.__getitem__)
-        values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        values[node] = run_node(node, values.__getitem__)
     q = torch.round(values[region.end] / torch.tensor(y.scale)) + y.zero_point
     return q.expand(256).clamp(-128, 127).to(torch.int8).numpy()

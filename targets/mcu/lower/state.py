@@ -16,7 +16,7 @@ from edgeopt.errors import Placement
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu.reference import Window
-from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE
+from edgeopt.ops.quantize import DEQUANTIZE
 from edgeopt.quant.codebook import ELEMENTS
 from edgeopt.quant.float4 import Element
 from edgeopt.targets.mcu.graph.strides import Strides, canonical, in_order, merged, refined, strides

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
+from edgeopt.ir.nodes import node_arg, run_node
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu import reference
 from edgeopt.kernels.mcu.reference import Clamp, NormFactors
-from edgeopt.passes.quantization.insert_qdq import QUANTIZE
+from edgeopt.ops.quantize import QUANTIZE
 from edgeopt.quant.scheme import MOVES
 from edgeopt.targets.mcu.graph.strides import Strides, canonical, in_order, strides
 from edgeopt.targets.mcu.graph.tensor import Tensor
@@ -167,11 +166,9 @@ MOVES_OF_PLACES = MOVES - {aten.max_pool2d.default, aten.pad.default}
 
 def move(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
     """A move on paper: of places, not of bytes."""
-    source: Any = node.args[0]
-    value = state.operand(source)
+    value = state.operand(node_arg(node, 0))
     same_map(value.tensor, y)
     if any(value.padding):
         raise Refused("it reads padded values: only convolutions take padding")
-    args = map_arg(node.args, lambda used: value.all_places())
-    places = node.target(*args, **node.kwargs)  # type: ignore[operator]
+    places = run_node(node, lambda used: value.all_places())
     return Value(value.tensor, shape_of(node), places=places)

@@ -55,9 +55,10 @@ class Attention(Node):
             and all(self.scores.a.steps[i] == self.mix.y.steps[i] for i in (0, 1))
             and self.scores.a.offset == 0
         )
+        _, size, positions = self.scores.b.sizes
         return Needs(
             self.softmax.table.view(np.int32),
-            overlap.attention_scratch(isa, *self.scores.b.sizes[1:], self.mix.b.sizes[2]),
+            overlap.attention_scratch(isa, size, positions, self.mix.b.sizes[2]),
             overlap.overread("attention", isa, 0, 0),
             self.shares(exact=True) if same else (),
         )

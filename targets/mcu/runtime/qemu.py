@@ -116,5 +116,6 @@ def _launcher(device: Device) -> list[str]:
 def cost(device: Device, ticks: float) -> float:
     """What so many ticks of the device's counter are: instructions in the emulator, milliseconds on the host."""
     if "qemu" in device.facts:
-        return round(ticks * device.facts["qemu"]["tick_ns"] / 2**_SHIFT)
+        tick_ns: int = device.facts["qemu"]["tick_ns"]
+        return round(ticks * tick_ns / (1 << _SHIFT))
     return ticks / 1e6

@@ -22,8 +22,8 @@ class MicroSession(Session):
         self._library, self._board, self._core = library, board, core
         self.firmware = Firmware(library, board, core)
         counts_instructions = "qemu" in board.facts
-        self.is_deterministic = counts_instructions  # type: ignore[misc]
-        self.unit = "instructions" if counts_instructions else "ms"  # type: ignore[misc]
+        self.is_deterministic = counts_instructions
+        self.unit = "instructions" if counts_instructions else "ms"
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run the samples along axis 0; inputs and outputs by name, float32."""

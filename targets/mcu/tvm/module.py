@@ -58,7 +58,8 @@ class RegionModule(torch.nn.Module):
     def run(self, *operands: np.ndarray) -> np.ndarray:
         """The result, flat, for operands (H, W, C)."""
         with torch.no_grad():
-            return self(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in operands)).numpy().reshape(-1)
+            result: torch.Tensor = self(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in operands))
+            return result.numpy().reshape(-1)
 
 
 def _from_rows(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -72,7 +73,8 @@ def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         return _group_norm(node, values)
     if node.target in AVERAGE_POOLS.values() and is_unusual(given := arguments(node)):
         # TVM's importer leaves the divisor out.
-        return average_pool(*(map_arg(value, values.__getitem__) for value in given.values()))  # type: ignore[arg-type]
+        found: Any = map_arg(given, values.__getitem__)
+        return average_pool(*found.values())
     args: Any = map_arg(node.args, values.__getitem__)
     kwargs: Any = map_arg(node.kwargs, values.__getitem__)
     return _body(node.target)(*args, **kwargs)

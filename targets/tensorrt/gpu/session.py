@@ -125,7 +125,7 @@ class GpuSession(Session):
 
 
 def _profiler(trt: Any, times: dict[str, list[float]]) -> Any:
-    class Profiler(trt.IProfiler):
+    class Profiler(trt.IProfiler):  # type: ignore[misc]  # TensorRT says nothing of types
         def __init__(self) -> None:
             trt.IProfiler.__init__(self)
 

@@ -90,7 +90,7 @@ class Jetson(TensorRtFamily):
 
     @property
     def _capability(self) -> str:
-        return self.device.facts["capability"]
+        return str(self.device.facts["capability"])
 
     def _jetpack(self, options: TargetOptions) -> JetPack:
         assert isinstance(options, JetsonOptions)

@@ -74,7 +74,7 @@ def _build(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def _collecting_logger(trt: Any) -> Any:
-    class Collecting(trt.ILogger):
+    class Collecting(trt.ILogger):  # type: ignore[misc]  # TensorRT, where it is installed, says nothing of types
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
