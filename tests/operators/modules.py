@@ -285,7 +285,7 @@ def _recurrent() -> Iterator[Case]:
             yield case(kind.__name__, f"{given}", kind(4, 6, batch_first=True, **given), batch)
         yield case("LSTM", f"projection {given}", nn.LSTM(4, 6, proj_size=3, batch_first=True, **given), batch)
     states = torch.randn(1, 2, 3), torch.randn(1, 2, 6)
-    projected = nn.LSTM(4, 6, proj_size=3, bias=False)
+    projected = nn.LSTM(4, 6, proj_size=3, bias=False).eval()
     yield case("LSTM", "projection, states", lambda x, h, c, m=projected: m(x, (h, c)), steps, *states)
     cell = nn.LSTMCell(4, 6)
     yield case("RNN", "relu", nn.RNN(4, 6, nonlinearity="relu"), steps)

@@ -249,7 +249,10 @@ def _judged(case: Case, results: dict[str, np.ndarray], index: int) -> Outcome:
 
 
 def _in_a_process_of_its_own(function: Callable[[], Any]) -> Any:
-    """Return what a function returns, pickled by a forked process; an outcome where that process is killed."""
+    """Return what a function returns, pickled by a forked process; an outcome where that process is killed.
+
+    This process must never have run a model itself: a fork has none of the threads of a runtime, and waits for them.
+    """
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         try:

@@ -12,7 +12,7 @@ from tests.operators.cases import Case
 from tests.operators.runner import TARGETS, Group, Outcome, outcomes, traced
 
 SHARDS = 7
-_BY_DAY, _SIDE_BY_SIDE = 300, 100
+_BY_DAY, _SIDE_BY_SIDE = 250, 125
 
 Results = dict[str, dict[str, Outcome]]
 """Outcomes by the name of the case and of the target."""

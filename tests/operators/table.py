@@ -17,7 +17,7 @@ COMMAND = "python -m tests.operators"
 _HEAD = f"""# Operators, one by one
 
 Every operator of torch's own database of samples, in float32 and int64, and forms of layers that are unusual, run on
-each target and held against torch eager. Written by `{COMMAND}`; `make test` runs 300 of them,
+each target and held against torch eager. Written by `{COMMAND}`; `make test` runs 250 of them,
 `make test-all` all.
 
 - **exact**: every number is the one that torch computes.
