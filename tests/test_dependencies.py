@@ -24,8 +24,6 @@ OWN = {
     "benchmarks",
     "make_cli",
     "make_overrides",
-    "edgeopt_float64",
-    "edgeopt_fold_padding",
 }
 DISTRIBUTIONS = packages_distributions()
 EXTRAS_OF_USERS = tuple(PROJECT["optional-dependencies"].keys() - {"samples", "test", "docs", "benchmarks"})
@@ -46,7 +44,10 @@ def declared(*extras: str) -> set[str]:
 def imported(folder: str, late: bool) -> dict[str, str]:
     """The distributions that a folder imports, ``late`` ones too, each with a file that does."""
     found = {}
+    packages = [file.parent for file in (ROOT / folder).rglob("pyproject.toml")]  # with dependencies of their own
     for path in (ROOT / folder).rglob("*.py"):
+        if any(path.is_relative_to(package) for package in packages):
+            continue
         for module in _modules(ast.parse(path.read_text("utf-8")), late):
             name = module.partition(".")[0]
             if name not in sys.stdlib_module_names and name not in OWN:
@@ -83,8 +84,7 @@ def test_what_loads_late_is_in_an_extra(folder: str) -> None:
 @pytest.mark.parametrize("extra", ["samples", "test", "benchmarks"])
 def test_what_stands_beside_the_package_has_an_extra(extra: str) -> None:
     folder = {"test": "tests"}.get(extra, extra)
-    of_its_tests = {"pytest"} if extra == "samples" else set()
-    missing = imported(folder, late=True).keys() - declared(extra) - of_its_tests
+    missing = imported(folder, late=True).keys() - declared(extra)
     assert not missing, {name: imported(folder, late=True)[name] for name in missing}
 
 
