@@ -22,7 +22,7 @@ def medians(
     Inputs are set once and outputs shared: only what the model does is timed, not what brings arrays from and to
     Python.
     """
-    extension.load()
+    extension.OWN.load()
     settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     requests = {}
     for name, (path, precision) in models.items():

@@ -15,8 +15,8 @@ from torch import nn
 from benchmarks.alternate import medians
 from edgeopt.ops.binary_matmul import binary_matmul
 from edgeopt.plugins.testing import to_program
-from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert, save
+from edgeopt.targets.openvino.native import NONE, kernels_of
 from edgeopt.targets.openvino.sdk import core, openvino
 
 ATTENTIONS = ((3, 196, 64), (12, 196, 64), (12, 128, 64), (3, 512, 64))
@@ -63,10 +63,10 @@ def _row(kind: type[Scores] | type[Mixture], heads: int, tokens: int, channels: 
     signs.is_binary = True
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as name:
         folder = Path(name)
-        kernel = (_model(signs, sample, folder / "kernel.xml", extension.load()), "f32")
-        plain = _model(product, sample, folder / "plain.xml", None)
+        kernel = (_model(signs, sample, folder / "kernel.xml", with_kernel=True), "f32")
+        plain = _model(product, sample, folder / "plain.xml")
         others = {
-            "composed": (_model(signs, sample, folder / "composed.xml", None), "bf16"),
+            "composed": (_model(signs, sample, folder / "composed.xml"), "bf16"),
             "bf16": (plain, "bf16"),
             "int8": (_int8(plain, sample), "f32"),  # with bf16 it would convert what it returns
         }
@@ -81,9 +81,10 @@ def _row(kind: type[Scores] | type[Mixture], heads: int, tokens: int, channels: 
     return {"product": kind.__name__.lower(), "heads, n, k, m": shape, **times, **speedups}
 
 
-def _model(module: nn.Module, sample: dict[str, np.ndarray], path: Path, library: Path | None) -> Path:
+def _model(module: nn.Module, sample: dict[str, np.ndarray], path: Path, with_kernel: bool = False) -> Path:
     program = to_program(module, [torch.from_numpy(array) for array in sample.values()])
-    save(convert(program, path.parent, library).model, program, path)
+    kernels = kernels_of(program) if with_kernel else NONE
+    save(convert(program, path.parent, kernels).model, program, path)
     return path
 
 

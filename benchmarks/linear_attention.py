@@ -27,8 +27,8 @@ from edgeopt.ir.metrics import compare
 from edgeopt.ir.program import Program
 from edgeopt.ops.linear_attention import linear_attention
 from edgeopt.plugins.testing import to_program
-from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert, save
+from edgeopt.targets.openvino.native import NONE, kernels_of
 from edgeopt.targets.openvino.session import OpenVinoSession
 
 HEADS, SIZE = 3, 64
@@ -103,7 +103,7 @@ def _row(form: str, tokens: int, seconds: float) -> dict[str, Any]:
 def converted(program: Program, folder: Path, with_kernel: bool) -> Path:
     """Return the model file of a program in a new folder, our operators by their kernels or written out."""
     folder.mkdir()
-    model = convert(program, folder, extension.load() if with_kernel else None).model
+    model = convert(program, folder, kernels_of(program) if with_kernel else NONE).model
     save(model, program, folder / "model.xml")
     return folder / "model.xml"
 

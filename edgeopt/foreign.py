@@ -39,6 +39,13 @@ def reason(error: BaseException) -> str:
     return told[:_LONGEST]
 
 
+def first_error(said: str) -> str:
+    """Return of what a compiler or linker said the line that tells most: its first error, or its first line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line and not line.startswith("collect2")]
+    return (errors or lines or ["it does not say why"])[0][:_LONGEST]
+
+
 def user_line(error: BaseException) -> str:
     """Return `` at file.py:12: code`` of the user's own line that an exception came from, or an empty string."""
     own = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_library(frame)]

@@ -33,7 +33,7 @@ from edgeopt_snake import snake
 
 class Model(torch.nn.Module):
     def forward(self, x):
-        return snake(x, 2.0)
+        return snake(x, torch.full((3,), 2.0))
 
 torch.export.save(torch.export.export(Model(), (torch.ones(2, 3),)), '{}')
 """

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
+from edgeopt.errors import UserError
 from edgeopt.foreign import reason
 from edgeopt.ops.operator import Operator
 
@@ -21,13 +22,16 @@ log = logging.getLogger(__name__)
 def register_all() -> None:
     """Make every operator known to torch, without which it reads no archive that calls one.
 
-    An operator of another package that cannot be imported is left out with a warning.
+    An operator of another package that cannot be imported is left out with a warning. Raises UserError where one is
+    defined twice: torch keeps the last, whichever that is.
     """
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     for entry in entry_points(group=GROUP):
         try:
             loaded = entry.load()
+        except UserError as error:
+            raise UserError(f"{error.message}, the last time by {entry.value}", error.hint) from error
         except Exception as error:  # whatever another package's module raises
             log.warning(
                 "operator '%s' cannot be imported: %s; reinstall the package it comes from", entry.name, reason(error)

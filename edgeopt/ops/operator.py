@@ -1,17 +1,19 @@
 """The descriptor of an operator: all that edgeopt knows of it, told once in the operator's own file.
 
 Schema, torch implementation and shape rule are torch's own to keep: ``torch.library.custom_op`` and ``register_fake``.
-What stands here is what torch has no place for. A package of its own registers operators in the same way, and names
-each in the entry-point group ``edgeopt.operators``; see ``samples/third_party_operator``.
+What stands here is what torch has no place for. A package of its own registers operators in the same way, names each in
+the entry-point group ``edgeopt.operators`` and brings their kernels; see ``samples/third_party_operator``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from edgeopt.errors import UserError
 
 Arguments = dict[str, Any]
 """An operator's arguments by name, tensors as their shapes; ``result`` is the shape of what it returns."""
@@ -30,6 +32,8 @@ class Operator:
     ``is_discontinuous``: it decides by signs or hashes, so that a rounding error may move its result by a whole step.
     ``stored_weight``: the argument that is a weight in the form in which it is stored. What the operator computes of
     constants alone is then the weight in a wider form, which no pass may put in the constants' place.
+    ``kernels``: by a target's name, what makes the operator run there by a kernel that its package brings. For
+    ``openvino`` that is a ``NativeKernel``, for ``mcu`` a function that adds a node to the integer graph.
     """
 
     name: str
@@ -38,6 +42,12 @@ class Operator:
     macs: Callable[[Arguments], int] | None = None
     is_discontinuous: bool = False
     stored_weight: str | None = None
+    kernels: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def namespace(self) -> str:
+        """The first half of its name, which all operators of one package share."""
+        return self.name.split("::")[0]
 
     @property
     def overload(self) -> torch._ops.OpOverload:
@@ -53,11 +63,11 @@ OPERATORS: dict[str, Operator] = {}
 def register(operator: Operator) -> Operator:
     """Make an operator known, and return it.
 
-    Raises ValueError where it is registered already, where torch does not know it, and where ``stored_weight`` is not
+    Raises UserError where its name is taken, ValueError where torch does not know it and where ``stored_weight`` is not
     an argument of its schema.
     """
     if operator.name in OPERATORS:
-        raise ValueError(f"operator '{operator.name}' is registered already")
+        raise UserError(f"operator '{operator.name}' is defined twice", "uninstall one of the packages that define it")
     try:
         schema = operator.overload._schema
     except (AttributeError, ValueError):
@@ -72,6 +82,12 @@ def register(operator: Operator) -> Operator:
 def operator_of(target: object) -> Operator | None:
     """Return the descriptor of what a node calls, None where it is not a registered operator."""
     return OPERATORS.get(target._schema.name) if isinstance(target, torch._ops.OpOverload) else None
+
+
+def kernel_for(target: str, called: object) -> Any:
+    """Return what the operator that a node calls brings for a target; None where it brings nothing."""
+    operator = operator_of(called)
+    return None if operator is None else operator.kernels.get(target)
 
 
 def onnx_functions() -> dict[str, Callable[[], Callable]]:

@@ -28,7 +28,7 @@ from edgeopt.records.layers import Fallback
 from edgeopt.targets.mcu.codegen.emit import print_library
 from edgeopt.targets.mcu.codegen.project_files import FOLDER, check_kind, write_project
 from edgeopt.targets.mcu.graph.graph import IntegerGraph
-from edgeopt.targets.mcu.lower.lower import SCHEME, lower_program
+from edgeopt.targets.mcu.lower.lower import NAME, lower_program, scheme
 from edgeopt.targets.mcu.lower.power_of_two import by_shifts, check_requantization
 from edgeopt.targets.mcu.nodes.generated import Generated
 from edgeopt.targets.mcu.plan.arena import place
@@ -109,7 +109,7 @@ class InIntegers(Lowered):
 class Mcu(Target[InIntegers]):
     """A quantized program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
 
-    name = "mcu"
+    name = NAME
     Options = MicroOptions
     precisions = ("int8", *CODEBOOKS, AUTO)
     mixes = ("int8", *CODEBOOKS, "binary")
@@ -136,8 +136,8 @@ class Mcu(Target[InIntegers]):
         """Return the exact passes, attention in its parts before them, then quantization."""
         assert isinstance(options, MicroOptions)
         shifts = options.requantization == "shift"
-        scheme = replace(SCHEME, codebook=CODEBOOKS.get(options.precision), shifts=shifts)
-        return (*PREPARE, Step(lambda: InsertQdq(scheme), "last: kernels take int8 and leave int8"))
+        asked = replace(scheme(), codebook=CODEBOOKS.get(options.precision), shifts=shifts)
+        return (*PREPARE, Step(lambda: InsertQdq(asked), "last: kernels take int8 and leave int8"))
 
     def lower(self, program: Program, options: TargetOptions) -> InIntegers:
         """Return the program in integers; TVM compiles what no kernel takes, a few seconds for each region."""

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from edgeopt.analysis.saturation import ONLY_VNNI, deployment
-from edgeopt.errors import EdgeoptError, UserError
+from edgeopt.errors import UserError
 from edgeopt.ir.pass_base import Step
-from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import replace as replace_node
 from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.options import option
@@ -39,9 +39,10 @@ from edgeopt.quant.scheme import (
     check_activations,
 )
 from edgeopt.records.layers import Fallback, Layer
-from edgeopt.targets.openvino import extension, native
+from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import Conversion, convert, save
 from edgeopt.targets.openvino.fitting import Fitted, fitted
+from edgeopt.targets.openvino.native import NAME, NONE, Kernels, kernels_of, written_out
 from edgeopt.targets.openvino.sdk import INSTALL, cpu_precisions, lacks_vnni
 from edgeopt.targets.openvino.session import OpenVinoSession, is_compute
 
@@ -56,8 +57,7 @@ _EXECUTED = {
 
 FILES = ("model.xml", "model.bin")
 
-_HOW_TO_LOAD = f"programs of your own load {extension.NAME} by core.add_extension() before they read model.xml"
-
+_HOW_TO_LOAD = "programs of your own load {} by core.add_extension() before they read model.xml"
 
 _ONLY_VNNI = "only x86 processors with VNNI compute these layers rightly, on others sums of products saturate: {}"
 
@@ -117,19 +117,17 @@ def float_precision(options: OpenVinoOptions) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted(Lowered):
-    """A conversion of the program as it was fitted, the library of the kernels that calls, and the nodes that would
-    have one but for the compiler."""
+    """A conversion of the program as it was fitted, and the kernels that it calls."""
 
     fitted: Fitted
     conversion: Conversion
-    library: Path | None
-    fallbacks: tuple[Fallback, ...]
+    kernels: Kernels
 
 
 class OpenVino(Target[Converted]):
     """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
 
-    name = "openvino"
+    name = NAME
     Options = OpenVinoOptions
     precisions = ("fp32", "bf16", "int8", *FORMATS, AUTO)
     mixes = ("fp32", "bf16", "int8", *FORMATS, "binary")
@@ -169,30 +167,30 @@ class OpenVino(Target[Converted]):
         return _convert(program)
 
     def write(self, lowered: Converted, folder: Path, options: TargetOptions) -> Artifact:
-        """Write ``model.xml`` and ``model.bin``, and beside them the library of our operators where they have some."""
+        """Write ``model.xml`` and ``model.bin``, and beside them the libraries of the kernels that they call."""
         self.check_options(options)
         numbers, conversion = lowered.fitted, lowered.conversion
         program = numbers.program
         assert conversion.model is not None  # it is where everything is placed
         save(conversion.model, program, folder / FILES[0], numbers.integers)
         weights = (folder / FILES[1]).stat().st_size
-        files: tuple[str, ...] = FILES
-        written_out = native.written_out(program)
-        notes = (*numbers.notes, *conversion.notes, *([written_out] if written_out else []))
-        if lowered.library is not None:
-            shutil.copyfile(lowered.library, folder / extension.NAME)
-            files, notes = (*FILES, extension.NAME), (*notes, _HOW_TO_LOAD)
+        libraries = lowered.kernels.libraries
+        left = written_out(program)
+        notes = (*numbers.notes, *conversion.notes, *([left] if left else []))
+        for name, library in libraries.items():
+            shutil.copyfile(library, folder / name)
+        notes = (*notes, *([_HOW_TO_LOAD.format(" and ".join(libraries))] if libraries else []))
         facts = deployment(program)
         if facts.get("processors") == ONLY_VNNI:
             notes = (*notes, _ONLY_VNNI.format(", ".join(facts["saturating"])))
         if numbers.integers:
             facts = {**facts, "integer_inputs": numbers.integers}
         return Artifact(
-            files,
+            (*FILES, *libraries),
             program.inputs,
             program.outputs,
             {"weights": weights},
-            fallbacks=lowered.fallbacks,
+            fallbacks=lowered.kernels.fallbacks,
             notes=notes,
             facts=facts,
             reach=numbers.reach,
@@ -258,23 +256,15 @@ def _asked(layer: Layer, options: TargetOptions, formats: Mapping[str, str]) -> 
 
 def _convert(original: Program) -> Converted:
     numbers = fitted(_rounded_as_it_runs(original))
-    program, library = numbers.program, None
     if unplaced := numbers.unplaced:
-        conversion = Conversion(None, unplaced)
-        return Converted(original, unplaced, fitted=numbers, conversion=conversion, library=None, fallbacks=())
-    wanted = native.find(program)
-    fallbacks: tuple[Fallback, ...] = ()
-    if wanted:
-        try:
-            library = extension.load()
-        except EdgeoptError as error:
-            reason = f"computed by standard operators, not by a kernel of ours: {error.message}; {error.hint}"
-            fallbacks = tuple(Fallback(node.name, op_name(node), reason) for node in wanted)
+        return Converted(original, unplaced, fitted=numbers, conversion=Conversion(None, unplaced), kernels=NONE)
+    kernels = kernels_of(numbers.program)
     # The weights of what was converted stay mapped to memory after the folder is gone.
     with tempfile.TemporaryDirectory(prefix="edgeopt-", ignore_cleanup_errors=True) as scratch:
-        conversion = convert(program, Path(scratch), library)
-    unplaced = tuple(conversion.unplaced)
-    return Converted(original, unplaced, fitted=numbers, conversion=conversion, library=library, fallbacks=fallbacks)
+        conversion = convert(numbers.program, Path(scratch), kernels)
+    failed = {fallback.node: f"; {fallback.reason}" for fallback in kernels.fallbacks}
+    unplaced = tuple(replace(one, reason=f"{one.reason}{failed.get(one.node, '')}") for one in conversion.unplaced)
+    return Converted(original, unplaced, fitted=numbers, conversion=conversion, kernels=kernels)
 
 
 def _rounded_as_it_runs(program: Program) -> Program:

@@ -16,7 +16,7 @@ from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupporte
 from edgeopt.ir.attribution import marked
 from edgeopt.ir.program import Program, op_name, to_numpy
 from edgeopt.onnx.names import PREFIX, program_name
-from edgeopt.targets.openvino import native
+from edgeopt.targets.openvino.native import NONE, Kernels, fuse
 from edgeopt.targets.openvino.reductions import keep_axes
 from edgeopt.targets.openvino.sdk import openvino
 
@@ -39,19 +39,19 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
-def convert(program: Program, scratch: Path, library: Path | None = None) -> Conversion:
+def convert(program: Program, scratch: Path, kernels: Kernels = NONE) -> Conversion:
     """Convert a program; ``scratch`` is a folder for intermediate files.
 
-    With the ``library`` of our operators they become nodes that its kernels run, without it standard operators.
+    Operators that have a kernel in ``kernels`` become nodes that it runs, all others standard operators.
     """
-    conversion = _converted(program, scratch, library)
+    conversion = _converted(program, scratch, kernels)
     if conversion.model is not None:
         keep_axes(conversion.model)
     return conversion
 
 
-def _converted(program: Program, scratch: Path, library: Path | None) -> Conversion:
-    through_onnx = _convert_through_onnx(program, scratch, library)
+def _converted(program: Program, scratch: Path, kernels: Kernels) -> Conversion:
+    through_onnx = _convert_through_onnx(program, scratch, kernels)
     if through_onnx.model is not None:
         return through_onnx
     direct = _convert_directly(program)
@@ -72,11 +72,11 @@ def save(model: Any, program: Program, path: Path, integers: Mapping[str, Interv
     openvino().save_model(model, path, compress_to_fp16=False)
 
 
-def _convert_through_onnx(program: Program, scratch: Path, library: Path | None) -> Conversion:
+def _convert_through_onnx(program: Program, scratch: Path, kernels: Kernels) -> Conversion:
     path = scratch / "model.onnx"
     try:
-        translation = onnx.translate(program, keep=(), functions=None if library is None else native.FUNCTIONS)
-        native.fuse(translation.model)
+        translation = onnx.translate(program, keep=(), functions=kernels.functions)
+        fuse(translation.model)
         onnx.save(translation.model, path)
     except Unsupported as error:
         return Conversion(None, error.placements)
@@ -85,7 +85,7 @@ def _convert_through_onnx(program: Program, scratch: Path, library: Path | None)
     except EdgeoptError as error:
         return Conversion(None, (Placement("the program", "torch.onnx", error.message),))
     frontend = openvino().frontend.FrontEndManager().load_by_framework("onnx")
-    if library is not None:
+    for library in kernels.libraries.values():
         frontend.add_extension(str(library))
     # True: weights in a file of their own are mapped, not read.
     model = frontend.convert_partially(frontend.load(str(path), True))

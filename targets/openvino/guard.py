@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ class Guard:
         self._process: subprocess.Popen[str] | None = None
         self._ended = 0
 
-    def check(self, model: Path, settings: Mapping[str, Any], library: Path | None) -> None:
-        """Compile a model there.
+    def check(self, model: Path, settings: Mapping[str, Any], libraries: Iterable[Path] = ()) -> None:
+        """Compile a model there, with these libraries of operators.
 
         Raises EdgeoptError where that ends the process, with the operator at which it does.
         """
-        asked = {"model": str(model.resolve()), "settings": dict(settings), "library": library and str(library)}
+        asked = {"model": str(model.resolve()), "settings": dict(settings), "libraries": [*map(str, libraries)]}
         if self._compiles(asked, 0):
             return
         ended = signal.Signals(-self._ended).name if self._ended < 0 else f"exit code {self._ended}"

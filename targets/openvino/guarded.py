@@ -26,8 +26,8 @@ def operators(model: Any) -> list[Any]:
 def serve(compile_model: Callable[[Any, Any, dict[str, Any]], None] = _compile) -> None:
     """Answer requests until there are no more.
 
-    A request: ``model``, the path of one; ``settings``; ``library``, of operators, or null; ``cut``, after how many
-    operators the model ends, 0 for none.
+    A request: ``model``, the path of one; ``settings``; ``libraries`` of operators; ``cut``, after how many operators
+    the model ends, 0 for none.
     """
     absent: Any = None
     sys.modules.setdefault("openvino_telemetry", absent)
@@ -35,12 +35,12 @@ def serve(compile_model: Callable[[Any, Any, dict[str, Any]], None] = _compile) 
     from openvino import opset13
 
     core = openvino.Core()
-    libraries = set()
+    known: set[str] = set()
     for line in sys.stdin:
         asked = json.loads(line)
-        if asked["library"] and asked["library"] not in libraries:
-            libraries.add(asked["library"])
-            core.add_extension(asked["library"])
+        for library in sorted({*asked["libraries"]} - known):
+            core.add_extension(library)
+        known.update(asked["libraries"])
         # What fails with an error fails again in edgeopt, which tells of it.
         with suppress(RuntimeError):
             model = core.read_model(asked["model"])

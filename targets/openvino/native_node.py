@@ -1,4 +1,4 @@
-"""Nodes of our domain in ONNX that have no body: the extension's front end takes them over."""
+"""Nodes of a domain of its own in ONNX that have no body: the front end takes them over by the domain's library."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def emitter(name: str, result: str = "float", **attributes: str) -> Callable[..., Any]:
-    """Return what emits a node of ``DOMAIN`` with any operands, one result and attributes of these types."""
+def emitter(name: str, result: str = "float", domain: str = DOMAIN, **attributes: str) -> Callable[..., Any]:
+    """Return what emits a node with any operands, one result and attributes of these types (``alpha="FLOAT"``)."""
     from onnx.defs import OpSchema
     from onnxscript.values import Op, Opset
 
     variadic = OpSchema.FormalParameterOption.Variadic
     schema = OpSchema(
         name,
-        DOMAIN,
+        domain,
         1,
         inputs=[OpSchema.FormalParameter("operands", "Any", param_option=variadic, is_homogeneous=False)],
         outputs=[OpSchema.FormalParameter("out", "T")],
         type_constraints=[("Any", ["tensor(float)", "tensor(int32)"], ""), ("T", [f"tensor({result})"], "")],
         attributes=[OpSchema.Attribute(n, getattr(OpSchema.AttrType, kind)) for n, kind in attributes.items()],
     )
-    return Op(Opset(DOMAIN, 1), name, schema)
+    return Op(Opset(domain, 1), name, schema)
 
 
 def nodes(model: ir.Model, name: str) -> Iterator[ir.Node]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeopt.errors import UserError
-from edgeopt.foreign import OTHER_TARGET, translated
+from edgeopt.foreign import OTHER_TARGET, library, translated
 from edgeopt.onnx import DOMAIN
 from edgeopt.onnx.names import PREFIX, program_name
 from edgeopt.plugins.target import Arrays, Session
@@ -20,6 +20,7 @@ from edgeopt.records.layers import Layer
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import INTEGERS, OUTPUTS
 from edgeopt.targets.openvino.guard import GUARD
+from edgeopt.targets.openvino.native import called_in
 from edgeopt.targets.openvino.sdk import core, openvino
 
 COMPUTE = frozenset(
@@ -29,13 +30,16 @@ COMPUTE = frozenset(
 
 
 def is_compute(layer_type: str) -> bool:
-    """Return whether layers of a type multiply: those of ``COMPUTE`` and kernels of ours."""
-    return layer_type in COMPUTE or layer_type.startswith(f"{DOMAIN}.")
+    """Return whether layers of a type compute: those of ``COMPUTE`` and kernels, whose types are ``domain.Type``."""
+    return layer_type in COMPUTE or "." in layer_type
 
 
 # What OpenVINO's transformations call the nodes they add.
 _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
+
+UNKNOWN_OPERATOR = "install the package that defines the operator it names, or export the model again"
+"""Remedy where the model calls an operator whose kernel no installed package brings."""
 
 _HINT = {"fp32": "f32", "bf16": "bf16"}
 _PRECISION = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64"}
@@ -120,23 +124,29 @@ class OpenVinoSession(Session):
 
     def _compile(self, extra: dict[str, Any]) -> tuple[Any, list[str], dict[str, str]]:
         """Return the compiled model, its outputs in order, and the types of our operators by name."""
-        library = None
-        if f'version="{DOMAIN}"'.encode() in self._path.read_bytes():
-            # Built here from sources of ours: nothing from a bundle is run.
-            library = extension.load()
+        # Built here from installed sources: nothing from a bundle is run.
+        libraries = {one.domain: one.load() for one in called_in(self._path.read_bytes())}
         if not self._has_been_compiled:
-            GUARD.check(self._path, self._settings, library)
+            GUARD.check(self._path, self._settings, libraries.values())
             self._has_been_compiled = True
-        model = core().read_model(self._path)
+        with library("OpenVINO does not read model.xml", UNKNOWN_OPERATOR):
+            model = core().read_model(self._path)
         own = {
-            node.get_friendly_name(): f"{DOMAIN}.{node.get_type_name()}, {extension.instruction_set()}"
+            node.get_friendly_name(): _kind(node)
             for node in model.get_ordered_ops()
-            if node.get_type_info().version_id == DOMAIN
+            if node.get_type_info().version_id in libraries
         }
         outputs = json.loads(model.get_rt_info(OUTPUTS).value)
         self._integers = json.loads(model.get_rt_info(INTEGERS).value) if model.has_rt_info(INTEGERS) else {}
         group = {_GROUP: activations_at_once(model, self._group_size)}
         return core().compile_model(model, "CPU", {**self._settings, **group, **extra}), outputs, own
+
+
+def _kind(node: Any) -> str:
+    """Return the type of an operator that a kernel runs, and for one of edgeopt's own its instruction set."""
+    domain = node.get_type_info().version_id
+    kind = f"{domain}.{node.get_type_name()}"
+    return f"{kind}, {extension.instruction_set()}" if domain == DOMAIN else kind
 
 
 def activations_at_once(model: Any, least: int) -> int:

@@ -187,7 +187,7 @@ def _runner(device_name: str, sanitized: bool) -> tuple[Path, tuple[kernels.Kern
     (folder / "under_test.inc").write_text(rows)
     sources = [
         Path(__file__).parent / "runner.c",
-        *(path for path in kernels.sources(set(chosen)) if path.suffix == ".c"),
+        *(path for path in kernels.sources(chosen).values() if path.suffix == ".c"),
     ]
     include = [folder, kernels.HEADER.parent]
     if not sanitized:

@@ -49,7 +49,7 @@ def assert_clean(compiler: str, core: str, sources: list[Path], include: Path) -
 def test_kernels_compile_without_a_warning(compiler: str, core: str) -> None:
     isas = read_core(core).isas
     chosen = {kernel for kernel in kernels.inventory() if kernel.isa in isas}
-    sources = [path for path in kernels.sources(chosen) if path.suffix == ".c"]
+    sources = [path for path in kernels.sources(chosen).values() if path.suffix == ".c"]
     assert sources
     assert_clean(compiler, core, sources, kernels.HEADER.parent)
 

@@ -11,6 +11,7 @@ import torch
 import edgeopt.ops
 from edgeopt.analysis.accuracy_tracker import decides, is_binary
 from edgeopt.analysis.macs import count_macs
+from edgeopt.errors import UserError
 from edgeopt.ops import register_all
 from edgeopt.ops.operator import OPERATORS, Operator, operator_of, register
 from edgeopt.passes.exact.fold_constants import FoldConstants
@@ -48,7 +49,6 @@ def test_every_operator_has_a_descriptor() -> None:
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        (Operator("edgeopt::quantize"), "operator 'edgeopt::quantize' is registered already"),
         (Operator("edgeopt_tests::absent"), "torch has no operator 'edgeopt_tests::absent'"),
         (Operator("halved"), "torch has no operator 'halved'"),
         (Operator(NAME, stored_weight="w"), f"operator '{NAME}' has no argument 'w': x, weight"),
@@ -59,6 +59,17 @@ def test_refuses(operator: Operator, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         register(operator)
     assert OPERATORS.get(operator.name) is not operator
+
+
+def test_a_name_that_is_taken_is_told_with_who_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a second package's module does as it is imported.
+    monkeypatch.setattr(EntryPoint, "load", lambda self: register(Operator("edgeopt::quantize")))
+    monkeypatch.setattr(edgeopt.ops, "entry_points", lambda group: [entry("theirs", "edgeopt_theirs:QUANTIZE")])
+    register_all.cache_clear()
+    with pytest.raises(
+        UserError, match="'edgeopt::quantize' is defined twice, the last time by edgeopt_theirs:QUANTIZE"
+    ):
+        register_all()
 
 
 def describe(monkeypatch: pytest.MonkeyPatch, operator: Operator) -> None:

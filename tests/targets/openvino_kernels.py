@@ -17,6 +17,7 @@ from edgeopt.ir.program import to_numpy
 from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert
+from edgeopt.targets.openvino.native import kernels_of
 from edgeopt.targets.openvino.sdk import core
 
 requires_compiler = pytest.mark.skipif(extension.compiler() is None, reason="no C++ compiler is installed")
@@ -27,14 +28,15 @@ def operator(
     kind: str, attributes: Mapping[str, Any], inputs: Sequence[torch.Tensor], out: torch.dtype = torch.float32
 ) -> Callable[[], torch.Tensor]:
     """Return what runs an operator of ours on these inputs."""
-    extension.load()
+    extension.OWN.load()
     return _runner(core().read_model(_ir(kind, attributes, inputs, out).encode(), b""), inputs, threads=1)
 
 
 def module(called: nn.Module, inputs: Sequence[torch.Tensor], threads: int = 1) -> tuple[Callable, set[str]]:
     """Return what runs a module with our kernels, and the types of its operators."""
     with tempfile.TemporaryDirectory() as folder:
-        model = convert(to_program(called, inputs), Path(folder), extension.load()).model
+        program = to_program(called, inputs)
+        model = convert(program, Path(folder), kernels_of(program)).model
         types = {node.get_type_name() for node in model.get_ordered_ops()}
         return _runner(model, inputs, threads), types
 

@@ -54,14 +54,14 @@ def test_a_crash_names_the_operator_and_the_next_model_is_compiled(tmp_path: Pat
         path = _compiled(to_program(_Waves(wave), (torch.zeros(3),)), tmp_path / str(wave))
         if wave:
             with pytest.raises(EdgeoptError, match=r"OpenVINO crashed \(SIGSEGV\).* at node 'sin'"):
-                guard.check(path, {}, None)
+                guard.check(path, {})
         else:
-            guard.check(path, {}, None)
+            guard.check(path, {})
     guard.close()
 
 
 def test_what_openvino_refuses_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / "model.xml").write_text("nothing that OpenVINO reads")
     guard = Guard()
-    guard.check(tmp_path / "model.xml", {}, None)
+    guard.check(tmp_path / "model.xml", {})
     guard.close()

@@ -100,7 +100,7 @@ def is_quantized(node: fx.Node, scheme: Scheme) -> bool:
 
 
 def operands(node: fx.Node) -> list[fx.Node]:
-    """Return the activations that an integer operator reads (not its weight and bias)."""
+    """Return the activations that an integer operator reads (not its weight and bias): all but joins read the first."""
     found = arguments(node)
     if node.target in CONCATENATIONS:
         return list(found["tensors"])
@@ -108,7 +108,7 @@ def operands(node: fx.Node) -> list[fx.Node]:
         return [value for value in (found["self"], found["other"]) if isinstance(value, fx.Node)]
     if node.target in PRODUCTS:
         return [value for key, value in found.items() if key in ("self", "other", "mat2")]
-    return [found["input"] if "input" in found else found["self"]]
+    return [next(iter(found.values()))]
 
 
 def tail(node: fx.Node, scheme: Scheme) -> fx.Node:

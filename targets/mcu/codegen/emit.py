@@ -45,6 +45,7 @@ def print_library(
         "tiled": any(loop.rows is None or len(loop.steps) > 1 for loop in loops),
         "streamed": network.streamed,
         "features": {step.isa[:3] for step in flat},
+        "prototypes": sorted({k.prototype for step in flat if (k := step.kernel) and k.package != kernels.OWN}),
         "generated": [step.node.definition(step.symbol) for step in flat if isinstance(step.node, Generated)],
     }
     files = {name: templates.get_template(f"{name}.jinja").render(values) for name in ("network.h", "network.c")}
@@ -99,9 +100,7 @@ def _array(name: str, words: np.ndarray, section: str) -> list[str]:
 def _kernels(steps: Sequence[Step]) -> dict[str, str]:
     """The kernels' files in one flat folder: ``s8_conv2d_dsp16.c``, their headers beside them."""
     used = {step.kernel for step in steps if step.kernel}
-    files = {}
-    for path in kernels.sources(used):
-        inventory_file = path.suffix == ".c"
-        name = f"{path.parent.name}_{path.name}" if inventory_file else path.name
-        files[name] = re.sub(r'#include "\.\./common/(\w+\.h)"', r'#include "\1"', path.read_text())
-    return files
+    return {
+        name: re.sub(r'#include "\.\./common/(\w+\.h)"', r'#include "\1"', path.read_text("utf-8"))
+        for name, path in kernels.sources(used).items()
+    }

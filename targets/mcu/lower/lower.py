@@ -23,6 +23,7 @@ from edgeopt.errors import Placement, ToolchainMissing
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu.reference import Clamp
+from edgeopt.ops.operator import OPERATORS, kernel_for
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.quant.qparams import Affine, to_integers
 from edgeopt.quant.scheme import CONCATENATIONS, MOVES, NORMS, PRODUCTS, RECTIFIERS, Scheme
@@ -40,6 +41,14 @@ from edgeopt.targets.mcu.nodes.table import Table
 
 aten = torch.ops.aten
 
+NAME = "mcu"
+"""What operators call this target by."""
+
+Lower = Callable[[Lowering, fx.Node, Tensor, Clamp], Value]
+"""What adds the node of an operator to the integer graph, given its result and where output bytes may lie.
+
+It raises Refused where the kernel does not take it."""
+
 SCHEME = Scheme(
     activation=torch.int8,
     integer=frozenset(
@@ -52,7 +61,13 @@ SCHEME = Scheme(
     symmetric_products=True,
     constant_sums=True,
 )  # fmt: skip
-"""What the kernels compute; the rest of a program is placed nowhere."""
+"""What edgeopt's own kernels compute; the rest of a program is placed nowhere."""
+
+
+def scheme() -> Scheme:
+    """Return what kernels compute: edgeopt's own, and those that operators of other packages bring."""
+    brought = {operator.overload for operator in OPERATORS.values() if NAME in operator.kernels}
+    return replace(SCHEME, integer=SCHEME.integer | brought)
 
 
 def lower_program(program: Program) -> tuple[IntegerGraph, list[Placement]]:
@@ -111,7 +126,7 @@ def _refuse_the_rest(state: Lowering) -> None:
     for node in state.program.calls:
         if node in state.covered or node.target in (QUANTIZE, DEQUANTIZE):
             continue
-        known = node.target in SCHEME.integer | SCHEME.moves | RECTIFIERS | {*lower_signs.LAYERS}
+        known = node.target in RECTIFIERS or _lowering(node.target) is not None
         reason = "it is left in float: no range was calibrated for what it reads or returns" if known else "no kernel"
         state.refused.append(Placement(node.name, op_name(node), reason))
     for node in state.program.input_nodes:
@@ -141,9 +156,10 @@ def _quantized(state: Lowering, node: fx.Node) -> Value:
     operator = source.args[0] if rectifier else source
     state.covered |= {source, operator}
     try:
-        if operator.target not in _LOWERED:
+        lower = _lowering(operator.target)
+        if lower is None:
             raise Refused("no kernel")
-        return _LOWERED[operator.target](state, operator, tensor, _clamp(rectifier, tensor))
+        return lower(state, operator, tensor, _clamp(rectifier, tensor))
     except (Refused, ValueError) as refusal:
         return _in_float(state, operator, source, tensor, str(refusal))
 
@@ -203,7 +219,12 @@ def _clamp(rectifier: fx.Node | None, tensor: Tensor) -> Clamp:
     return Clamp(tensor.zero_point, *bounds)
 
 
-_LOWERED: dict[Any, Callable[[Lowering, fx.Node, Tensor, Clamp], Value]] = {
+def _lowering(called: Any) -> Lower | None:
+    """Return what lowers an operator: here, or brought by its package."""
+    return _LOWERED.get(called) or kernel_for(NAME, called)
+
+
+_LOWERED: dict[Any, Lower] = {
     **dict.fromkeys(MOVES, lower_tokens.move),
     **dict.fromkeys(PRODUCTS, lower_tokens.matmul),
     **dict.fromkeys(NORMS, lower_tokens.norm),

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeopt.kernels import mcu as kernels
-from edgeopt.kernels.mcu import Kernel
+from edgeopt.errors import EdgeoptError
+from edgeopt.kernels.mcu import OWN, Kernel, Package
 from edgeopt.targets.mcu.graph.tensor import Shape, part_of
 from edgeopt.targets.mcu.nodes.site import Printed, Site
 from edgeopt.targets.mcu.plan.first_fit import Sharing
@@ -53,8 +53,10 @@ class Node(ABC):
     output: str
     samples: int = field(default=1, kw_only=True)
 
+    package: ClassVar[Package] = OWN
+    """Whose kernels compute it."""
     op: ClassVar[str]
-    """The kernel's operator, as in ``kernels.inc``."""
+    """The kernel's operator, as in the name of its folder."""
     has_call: ClassVar[bool] = True
     """Whether there is anything to run."""
     has_window: ClassVar[bool] = False
@@ -62,7 +64,7 @@ class Node(ABC):
 
     @property
     def dtype(self) -> str:
-        """The kernel's type of weights, as in ``kernels.inc``."""
+        """The kernel's type of weights, as in the name of its folder."""
         return "s8"
 
     # -- values --
@@ -99,10 +101,16 @@ class Node(ABC):
         return True
 
     def kernel(self, isas: Sequence[str], x: Shape) -> Kernel | None:
-        """The first kernel that takes ``x``, of instruction sets with the fastest first; None for generated code."""
-        have = {k.isa for k in kernels.inventory() if (k.dtype, k.op) == (self.dtype, self.op)}
-        fitting = (isa for isa in (*isas, "scalar") if isa in have and self.takes(isa, x))
-        return Kernel(self.dtype, self.op, next(fitting))
+        """The first kernel that takes ``x``, of instruction sets with the fastest first; None for generated code.
+
+        Raises EdgeoptError where a package lacks its file.
+        """
+        found = {k.isa: k for k in self.package.kernels() if (k.dtype, k.op) == (self.dtype, self.op)}
+        fitting = [found[isa] for isa in (*isas, "scalar") if isa in found and self.takes(isa, x)]
+        if not fitting:
+            absent = Kernel(self.dtype, self.op, "scalar", self.package).path
+            raise EdgeoptError(f"node '{self.name}' has no kernel: there is no {absent}", "reinstall its package")
+        return fitting[0]
 
     @abstractmethod
     def needs(self, isa: str, x: Shape, y: Shape) -> Needs:

@@ -40,7 +40,7 @@ class Step:
     @property
     def precision(self) -> str:
         """What the layer computes in."""
-        return PRECISIONS[self.kernel.dtype] if self.kernel else "fp32"
+        return PRECISIONS.get(self.kernel.dtype, self.kernel.dtype) if self.kernel else "fp32"
 
     @property
     def constant_bytes(self) -> int:

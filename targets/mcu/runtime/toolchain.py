@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeopt.errors import EdgeoptError, ToolchainMissing
+from edgeopt.foreign import first_error
 from edgeopt.targets.mcu.runtime.core import read_core
 
 GCC = "arm-none-eabi-gcc"
@@ -36,12 +37,12 @@ def require(tool: str) -> str:
 
 
 def command(tool: str, *arguments: str | Path, cwd: Path | None = None) -> str:
-    """Run a tool and return its stdout; raise EdgeoptError with the first lines of stderr where it fails."""
+    """Run a tool and return its stdout; raise EdgeoptError with its first error where it fails."""
     done = subprocess.run([require(tool), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
     if done.returncode:
-        first = "\n  ".join(done.stderr.strip().splitlines()[:8])
         raise EdgeoptError(
-            f"{tool} ended with status {done.returncode}:\n  {first}", "see the tool's own message above"
+            f"{tool} ended with status {done.returncode}: {first_error(done.stderr)}",
+            "mend what it names; if edgeopt wrote that, please report the model",
         )
     return done.stdout
 
