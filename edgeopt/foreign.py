@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
 
@@ -20,10 +20,7 @@ OTHER_TARGET = "choose another target, or replace the operators that the reason 
 """Remedy where a vendor's library fails on a program."""
 
 _LONGEST = 300
-_LIBRARIES = {
-    *("edgeopt", "torch", "numpy", "safetensors", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tvm"),
-    *("tensorrt", "tensorrt_rtx", *sys.stdlib_module_names),
-}
+_LIBRARIES = {"edgeopt", "torch", "numpy", "safetensors", *sys.stdlib_module_names}
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|bad_alloc|out of memory|bad allocation", re.I)
 _FOREWORD = re.compile(r"Exception from |Traceback|While executing|The above exception|Error\(s\) in loading")
 
@@ -44,6 +41,11 @@ def first_error(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line and not line.startswith("collect2")]
     return (errors or lines or ["it does not say why"])[0][:_LONGEST]
+
+
+def add_libraries(names: Iterable[str]) -> None:
+    """Say of packages that their code is not the user's: an exception is shown at the user's line that called it."""
+    _LIBRARIES.update(names)
 
 
 def user_line(error: BaseException) -> str:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, quoted
 
 T = TypeVar("T")
 
 _KEY = "edgeopt.option"
+_ANY_CLASS = ConfigDict(arbitrary_types_allowed=True)
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,24 @@ class Option:
 
         Raises UserError where it cannot be.
         """
-        if self.parse is not None:
-            return self._parsed(given)
-        given = os.fspath(given) if isinstance(given, os.PathLike) else given
-        if isinstance(given, float) and math.isnan(given):
+        value = self._read(given)
+        if isinstance(value, float) and math.isnan(value):
             raise UserError(f"option '{self.name}' is NaN", "give a number")
         try:
-            # Leniently read, true is 1 and "no" is false, which nobody means.
-            is_strict = isinstance(given, bool) or self.is_switch
-            return TypeAdapter(self.kind).validate_python(given, strict=is_strict)
+            # Leniently read, true is 1 and "no" is false, which nobody means; what is parsed has its type already.
+            is_strict = isinstance(value, bool) or self.is_switch or self.parse is not None
+            return TypeAdapter(self.kind, config=_ANY_CLASS).validate_python(value, strict=is_strict)
         except ValidationError as error:
-            wanted = self.kind.__name__ if isinstance(self.kind, type) else str(self.kind)
-            fact = f"option '{self.name}' is {given!r}, not of type {wanted}"
-            raise UserError(fact, f"give another value: {error.errors()[0]['msg']}") from error
+            wanted = self.kind.__name__ if self.kind is self.plain_kind else re.sub(r"\w+\.", "", str(self.kind))
+            remedy = f"give another value: {error.errors()[0]['msg']}"
+            if self.parse is not None:
+                remedy = f"write {self.metavar}, or give what that stands for"
+            raise UserError(f"option '{self.name}' is {quoted(given)}, not of type {wanted}", remedy) from error
 
-    def _parsed(self, given: Any) -> Any:
-        assert self.parse is not None
+    def _read(self, given: Any) -> Any:
+        """Return a value with its texts parsed, and its paths as texts."""
+        if self.parse is None:
+            return os.fspath(given) if isinstance(given, os.PathLike) else given
         if self.is_many:
             each = given if isinstance(given, list | tuple) else (given,)
             return tuple(self.parse(one) if isinstance(one, str) else one for one in each)

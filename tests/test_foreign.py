@@ -2,11 +2,13 @@
 
 import errno
 import json
+from typing import Any
 
 import pytest
 
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, library, reason
+from edgeopt.plugins.target import Target
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,14 @@ def test_faults_of_edgeopts_own_code_are_seen(monkeypatch):
         raise KeyError("a table of edgeopt's")
     with pytest.raises(UserError, match="pybind"), library("it fails", "do better"):
         raise RuntimeError("what pybind raises at the line that called it")
+
+
+def test_targets_say_whose_code_they_call():
+    class WithLibrary(Target):
+        libraries = ("a_vendors_sdk",)
+
+    source = "def fail():\n    raise ValueError('no such layer')\n"
+    vendors: dict[str, Any] = {"__name__": "a_vendors_sdk.core"}
+    exec(compile(source, "core.py", "exec"), vendors)
+    with pytest.raises(UserError, match=r"^it fails at .*test_foreign.py:\d+: vendors\["), foreign("it fails", ""):
+        vendors["fail"]()

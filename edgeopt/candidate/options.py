@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from edgeopt.candidate.limits import Limits
 from edgeopt.candidate.measure import MeasurePlan
 from edgeopt.candidate.quantize import QuantOptions
-from edgeopt.errors import UserError, nearest
+from edgeopt.errors import UserError, nearest, quoted
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.ir.program import to_numpy
 from edgeopt.options import changed, declared, described, option
@@ -109,8 +111,8 @@ def split_options(
     for_export: dict[str, Any] = {}
     for_target: dict[str, Any] = dict(target.device.options)
     for name, value in overrides.items():
-        if name == "inputs" and isinstance(value, Mapping):
-            name, value = "sample", {key: to_numpy(array) for key, array in value.items()}
+        if name in ("inputs", "sample") and isinstance(value, Mapping):
+            name, value = "sample", {key: _array(key, array) for key, array in value.items()}
         if name in targets:
             for_target[name] = targets[name].value(value)
         elif name in own:
@@ -124,6 +126,13 @@ def split_options(
     target.check_options(target_options)
     _check_search(target, final, target_options)
     return final, target_options
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        return value if isinstance(value, np.ndarray) else to_numpy(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"input '{name}' is {quoted(value)}, not an array", "give a numpy array or a tensor") from error
 
 
 def _parts() -> dict[str, type]:

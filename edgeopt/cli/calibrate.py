@@ -34,41 +34,21 @@ _SUITE = "edgeopt calibrate"
 @loading
 @json_option
 def command(
-    model: str,
-    data: str,
-    output: Path | None,
-    target: str,
-    method: str,
-    check: Path | None,
-    drift: str,
-    junit: Path | None,
-    cache: bool,
-    as_json: bool,
-    **loading_flags: Any,
+    output: Path | None, check: Path | None, drift: str, junit: Path | None, as_json: bool, **request: Any
 ) -> int:
     """Find the ranges of MODEL's activations over DATA.
 
     With --check, exits 1 where a range moved by more than --drift of its width, and names the tensors. A killed run
     goes on where it was when called again.
     """
-    from edgeopt.calib.cache import cache_folder
-    from edgeopt.calib.calibrate import calibrate
-    from edgeopt.calib.data import open_data
     from edgeopt.calib.ranges import OWN_RANGES, drifts, read_ranges
-    from edgeopt.candidate.quantize import calibratable
     from edgeopt.files import check_writable, write_whole
-    from edgeopt.frontend.static_shapes import load_for
-    from edgeopt.plugins.registry import resolve
 
     bound = _share(drift)
     check_writable(output, OWN_RANGES)
     check_writable(junit, _SUITE)
     earlier = read_ranges(check) if check else None
-    chosen = resolve(target)
-    program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)
-    samples = open_data(data, program.inputs, loading_flags["trust"])
-    with _progress(len(samples) if hasattr(samples, "__len__") else None) as show:
-        found = calibrate(program, samples, method, cache_folder() if cache else None, show)
+    found = _ranges(**request)
     if output:
         write_whole(output, found.to_json())
     moved = drifts(earlier, found, bound) if earlier else []
@@ -76,6 +56,22 @@ def command(
         write_whole(junit, _junit(found, moved))
     _print(found, moved, earlier is not None, as_json)
     return 1 if moved else 0
+
+
+def _ranges(model: str, data: str, target: str, method: str, cache: bool, **loading_flags: Any) -> Ranges:
+    """Load a model and calibrate the program that a target quantizes."""
+    from edgeopt.calib.cache import cache_folder
+    from edgeopt.calib.calibrate import calibrate
+    from edgeopt.calib.data import open_data
+    from edgeopt.candidate.quantize import calibratable
+    from edgeopt.frontend.static_shapes import load_for
+    from edgeopt.plugins.registry import resolve
+
+    chosen = resolve(target)
+    program = calibratable(load_for(chosen, model, load_options(**loading_flags)).program, chosen)
+    samples = open_data(data, program.inputs, loading_flags["trust"])
+    with _progress(len(samples) if hasattr(samples, "__len__") else None) as show:
+        return calibrate(program, samples, method, cache_folder() if cache else None, show)
 
 
 @contextmanager

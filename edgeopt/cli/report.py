@@ -17,7 +17,7 @@ from edgeopt.cli.show import json_option, print_sections
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Read what trtexec exported on the device into the report; repeatable, more files may follow.",
+    help="Read what the device's tools measured there into the report; repeatable, more files may follow.",
 )
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the HTML report to FILE.")
@@ -30,16 +30,16 @@ def command(
     from edgeopt.deploy.bundle import read_report, write_report
     from edgeopt.errors import UserError
     from edgeopt.files import check_writable, write_whole
+    from edgeopt.plugins.registry import target_class
     from edgeopt.report import render
     from edgeopt.report.sections import sections
-    from edgeopt.targets.tensorrt import trtexec
 
     check_writable(html, render.OWN_HTML)
     run = read_report(folder)
     if more and not measured:
         raise UserError(f"'{more[0]}' is one argument too many", "to read measurements in, write --import before them")
     if measured:
-        run = trtexec.merged(run, trtexec.read([*measured, *more]))
+        run = target_class(run.target.name).measured_elsewhere(run, [*measured, *more])
         write_report(folder, run)
         click.echo(f"read {len(measured) + len(more)} files into {folder}", err=True)
     if html is not None:

@@ -25,6 +25,7 @@ from torch.export import ExportedProgram
 from edgeopt.decompositions import refused, write_out
 from edgeopt.decompositions.complex_numbers import in_pairs
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
+from edgeopt.foreign import add_libraries
 from edgeopt.ir.attribution import marked
 from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.convert import to_exported
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 aten = torch.ops.aten
+add_libraries(("onnx", "onnxscript", "onnx_ir", "onnxruntime"))
 
 DOMAIN = "edgeopt"
 OPSET = 20

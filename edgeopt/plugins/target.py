@@ -20,6 +20,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from edgeopt.errors import Placement, Unsupported, UserError
+from edgeopt.foreign import add_libraries
 from edgeopt.ir.metrics import Arrays as Arrays
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec
@@ -28,6 +29,7 @@ from edgeopt.quant.blockwise import FORMATS
 from edgeopt.records.latency import Unit
 from edgeopt.records.layers import Fallback as Fallback
 from edgeopt.records.layers import Layer as Layer
+from edgeopt.records.run import Run
 
 AUTO = "auto"
 """The precision that stands for a choice layer by layer."""
@@ -162,6 +164,12 @@ class Target(ABC, Generic[AnyLowered]):
         **dict.fromkeys(FORMATS, 5e-2),
     }
     """Largest relative error, by precision, at which another machine's outputs still verify."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages of others that it calls: an error in one of them is told with the line of the user's that led there."""
+
+    def __init_subclass__(cls, **facts: Any) -> None:
+        super().__init_subclass__(**facts)
+        add_libraries(cls.libraries)
 
     def mixed_here(self) -> tuple[str, ...]:
         """Return those of ``mixes`` that this machine runs: all, unless a target says otherwise."""
@@ -227,6 +235,14 @@ class Target(ABC, Generic[AnyLowered]):
         ``formats``: by node of the program the format that was chosen for it, where precision ``auto`` chose.
         """
         return ()
+
+    @classmethod
+    def measured_elsewhere(cls, run: Run, files: Sequence[Path]) -> Run:
+        """Return the record of a run with what the device's own tools measured there, as they wrote it into files.
+
+        Raises UserError where the target reads no such files, or one is not of theirs.
+        """
+        raise UserError(f"target '{cls.name}' reads no measurements of its device", "measure with edgeopt bench")
 
     def hardware(self) -> str:
         """Return the name of what runs the artifact: this machine's processor unless a target says otherwise."""

@@ -110,6 +110,7 @@ class Mcu(Target[InIntegers]):
     """A quantized program as C99: kernels for the device's core, offsets in an arena, constants in flash."""
 
     name = NAME
+    libraries = ("tvm",)
     Options = MicroOptions
     precisions = ("int8", *CODEBOOKS, AUTO)
     mixes = ("int8", *CODEBOOKS, "binary")

@@ -128,6 +128,7 @@ class OpenVino(Target[Converted]):
     """A model in OpenVINO's IR, weights as they are: nothing is compressed unless a pass did it."""
 
     name = NAME
+    libraries = ("openvino",)
     Options = OpenVinoOptions
     precisions = ("fp32", "bf16", "int8", *FORMATS, AUTO)
     mixes = ("fp32", "bf16", "int8", *FORMATS, "binary")

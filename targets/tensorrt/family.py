@@ -26,7 +26,8 @@ from edgeopt.plugins.target import Arrays, Lowered, Session, Target, TargetOptio
 from edgeopt.quant.float4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.records.layers import Fallback
-from edgeopt.targets.tensorrt import fp8, precision
+from edgeopt.records.run import Run
+from edgeopt.targets.tensorrt import fp8, precision, trtexec
 from edgeopt.targets.tensorrt.emulation import StandIn
 from edgeopt.targets.tensorrt.extremes import Extremes, observe
 from edgeopt.targets.tensorrt.graph import Variants, lower_opset, translate
@@ -102,6 +103,12 @@ class TensorRtFamily(Target[Translated]):
     precisions = ("fp32", "fp16", "int8", *FOUR_BITS, "fp8")
     golden_bounds: ClassVar = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2, "int4": 5e-2, "fp8": 5e-2, "nvfp4": 5e-2}
     has_plain_export = False
+    libraries = ("tensorrt", "tensorrt_rtx")
+
+    @classmethod
+    def measured_elsewhere(cls, run: Run, files: Sequence[Path]) -> Run:
+        """Return the record with what trtexec exported on the device."""
+        return trtexec.merged(run, trtexec.read(files))
 
     @staticmethod
     def packages() -> dict[str, str]:

@@ -38,11 +38,17 @@ def test_values_take_the_declared_type():
         {"data": 3},
         {"strict": "perhaps"},
         {"skip_passes": "fold-affine"},
+        {"inputs": 7},
+        {"inputs": ["x:1x3", None]},
+        {"sample": np.zeros(3)},
+        {"sample": {"x": "text"}},
+        {"dynamic": {"x": 1}},
     ],
     ids=str,
 )
 def test_others_are_refused(override):
-    with pytest.raises(UserError, match=next(iter(override)).replace("_", "[_-]")) as caught:
+    name = "input" if "sample" in override else next(iter(override))
+    with pytest.raises(UserError, match=name.replace("_", "[_-]")) as caught:
         chosen(**override)
     assert caught.value.hint
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgeopt.errors import UserError
+from edgeopt.plugins.registry import target_class
 from edgeopt.records.limits import Limit
 from edgeopt.records.run import ArtifactFiles, Model, Run, TargetUsed
 from edgeopt.targets.tensorrt import trtexec
@@ -131,3 +132,10 @@ def test_other_files_are_refused(content: str, said: str, tmp_path: Path) -> Non
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UserError, match=said):
         trtexec.read([tmp_path / "x.json"])
+
+
+def test_measurements_are_read_by_the_target_that_has_them(tmp_path: Path) -> None:
+    told = target_class("jetson").measured_elsewhere(run(), write(tmp_path, a=times(0.25)))
+    assert told.latency is not None and told.latency.runs == 200
+    with pytest.raises(UserError, match="target 'reference' reads no measurements"):
+        target_class("reference").measured_elsewhere(run(), [])
