@@ -13,19 +13,18 @@ depthwise convolution of the values that the paper adds to the result is a layer
 Source: Han et al., Agent Attention: On the Integration of Softmax and Linear Attention, ECCV 2024.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
+from edgeopt.ops.scripting import Function, scripting
 
 
 def attend(
@@ -52,9 +51,9 @@ register_gradients(agent_attention, attend)
 
 def pooling(tokens: int, agents: Sequence[int], grid: Sequence[int]) -> torch.Tensor:
     """Return the matrix [agents, tokens] that averages the tokens of each cell, in float64."""
-    cells = math.prod(grid)
+    cells, (rows, columns) = math.prod(grid), agents
     images = torch.eye(cells, dtype=torch.float64).reshape(cells, 1, *grid)
-    matrix = functional.adaptive_avg_pool2d(images, tuple(agents)).reshape(cells, -1).T
+    matrix = functional.adaptive_avg_pool2d(images, (rows, columns)).reshape(cells, -1).T
     return functional.pad(matrix, (tokens - cells, 0))
 
 
@@ -78,13 +77,11 @@ def _shape(
     return query.new_empty((*query.shape[:3], value.shape[-1]))
 
 
-def _onnx() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _onnx() -> Function:
+    op, script = scripting()
 
-    @script(Opset("edgeopt", 1))
-    def AgentAttention(q, k, v, pool, agent_bias, query_bias, scale: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def AgentAttention(q: Any, k: Any, v: Any, pool: Any, agent_bias: Any, query_bias: Any, scale: float) -> Any:  # noqa: N802
         pooled = op.MatMul(pool, q)
         s = op.CastLike(scale, q)
         gathering = op.MatMul(op.Mul(pooled, s), op.Transpose(k, perm=[0, 1, 3, 2]))
@@ -92,7 +89,16 @@ def _onnx() -> Callable:
         reading = op.MatMul(op.Mul(q, s), op.Transpose(pooled, perm=[0, 1, 3, 2]))
         return op.MatMul(op.Softmax(op.Add(reading, query_bias), axis=-1), gathered)
 
-    def agent_attention(query, key, value, agents, grid, scale, agent_bias=None, query_bias=None):  # type: ignore[no-untyped-def]
+    def agent_attention(
+        query: Any,
+        key: Any,
+        value: Any,
+        agents: Any,
+        grid: Any,
+        scale: Any,
+        agent_bias: Any = None,
+        query_bias: Any = None,
+    ) -> Any:
         matrix = pooling(query.shape[2], agents, grid)
         pool = op.CastLike(_constant(matrix), query)
         first, second = (op.CastLike(0.0, query) if bias is None else bias for bias in (agent_bias, query_bias))
@@ -103,7 +109,8 @@ def _onnx() -> Callable:
 
 def _constant(matrix: torch.Tensor) -> object:
     import onnx
-    from onnxscript import opset20 as op
+
+    op, _ = scripting()
 
     return op.Constant(value=onnx.numpy_helper.from_array(matrix.float().numpy()))
 
@@ -111,7 +118,7 @@ def _constant(matrix: torch.Tensor) -> object:
 def _macs(a: Arguments) -> int:
     """Return what agents are averaged by, and both products of both attentions."""
     images, (tokens, size), (keys, values) = math.prod(a["query"][:2]), a["query"][2:], a["value"][2:]
-    return images * math.prod(a["agents"]) * (tokens * size + (keys + tokens) * (size + values))
+    return int(images * math.prod(a["agents"]) * (tokens * size + (keys + tokens) * (size + values)))
 
 
 register(Operator("edgeopt::agent_attention", onnx=_onnx, reference=attend, macs=_macs))

@@ -12,13 +12,14 @@ Source: Rastegari et al., XNOR-Net: ImageNet Classification Using Binary Convolu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
 from edgeopt.ops.binary_linear import check_operands
 from edgeopt.ops.operator import Arguments, Operator, register
+from edgeopt.ops.scripting import Function
 from edgeopt.quant.binary import signs, unpack
 
 
@@ -64,14 +65,14 @@ def _channels(factor: torch.Tensor) -> torch.Tensor:
 BINARY_CONV2D = torch.ops.edgeopt.binary_conv2d.default
 
 
-def _onnx() -> Callable:
+def _onnx() -> Function:
     from edgeopt.ops.binary_onnx import conv2d
 
     return conv2d()
 
 
 def _macs(a: Arguments) -> int:
-    return math.prod(a["result"]) * math.prod(a["weight"][1:3]) * a["x"][1]
+    return int(math.prod(a["result"]) * math.prod(a["weight"][1:3]) * a["x"][1])
 
 
 register(Operator("edgeopt::binary_conv2d", onnx=_onnx, macs=_macs, is_discontinuous=True))

@@ -13,11 +13,11 @@ Source: X. Xing et al., BiPFT: Binary Pre-trained Foundation Transformer, AAAI 2
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 
 from edgeopt.ops.operator import Arguments, Operator, register
+from edgeopt.ops.scripting import Function
 from edgeopt.quant.binary import signs, unpack, words
 
 
@@ -53,14 +53,14 @@ def check_operands(
 BINARY_LINEAR = torch.ops.edgeopt.binary_linear.default
 
 
-def _onnx() -> Callable:
+def _onnx() -> Function:
     from edgeopt.ops.binary_onnx import linear
 
     return linear()
 
 
 def _macs(a: Arguments) -> int:
-    return math.prod(a["x"]) * a["weight"][0]
+    return int(math.prod(a["x"]) * a["weight"][0])
 
 
 register(Operator("edgeopt::binary_linear", onnx=_onnx, macs=_macs, is_discontinuous=True))

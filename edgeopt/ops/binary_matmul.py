@@ -14,17 +14,15 @@ the sums are the same integers, exact in float32 up to 2^24 of them.
 Source: X. Xing et al., BiPFT: Binary Pre-trained Foundation Transformer, AAAI 2024.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from edgeopt.ops.operator import Arguments, Operator, register
+from edgeopt.ops.scripting import Function, scripting
 from edgeopt.quant.binary import signs
 
 
@@ -48,27 +46,25 @@ def _shape(a: torch.Tensor, b: torch.Tensor, a_shift: float, b_shift: float, sca
     return a.new_empty((*leading, a.shape[-2], b.shape[-1]))
 
 
-def _onnx() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _onnx() -> Function:
+    op, script = scripting()
 
-    @script(Opset("edgeopt", 1))
-    def BinaryMatmul(a, b, a_shift: float, b_shift: float, scale: float, low: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def BinaryMatmul(a: Any, b: Any, a_shift: float, b_shift: float, scale: float, low: float) -> Any:  # noqa: N802
         zero = op.CastLike(0.0, a)
         plus = op.CastLike(1.0, a)
         left = op.Where(op.GreaterOrEqual(op.Add(a, op.CastLike(a_shift, a)), zero), plus, op.CastLike(low, a))
         right = op.Where(op.GreaterOrEqual(op.Add(b, op.CastLike(b_shift, a)), zero), plus, op.CastLike(-1.0, a))
         return op.Mul(op.MatMul(left, right), op.CastLike(scale, a))
 
-    def emitted(a, b, a_shift, b_shift, scale, bits):  # type: ignore[no-untyped-def]
+    def emitted(a: Any, b: Any, a_shift: Any, b_shift: Any, scale: Any, bits: Any) -> Any:
         return BinaryMatmul(a, b, a_shift=a_shift, b_shift=b_shift, scale=scale, low=0.0 if bits else -1.0)
 
     return emitted
 
 
 def _macs(a: Arguments) -> int:
-    return math.prod(a["result"]) * a["a"][-1]
+    return int(math.prod(a["result"]) * a["a"][-1])
 
 
 register(Operator("edgeopt::binary_matmul", onnx=_onnx, macs=_macs, is_discontinuous=True))

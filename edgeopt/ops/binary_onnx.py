@@ -3,27 +3,23 @@
 Their bodies unpack the weight, which a runtime does once as it loads the model; a native kernel may take their place.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from edgeopt.ops.scripting import Function, scripting
 from edgeopt.quant.binary import WORD
 
 
-def linear() -> Callable:
+def linear() -> Function:
     """Return the function of ``edgeopt::binary_linear``'s arguments."""
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+    op, script = scripting()
 
     bits = _bits()
 
-    @script(Opset("edgeopt", 1))
-    def BinaryLinear(x, shift, weight, scale, bias) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def BinaryLinear(x: Any, shift: Any, weight: Any, scale: Any, bias: Any) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[-1])
         zero = op.Constant(value_ints=[0])
         is_set = op.Cast(op.BitwiseAnd(op.Unsqueeze(weight, last), op.Constant(value=bits)), to=9)
@@ -37,18 +33,23 @@ def linear() -> Callable:
     return BinaryLinear
 
 
-def conv2d() -> Callable:
+def conv2d() -> Function:
     """Return the function of ``edgeopt::binary_conv2d``'s arguments that emits it."""
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+    op, script = scripting()
 
     bits = _bits()
 
-    @script(Opset("edgeopt", 1))
-    def BinaryConv2d(  # type: ignore[no-untyped-def]  # noqa: N802
-        x, shift, weight, scale, bias, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
-    ) -> object:
+    @script
+    def BinaryConv2d(  # noqa: N802
+        x: Any,
+        shift: Any,
+        weight: Any,
+        scale: Any,
+        bias: Any,
+        strides: Sequence[int],
+        pads: Sequence[int],
+        dilations: Sequence[int],
+    ) -> Any:
         last = op.Constant(value_ints=[-1])
         zero = op.Constant(value_ints=[0])
         plane = op.Constant(value_ints=[1, 2])
@@ -63,7 +64,9 @@ def conv2d() -> Callable:
         sums = op.Conv(active, signs, strides=strides, pads=pads, dilations=dilations)
         return op.Add(op.Mul(sums, op.Unsqueeze(scale, plane)), op.Unsqueeze(bias, plane))
 
-    def binary_conv2d(x, shift, weight, scale, bias, stride, padding, dilation):  # type: ignore[no-untyped-def]
+    def binary_conv2d(
+        x: Any, shift: Any, weight: Any, scale: Any, bias: Any, stride: Any, padding: Any, dilation: Any
+    ) -> Any:
         attributes = {"strides": list(stride), "pads": [*padding, *padding], "dilations": list(dilation)}
         return BinaryConv2d(x, shift, weight, scale, bias, **attributes)
 

@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from edgeopt.ops.operator import Operator, register
+from edgeopt.ops.scripting import Function
 from edgeopt.quant.float4 import E1M2, E2M1, E3M0, INT4, unpack
 
 ELEMENTS = {element.name: element for element in (E1M2, E2M1, E3M0, INT4)}
@@ -22,7 +21,7 @@ ELEMENTS = {element.name: element for element in (E1M2, E2M1, E3M0, INT4)}
 @torch.library.custom_op("edgeopt::dequantize_blocks", mutates_args=())
 def dequantize_blocks(codes: torch.Tensor, scale: torch.Tensor, factor: torch.Tensor, element: str) -> torch.Tensor:
     """Return the float32 matrix (O x K) that the codes stand for."""
-    values = ELEMENTS[element].decode(unpack(codes)).unflatten(-1, (scale.shape[-1], -1))
+    values = torch.unflatten(ELEMENTS[element].decode(unpack(codes)), -1, (scale.shape[-1], -1))
     return (values * real_scale(scale, factor).unsqueeze(-1)).flatten(-2)
 
 
@@ -42,7 +41,7 @@ def _shape(codes: torch.Tensor, scale: torch.Tensor, factor: torch.Tensor, eleme
     return torch.empty(*codes.shape[:-1], 2 * codes.shape[-1], dtype=torch.float32, device=codes.device)
 
 
-def _onnx() -> Callable:
+def _onnx() -> Function:
     from edgeopt.ops.dequantize_blocks_onnx import build
 
     return build(ELEMENTS)

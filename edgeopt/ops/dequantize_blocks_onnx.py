@@ -5,17 +5,15 @@ DequantizeLinear in blocks in its place, as opset 23 has it, on a FLOAT4E2M1 or 
 TensorRT and OpenVINO read; ONNX Runtime's CPU provider does not run the former.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from edgeopt.ops.scripting import Function, scripting
 from edgeopt.quant.float4 import E2M1, INT4, Element, unpack
 
 if TYPE_CHECKING:
@@ -26,13 +24,13 @@ NATIVE_OPSET = 23
 _FLOAT, _UINT8 = 1, 2
 
 
-def build(elements: dict[str, Element]) -> Callable:
+def build(elements: dict[str, Element]) -> Function:
     """Return the function of the operator's arguments that emits it."""
-    from onnxscript import opset20 as op
+    op, _ = scripting()
 
     function = _function()
 
-    def dequantize_blocks(codes, scale, factor, element):  # type: ignore[no-untyped-def]
+    def dequantize_blocks(codes: Any, scale: Any, factor: Any, element: Any) -> Any:
         table = op.Constant(value_floats=elements[element].table().tolist())
         real: Any = op.Cast(scale, to=_FLOAT)
         if scale.dtype == _UINT8:
@@ -42,13 +40,11 @@ def build(elements: dict[str, Element]) -> Callable:
     return dequantize_blocks
 
 
-def _function() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _function() -> Function:
+    op, script = scripting()
 
-    @script(Opset("edgeopt", 1))
-    def DequantizeBlocks(codes, scale, table) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def DequantizeBlocks(codes: Any, scale: Any, table: Any) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[-1])
         sixteen = op.Cast(op.Constant(value_int=16), to=2)
         low = op.Mod(codes, sixteen)

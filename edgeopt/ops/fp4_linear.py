@@ -9,19 +9,16 @@ inputs / group], both bit patterns; ``bias`` [outputs]. ``scale_kind`` says what
 It is ``linear(x, dequantize_blocks(...), bias)`` as one operator; see ``edgeopt.ops.dequantize_blocks``.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from edgeopt.ops.operator import Arguments, Operator, register
+from edgeopt.ops.scripting import Function, scripting
 from edgeopt.quant.float4 import E2M1, unpack
 
 SCALES = {torch.float8_e4m3fn: 0, torch.float8_e8m0fnu: 1}
@@ -40,7 +37,7 @@ def fp4_linear(
 ) -> torch.Tensor:
     """Return the layer's output [.., outputs]; see the module."""
     kind = next(dtype for dtype, number in SCALES.items() if number == scale_kind)
-    values = E2M1.decode(unpack(weight.view(torch.uint8))).unflatten(-1, (-1, group))
+    values = torch.unflatten(E2M1.decode(unpack(weight.view(torch.uint8))), -1, (-1, group))
     real = (values * (scales.view(kind).float() * factor).unsqueeze(-1)).flatten(-2)
     return functional.linear(x, real.to(x.dtype), bias)
 
@@ -68,17 +65,13 @@ def _shape(
 FP4_LINEAR = torch.ops.edgeopt.fp4_linear.default
 
 
-def _onnx() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _onnx() -> Function:
+    op, script = scripting()
 
     elements, scale_values = _tables()
 
-    @script(Opset("edgeopt", 1))
-    def Fp4Linear(  # type: ignore[no-untyped-def]  # noqa: N802
-        x, weight, scales, bias, factor: float, group: int, scale_kind: int
-    ) -> object:
+    @script
+    def Fp4Linear(x: Any, weight: Any, scales: Any, bias: Any, factor: float, group: int, scale_kind: int) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[-1])
         sixteen = op.Constant(value_int=16)
         bytes_ = op.Constant(value_int=256)
@@ -111,7 +104,7 @@ def _tables() -> tuple[Any, Any]:
 
 
 def _macs(a: Arguments) -> int:
-    return math.prod(a["x"]) * a["weight"][0]
+    return int(math.prod(a["x"]) * a["weight"][0])
 
 
 register(Operator("edgeopt::fp4_linear", onnx=_onnx, macs=_macs))

@@ -20,19 +20,17 @@ value.
 Source: J. Liu et al., EcoFormer: Energy-Saving Attention with Linear Complexity, NeurIPS 2022, and its code.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
+from edgeopt.ops.scripting import Function, scripting
 from edgeopt.quant.binary import signs
 
 FORMS = ("paper", "released")
@@ -44,13 +42,13 @@ class _Sign(torch.autograd.Function):
     """Signs whose gradient is that of a clamp to [-1, 1]."""
 
     @staticmethod
-    def forward(context, y):  # type: ignore[no-untyped-def]
+    def forward(context: Any, y: torch.Tensor) -> torch.Tensor:
         context.save_for_backward(y)
         return signs(y)
 
     @staticmethod
-    def backward(context, gradient):  # type: ignore[no-untyped-def]
-        (y,) = context.saved_tensors
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = context.saved_tensors[0]
         return gradient * (y.abs() < 1)
 
 
@@ -68,7 +66,9 @@ def codes(x: torch.Tensor, anchors: torch.Tensor, offset: torch.Tensor, planes: 
     """Return the codes [batch, heads, tokens, bits] of queries or keys; ``anchors`` are [heads, m, d], ``offset``
     [heads, m], ``planes`` [heads, bits, m]."""
     sums = (kernel(x, anchors) - offset.unsqueeze(-2)) @ planes.mT
-    return _Sign.apply(sums) if torch.is_grad_enabled() else signs(sums)
+    apply: Any = _Sign.apply  # torch leaves it untyped
+    codes: torch.Tensor = apply(sums) if torch.is_grad_enabled() else signs(sums)
+    return codes
 
 
 def attend(
@@ -113,15 +113,11 @@ def _shape(
     return query.new_empty((*query.shape[:3], value.shape[-1]))
 
 
-def _onnx() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _onnx() -> Function:
+    op, script = scripting()
 
-    domain = Opset("edgeopt", 1)
-
-    @script(domain)
-    def HashCodes(x, anchors, offset, planes, epsilon: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def HashCodes(x: Any, anchors: Any, offset: Any, planes: Any, epsilon: float) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[-1])
         both = op.Constant(value_ints=[-2, -1])
         least = op.CastLike(epsilon, x)
@@ -136,8 +132,8 @@ def _onnx() -> Callable:
         sums = op.MatMul(moved, op.Transpose(planes, perm=[0, 2, 1]))
         return op.Where(op.GreaterOrEqual(sums, op.CastLike(0.0, x)), op.CastLike(1.0, x), op.CastLike(-1.0, x))
 
-    @script(domain)
-    def HashedAttention(q, k, v, own, least: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def HashedAttention(q: Any, k: Any, v: Any, own: Any, least: float) -> Any:  # noqa: N802
         tokens = op.Constant(value_ints=[-2])
         c = op.CastLike(least, q)
         agreeing = op.MatMul(q, op.Transpose(op.ReduceSum(k, tokens), perm=[0, 1, 3, 2]))
@@ -145,7 +141,7 @@ def _onnx() -> Callable:
         summed = op.MatMul(q, op.MatMul(op.Transpose(k, perm=[0, 1, 3, 2]), v))
         return op.Div(op.Add(summed, op.Mul(own, c)), total)
 
-    def emitted(query, key, value, anchors, offset, planes, form="paper"):  # type: ignore[no-untyped-def]
+    def emitted(query: Any, key: Any, value: Any, anchors: Any, offset: Any, planes: Any, form: Any = "paper") -> Any:
         q, k = (HashCodes(x, anchors, offset, planes, epsilon=EPSILON) for x in (query, key))
         own = value if form == "released" else op.ReduceSum(value, op.Constant(value_ints=[-2]))
         return HashedAttention(q, k, value, own, least=float(planes.shape[-2] + 1))
@@ -157,7 +153,7 @@ def _macs(a: Arguments) -> int:
     """Return distances to the anchors and planes of both, K^T V and its product with Q; codes by codes are one more."""
     images, (tokens, size), (keys, values) = math.prod(a["query"][:2]), a["query"][2:], a["value"][2:]
     bits, points = a["planes"][1:]
-    return images * ((tokens + keys) * points * (size + bits) + (tokens + keys) * bits * values + tokens * bits)
+    return int(images * ((tokens + keys) * points * (size + bits) + (tokens + keys) * bits * values + tokens * bits))
 
 
 register(Operator("edgeopt::hashed_attention", onnx=_onnx, reference=attend, macs=_macs, is_discontinuous=True))

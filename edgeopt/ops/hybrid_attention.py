@@ -22,7 +22,6 @@ bidirectional form is its counterpart for encoders.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch.nn import functional
@@ -31,6 +30,7 @@ from edgeopt.ops import feature_maps
 from edgeopt.ops.feature_maps import feature_map as map_features
 from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
+from edgeopt.ops.scripting import Function
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -74,7 +74,7 @@ def attend(
 
 def _blocks(x: torch.Tensor, window: int) -> torch.Tensor:
     """Cut [.., tokens, size] into [.., blocks, window, size], filled up with zeros."""
-    return functional.pad(x, (0, 0, 0, -x.shape[-2] % window)).unflatten(-2, (-1, window))
+    return torch.unflatten(functional.pad(x, (0, 0, 0, -x.shape[-2] % window)), -2, (-1, window))
 
 
 def _beside(x: torch.Tensor, causal: bool) -> torch.Tensor:
@@ -188,7 +188,7 @@ def _shape(
     return query.new_empty((*query.shape[:3], value.shape[-1]))
 
 
-def _onnx() -> Callable:
+def _onnx() -> Function:
     from edgeopt.ops.hybrid_attention_onnx import build
 
     return build()
@@ -201,7 +201,7 @@ def _macs(a: Arguments) -> int:
     blocks = -(-tokens // window)
     near = blocks * window * (2 if a["causal"] else 3) * window * (size + values)
     far = (2 * blocks * window + blocks**2) * features * values
-    return images * (2 * tokens * size * mapping + near + far)
+    return int(images * (2 * tokens * size * mapping + near + far))
 
 
 register(Operator("edgeopt::hybrid_attention", onnx=_onnx, reference=attend, macs=_macs))

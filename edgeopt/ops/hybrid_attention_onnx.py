@@ -3,34 +3,32 @@
 It stands in the domain ``edgeopt``; a native kernel may take its place.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from edgeopt.ops.linear_attention_onnx import map_features
+from edgeopt.ops.scripting import Function, scripting
 
 
-def build() -> Callable:
+def build() -> Function:
     """Return the function of the operator's arguments that emits it."""
     attention = _function()
 
-    def hybrid_attention(  # type: ignore[no-untyped-def]
-        query,
-        key,
-        value,
-        gate,
-        feature_map,
-        window,
-        scale,
-        causal=False,
-        query_weight=None,
-        query_bias=None,
-        key_weight=None,
-        key_bias=None,
-    ):
+    def hybrid_attention(
+        query: Any,
+        key: Any,
+        value: Any,
+        gate: Any,
+        feature_map: Any,
+        window: Any,
+        scale: Any,
+        causal: Any = False,
+        query_weight: Any = None,
+        query_bias: Any = None,
+        key_weight: Any = None,
+        key_bias: Any = None,
+    ) -> Any:
         phi_q = map_features(feature_map, query, query_weight, query_bias)
         phi_k = map_features(feature_map, key, key_weight, key_bias)
         return attention(query, key, value, phi_q, phi_k, gate, window=window, scale=scale, causal=int(causal))
@@ -38,13 +36,13 @@ def build() -> Callable:
     return hybrid_attention
 
 
-def _function() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _function() -> Function:
+    op, script = scripting()
 
-    @script(Opset("edgeopt", 1))
-    def HybridAttention(q, k, v, phi_q, phi_k, gate, window: int, scale: float, causal: int) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def HybridAttention(  # noqa: N802
+        q: Any, k: Any, v: Any, phi_q: Any, phi_k: Any, gate: Any, window: int, scale: float, causal: int
+    ) -> Any:
         zero = op.Constant(value_ints=[0])
         one = op.Constant(value_ints=[1])
         last = op.Constant(value_ints=[-1])

@@ -15,7 +15,7 @@ token, get none. With ``relu`` that is SLA (Guo et al., SLAB, ICML 2024).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -25,6 +25,7 @@ from edgeopt.ops.feature_maps import feature_map as map_features
 from edgeopt.ops.linear_attention_forms import Tensors
 from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
+from edgeopt.ops.scripting import Function
 
 KINDS = feature_maps.MAPS | {"inline", "flow"}
 """What ``feature_map`` may be."""
@@ -113,7 +114,7 @@ def attend(
         q = map_features(feature_map, query, query_weight, query_bias)
         k = map_features(feature_map, key, key_weight, key_bias)
         normalized = getattr(linear_attention_forms, f"{form}normalized")
-        out = normalized(q, k, value, epsilon(feature_map))
+        out: torch.Tensor = normalized(q, k, value, epsilon(feature_map))
     else:
         out = getattr(linear_attention_forms, f"{form}{feature_map}")(query, key, value)
     return out if depthwise is None else out + _depthwise(value, depthwise, depthwise_bias, grid or ())
@@ -166,7 +167,7 @@ def _shape(
 register_gradients(linear_attention, attend)
 
 
-def _onnx() -> Callable:
+def _onnx() -> Function:
     from edgeopt.ops.linear_attention_onnx import build
 
     return build(epsilon)
@@ -183,7 +184,7 @@ def _macs(a: Arguments) -> int:
     features, mapping = feature_maps.counted(a)
     through = tokens * keys * (features + values) if a["causal"] else (tokens + keys) * features * values
     local = 0 if a["depthwise"] is None else math.prod(a["grid"]) * math.prod(a["depthwise"])
-    return images * ((tokens + keys) * size * mapping + through + local)
+    return int(images * ((tokens + keys) * size * mapping + through + local))
 
 
 register(Operator("edgeopt::linear_attention", onnx=_onnx, reference=attend, macs=_macs))

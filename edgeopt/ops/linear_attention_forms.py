@@ -34,9 +34,10 @@ def normalized(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, epsilon: float
 
 def inline(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Return attention whose weights (c/n) q.k_j - (c/n) q.mean(k) + 1/n sum to 1 and may be negative."""
-    scale = q.shape[-1] ** -0.5 / k.shape[-2]
+    scale: float = q.shape[-1] ** -0.5 / k.shape[-2]
     # The root on both factors keeps their product in the range of 16 bits.
-    product = (k.mT * scale**0.5) @ (v * scale**0.5)
+    root: float = scale**0.5
+    product = (k.mT * root) @ (v * root)
     rest = 1 - scale * (q * k.sum(-2, keepdim=True)).sum(-1, keepdim=True)
     return q @ product + rest * v.mean(-2, keepdim=True)
 
@@ -70,7 +71,8 @@ def causal_normalized(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, epsilon
 def causal_inline(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Return ``inline`` of the tokens up to each."""
     count = _counts(q)
-    weights = (q @ k.mT).tril() * q.shape[-1] ** -0.5 / count
+    root: float = q.shape[-1] ** -0.5
+    weights = (q @ k.mT).tril() * root / count
     return weights @ v + (1 - weights.sum(-1, keepdim=True)) * v.cumsum(-2) / count
 
 

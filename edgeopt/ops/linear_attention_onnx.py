@@ -4,9 +4,6 @@ The functions are ``LinearAttention``, ``InlineAttention``, ``FlowAttention`` an
 domain ``edgeopt``; a native kernel may take the place of each.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
@@ -14,26 +11,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeopt.ops.feature_maps import LEARNED, MAPS, pairs
+from edgeopt.ops.scripting import Function, scripting
 
 
-def build(epsilon: Callable[[str], float]) -> Callable:
+def build(epsilon: Callable[[str], float]) -> Function:
     """Return the function of the operator's arguments that emits it; ``epsilon`` is the denominator's, by map."""
     forms = {False: _forms(), True: _causal_forms()}
 
-    def linear_attention(  # type: ignore[no-untyped-def]
-        query,
-        key,
-        value,
-        feature_map,
-        causal=False,
-        query_weight=None,
-        query_bias=None,
-        key_weight=None,
-        key_bias=None,
-        depthwise=None,
-        depthwise_bias=None,
-        grid=None,
-    ):
+    def linear_attention(
+        query: Any,
+        key: Any,
+        value: Any,
+        feature_map: Any,
+        causal: Any = False,
+        query_weight: Any = None,
+        query_bias: Any = None,
+        key_weight: Any = None,
+        key_bias: Any = None,
+        depthwise: Any = None,
+        depthwise_bias: Any = None,
+        grid: Any = None,
+    ) -> Any:
         if feature_map in MAPS:
             q = map_features(feature_map, query, query_weight, query_bias)
             k = map_features(feature_map, key, key_weight, key_bias)
@@ -47,7 +45,7 @@ def build(epsilon: Callable[[str], float]) -> Callable:
 
 def map_features(name: str, x: Any, weight: Any, bias: Any) -> Any:
     """Emit the feature map ``name`` of ``edgeopt.ops.feature_maps``."""
-    from onnxscript import opset20 as op
+    op, _ = scripting()
 
     if name in LEARNED:
         z = op.MatMul(x, weight)
@@ -60,7 +58,7 @@ def map_features(name: str, x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _taylor(x: Any) -> Any:
-    from onnxscript import opset20 as op
+    op, _ = scripting()
 
     size = x.shape[-1]
     first, second = (op.Constant(value_ints=index.tolist()) for index in pairs(size))
@@ -73,7 +71,7 @@ def _taylor(x: Any) -> Any:
 
 
 def _hedgehog(name: str, z: Any) -> Any:
-    from onnxscript import opset20 as op
+    op, _ = scripting()
 
     if name == "hedgehog-exp":
         return op.Exp(op.Concat(z, op.Neg(z), axis=-1))
@@ -85,7 +83,7 @@ def _hedgehog(name: str, z: Any) -> Any:
 
 
 def _with_convolution(out: Any, value: Any, weight: Any, bias: Any, grid: Sequence[int]) -> Any:
-    from onnxscript import opset20 as op
+    op, _ = scripting()
 
     size, tokens, kernel = value.shape[-1], value.shape[-2], weight.shape[-1]
     first = tokens - math.prod(grid)
@@ -102,15 +100,11 @@ def _with_convolution(out: Any, value: Any, weight: Any, bias: Any, grid: Sequen
 # -- attention as functions ----------------------------------------------------------------------------
 
 
-def _forms() -> dict[str, Callable]:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _forms() -> dict[str, Function]:
+    op, script = scripting()
 
-    domain = Opset("edgeopt", 1)
-
-    @script(domain)
-    def LinearAttention(q, k, v, epsilon: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def LinearAttention(q: Any, k: Any, v: Any, epsilon: float) -> Any:  # noqa: N802
         tokens = op.Constant(value_ints=[2])
         last = op.Constant(value_ints=[3])
         product = op.MatMul(op.Transpose(k, perm=[0, 1, 3, 2]), v)
@@ -118,8 +112,8 @@ def _forms() -> dict[str, Callable]:
         below = op.ReduceSum(op.Mul(q, total), last, keepdims=1)
         return op.Div(op.MatMul(q, product), op.Add(below, op.CastLike(epsilon, below)))
 
-    @script(domain)
-    def InlineAttention(q, k, v) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def InlineAttention(q: Any, k: Any, v: Any) -> Any:  # noqa: N802
         tokens = op.Constant(value_ints=[2])
         last = op.Constant(value_ints=[3])
         count = op.CastLike(op.Shape(k, start=2, end=3), q)
@@ -130,8 +124,8 @@ def _forms() -> dict[str, Callable]:
         rest = op.Sub(op.CastLike(1.0, q), op.Mul(scale, read))
         return op.Add(op.MatMul(q, product), op.Mul(rest, op.ReduceMean(v, tokens, keepdims=1)))
 
-    @script(domain)
-    def FlowAttention(query, key, v) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def FlowAttention(query: Any, key: Any, v: Any) -> Any:  # noqa: N802
         tokens = op.Constant(value_ints=[2])
         last = op.Constant(value_ints=[3])
         q = op.Sigmoid(query)
@@ -158,22 +152,18 @@ def _forms() -> dict[str, Callable]:
     return {"normalized": LinearAttention, "inline": InlineAttention, "flow": FlowAttention}
 
 
-def _causal_forms() -> dict[str, Callable]:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _causal_forms() -> dict[str, Function]:
+    op, script = scripting()
 
-    domain = Opset("edgeopt", 1)
-
-    @script(domain)
-    def CausalLinearAttention(q, k, v, epsilon: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def CausalLinearAttention(q: Any, k: Any, v: Any, epsilon: float) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[3])
         weights = op.Trilu(op.MatMul(q, op.Transpose(k, perm=[0, 1, 3, 2])), upper=0)
         below = op.ReduceSum(weights, last, keepdims=1)
         return op.Div(op.MatMul(weights, v), op.Add(below, op.CastLike(epsilon, below)))
 
-    @script(domain)
-    def CausalInlineAttention(q, k, v) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def CausalInlineAttention(q: Any, k: Any, v: Any) -> Any:  # noqa: N802
         tokens = op.Constant(value_int=2)
         last = op.Constant(value_ints=[3])
         one = op.CastLike(1.0, q)
@@ -186,8 +176,8 @@ def _causal_forms() -> dict[str, Callable]:
         mean = op.Div(op.CumSum(v, tokens), count)
         return op.Add(op.MatMul(weights, v), op.Mul(rest, mean))
 
-    @script(domain)
-    def CausalFlowAttention(query, key, v) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def CausalFlowAttention(query: Any, key: Any, v: Any) -> Any:  # noqa: N802
         tokens = op.Constant(value_int=2)
         last = op.Constant(value_ints=[3])
         q = op.Sigmoid(query)

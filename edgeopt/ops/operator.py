@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from edgeopt.errors import UserError
+from edgeopt.ops.scripting import Function
 
 Arguments = dict[str, Any]
 """An operator's arguments by name, tensors as their shapes; ``result`` is the shape of what it returns."""
@@ -37,7 +38,7 @@ class Operator:
     """
 
     name: str
-    onnx: Callable[[], Callable] | None = None
+    onnx: Callable[[], Function] | None = None
     reference: Callable[..., Any] | None = None
     macs: Callable[[Arguments], int] | None = None
     is_discontinuous: bool = False
@@ -53,7 +54,8 @@ class Operator:
     def overload(self) -> torch._ops.OpOverload:
         """The operator as graphs call it; raises AttributeError where torch does not know it."""
         namespace, name = self.name.split("::")
-        return getattr(getattr(torch.ops, namespace), name).default
+        overload: torch._ops.OpOverload = getattr(getattr(torch.ops, namespace), name).default
+        return overload
 
 
 OPERATORS: dict[str, Operator] = {}
@@ -90,6 +92,6 @@ def kernel_for(target: str, called: object) -> Any:
     return None if operator is None else operator.kernels.get(target)
 
 
-def onnx_functions() -> dict[str, Callable[[], Callable]]:
+def onnx_functions() -> dict[str, Callable[[], Function]]:
     """Return what operators are in ONNX, by name."""
     return {name: operator.onnx for name, operator in OPERATORS.items() if operator.onnx is not None}

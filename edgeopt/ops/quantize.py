@@ -12,11 +12,12 @@ is made of, and is empty for all of int8. It changes no value: it is what a targ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from edgeopt.ops.operator import Operator, register
+from edgeopt.ops.scripting import Function, scripting
 from edgeopt.quant.qparams import Affine
 
 
@@ -71,26 +72,27 @@ def _check(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis:
 def rounded_to(values: torch.Tensor, affine: Affine) -> torch.Tensor:
     """Return real values as the integers nearest to them stand for."""
     q = quantize(values, affine.scale, affine.zero_point, affine.axis, affine.dtype)
-    return dequantize(q, affine.scale, affine.zero_point, affine.axis)
+    rounded: torch.Tensor = dequantize(q, affine.scale, affine.zero_point, affine.axis)
+    return rounded
 
 
 def _broadcast_shape(x: torch.Tensor, scale: torch.Tensor, axis: int) -> list[int]:
     return [-1 if scale.dim() and dim == axis else 1 for dim in range(x.dim())]
 
 
-def _onnx_quantize() -> Callable:
-    from onnxscript import opset20 as op
+def _onnx_quantize() -> Function:
+    op, _ = scripting()
 
-    def quantize(x, scale, zero_point, axis, dtype):  # type: ignore[no-untyped-def]
+    def quantize(x: Any, scale: Any, zero_point: Any, axis: Any, dtype: Any) -> Any:
         return op.QuantizeLinear(x, scale, zero_point, axis=axis)
 
     return quantize
 
 
-def _onnx_dequantize() -> Callable:
-    from onnxscript import opset20 as op
+def _onnx_dequantize() -> Function:
+    op, _ = scripting()
 
-    def dequantize(q, scale, zero_point, axis, element=""):  # type: ignore[no-untyped-def]
+    def dequantize(q: Any, scale: Any, zero_point: Any, axis: Any, element: Any = "") -> Any:
         return op.DequantizeLinear(q, scale, zero_point, axis=axis)
 
     return dequantize

@@ -13,7 +13,7 @@ def register_gradients(operator: Any, form: Callable[..., torch.Tensor]) -> None
     operator.register_autograd(lambda ctx, gradient: _backward(ctx, gradient, form), setup_context=_save)
 
 
-def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     tensors = [value if isinstance(value, torch.Tensor) else None for value in inputs]
     ctx.save_for_backward(*tensors)
     ctx.settings = [None if isinstance(value, torch.Tensor) else value for value in inputs]

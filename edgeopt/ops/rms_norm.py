@@ -8,17 +8,15 @@ one form that kernels have. In ONNX it is a function that squares in float32, as
 Source: B. Zhang, R. Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from edgeopt.ops.operator import Operator, register
+from edgeopt.ops.scripting import Function, scripting
 
 
 @torch.library.custom_op("edgeopt::rms_norm", mutates_args=())
@@ -36,13 +34,11 @@ def _shape(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tenso
 RMS_NORM = torch.ops.edgeopt.rms_norm.default
 
 
-def _onnx() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _onnx() -> Function:
+    op, script = scripting()
 
-    @script(Opset("edgeopt", 1))
-    def RmsNorm(x, weight, epsilon: float) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def RmsNorm(x: Any, weight: Any, epsilon: float) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[-1])
         wide = op.Cast(x, to=1)
         mean = op.ReduceMean(op.Mul(wide, wide), last, keepdims=1)

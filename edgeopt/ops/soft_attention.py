@@ -17,18 +17,16 @@ Source: Lu et al., SOFT: Softmax-free Transformer with Linear Complexity, NeurIP
 Transformers, IJCV 2024, for the normalized form.
 """
 
-# mypy: disable-error-code="arg-type, type-var, return-value"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from edgeopt.ops.operator import Arguments, Operator, register
 from edgeopt.ops.recompute import register_gradients
+from edgeopt.ops.scripting import Function, scripting
 
 _RIDGE = 0.01
 _START = 1.8
@@ -87,13 +85,11 @@ def _shape(
     return query.new_empty((*query.shape[:3], value.shape[-1]))
 
 
-def _onnx() -> Callable:
-    from onnxscript import opset20 as op
-    from onnxscript import script
-    from onnxscript.values import Opset
+def _onnx() -> Function:
+    op, script = scripting()
 
-    @script(Opset("edgeopt", 1))
-    def SoftAttention(q, landmarks, v, iterations: int, normalized: int) -> object:  # type: ignore[no-untyped-def]  # noqa: N802
+    @script
+    def SoftAttention(q: Any, landmarks: Any, v: Any, iterations: int, normalized: int) -> Any:  # noqa: N802
         last = op.Constant(value_ints=[-1])
         rows = op.Constant(value_ints=[-2])
         half = op.CastLike(0.5, q)
@@ -118,7 +114,7 @@ def _onnx() -> Callable:
         gathered = op.MatMul(op.Transpose(near, perm=[0, 1, 3, 2]), v)
         return op.MatMul(near, op.MatMul(scaled, gathered))
 
-    def soft_attention(query, landmarks, value, iterations=20, normalized=False):  # type: ignore[no-untyped-def]
+    def soft_attention(query: Any, landmarks: Any, value: Any, iterations: Any = 20, normalized: Any = False) -> Any:
         return SoftAttention(query, landmarks, value, iterations=iterations, normalized=int(normalized))
 
     return soft_attention
@@ -129,7 +125,7 @@ def _macs(a: Arguments) -> int:
     images, (tokens, size), values = math.prod(a["query"][:2]), a["query"][2:], a["value"][3]
     marks = a["landmarks"][2]
     inverse = 2 * a["iterations"] * marks**3
-    return images * (marks * (tokens + marks) * (size + values) + marks * tokens * values + inverse)
+    return int(images * (marks * (tokens + marks) * (size + values) + marks * tokens * values + inverse))
 
 
 register(Operator("edgeopt::soft_attention", onnx=_onnx, reference=attend, macs=_macs))

@@ -10,17 +10,15 @@ has the scale 1. Source: Z. Yao et al., ZeroQuant: Efficient and Affordable Post
 Transformers, NeurIPS 2022, section 4.1.
 """
 
-# mypy: disable-error-code="arg-type, type-var"
-# What onnxscript declares of operands is narrower than what its functions take.
-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from edgeopt.ops.operator import Arguments, Operator, register
+from edgeopt.ops.scripting import Function, scripting
 
 _LIMIT = 127
 
@@ -61,20 +59,18 @@ def _linear_shape(
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
-def _onnx_round_tokens() -> Callable:
-    def round_tokens(x):  # type: ignore[no-untyped-def]
-        from onnxscript import opset20 as op
-
+def _onnx_round_tokens() -> Function:
+    def round_tokens(x: Any) -> Any:
+        op, _ = scripting()
         integers, scale = _emit_integers(x)
         return op.Mul(integers, scale)
 
     return round_tokens
 
 
-def _onnx_token_linear() -> Callable:
-    def token_linear(x, weight, scale, bias=None):  # type: ignore[no-untyped-def]
-        from onnxscript import opset20 as op
-
+def _onnx_token_linear() -> Function:
+    def token_linear(x: Any, weight: Any, scale: Any, bias: Any = None) -> Any:
+        op, _ = scripting()
         integers, tokens = _emit_integers(x)
         product = op.MatMulInteger(op.Cast(integers, to=_INT8), op.Transpose(weight, perm=[1, 0]))
         real = op.Mul(op.Mul(op.Cast(product, to=_FLOAT), tokens), scale)
@@ -86,8 +82,8 @@ def _onnx_token_linear() -> Callable:
 _FLOAT, _INT8 = 1, 3
 
 
-def _emit_integers(x):  # type: ignore[no-untyped-def]
-    from onnxscript import opset20 as op
+def _emit_integers(x: Any) -> tuple[Any, Any]:
+    op, _ = scripting()
 
     largest = op.ReduceMax(op.Abs(x), op.Constant(value_ints=[-1]), keepdims=1)
     is_zero = op.Equal(largest, op.Constant(value_float=0.0))
@@ -100,7 +96,7 @@ TOKEN_LINEAR = torch.ops.edgeopt.token_linear.default
 
 
 def _macs(a: Arguments) -> int:
-    return math.prod(a["x"]) * a["weight"][0]
+    return int(math.prod(a["x"]) * a["weight"][0])
 
 
 register(Operator("edgeopt::round_tokens", onnx=_onnx_round_tokens))
