@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_json, print_sections, progress
 from edgeopt.errors import UserError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from edgeopt.records.run import Run
 
 
-@click.command("bench")
+@click.command("bench", cls=Command)
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--warmup", type=int, metavar="N", help="Runs before measuring (default: detected).")
 @click.option("--max-seconds", type=float, default=5.0, show_default=True, metavar="S", help="Longest time a bundle.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.loading import load_options, loading
 from edgeopt.cli.show import json_option, print_json
 
@@ -21,7 +22,7 @@ _REPORT_EVERY = 50
 _SUITE = "edgeopt calibrate"
 
 
-@click.command("calibrate")
+@click.command("calibrate", cls=Command)
 @click.argument("model", type=click.Path())
 @click.option("--data", required=True, metavar="DATA", help="Samples: .npz, folder, or module:function.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="JSON", help="Where to write the ranges.")

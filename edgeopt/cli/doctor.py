@@ -8,10 +8,11 @@ from importlib.metadata import version
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_json, print_rows
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @json_option
 def command(as_json: bool) -> int:
     """Check this machine: versions, processor, and every target's toolchain with the line that installs it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from edgeopt.ir.pass_base import Pass
 
 
-@click.command("explain")
+@click.command("explain", cls=Command)
 @click.argument("name")
 @json_option
 def command(name: str, as_json: bool) -> int:

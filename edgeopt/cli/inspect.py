@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.loading import load_options, loading
 from edgeopt.cli.show import json_option, print_json, print_sections, progress
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command)
 @click.argument("model", type=click.Path())
 @loading
 @click.option("--target", default="reference", show_default=True, help="Whose passes to try.")

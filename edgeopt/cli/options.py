@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edgeopt.cli.command import repeated
 from edgeopt.errors import UserError, nearest
 from edgeopt.options import Option, declared
 from edgeopt.plugins.target import Target
@@ -49,7 +50,7 @@ def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str
     """Return the target's options given as ``--name value`` or ``--name=value``; booleans need no value. ``others``
     are flags that may be meant by an unknown one.
 
-    Raises UserError for a name that is not an option of the target, or a value of another type.
+    Raises UserError for a name that is not an option of the target, one that is repeated, or a value of another type.
     """
     options = {one.flag: one for one in declared(target.Options).values()}
     values: dict[str, Any] = {}
@@ -64,6 +65,8 @@ def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str
             if not rest:
                 raise UserError(f"option '{flag}' has no value", f"give a {one.plain_kind.__name__}")
             value = rest.pop(0)
+        if one.name in values:
+            raise repeated(f"'{flag}'")
         values[one.name] = _converted(one, value or "true")
     return values
 

@@ -6,10 +6,11 @@ import sys
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_json, print_rows
 
 
-@click.command("passes")
+@click.command("passes", cls=Command)
 @click.option("--target", help="Show this target's passes in order, with the reason for each place.")
 @click.option("--precision", help="Precision the order is asked for.")
 @json_option

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_sections
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--import",

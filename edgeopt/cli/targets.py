@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_json, print_rows
 
 
-@click.command("targets")
+@click.command("targets", cls=Command)
 @json_option
 def command(as_json: bool) -> int:
     """List targets and their devices, and the line that installs what is missing."""

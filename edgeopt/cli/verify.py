@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeopt.cli.command import Command
 from edgeopt.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
     from edgeopt.deploy.bundle import Verification
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("folder", type=click.Path())
 @json_option
 def command(folder: str, as_json: bool) -> int:

@@ -178,6 +178,8 @@ def cases():
     yield (*model, "--config", "steps.toml"), "'on_progress', which is not an option"
     yield (*model, "--config", "deep.toml"), "not a readable TOML"
     yield (*model, "two.pt2"), "'two.pt2' is one argument too many"
+    yield (*model, "--samples", "3", "--samples", "4"), "option '--samples' is given more than once"
+    yield (*model, "--baseline", "--no-baseline"), "option '--baseline' or '--no-baseline' is given more than once"
     yield (*pickled, "--input", "x:1x4", "--input", "x:2x4"), "'x' more than once"
     yield (*model, "--ranges", "swapped.json"), "from 2 to 1"
     yield (*model, "--data", "labels_negative.npz"), "label -1, and the first output has 2 classes"
@@ -191,7 +193,8 @@ def cases():
 
 @pytest.mark.parametrize(("arguments", "words"), cases(), ids=lambda value: " ".join(value)[:60] or "-")
 def test_exports(folder, monkeypatch, capsys, arguments, words):
-    fact, _ = failed(folder, monkeypatch, capsys, "export", "-o", "out/new", *arguments, "--target", "reference")
+    output = () if {"-o", "--output"} & set(arguments) else ("-o", "out/new")
+    fact, _ = failed(folder, monkeypatch, capsys, "export", *output, *arguments, "--target", "reference")
     assert words in fact
 
 
@@ -199,6 +202,7 @@ def test_exports(folder, monkeypatch, capsys, arguments, words):
     "arguments",
     [
         ("report", "absent"),
+        ("report", "bundle", "--html", "a.html", "--html", "b.html"),
         ("report", "file"),
         ("report", "absent", "--html", "file/report.html"),
         ("report", "absent", "--html", "hugging"),
