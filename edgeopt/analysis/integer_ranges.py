@@ -18,6 +18,7 @@ import torch
 from torch import fx
 
 from edgeopt.analysis import float_ranges
+from edgeopt.analysis.indices import legal_indices, static_size
 from edgeopt.analysis.integer_rules import (
     LARGEST_SIZE,
     MOVES,
@@ -30,7 +31,6 @@ from edgeopt.analysis.integer_rules import (
     schema_name,
 )
 from edgeopt.analysis.intervals import Interval, hull, meet, within
-from edgeopt.ir.nodes import node_arg, shape_of
 from edgeopt.ir.program import Program
 
 aten = torch.ops.aten
@@ -48,11 +48,9 @@ def hands_on(node: fx.Node) -> bool:
     return node.target in MOVES or schema_name(node) in MOVES_BY_NAME
 
 
-def indexed_rows(node: fx.Node) -> Interval | None:
+def bound_by_index(program: Program, node: fx.Node) -> Interval | None:
     """Return what bounds a node because tensors are indexed by it, None where nothing does."""
-    sizes = [shape_of(node_arg(reader, 0))[0] for reader in node.users if _embeds(reader, node)]
-    static = [size for size in sizes if isinstance(size, int)]
-    return (0, min(static) - 1) if static else None
+    return legal_indices(program, node, static_size, of_all=True)
 
 
 def integer_ranges(program: Program, assumed: int) -> dict[fx.Node, Interval]:
@@ -78,7 +76,7 @@ def float_casts(program: Program) -> FloatCasts:
     inputs: dict[fx.Node, None] = {}
     unbounded = []
     for node in program.calls:
-        if not casts_floats(node) or indexed_rows(node) is not None:
+        if not casts_floats(node) or bound_by_index(program, node) is not None:
             continue
         source = node.all_input_nodes[0]
         if not float_ranges.is_known(bounded[source]):
@@ -123,7 +121,7 @@ def _ranges(
         elif is_integer(node) and node.op == "placeholder":
             ranges[node] = _of_placeholder(program, node, assumed)
         elif is_integer(node) and casts_floats(node):
-            ranges[node] = _of_cast(node, of_floats[node.all_input_nodes[0]], assumed)
+            ranges[node] = _of_cast(program, node, of_floats[node.all_input_nodes[0]], assumed)
         elif is_integer(node):
             # What has wrapped may be anything that its type holds.
             known = {n: i if within(i, _held(n)) else _held(n) for n, i in _read(node, ranges).items()}
@@ -142,7 +140,7 @@ def _of_placeholder(program: Program, node: fx.Node, assumed: int) -> Interval:
     tensor = program.constant(node)
     if tensor is not None:
         return (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
-    return indexed_rows(node) or meet((-assumed, assumed), _held(node))
+    return bound_by_index(program, node) or meet((-assumed, assumed), _held(node))
 
 
 def _of_floats(program: Program, node: fx.Node, read: Mapping[fx.Node, Any], assumed: float) -> float_ranges.Range:
@@ -152,9 +150,9 @@ def _of_floats(program: Program, node: fx.Node, read: Mapping[fx.Node, Any], ass
     return float_ranges.of_call(node, read, hands_on(node))
 
 
-def _of_cast(node: fx.Node, source: float_ranges.Range, assumed: int) -> Interval:
+def _of_cast(program: Program, node: fx.Node, source: float_ranges.Range, assumed: int) -> Interval:
     """What lies behind the point is cut off, of what float32 holds."""
-    if (rows := indexed_rows(node)) is not None:
+    if (rows := bound_by_index(program, node)) is not None:
         return rows
     low, high = map(float, map(np.float32, source))
     return (int(low), int(high)) if float_ranges.is_known((low, high)) else (-assumed, assumed)
@@ -173,7 +171,3 @@ def _of_call(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interva
 def _held(node: fx.Node) -> Interval:
     value = node.meta["val"]
     return of_dtype(value.dtype) if isinstance(value, torch.Tensor) else of_dtype(torch.int64)
-
-
-def _embeds(reader: fx.Node, index: fx.Node) -> bool:
-    return reader.target is aten.embedding.default and reader.args[1] is index

@@ -151,6 +151,9 @@ def part(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -
     """One of several results: a value that was read, or its position."""
     whole: Any = node.args[0]
     name = schema_name(whole) if isinstance(whole, fx.Node) else ""
+    if name in _POOLS_WITH_PLACES and node.args[1] == 1:
+        places = prod(map(largest, shape_of(node_arg(whole, 0))[-_POOLS_WITH_PLACES[name] :]))
+        return (0, max(places - 1, 0))
     if name in _WITH_POSITIONS and node.args[1] == 1:
         return _position(whole, known, anything)
     read = [known[source] for source in whole.all_input_nodes if source in known and is_integer(source)]
@@ -280,6 +283,13 @@ _WITH_POSITIONS = frozenset(
     f"aten::{name}" for name in ("sort", "topk", "max", "min", "cummax", "cummin", "median", "kthvalue", "mode")
 )
 """What returns values and their positions."""
+
+_POOLS_WITH_PLACES = {
+    f"aten::{name}": rank
+    for rank in (1, 2, 3)
+    for name in (f"max_pool{rank}d_with_indices", f"adaptive_max_pool{rank}d")
+}
+"""What returns the largest values of windows and their places among those of a channel, by the axes of these."""
 
 MOVES = frozenset([operator.getitem])
 MOVES_BY_NAME = frozenset(

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
+from edgeopt.analysis.indices import bag_of, legal_indices
 from edgeopt.ir.program import Program, numpy_dtype
 from edgeopt.ir.rewrite import arguments
 from edgeopt.verification.kinds import Input
-from edgeopt.verification.ranges import bag_of, legal_range
-from edgeopt.verification.sizes import Sizes, shape_of
+from edgeopt.verification.sizes import Sizes, shape_of, size_of
 
 Floats = Literal["scale 1", "scale 0.1", "scale 10", "positive", "noisy example", "scaled example"]
 Masks = Literal["head", "tail", "random", "full", "none", "empty row", "full row", "example"]
@@ -67,13 +67,13 @@ class Draw:
         return array
 
     def _indices(self, one: Input, shape: tuple[int, ...], sizes: Sizes, generator: Generator) -> np.ndarray:
-        legal = legal_range(self.program, one.node, sizes)
+        legal = legal_indices(self.program, one.node, lambda dimension: size_of(dimension, sizes), of_all=False)
         if legal is None:
             array = self.example[one.name]
-            legal = min(int(array.min(initial=0)), 0), int(array.max(initial=0)) + 1
-        low, high = legal[0], max(legal[1], legal[0] + 1)
-        drawn = np.asarray(generator.integers(low, high, shape))
-        ends = np.array([high - 1, low])[: drawn.size]
+            legal = min(int(array.min(initial=0)), 0), int(array.max(initial=0))
+        low, high = legal[0], max(legal)
+        drawn = np.asarray(generator.integers(low, high + 1, shape))
+        ends = np.array([high, low])[: drawn.size]
         places = generator.permutation(drawn.size)[: ends.size]
         drawn.reshape(-1)[places] = ends
         return drawn

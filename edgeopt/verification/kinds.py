@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import fx
 
+from edgeopt.analysis.indices import bag_of, legal_indices, static_size
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
-from edgeopt.verification.ranges import bag_of, legal_range
-from edgeopt.verification.sizes import symbols
 
 aten = torch.ops.aten
 
@@ -49,8 +48,7 @@ def kind_of(program: Program, node: fx.Node, example: np.ndarray | None) -> Inpu
     if bag_of(node) is not None:
         return Input(node, "offsets")
     # Sizes do not tell whether there is a range.
-    sizes = {symbol: 2 for symbol in symbols(program)}
-    if legal_range(program, node, sizes) is not None:
+    if legal_indices(program, node, lambda dimension: static_size(dimension) or 2, of_all=False) is not None:
         return Input(node, "indices")
     is_mask = example is None or bool(np.isin(example, (0, 1)).all())
     return Input(node, "masks" if is_mask else "integers")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.analysis.integer_ranges import casts_floats, float_casts, indexed_rows, integer_ranges, of_dtype
+from edgeopt.analysis.integer_ranges import bound_by_index, casts_floats, float_casts, integer_ranges, of_dtype
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.errors import Placement
@@ -63,7 +63,9 @@ def unbounded_inputs(program: Program, assumed: int) -> dict[str, Interval]:
     intervals = {node.name: (-assumed, assumed) for node in float_casts(program).inputs}
     for node in program.input_nodes:
         dtype = node.meta["val"].dtype
-        if is_integer(node) and indexed_rows(node) is None and not within(of_dtype(dtype), (-assumed, assumed)):
+        if not is_integer(node) or bound_by_index(program, node) is not None:
+            continue
+        if not within(of_dtype(dtype), (-assumed, assumed)):
             intervals[node.name] = (max(-assumed, of_dtype(dtype)[0]), min(assumed, of_dtype(dtype)[1]))
     return {name: interval for name, interval in intervals.items() if interval != _IN_32_BITS}
 
