@@ -16,6 +16,7 @@ from torch.nn import functional
 import edgeopt
 from benchmarks import openvino_int8
 from benchmarks.alternate import medians
+from edgeopt.ir.context import EMPTY, SAMPLES
 from edgeopt.ir.program import Program
 from edgeopt.passes.substitution.binarize import Binarize
 from edgeopt.passes.substitution.linear_attention import LinearAttention
@@ -64,8 +65,9 @@ def _of_signs(model: nn.Module, images: np.ndarray, folder: Path) -> Path:
 def of_signs(program: Program, images: np.ndarray) -> Program:
     """Return the program with norms that fold away, linear attention and layers of signs, fitted but not tuned."""
     samples = [{program.inputs[0].name: image[None]} for image in images]
-    for swap in (ReplaceLayernorm(samples), LinearAttention("relu", force=True), Binarize(samples)):
-        program = swap(program).program
+    context = EMPTY.adding(SAMPLES, samples)
+    for swap in (ReplaceLayernorm(), LinearAttention("relu", force=True), Binarize()):
+        program = swap(program, context).program
     return program
 
 

@@ -27,11 +27,13 @@ import torch
 
 import edgeopt
 from benchmarks.table import show
+from edgeopt.ir import context
 from edgeopt.ir.convert import to_exported
 from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.onnx.session import OnnxSession
 from edgeopt.passes.exact.pre_rmsnorm import PreRmsnorm
+from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.binarize import Binarize
 from edgeopt.passes.substitution.linear_attention import LinearAttention
 from edgeopt.plugins.testing import to_program
@@ -64,7 +66,7 @@ def _minilm() -> Case:
     return to_program(minilm.build(), [torch.from_numpy(array[:1]) for array in samples.values()]), samples
 
 
-def _deit(*passes: Callable[[Samples], Pass]) -> Case:
+def _deit(*passes: Pass) -> Case:
     model, inputs = zoo.build("deit")
     program = to_program(model, inputs.values())
     (spec,) = program.inputs
@@ -73,11 +75,11 @@ def _deit(*passes: Callable[[Samples], Pass]) -> Case:
 
 
 def _deit_linear() -> Case:
-    return _deit(lambda _: LinearAttention("elu", force=True), lambda _: PreRmsnorm())
+    return _deit(LinearAttention("elu", force=True), PreRmsnorm())
 
 
 def _deit_signs() -> Case:
-    return _deit(_signs)
+    return _deit(Binarize())
 
 
 def _digits_signs() -> Case:
@@ -85,17 +87,12 @@ def _digits_signs() -> Case:
     data, model = digits.load(), DigitsCnn()
     digits.train(model, data, epochs=15, learning_rate=1e-2)
     samples = {"images": data.train_images[:SAMPLES].numpy()}
-    return _rewritten(to_program(model, [data.train_images[:1]]), samples, [_signs]), samples
+    return _rewritten(to_program(model, [data.train_images[:1]]), samples, [Binarize()]), samples
 
 
-def _signs(samples: Samples) -> Pass:
-    return Binarize([{name: array[at : at + 1] for name, array in samples.items()} for at in range(4)])
-
-
-def _rewritten(program: Program, samples: Samples, passes: Sequence[Callable[[Samples], Pass]]) -> Program:
-    for make in passes:
-        program = make(samples)(program).program
-    return program
+def _rewritten(program: Program, samples: Samples, passes: Sequence[Pass]) -> Program:
+    few = [{name: array[at : at + 1] for name, array in samples.items()} for at in range(4)]
+    return Pipeline(passes).run(program, context.EMPTY.adding(context.SAMPLES, few))[0]
 
 
 MODELS: dict[str, tuple[Callable[[], Case], tuple[str, ...]]] = {

@@ -13,19 +13,19 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import click
 import numpy as np
 import torch
 
 from benchmarks.table import show
-from edgeopt.calib.data import CalibrationData, Function
+from edgeopt.calib.data import CALIBRATION, Function
 from edgeopt.calib.moments import Patches
 from edgeopt.frontend.inputs import DynamicSpec
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.frontend.static_shapes import load_for
+from edgeopt.ir.context import EMPTY
 from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
@@ -39,7 +39,7 @@ from edgeopt.plugins.registry import resolve
 from edgeopt.quant.blockwise import FORMATS, Blocks
 from tests.models import minilm
 
-CALIBRATION = 500
+CALIBRATION_TEXTS = 500
 BATCH = 10
 
 
@@ -48,31 +48,20 @@ class Plain(WeightOnlyQuantization):
 
     def rounded(self, weight: torch.Tensor, seen: Patches | None) -> Blocks:
         """Return a weight in the format."""
-        return Blocks.nearest(weight, self.format)
+        return Blocks.nearest(weight, FORMATS[self.format])
 
 
-def _plain(name: str, data: CalibrationData) -> list[Pass]:
-    return [Plain(name)]
-
-
-def _searched(name: str, data: CalibrationData) -> list[Pass]:
-    return [WeightOnlyQuantization(name)]
-
-
-def _compensated(name: str, data: CalibrationData) -> list[Pass]:
-    return [WeightOnlyQuantization(name, data)]
-
-
-WAYS: dict[str, Callable[[CalibrationData], list[Pass]]] = {
-    **{f"{name}, plain": partial(_plain, name) for name in FORMATS},
-    **{f"{name}, searched scales": partial(_searched, name) for name in FORMATS},
-    **{f"{name}, compensated": partial(_compensated, name) for name in FORMATS},
-    "fpq": lambda data: [FpqSearch(data, compensate=False)],
-    "fpq, compensated": lambda data: [FpqSearch(data)],
-    "nvfp4, activations too": lambda data: [WeightOnlyQuantization("nvfp4", data, activations=True)],
-    "mxfp4, activations too": lambda data: [WeightOnlyQuantization("mxfp4", data, activations=True)],
-    "fpq, activations too": lambda data: [ShiftChannels(data), FpqSearch(data, activations=True)],
+WAYS: dict[str, tuple[bool, list[Pass]]] = {
+    **{f"{name}, plain": (False, [Plain(name)]) for name in FORMATS},
+    **{f"{name}, searched scales": (False, [WeightOnlyQuantization(name)]) for name in FORMATS},
+    **{f"{name}, compensated": (True, [WeightOnlyQuantization(name)]) for name in FORMATS},
+    "fpq": (True, [FpqSearch(compensate=False)]),
+    "fpq, compensated": (True, [FpqSearch()]),
+    "nvfp4, activations too": (True, [WeightOnlyQuantization("nvfp4", activations=True)]),
+    "mxfp4, activations too": (True, [WeightOnlyQuantization("mxfp4", activations=True)]),
+    "fpq, activations too": (True, [ShiftChannels(), FpqSearch(activations=True)]),
 }
+"""Whether there is calibration data, and the passes."""
 
 
 @click.command()
@@ -97,7 +86,8 @@ def main(ways: tuple[str, ...], sentences: int, max_minutes: float, as_json: boo
             continue
         click.echo(name, err=True)
         start = time.perf_counter()
-        quantized, _ = Pipeline(WAYS[name](data)).run(program)
+        on_data, passes = WAYS[name]
+        quantized, _ = Pipeline(passes).run(program, EMPTY.adding(CALIBRATION, data if on_data else None))
         seconds = time.perf_counter() - start
         # Decoded once, not for each sentence.
         decoded, _ = Pipeline([FoldConstants()]).run(quantized)

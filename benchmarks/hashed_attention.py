@@ -32,7 +32,6 @@ from edgeopt.distill.loop import TuneOptions
 from edgeopt.frontend.load import load
 from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program
-from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.hashed_attention import STARTS, HashedAttention
 from edgeopt.plugins.testing import to_program
 from samples import digits_vit_196
@@ -65,15 +64,14 @@ def rows(part: str, program: Program, samples: list[Sample], starts: tuple[str, 
     training, held_out = split(samples)
     for seed in SEEDS:
         for start in starts:
-            swap = HashedAttention(start=start, seed=seed, force=True)
-            swapped = Pipeline([swap])(program).program
+            swapped = HashedAttention(start=start, seed=seed, force=True)(program)
             # No early end: all take as many steps.
             options = TuneOptions(steps=steps, seconds=1e9, patience=steps, seed=seed)
             distillation = Distillation(program, training, held_out, options)
             spent = time.process_time()
-            distillation.started(swapped, swap.swaps)
+            distillation.started(swapped.program, swapped.swaps)
             spent = time.process_time() - spent
-            tuned = distillation.run(swapped, swap.swaps, whole=False)
+            tuned = distillation.run(swapped.program, swapped.swaps, whole=False)
             errors = (list(found.values()) for found in (tuned.blocks_before, tuned.blocks_after))
             before, after = (float(np.mean(found)) for found in errors)
             row = {part: start, "seed": seed, "before": before, "after": after, "CPU s to learn": spent}

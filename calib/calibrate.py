@@ -18,14 +18,15 @@ import numpy as np
 
 import edgeopt
 from edgeopt.calib.cache import Entry, program_digest
-from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.data import CALIBRATION, CalibrationData
 from edgeopt.calib.methods import Method, method
 from edgeopt.calib.observe import Accumulator, observable, observe
 from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
 from edgeopt.calib.statistics import Extremes, Histogram, Statistics
 from edgeopt.errors import UserError
 from edgeopt.files import reading, write_whole
-from edgeopt.ir.pass_base import Kind, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.ir.program import Program, op_name
 
 SAVE_SECONDS = 5.0
@@ -154,19 +155,22 @@ def _estimate(program: Program, state: _State, name: str, chosen: Method) -> Ten
     return TensorRange(op, low, high, seen.low, seen.high, f"{chosen.name} over {state.samples} samples")
 
 
-class Calibrate:
-    """Calibrate a program: a pass that leaves the graph and sets its ranges."""
+@dataclass(frozen=True)
+class Calibrate(Pass):
+    """Calibrate a program: a pass that leaves the graph and sets its ranges. ``cache``: as ``calibrate`` takes it."""
 
     name = "calibrate"
-    kind: Kind = "calibrated"
+    kind = "calibrated"
+    stage = "quantize"
+    needs = (CALIBRATION,)
 
-    def __init__(self, data: CalibrationData, method_name: str, cache: Path | None = None) -> None:
-        self.data, self.method_name, self.cache = data, method_name, cache
+    method: str = "mse"
+    cache: Path | None = None
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Return a copy of ``program`` with calibrated ranges."""
         program = program.clone()
-        program.ranges = calibrate(program, self.data, self.method_name, self.cache).program_ranges()
+        program.ranges = calibrate(program, context[CALIBRATION], self.method, self.cache).program_ranges()
         return PassResult(program, False)
 
 

@@ -26,6 +26,7 @@ from edgeopt.calib.images import IMAGE_SUFFIXES, Preprocessing, read_image
 from edgeopt.calib.npy import npy_shape, npz_arrays, stream_npy, stream_npz
 from edgeopt.errors import EdgeoptError, UserError
 from edgeopt.foreign import translated
+from edgeopt.ir.context import Need
 from edgeopt.ir.program import TensorSpec, numpy_dtype
 
 LABELS = "labels"
@@ -94,6 +95,9 @@ class CalibrationData(ABC):
 
     def _refusal(self, index: int, fact: str, remedy: str) -> UserError:
         return UserError(f"sample {index} of {self.source} {fact}", remedy)
+
+
+CALIBRATION: Need[CalibrationData] = Need("calibration data", "give samples with --calib")
 
 
 class Shards(CalibrationData):

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.observe import Accumulator, observe
+from edgeopt.ir.context import Need
 from edgeopt.ir.program import Program, Range
 from edgeopt.ir.rewrite import arguments
 
@@ -175,6 +176,10 @@ class Patches:
     def second(self) -> torch.Tensor | None:
         """Mean of the outer products of each group."""
         return None if self.products is None else self.products * (self.step**2 / self.count)
+
+
+PATCHES: Need[Mapping[str, Patches]] = Need("what layers read", "give samples with --calib")
+"""The patches of the layers of the float program, by name."""
 
 
 def patches(layer: fx.Node, value: torch.Tensor) -> torch.Tensor:

@@ -8,17 +8,15 @@ float64 does not run, the change is held against the noise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker, changes, decides
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
+from edgeopt.ir.context import Context
 from edgeopt.ir.metrics import Reference
+from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
-
-if TYPE_CHECKING:
-    from edgeopt.ir.pass_base import Pass
 
 FLOAT64_BOUND = 1e-9
 """Largest relative change of the outputs, in float64, that a pass labeled exact may cause."""
@@ -28,10 +26,12 @@ NOISES_PROVEN = 100
 """The same where they stay in float64: weights that were rounded anew add to the noise, but not without end."""
 
 
-def excessive_change(step: Pass, before: Program, after: Program, tracker: AccuracyTracker) -> float | None:
+def excessive_change(
+    step: Pass, before: Program, after: Program, tracker: AccuracyTracker, context: Context
+) -> float | None:
     """Return the relative change of the outputs by an exact pass where it is more than rounding does; None elsewhere.
 
-    ``tracker`` measured ``before`` and ``after``, in this order.
+    ``tracker`` measured ``before`` and ``after``, in this order; ``context`` is what the pass was given.
     """
     drift = tracker.drift
     if max(drift.values(), default=0.0) <= EXACT_BOUND:
@@ -40,7 +40,7 @@ def excessive_change(step: Pass, before: Program, after: Program, tracker: Accur
         return None
     noise = tracker.noise.outputs
     try:
-        proven = _holds_in_float64(step, before, tracker.samples[0])
+        proven = _holds_in_float64(step, before, tracker.samples[0], context)
     except NotInFloat64:
         allowed = {name: NOISES * noise.get(name, 0.0) for name in drift}
     else:
@@ -50,7 +50,7 @@ def excessive_change(step: Pass, before: Program, after: Program, tracker: Accur
     return None if within else max(drift.values())
 
 
-def _holds_in_float64(step: Pass, before: Program, sample: Mapping[str, np.ndarray]) -> bool:
+def _holds_in_float64(step: Pass, before: Program, sample: Mapping[str, np.ndarray], context: Context) -> bool:
     """Whether the outputs stay where the pass is run on the program in float64.
 
     Raises NotInFloat64 where that does not run.
@@ -58,7 +58,7 @@ def _holds_in_float64(step: Pass, before: Program, sample: Mapping[str, np.ndarr
     double, inputs = in_float64(before), sample_in_float64(sample)
     try:
         expected = double.run(inputs)
-        after = step(double).program
+        after = step(double, context).program
         after.clean()
         outputs = after.run(inputs)
     except Exception as error:  # in float32 the same thing ran

@@ -16,7 +16,7 @@ from edgeopt.candidate.records import Evidence, Prepared, Request
 from edgeopt.candidate.slices import check_slices, lost_channels
 from edgeopt.errors import EdgeoptError
 from edgeopt.ir.metrics import Comparison, Reference, Sample
-from edgeopt.ir.program import origin
+from edgeopt.ir.program import op_name, origin
 from edgeopt.records.limits import Limit
 from edgeopt.records.run import Accuracy
 
@@ -85,9 +85,9 @@ def cause_of(prepared: Prepared, request: Request, evidence: Evidence, outputs: 
         return f"the compiled artifact is wrong first at {found}"
     if prepared.stage is not None and prepared.searched is None:
         hurts = sensitivities(prepared.stage.ready.program, prepared.stage.scheme, [sample])
-        return (
-            f"of the quantized layers {hurts[0].layer} ({hurts[0].op}) hurts most: {hurts[0].sqnr_db:.1f} dB by itself"
-        )
+        worst = min(hurts, key=lambda layer: (hurts[layer], layer))
+        ops = {node.name: op_name(node) for node in prepared.stage.ready.program.calls}
+        return f"of the quantized layers {worst} ({ops[worst]}) hurts most: {hurts[worst]:.1f} dB by itself"
     return _guilty_pass(prepared, floor)
 
 

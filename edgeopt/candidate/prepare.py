@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,12 @@ from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.analysis.macs import count_macs
 from edgeopt.analysis.reference import reference_of
 from edgeopt.calib.data import open_data
-from edgeopt.calib.informable import Informable
 from edgeopt.candidate.accuracy import check_labels, classes
+from edgeopt.candidate.conditions import Conditions
 from edgeopt.candidate.options import ExportOptions
-from edgeopt.candidate.quantize import RECOVERIES, calibrated, quantized
-from edgeopt.candidate.recipe_runner import Conditions, substituted
+from edgeopt.candidate.pass_list import build_passes, pass_context
+from edgeopt.candidate.quantize import calibrated, quantized
+from edgeopt.candidate.recipe_runner import substituted
 from edgeopt.candidate.records import Labeled, OnProgress, Prepared, QuantizedStage, Request
 from edgeopt.errors import PassError, UserError
 from edgeopt.files import check_writable, replacing, write_whole
@@ -30,7 +29,6 @@ from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.passes.exact.remove_noops import RemoveNoops
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.plugins.registry import pass_class
 from edgeopt.plugins.target import AUTO
 from edgeopt.plugins.threads import fitting_threads, torch_threads
 from edgeopt.quant.scheme import Scheme
@@ -58,7 +56,8 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgr
     macs = sum(count_macs(original, samples[0]).values())
     with torch_threads(fitting_threads(macs)):
         labeled = _labeled(original, request, on_progress)
-        conditions = Conditions(request, tuning, labeled, tracker, _observer(options.dump, on_progress), on_progress)
+        context, on_pass = pass_context(original, request, on_progress), _observer(options.dump, on_progress)
+        conditions = Conditions(request, context, tuning, labeled, tracker, on_pass, on_progress)
         try:
             program, records, swapped, stage = _run_passes(original, conditions)
         except PassError as failure:
@@ -112,38 +111,30 @@ def _run_passes(
 ) -> tuple[Program, tuple[PassRecord, ...], Swaps | None, QuantizedStage | None]:
     """Run the passes, a recipe's among them; one that quantizes is preceded by calibration and followed by what
     recovers accuracy."""
-    request, tracker, on_pass = conditions.request, conditions.tracker, conditions.on_pass
+    request, tracker, on_pass, context = conditions.request, conditions.tracker, conditions.on_pass, conditions.context
     options = request.options
-    passes = [_informed(step, original, options, conditions.on_progress) for step in build_passes(request)]
+    passes = build_passes(request, context)
     program, swapped = original, None
     before: tuple[PassRecord, ...] = ()
     if (recipe := options.swap.chosen()) is not None:
-        program, before = Pipeline(_tidying(passes), tracker, on_pass).run(program)
+        program, before = Pipeline(_tidying(passes), tracker, on_pass).run(program, context)
         program, records, swapped = substituted(program, recipe, conditions)
         before = (*before, *records)
     place, scheme = _quantizes(passes)
     if scheme is None and options.quant.keep_float:
         precision = request.target_options.precision
         raise UserError(f"--keep-float is given with precision '{precision}'", "ask for --precision int8 or auto")
-    program, records = Pipeline(passes[:place], tracker, on_pass).run(program)
+    program, records = Pipeline(passes[:place], tracker, on_pass).run(program, context)
     before = (*before, *records)
     if scheme is None:
         return program, before, swapped, None
-    ready = calibrated(program, scheme, options.quant, options.load.trust, tracker, on_pass)
-    ready = replace(ready, finishing=tuple(passes[place + 1 :]))
+    ready = calibrated(program, scheme, options.quant, context, passes[place + 1 :], tracker, on_pass)
     before = (*before, *ready.records)
     stage = QuantizedStage(ready, scheme, tracker, on_pass, len(before))
     if request.target_options.precision == AUTO:
         return ready.program, before, swapped, stage
     program, records = quantized(ready, scheme, options.quant, (), tracker, on_pass)
     return program, (*before, *records), swapped, stage
-
-
-def _informed(step: Pass, original: Program, options: ExportOptions, on_progress: OnProgress) -> Pass:
-    """Return a pass with the calibration data, where there is some and it makes use of it."""
-    if not isinstance(step, Informable) or options.quant.calib is None:
-        return step
-    return step.informed(open_data(options.quant.calib, original.inputs, options.load.trust), on_progress)
 
 
 def _tidying(passes: list[Pass]) -> list[Pass]:
@@ -153,47 +144,11 @@ def _tidying(passes: list[Pass]) -> list[Pass]:
 
 
 def _quantizes(passes: list[Pass]) -> tuple[int, Scheme | None]:
-    """Return where the pass stands that quantizes, and its scheme; the end and None where there is none."""
+    """Return where the pass stands that puts layers on integers, and its scheme; the end and None without one."""
     for index, candidate in enumerate(passes):
         if isinstance(candidate, InsertQdq):
             return index, candidate.scheme
     return len(passes), None
-
-
-def build_passes(request: Request) -> list[Pass]:
-    """Return the target's passes and the added ones, without the skipped.
-
-    What is added rewrites the float program: it runs after the target's exact passes, before the first that rounds.
-
-    Raises UserError where a name is unknown, or the precision is made by what is skipped.
-    """
-    options = request.options
-    passes = [step.build() for step in request.target.pipeline(request.target_options)]
-    for step in passes:
-        if step.kind != "exact" and step.name in options.skip_passes:
-            raise UserError(
-                f"pass '{step.name}' makes precision {request.target_options.precision} and cannot be skipped",
-                "choose another --precision",
-            )
-    added = [_built(name) for name in options.add_passes]
-    place = next((index for index, step in enumerate(passes) if step.kind != "exact"), len(passes))
-    passes[place:place] = added
-    for name in set(options.skip_passes) - {p.name for p in passes}:
-        pass_class(name)  # raises where the name is unknown; a known one that does not run is skipped already
-    return [p for p in passes if p.name not in options.skip_passes]
-
-
-def _built(name: str) -> Pass:
-    cls = pass_class(name)
-    if cls.kind == "trained":
-        raise UserError(f"pass '{name}' is tuned on data", "it runs in a recipe: see edgeopt explain slab")
-    needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
-    if needed:
-        remedy = f"it is a recovery of INT8: --precision int8 --calib DATA --recover {name}"
-        if name not in RECOVERIES:
-            remedy = "it runs by itself where a precision asks for it (int8 with --calib), or is built from Python"
-        raise UserError(f"pass '{name}' needs {' and '.join(needed)}", remedy)
-    return cls()
 
 
 def _labeled(original: Program, request: Request, on_progress: OnProgress) -> Labeled | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.calib.cache import cache_folder
 from edgeopt.calib.calibrate import Calibrate, check_model
-from edgeopt.calib.data import CalibrationData, open_data
+from edgeopt.calib.data import CALIBRATION, CalibrationData
 from edgeopt.calib.methods import method
-from edgeopt.calib.moments import Patches, observe_patches
+from edgeopt.calib.moments import PATCHES, Patches, observe_patches
 from edgeopt.calib.ranges import read_ranges
 from edgeopt.errors import UserError, nearest
+from edgeopt.ir.context import EMPTY, FLOAT_PROGRAM, Context
 from edgeopt.ir.pass_base import Pass, PassRecord
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.provenance import module_path
@@ -30,7 +31,7 @@ from edgeopt.quant.scheme import WEIGHTED, Scheme
 
 OnPass = Callable[[PassRecord, Program], None]
 
-RECOVERIES = ("cross-layer-equalization", "smooth-quant", "adaptive-rounding", "bias-correction")
+RECOVERIES = tuple(cls.name for cls in (CrossLayerEqualization, SmoothQuant, AdaptiveRounding, BiasCorrection))
 """What may be done against the loss of accuracy, in the order in which it is done."""
 
 
@@ -69,14 +70,14 @@ class QuantOptions:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float program with ranges, ready to be quantized, and what recoveries want to know of its layers' inputs.
+    """A float program with ranges, ready to be quantized, and what passes from there on are handed.
 
-    ``finishing``: the target's passes that follow quantization.
+    ``finishing``: the passes that follow quantization.
     """
 
     program: Program
     records: tuple[PassRecord, ...]
-    seen: Mapping[str, Patches]
+    context: Context = EMPTY
     finishing: tuple[Pass, ...] = ()
 
 
@@ -85,45 +86,46 @@ def calibratable(program: Program, target: Target) -> Program:
 
     Raises UserError where the target does not quantize.
     """
-    passes: list[Pass] = []
-    if "int8" in target.precisions:
-        for step in target.pipeline(replace(target.Options(**target.device.options), precision="int8")):
-            if isinstance(candidate := step.build(), InsertQdq):
-                return Pipeline(passes).run(program)[0]
-            passes.append(candidate)
-    raise UserError(f"target '{target.name}' does not quantize", "choose another --target")
+    if "int8" not in target.precisions:
+        raise UserError(f"target '{target.name}' does not quantize", "choose another --target")
+    steps = target.pipeline(replace(target.Options(**target.device.options), precision="int8"))
+    return Pipeline(one for step in steps if (one := step.build()).stage == "float").run(program)[0]
 
 
 def calibrated(
     program: Program,
     scheme: Scheme,
     options: QuantOptions,
-    trust: bool,
-    tracker: AccuracyTracker | None,
-    on_pass: OnPass | None,
+    context: Context = EMPTY,
+    finishing: Sequence[Pass] = (),
+    tracker: AccuracyTracker | None = None,
+    on_pass: OnPass | None = None,
 ) -> Calibrated:
-    """Run the recoveries that come before calibration and calibrate; or read the ranges.
+    """Run the recoveries that come before calibration and calibrate on the context's data; or read the ranges.
+
+    ``finishing``: the passes that follow quantization.
 
     Ranges that were read are of the program as it is: recoveries that would rewrite it are left out.
     Raises UserError where there is neither data nor ranges, or where the ranges belong to another program.
     """
-    if options.calib is None and options.ranges is None:
+    if CALIBRATION not in context and options.ranges is None:
         raise UserError(
             "quantizing needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
         )
-    data = open_data(options.calib, program.inputs, trust) if options.calib else None
     if options.ranges is not None:
         found = read_ranges(Path(options.ranges))
         check_model(found, program, options.ranges)
         program = program.clone()
         program.ranges = found.program_ranges()
-        return Calibrated(program, (), _seen(program, data, options))
-    assert data is not None
-    passes: list[Pass] = [CrossLayerEqualization()] if "cross-layer-equalization" in options.recover else []
-    passes += [SmoothQuant(data, scheme.float_beside)] if "smooth-quant" in options.recover else []
-    passes.append(Calibrate(data, options.calib_method, cache_folder()))
-    program, records = Pipeline(passes, tracker, on_pass).run(program)
-    return Calibrated(program, records, _seen(program, data, options))
+        records: tuple[PassRecord, ...] = ()
+    else:
+        passes = [step for step in _recoveries(scheme, options) if step.stage == "float"]
+        calibrate = Calibrate(options.calib_method, cache_folder())
+        program, records = Pipeline([*passes, calibrate], tracker, on_pass).run(program, context)
+    after = [*_recoveries(scheme, options), *finishing]
+    if CALIBRATION in context and any(PATCHES in (*step.needs, *step.uses) for step in after):
+        context = context.adding(PATCHES, _observed(program, context[CALIBRATION]) or None)
+    return Calibrated(program, records, context, tuple(finishing))
 
 
 def quantized(
@@ -135,12 +137,11 @@ def quantized(
     on_pass: OnPass | None = None,
 ) -> tuple[Program, tuple[PassRecord, ...]]:
     """Quantize all layers but those in ``keep`` and in the options; run the recoveries and passes that come after."""
-    passes: list[Pass] = [InsertQdq(scheme, {*keep, *keeps_float(ready.program, options)})]
-    if ready.seen and AdaptiveRounding.name in options.recover:
-        passes.append(AdaptiveRounding(ready.program, ready.seen, scheme))
-    if ready.seen and BiasCorrection.name in options.recover:
-        passes.append(BiasCorrection(ready.program, ready.seen))
-    return Pipeline([*passes, *ready.finishing], tracker, on_pass).run(ready.program)
+    insert = InsertQdq(scheme, keep=frozenset({*keep, *keeps_float(ready.program, options)}))
+    context = ready.context.adding(FLOAT_PROGRAM, ready.program)
+    after = [step for step in _recoveries(scheme, options) if step.stage == "quantized"]
+    able = [step for step in after if all(need in context for need in step.needs)]  # ranges alone are without data
+    return Pipeline([insert, *able, *ready.finishing], tracker, on_pass).run(ready.program, context)
 
 
 def keeps_float(program: Program, options: QuantOptions) -> set[str]:
@@ -151,10 +152,14 @@ def keeps_float(program: Program, options: QuantOptions) -> set[str]:
     return {layer for name in options.keep_float for layer in _layers(program, name)}
 
 
-def _seen(program: Program, data: CalibrationData | None, options: QuantOptions) -> dict[str, Patches]:
-    """Observe the layers' inputs once for all recoveries and for every attempt of the gate."""
-    if data is None or not {AdaptiveRounding.name, BiasCorrection.name} & set(options.recover):
-        return {}
+def _recoveries(scheme: Scheme, options: QuantOptions) -> list[Pass]:
+    """Return the recoveries that are asked for, in their order."""
+    known = (CrossLayerEqualization(), SmoothQuant(scheme.float_beside), AdaptiveRounding(scheme), BiasCorrection())
+    return [step for step in known if step.name in options.recover]
+
+
+def _observed(program: Program, data: CalibrationData) -> Mapping[str, Patches]:
+    """Observe the layers' inputs once for all passes and for every attempt of the gate."""
     weights = {node: program.constant(arguments(node)["weight"]) for node in program.calls if node.target in WEIGHTED}
     return observe_patches(program, data, [node for node, weight in weights.items() if weight is not None])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,9 +13,8 @@ from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.analysis.blocks import Block, find_blocks
 from edgeopt.analysis.macs import count_macs
 from edgeopt.analysis.normalization import Normalizer, find_normalizers
-from edgeopt.calib.informable import Informable
 from edgeopt.candidate.options import ExportOptions, split_options
-from edgeopt.candidate.prepare import build_passes
+from edgeopt.candidate.pass_list import build_passes
 from edgeopt.candidate.records import OnProgress, Request
 from edgeopt.deploy.decisions import Verdicts
 from edgeopt.frontend.load import LoadOptions
@@ -163,20 +161,10 @@ def _try_further(program: Program, samples: Sequence[Sample]) -> list[PassRecord
     """Return what the exact passes that have not run would do, each alone; those that find nothing are left out."""
     found = []
     for name, chosen in pass_classes().items():
-        if chosen.kind == "exact" and name not in program.history and not _needs_more(chosen):
+        if chosen.kind == "exact" and name not in program.history and not (chosen.needs or chosen.requires):
             _, (record,) = Pipeline([chosen()], AccuracyTracker(program, samples)).run(program)
             found += [record] if record.notes else []
     return found
-
-
-def _needs_more(chosen: type) -> bool:
-    """Return whether a pass wants more than a program: data to be informed by, or what its constructor asks for."""
-    if issubclass(chosen, Informable):
-        return True
-    parameters = inspect.signature(chosen).parameters.values()
-    return any(
-        p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.kind is not p.VAR_POSITIONAL for p in parameters
-    )
 
 
 def _block(block: Block, told: Verdicts) -> BlockFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,14 @@ from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program
 
 Values = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples joined along the first axis, by input. It is a key: what is known of a batch is kept by the batch."""
+
+    values: Values
+
 
 HELD_OUT_MOST = 64
 _HELD_OUT = 8
@@ -30,14 +39,14 @@ def split(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
     return [s for i, s in enumerate(found, 1) if i % every], found[every - 1 :: every]
 
 
-def joined(program: Program, samples: Sequence[Sample], size: int) -> list[Values]:
+def joined(program: Program, samples: Sequence[Sample], size: int) -> list[Batch]:
     """Return batches of up to ``size`` samples of equal shapes; of one where the model's batch is fixed."""
     size = min(size, _largest_batch(program))
     by_shape: dict[Hashable, list[Sample]] = {}
     for sample in samples:
         by_shape.setdefault(tuple((name, array.shape[1:]) for name, array in sample.items()), []).append(sample)
     return [
-        {name: torch.from_numpy(np.concatenate([s[name] for s in alike[at : at + size]])) for name in alike[at]}
+        Batch({name: torch.from_numpy(np.concatenate([s[name] for s in alike[at : at + size]])) for name in alike[at]})
         for alike in by_shape.values()
         for at in range(0, len(alike), size)
     ]

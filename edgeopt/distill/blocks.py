@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.walk import evaluate
-from edgeopt.distill.batches import Values
+from edgeopt.distill.batches import Batch
 from edgeopt.distill.loop import Parameters
 from edgeopt.distill.swap import Swap
 from edgeopt.ir.program import Program, origin
@@ -24,18 +24,18 @@ class Originals:
 
     def __init__(self, original: Program, wanted: Collection[str], limit: int = KEPT_BYTES) -> None:
         self.original, self.wanted, self._left = original, frozenset(wanted), limit
-        self._kept: dict[int, dict[str, Any]] = {}
+        self._kept: dict[Batch, dict[str, Any]] = {}
 
-    def __call__(self, batch: Values) -> dict[str, Any]:
-        """Return the values by label, all of one pass. A batch must outlive this object."""
-        if id(batch) in self._kept:
-            return self._kept[id(batch)]
-        found: dict[str, Any] = {name: batch[name] for name in self.wanted & set(batch)}
+    def __call__(self, batch: Batch) -> dict[str, Any]:
+        """Return the values by label, all of one pass."""
+        if batch in self._kept:
+            return self._kept[batch]
+        found: dict[str, Any] = {name: batch.values[name] for name in self.wanted & set(batch.values)}
         with torch.no_grad():
-            self.original.evaluate(batch, observer(self.wanted, found))
+            self.original.evaluate(batch.values, observer(self.wanted, found))
         size = sum(value.nbytes for value in found.values() if isinstance(value, torch.Tensor))
         if size <= self._left:
-            self._kept[id(batch)] = found
+            self._kept[batch] = found
             self._left -= size
         return found
 

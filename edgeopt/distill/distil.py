@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from edgeopt.distill.batches import Values, joined, split
+from edgeopt.distill.batches import Batch, Values, joined, split
 from edgeopt.distill.blocks import Blocks, Originals, labels, mean
 from edgeopt.distill.loop import Loop, OnProgress, Outcome, Parameters, TuneOptions
 from edgeopt.distill.model import Model, distance, with_constants, with_logits
@@ -87,7 +87,7 @@ class Distillation:
         self.training = joined(original, training, options.batch)
         self.held_out = joined(original, held_out, options.batch)
         self.checked = joined(original, held_out[:_CHECKED], options.batch)
-        self._answers: dict[int, Values] = {}
+        self._answers: dict[Batch, Values] = {}
         self._values: Originals | None = None
 
     def run(self, swapped: Program, swaps: Sequence[Swap], blocks: bool = True, whole: bool = True) -> Tuned:
@@ -183,21 +183,21 @@ class Distillation:
         for batch in self.training:
             if count < _START_SAMPLES and _shapes(batch) == shapes:
                 batches.append(originals(batch))
-                count += len(next(iter(batch.values())))
+                count += len(next(iter(batch.values.values())))
         return {label: torch.cat([batch[label] for batch in batches])[:_START_SAMPLES] for label in wanted}
 
-    def _error(self, scored: Program, batches: Sequence[Values]) -> float:
+    def _error(self, scored: Program, batches: Sequence[Batch]) -> float:
         with torch.no_grad():
-            return math.sqrt(mean(float(distance(self._answer(b), scored.evaluate(b))) for b in batches))
+            return math.sqrt(mean(float(distance(self._answer(b), scored.evaluate(b.values))) for b in batches))
 
-    def _answer(self, batch: Values) -> Values:
+    def _answer(self, batch: Batch) -> Values:
         """Return the original's outputs, computed once."""
-        if id(batch) not in self._answers:
+        if batch not in self._answers:
             with torch.no_grad():
-                self._answers[id(batch)] = self._scored.evaluate(batch)
-        return self._answers[id(batch)]
+                self._answers[batch] = self._scored.evaluate(batch.values)
+        return self._answers[batch]
 
 
-def _shapes(batch: Values) -> list[torch.Size]:
+def _shapes(batch: Batch) -> list[torch.Size]:
     """Return the shapes of a batch's samples."""
-    return [value.shape[1:] for value in batch.values()]
+    return [value.shape[1:] for value in batch.values.values()]

@@ -10,7 +10,7 @@ import torch
 
 from edgeopt.analysis.layers import is_layer
 from edgeopt.distill import low_rank
-from edgeopt.distill.batches import Values
+from edgeopt.distill.batches import Batch, Values
 from edgeopt.distill.blocks import observer, relative
 from edgeopt.distill.labels import cross_entropy
 from edgeopt.distill.loop import Parameters, TuneOptions
@@ -43,19 +43,19 @@ class Model:
         """Return the weights that the parameters stand for."""
         return low_rank.merged(parameters, self.weights)
 
-    def error(self, parameters: Parameters, batch: Values, answer: Values) -> torch.Tensor:
+    def error(self, parameters: Parameters, batch: Batch, answer: Values) -> torch.Tensor:
         """Return what held-out samples decide by."""
         program = with_constants(self.scored, self.merged(parameters))
-        return self._error(program.evaluate(batch), batch, answer)
+        return self._error(program.evaluate(batch.values), batch.values, answer)
 
     def loss(
-        self, parameters: Parameters, batch: Values, answer: Values, originals: Callable[[Values], dict[str, Any]]
+        self, parameters: Parameters, batch: Batch, answer: Values, originals: Callable[[Batch], dict[str, Any]]
     ) -> torch.Tensor:
         """Return the error with what fades still there, and the blocks' where the options ask for it."""
         found: dict[str, Any] = {}
         program = with_constants(self.scored, {**self.merged(parameters), **self.fading.constants})
-        outputs = program.evaluate(batch, observer(self.blocks, found))
-        error = self._error(outputs, batch, answer)
+        outputs = program.evaluate(batch.values, observer(self.blocks, found))
+        error = self._error(outputs, batch.values, answer)
         if not self.blocks:
             return error
         wanted = originals(batch)

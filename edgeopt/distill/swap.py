@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, TypeVar
 
 import torch
 from torch import fx
 
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import EMPTY, SAMPLES, Context
+from edgeopt.ir.metrics import Sample
+from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
+from edgeopt.ir.selective import FITS, FittedResult, SelectivePass
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,57 @@ class Swap:
     start: Start | None = None
 
 
-class Swapper(Protocol):
-    """A trained pass. It leaves the values labeled in ``keep`` alone; ``swaps`` are those of its last run."""
+@dataclass(frozen=True)
+class SwapResult(FittedResult):
+    """``swaps``: what tuning has to know. ``figures``: what was measured on the target."""
 
-    name: str
-    kind: Kind
-    keep: Collection[str]
-    swaps: tuple[Swap, ...]
+    swaps: tuple[Swap, ...] = ()
+    figures: tuple[str, ...] = ()
 
-    def __call__(self, program: Program) -> PassResult:
+
+@dataclass(frozen=True)
+class Swapper(SelectivePass):
+    """A pass that swaps layers for others, which are then tuned. It leaves the values labeled in ``keep`` alone."""
+
+    kind = "trained"
+
+    @abstractmethod
+    def run(self, program: Program, context: Context) -> SwapResult:
         """Swap in a copy of ``program``; nothing is tuned."""
-        ...
+
+    def __call__(self, program: Program, context: Context = EMPTY) -> SwapResult:
+        """Swap in a copy of ``program``; nothing is tuned."""
+        result = super().__call__(program, context)
+        assert isinstance(result, SwapResult)
+        return result
+
+
+@dataclass(frozen=True)
+class Fits(Generic[T]):
+    """What a swapper fitted to samples, by node of the program with that fingerprint."""
+
+    fingerprint: str
+    by_node: Mapping[str, T]
+
+
+@dataclass(frozen=True)
+class FittedSwapper(Swapper, Generic[T]):
+    """A swapper that fits what it inserts to samples, by node: once for each program."""
+
+    needs = (SAMPLES,)
+    uses = (FITS,)
+
+    @abstractmethod
+    def fit(self, program: Program, samples: Sequence[Sample]) -> Mapping[str, T]:
+        """Return what is fitted, by node."""
+
+    def known_fits(self, program: Program, context: Context) -> Fits[T]:
+        """Return what is fitted to the context's samples, as an earlier run on the program found it or anew."""
+        known: Fits[T] | None = self.fitted(context)
+        fingerprint = program.fingerprint()
+        if known is not None and known.fingerprint == fingerprint:
+            return known
+        return Fits(fingerprint, self.fit(program, context[SAMPLES]))
 
 
 KEPT = "it hurt the outputs most, and a limit holds without it"

@@ -53,7 +53,7 @@ class Program:
 
     ``output_names`` are fixed at loading and survive every rewrite. ``range_constraints`` are torch.export's
     bounds of the dynamic dimensions. ``ranges`` maps node names to calibrated ranges; ``history`` names the
-    passes that have run.
+    passes that have run, ``ensured`` the properties that these ensured (see edgeopt.ir.pass_base).
     """
 
     graph: fx.Graph
@@ -62,6 +62,7 @@ class Program:
     range_constraints: dict[Any, Any] = field(default_factory=dict)
     ranges: dict[str, Range] = field(default_factory=dict)
     history: tuple[str, ...] = ()
+    ensured: frozenset[str] = frozenset()
 
     # -- what is in it ---------------------------------------------------------------------------------
 
@@ -165,6 +166,7 @@ class Program:
             self.range_constraints,
             dict(self.ranges),
             self.history,
+            self.ensured,
         )
 
     def add_constant(self, name: str, tensor: torch.Tensor) -> fx.Node:

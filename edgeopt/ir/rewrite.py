@@ -20,7 +20,8 @@ import torch
 from torch import fx
 
 from edgeopt.errors import PassError
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, origin, same_spec, spec_of
 
 Condition = Callable[[Program, fx.Node], bool]
@@ -110,14 +111,12 @@ class Rule(ABC):
         """Build the replacement (``program.insert(m.root, ...)``) and return the node that replaces the root."""
 
 
-class Rewrite:
+class Rewrite(Pass):
     """A pass made of rules, applied in order of the graph until none applies."""
 
-    name: str
-    kind: Kind = "exact"
-    rules: Sequence[Rule] = ()
+    rules: ClassVar[Sequence[Rule]] = ()
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Apply the rules to a copy of ``program``."""
         program = program.clone()
         applied: list[Note] = []

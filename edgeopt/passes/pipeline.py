@@ -7,22 +7,25 @@ invariants and lets the tracker measure the error against the original.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
 from edgeopt.analysis.exactness import excessive_change
 from edgeopt.errors import PassError
-from edgeopt.ir.pass_base import Kind, Pass, PassRecord, PassResult
+from edgeopt.ir.context import EMPTY, Context
+from edgeopt.ir.pass_base import Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program
+from edgeopt.passes.order import check_needs, check_requirements, check_stages
 from edgeopt.records.outputs import Error
 
 
 class Pipeline:
-    """Passes in order; itself a pass.
+    """Passes in order.
 
-    ``on_pass(record, program)`` is called after each one. An exact pass that moves the outputs by more than it may
-    (see ``edgeopt.analysis.exactness``), a false ``changed`` or a broken program raises PassError, which names the pass
-    and those that ran before.
+    ``on_pass(record, program)`` is called after each one. Passes that do not fit together, or lack what they need, are
+    refused before the first one runs. An exact pass that moves the outputs by more than it may (see
+    ``edgeopt.analysis.exactness``), a false ``changed`` or a broken program raises PassError, which names the pass and
+    those that ran before.
     """
 
     name = "pipeline"
@@ -37,33 +40,37 @@ class Pipeline:
         self.tracker = tracker
         self.on_pass = on_pass
 
-    @property
-    def kind(self) -> Kind:
-        """The weakest promise among the passes."""
-        kinds = {p.kind for p in self.passes}
-        return "trained" if "trained" in kinds else "calibrated" if "calibrated" in kinds else "exact"
-
-    def __call__(self, program: Program) -> PassResult:
-        """Run all passes."""
-        final, records = self.run(program)
+    def __call__(self, program: Program, context: Context = EMPTY) -> PassResult:
+        """Run all passes and return the final program with the notes of all."""
+        final, records = self.run(program, context)
         notes = tuple(note for record in records for note in record.notes)
         return PassResult(final, any(record.changed for record in records), notes)
 
-    def run(self, program: Program) -> tuple[Program, tuple[PassRecord, ...]]:
+    def run(self, program: Program, context: Context = EMPTY) -> tuple[Program, tuple[PassRecord, ...]]:
         """Run all passes and return the final program with a record for each."""
         records: list[PassRecord] = []
-        for step in self.passes:
-            program, record = self._step(step, program)
+        for result, record in self.steps(program, context):
+            program = result.program
             records.append(record)
-            if self.on_pass is not None:
-                self.on_pass(record, program)
         return program, tuple(records)
 
-    def _step(self, step: Pass, program: Program) -> tuple[Program, PassRecord]:
+    def steps(self, program: Program, context: Context = EMPTY) -> Iterator[tuple[PassResult, PassRecord]]:
+        """Run the passes one by one, and yield the result of each with its record."""
+        check_stages(self.passes)
+        check_requirements(self.passes, program.ensured)
+        check_needs(self.passes, context)
+        for step in self.passes:
+            result, record = self._step(step, program, context)
+            program = result.program
+            if self.on_pass is not None:
+                self.on_pass(record, program)
+            yield result, record
+
+    def _step(self, step: Pass, program: Program, context: Context) -> tuple[PassResult, PassRecord]:
         before = program.fingerprint()
         start = time.perf_counter()
         try:
-            result = step(program)
+            result = step(program, context)
             seconds = time.perf_counter() - start
             after = result.program
             after.clean()
@@ -71,19 +78,21 @@ class Pipeline:
             _check_claim(step, result.changed, before != after.fingerprint())
             if program.fingerprint() != before:
                 raise PassError(f"{step.name} changed the program it was given", "clone it first")
-            error = self._measure(step, program, after)
+            error = self._measure(step, program, after, context)
         except PassError as failure:
             ran = ", ".join(program.history) or "none"
             message = f"pass {step.name} failed: {failure.message} (passes already run: {ran})"
             raise PassError(message, failure.hint, program) from failure
         after.history = (*program.history, step.name)
-        return after, PassRecord(step.name, step.kind, result.changed, result.notes, seconds, error)
+        return result, PassRecord(step.name, step.kind, result.changed, result.notes, seconds, error)
 
-    def _measure(self, step: Pass, before: Program, after: Program) -> Error | None:
+    def _measure(self, step: Pass, before: Program, after: Program, context: Context) -> Error | None:
         if self.tracker is None:
             return None
         error = self.tracker.measure(after)
-        excess = excessive_change(step, before, after, self.tracker) if step.kind == "exact" else None
+        excess = None
+        if step.kind == "exact":
+            excess = excessive_change(step, before, after, self.tracker, context)
         if excess is not None:
             raise PassError(
                 f"it is exact, yet changed the outputs by {excess:.2e} relative (bound {EXACT_BOUND:.0e}, "

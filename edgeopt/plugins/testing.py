@@ -15,10 +15,12 @@ import torch.utils._pytree as pytree
 
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND
 from edgeopt.errors import PassError, UserError
+from edgeopt.ir.context import EMPTY, Context
 from edgeopt.ir.convert import from_exported
 from edgeopt.ir.metrics import compare
 from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.ir.program import Program, to_numpy
+from edgeopt.passes.order import check_requirements, check_stages
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.target import Artifact, Session, Target, TargetOptions
@@ -35,23 +37,25 @@ def to_program(module: torch.nn.Module, inputs: Sequence[Any], dynamic_shapes: A
 
 
 def assert_pass(
-    pass_: Pass,
+    pass_: Pass | Pipeline,
     model: Program | torch.nn.Module,
     inputs: Sequence[torch.Tensor] | Mapping[str, torch.Tensor],
     *,
     bound: float = EXACT_BOUND,
     changes: bool | None = None,
+    context: Context = EMPTY,
 ) -> PassResult:
     """Assert that a pass keeps its word on a model, and return what it did.
 
     Asserted are: the outputs on ``inputs`` (in the order of ``program.inputs``, or by name) move by at most
     ``bound`` relative to their largest value; ``changed`` is the truth, and is ``changes`` where that is given;
-    the given program is left as it was; the invariants hold; a second run changes nothing.
+    the given program is left as it was; the invariants hold; a second run changes nothing. ``context`` has what the
+    pass needs.
     """
     program = model if isinstance(model, Program) else to_program(model, tuple(inputs))
     named = inputs if isinstance(inputs, Mapping) else _by_name(program, inputs)
     sample = {name: to_numpy(value) for name, value in named.items()}
-    result, again = _run_twice(pass_, program)
+    result, again = _run_twice(pass_, program, context)
     error = compare(program.run(sample), result.program.run(sample))
     assert error.relative <= bound, f"{pass_.name} moved the outputs by {error.relative:.2e} (bound {bound:.0e})"
     assert changes is None or result.changed is changes, f"{pass_.name} says changed={result.changed}\n{program.text()}"
@@ -61,12 +65,12 @@ def assert_pass(
     return result
 
 
-def _run_twice(pass_: Pass, program: Program) -> tuple[PassResult, PassResult]:
+def _run_twice(pass_: Pass | Pipeline, program: Program, context: Context) -> tuple[PassResult, PassResult]:
     # The driver is what holds a pass to its claim and its invariants.
-    driver = Pipeline([pass_])
+    driver = pass_ if isinstance(pass_, Pipeline) else Pipeline([pass_])
     try:
-        result = driver(program)
-        return result, driver(result.program)
+        result = driver(program, context)
+        return result, driver(result.program, context)
     except PassError as error:
         raise AssertionError(error.message) from error
 
@@ -182,10 +186,13 @@ class TargetContract:
         assert self._target.probe().versions
 
     def test_every_step_of_the_pipeline_has_a_reason(self) -> None:
-        """Each step builds a pass and says why it stands there."""
-        for step in self._target.pipeline(self._options):
-            assert isinstance(step.build(), Pass)
-            assert step.reason
+        """Each step builds a pass and says why it stands there; what a pass requires, one before it ensures."""
+        steps = self._target.pipeline(self._options)
+        passes = [step.build() for step in steps]
+        assert all(isinstance(one, Pass) for one in passes)
+        assert all(step.reason for step in steps)
+        check_stages(passes)
+        check_requirements(passes)
 
     def test_options_that_are_not_legal_are_refused(self) -> None:
         """An unknown precision and a thread count of zero raise UserError with a hint."""

@@ -12,7 +12,6 @@ Keys are written with dashes. Every one is checked against what reads it.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from typing import Any
 from edgeopt.distill.budget import parse_budget
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError, nearest
-from edgeopt.ir.pass_base import Kind
+from edgeopt.ir.pass_base import Kind, Pass
 from edgeopt.plugins.registry import pass_class
 
 _TEXTS = ("summary", "source", "cost", "text")
@@ -46,6 +45,13 @@ class RecipeStep:
     def kind(self) -> Kind:
         """The pass's promise."""
         return pass_class(self.name).kind
+
+    def built(self) -> Pass:
+        """Return the pass.
+
+        Raises UserError where a setting is not legal.
+        """
+        return pass_class(self.name)(**self.settings)
 
 
 @dataclass(frozen=True)
@@ -133,19 +139,14 @@ def _step(where: str, entry: Mapping[str, Any]) -> RecipeStep:
     step = RecipeStep(name, settings)
     if step.kind == "calibrated":
         raise UserError(f"{place} is calibrated", "it runs by itself with --precision int8; leave it out")
-    pass_class(name)(**settings, **({"samples": ()} if "samples" in _parameters(name) else {}))
+    step.built()  # what is not legal is told before the work
     return step
 
 
-def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(pass_class(name)).parameters
-
-
-def _settings(cls: type) -> dict[str, type]:
-    """Return a pass's settings: the parameters of its constructor whose default is a plain value."""
+def _settings(cls: type[Pass]) -> dict[str, type]:
+    """Return a pass's settings: its fields whose default is a plain value."""
     plain = (bool, int, float, str)
-    parameters = inspect.signature(cls).parameters.values()
-    return {p.name: type(p.default) for p in parameters if isinstance(p.default, plain)}
+    return {one.name: type(one.default) for one in dataclasses.fields(cls) if isinstance(one.default, plain)}
 
 
 def _tune(where: str, content: Any) -> dict[str, Any]:

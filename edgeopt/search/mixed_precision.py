@@ -12,15 +12,15 @@ from torch import fx
 from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.calib.cache import cache_folder
 from edgeopt.calib.calibrate import Calibrate
-from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.data import CALIBRATION, CalibrationData
 from edgeopt.candidate.quantize import Calibrated, OnPass, QuantOptions, keeps_float, quantized
 from edgeopt.distill.distil import Distillation
 from edgeopt.distill.loop import OnProgress, TuneOptions
-from edgeopt.distill.model import with_constants
-from edgeopt.ir.pass_base import Kind, Note, Pass, PassRecord, PassResult
+from edgeopt.distill.tuned import SetTuned
+from edgeopt.ir.context import SAMPLES
+from edgeopt.ir.pass_base import Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program, op_name, origin
-from edgeopt.ir.rewrite import arguments
-from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
+from edgeopt.ir.selective import FITS, FittedResult, SelectivePass
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import choose
@@ -50,19 +50,21 @@ class MixedPrecision:
         formats: Sequence[str],
         skipped: Collection[str] = (),
     ) -> None:
-        self.ready, self.scheme, self.options, self.data = ready, scheme, options, data
+        self.ready, self.scheme, self.options = ready, scheme, options
+        self.samples = list(islice(data, _SIGN_SAMPLES)) if BINARY in formats else []
+        self.context = ready.context.adding(CALIBRATION, data).adding(SAMPLES, self.samples)
         self.formats = tuple(formats)
         self._packing = [step for build in PACKED if (step := build.build()).name not in skipped]
         self.nodes = {node.name: node for node in ready.program.calls if node.target in WEIGHTED}
         # Where all is on integers, four bits are sixteen of them; beside floats they have scales in blocks.
         self.codebooks = CODEBOOKS if formats[0] == INT8 else {}
         blocks = [name for name in formats if name in FORMATS and name not in self.codebooks]
-        self._stored = {name: WeightOnlyQuantization(name, data)(ready.program) for name in blocks}
-        self._signs: Binarize | None = None
+        self._stored = {name: self._fit(WeightOnlyQuantization(name)) for name in blocks}
         self._tuned: dict[str, torch.Tensor] = {}
         self._binary: set[str] = set()
         if BINARY in formats:
-            self._find_signs()
+            swapped = {note.node for note in self._fit(Binarize()).notes if note.reason is None}
+            self._binary = swapped & self.nodes.keys()
         self.layers = self._find_layers()
 
     def operator(self, layer: str) -> str:
@@ -79,13 +81,13 @@ class MixedPrecision:
 
     def tune_signs(self, options: TuneOptions, on_progress: OnProgress) -> None:
         """Match each layer of signs to the original's output, all in one pass of the original."""
-        if self._signs is None or not self._binary:
+        if not self._binary:
             return
-        swapped, swaps = self._swap(self._binary)
-        samples = list(islice(self.data, _SIGN_SAMPLES))
+        swapped = self._binarize(self._binary).run(self.ready.program, self.context)
+        samples = self.samples
         held = max(1, len(samples) // 8)
         distillation = Distillation(self.ready.program, samples[held:], samples[:held], options, on_progress)
-        self._tuned = distillation.tune_blocks(swapped, swaps, options).parameters
+        self._tuned = distillation.tune_blocks(swapped.program, swapped.swaps, options).parameters
 
     def program(
         self, mix: Mix, tracker: AccuracyTracker | None = None, on_pass: OnPass | None = None
@@ -94,22 +96,37 @@ class MixedPrecision:
         mix = {**dict.fromkeys(self.nodes, self.formats[0]), **mix}
         signs, integers = _in(mix, BINARY), _in(mix, INT8, *self.codebooks)
         # Signs leave the other layers as they are named here; the folds that follow may not, and see no stored weight.
-        passes: list[Pass] = [_Swapped(self._swap(signs)[0], sorted(signs))] if signs else []
-        passes += [
-            _Stored(done.program, name, found) for name, done in self._stored.items() if (found := _in(mix, name))
+        swaps: list[Pass] = [self._binarize(signs), *([SetTuned(self._tuned)] if self._tuned else [])] if signs else []
+        stored = [
+            WeightOnlyQuantization(name, keep=self.nodes.keys() - found)
+            for name in self._stored
+            if (found := _in(mix, name))
         ]
-        passes += self._packing if signs else []
-        if signs and integers:
-            passes.append(Calibrate(self.data, self.options.calib_method, cache_folder()))
+        calibrate = [Calibrate(self.options.calib_method, cache_folder())] if signs and integers else []
+        last = calibrate if integers else self.ready.finishing
+        program, records = self.ready.program, list[PassRecord]()
+        for passes in ([*swaps, *stored], self._packing if signs else [], last):
+            program, done = Pipeline(passes, tracker, on_pass).run(program, self.context)
+            records += done
         if not integers:
-            return Pipeline([*passes, *self.ready.finishing], tracker, on_pass).run(self.ready.program)
-        program, records = Pipeline(passes, tracker, on_pass).run(self.ready.program)
+            return program, tuple(records)
         labels = {_label(self.nodes[layer]): mix[layer] for layer in integers}
         chosen = {node.name: labels[_label(node)] for node in program.calls if _is_layer_of(node, labels)}
         books = {layer: self.codebooks[name] for layer, name in chosen.items() if name in self.codebooks}
         scheme, ready = replace(self.scheme, codebooks=books), replace(self.ready, program=program)
         program, more = quantized(ready, scheme, self.options, self._kept(program, chosen), tracker, on_pass)
         return program, (*records, *more)
+
+    def _fit(self, step: SelectivePass) -> PassResult:
+        """Run a pass on all layers, and let later runs know what it fitted."""
+        result = step(self.ready.program, self.context)
+        assert isinstance(result, FittedResult)
+        known = self.context.get(FITS)
+        self.context = self.context.adding(FITS, {**(known if known is not None else {}), step: result.fits})
+        return result
+
+    def _binarize(self, layers: Collection[str]) -> Binarize:
+        return Binarize(keep=frozenset(origin(node) for layer, node in self.nodes.items() if layer not in layers))
 
     def _find_layers(self) -> dict[str, tuple[str, ...]]:
         able = {name: {note.node for note in done.notes if note.reason is None} for name, done in self._stored.items()}
@@ -125,22 +142,6 @@ class MixedPrecision:
             if layer not in kept
         }
         return {layer: names for layer, names in found.items() if len(names) > 1}
-
-    # -- layers of signs -------------------------------------------------------------------------------
-
-    def _find_signs(self) -> None:
-        self._signs = Binarize(list(islice(self.data, _SIGN_SAMPLES)))
-        self._signs(self.ready.program)
-        originals = {swap.original for swap in self._signs.swaps}
-        self._binary = {layer for layer, node in self.nodes.items() if origin(node) in originals}
-
-    def _swap(self, layers: Collection[str]) -> tuple[Program, tuple]:
-        assert self._signs is not None
-        self._signs.keep = {origin(node) for layer, node in self.nodes.items() if layer not in layers}
-        program = self._signs(self.ready.program).program
-        return with_constants(program, {k: v for k, v in self._tuned.items() if k in program.constants}), (
-            self._signs.swaps
-        )
 
     # -- layers on integers ----------------------------------------------------------------------------
 
@@ -179,43 +180,3 @@ def _layers_before(node: fx.Node) -> set[str]:
             seen.add(current)
             pending += current.all_input_nodes
     return found
-
-
-class _Swapped:
-    """binarize for some layers, of which ``swapped`` is the result, with weights that are tuned already."""
-
-    name = Binarize.name
-    kind: Kind = "trained"
-
-    def __init__(self, swapped: Program, layers: Sequence[str]) -> None:
-        self.swapped, self.layers = swapped, layers
-
-    def __call__(self, program: Program) -> PassResult:
-        return PassResult(self.swapped, True, tuple(Note(self.name, layer) for layer in self.layers))
-
-
-class _Stored:
-    """weight-only-quantization for some layers, of a program in which all are stored."""
-
-    name = WeightOnlyQuantization.name
-    kind: Kind = "calibrated"
-
-    def __init__(self, stored: Program, format: str, layers: Collection[str]) -> None:
-        self.stored, self.format, self.layers = stored, format, sorted(layers)
-
-    def __call__(self, program: Program) -> PassResult:
-        program = program.clone()
-        for layer in self.layers:
-            self._take(program, layer)
-        notes = tuple(Note(f"store-in-{self.format}", layer) for layer in self.layers)
-        return PassResult(program, bool(notes), notes)
-
-    def _take(self, program: Program, layer: str) -> None:
-        node, source = program.node(layer), self.stored.node(layer)
-        assert node is not None and source is not None
-        weight = arguments(source)["weight"]
-        parts = [part for part in weight.args if isinstance(part, fx.Node)]
-        rest = [part for part in weight.args if not isinstance(part, fx.Node)]
-        constants = [program.add_constant(part.name, self.stored.constants[part.name]) for part in parts]
-        stored = program.insert(node, DEQUANTIZE_BLOCKS, *constants, *rest)
-        node.replace_input_with(arguments(node)["weight"], stored)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeopt.candidate.accuracy_gate import answers
 from edgeopt.candidate.compile import observed, tried
+from edgeopt.candidate.gate import answers
 from edgeopt.candidate.measure import MeasurePlan, measure
 from edgeopt.candidate.records import OnProgress, Prepared, Request
 from edgeopt.plugins.target import FLOATS, Session
@@ -83,7 +83,9 @@ class Trials:
     def _run(self, mix: Mix, rest: str) -> Trial:
         program, _ = self.configuration.program(mix)
         with tried(program, self.asking(rest), self._observed) as (candidate, session):
-            error, accuracy = answers(session, self.prepared)
+            error, accuracy = answers(
+                session.run, self.prepared.reference, self.prepared.samples, self.prepared.labeled
+            )
             both = {"trial": session, "exact": self._opened_exact()}
             timings = measure(both, dict.fromkeys(both, self.prepared.samples[0]), _PLAN)
         median = {name: float(np.median(timing.costs)) for name, timing in timings.items()}

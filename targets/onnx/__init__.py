@@ -22,9 +22,9 @@ from edgeopt.options import option
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.fuse_token_linears import FuseTokenLinears
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.stored import stored_steps
 from edgeopt.passes.quantization.unpack_blocks import UnpackBlocks
 from edgeopt.passes.quantization.unsigned_weights import UnsignedWeights
-from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.target import AUTO, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.scheme import (
@@ -66,9 +66,9 @@ _UNSIGNED = Step(UnsignedWeights, "last: recoveries round symmetric int8, and pr
 
 def _four_bits(options: OnnxOptions) -> tuple[Step, ...]:
     """Return the passes that store weights in four bits."""
-    stored = Step(partial(WeightOnlyQuantization, options.precision), "after the folds, which rewrite weights")
+    stored = (*PACKED, *stored_steps(options.precision))
     wide = Step(UnpackBlocks, "last: ONNX Runtime runs no FP4, but int8")
-    return (*PACKED, stored) if options.four_bits == "native" else (*PACKED, stored, wide)
+    return stored if options.four_bits == "native" else (*stored, wide)
 
 
 @dataclass(frozen=True)

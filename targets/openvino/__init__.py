@@ -23,8 +23,8 @@ from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.float_weights import FloatWeights
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
+from edgeopt.passes.quantization.stored import stored_steps
 from edgeopt.passes.quantization.unpack_blocks import UnpackBlocks
-from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.target import AUTO, FLOATS, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.scheme import (
@@ -150,8 +150,7 @@ class OpenVino(Target[Converted]):
         assert isinstance(options, OpenVinoOptions)
         apart = () if options.only_vnni else (_APART,)
         if options.precision in FORMATS:
-            stored = Step(partial(WeightOnlyQuantization, options.precision), "after the folds, which rewrite weights")
-            return (*PACKED, stored, _WIDEN, *apart)
+            return (*PACKED, *stored_steps(options.precision), _WIDEN, *apart)
         if options.precision not in ("int8", AUTO):
             return (*PACKED, *apart)
         scheme = replace(SCHEME, per_token=options.activations == "token", paired=not options.only_vnni)

@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, dtype_name, op_name
 from edgeopt.options import option
 from edgeopt.passes.exact.standard import PACKED
-from edgeopt.passes.quantization.fpq import FpqSearch
-from edgeopt.passes.quantization.shift_channels import ShiftChannels
-from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
+from edgeopt.passes.quantization.stored import stored_steps
 from edgeopt.plugins.target import Arrays, Artifact, Lowered, Probe, Session, Target, TargetOptions
 from edgeopt.plugins.threads import torch_threads
 from edgeopt.quant.blockwise import FORMATS
@@ -65,15 +62,7 @@ class Reference(Target[Lowered]):
         assert isinstance(options, ReferenceOptions)
         if options.precision == "fp32":
             return PACKED
-        rounded = options.activations == "four-bits"
-        if rounded and options.precision == "fp4":
-            return (
-                *PACKED,
-                Step(ShiftChannels, "first, for one scale has to suit all channels of an activation"),
-                Step(partial(FpqSearch, activations=True), "last, on the weights as they are to be read"),
-            )
-        stored = partial(WeightOnlyQuantization, options.precision, activations=rounded)
-        return (*PACKED, Step(stored, "after the folds, which rewrite weights"))
+        return (*PACKED, *stored_steps(options.precision, activations=options.activations == "four-bits"))
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise UserError where an option's value is not legal here."""

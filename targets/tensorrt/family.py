@@ -21,7 +21,7 @@ from edgeopt.options import option
 from edgeopt.passes.exact.expand_attention import ExpandAttention
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
-from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
+from edgeopt.passes.quantization.stored import stored_steps
 from edgeopt.plugins.target import Arrays, Lowered, Session, Target, TargetOptions
 from edgeopt.quant.float4 import E2M1
 from edgeopt.quant.scheme import MOVES, PRODUCTS, SUMS, WEIGHTED, Scheme
@@ -118,10 +118,7 @@ class TensorRtFamily(Target[Translated]):
     def pipeline(self, options: TargetOptions) -> Sequence[Step]:
         """Return the exact passes, and for int8 and four bits the one that quantizes."""
         if options.precision in FOUR_BITS:
-            return (
-                *PACKED,
-                Step(partial(WeightOnlyQuantization, options.precision), "after the folds, which rewrite weights"),
-            )
+            return (*PACKED, *stored_steps(options.precision))
         if options.precision != "int8":
             return PACKED
         return (

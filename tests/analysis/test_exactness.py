@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -14,8 +15,9 @@ from edgeopt.analysis.exactness import FLOAT64_BOUND, NOISES
 from edgeopt.analysis.float64 import NotInFloat64, in_float64, sample_in_float64
 from edgeopt.analysis.noise import noise_of
 from edgeopt.errors import PassError
+from edgeopt.ir.context import Context
 from edgeopt.ir.metrics import Reference
-from edgeopt.ir.pass_base import PassResult
+from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.passes.exact.standard import PACKED
@@ -51,16 +53,17 @@ def tracker(of: Program) -> AccuracyTracker:
     return AccuracyTracker(of, [{of.inputs[0].name: X}])
 
 
-class Scale:
+@dataclass(frozen=True)
+class Scale(Pass):
     """A pass that claims to be exact and multiplies one constant."""
 
-    name, kind = "scale", "exact"
+    name = "scale"
 
-    def __init__(self, constant: str, factor: float) -> None:
-        self.constant, self.factor = constant, factor
+    constant: str
+    factor: float
 
-    def __call__(self, given: Program) -> PassResult:
-        copy = given.clone()
+    def run(self, program: Program, context: Context) -> PassResult:
+        copy = program.clone()
         copy.constants[self.constant] = copy.constants[self.constant] * self.factor
         return PassResult(copy, True)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import edgeopt
 from edgeopt.candidate.options import ExportOptions
-from edgeopt.candidate.prepare import build_passes
+from edgeopt.candidate.pass_list import build_passes
 from edgeopt.candidate.records import Request
 from edgeopt.plugins.registry import resolve
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.analysis.attention import find_attentions
-from edgeopt.candidate.profitability import Profitability
+from edgeopt.candidate.profitability import TargetTimer
+from edgeopt.ir.context import EMPTY, TIMER
 from edgeopt.ir.program import Program
 from edgeopt.passes.substitution.linear_attention import LinearAttention
 from edgeopt.plugins.registry import resolve
@@ -132,7 +132,7 @@ def test_profitability_is_measured_on_observed_artifacts(monkeypatch: pytest.Mon
     monkeypatch.setattr(Reference, "observe", observe)
     target = resolve("reference")
     program = to_program(Attention(), [torch.zeros(1, 2, 8, 4)] * 3)
-    Profitability(target, target.Options())(find_attentions(program)[0], LinearAttention("relu"))
+    LinearAttention("relu", force=False)(program, EMPTY.adding(TIMER, TargetTimer(target, target.Options())))
     assert seen == [[(1, 2, 8, 4)] * 3] * 2
 
 

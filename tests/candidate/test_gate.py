@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 import edgeopt
-from edgeopt.candidate.accuracy_gate import hold_limits, sensitivities
+from edgeopt.candidate.accuracy_gate import sensitivities
+from edgeopt.candidate.gate import hold
 from edgeopt.errors import UserError
-from edgeopt.ir.pass_base import PassResult, Step
-from edgeopt.records.quantization import GateAttempt, LayerSensitivity
+from edgeopt.ir.pass_base import Pass, PassResult, Step
+from edgeopt.records.quantization import GateAttempt
 from edgeopt.targets.onnx import Onnx
 from tests.passes.quantized import SCHEMES, quantized
 
-LAYERS = [LayerSensitivity(f"layer_{index}", "aten.linear", 10.0 + index) for index in range(9)]
+HURTS = {f"layer_{index}": 10.0 + index for index in reversed(range(9))}
 
 
 def judge_that_wants(least, asked):
@@ -29,23 +30,26 @@ def judge_that_wants(least, asked):
 @pytest.mark.parametrize("least", range(1, 10))
 def test_the_fewest_layers_are_kept_worst_first(least):
     asked = []
-    judge = judge_that_wants(least, asked)
-    record = hold_limits(LAYERS, judge(()), judge)
-    assert record.kept_float == tuple(layer.layer for layer in LAYERS[:least])
-    assert len(asked) <= 6 and len(record.attempts) == len(asked)
+    held = hold(judge_that_wants(least, asked), lambda: HURTS)
+    assert held.kept == tuple(f"layer_{index}" for index in range(least))
+    assert list(held.hurts) == sorted(HURTS)
+    assert len(asked) <= 6 and len(held.attempts) == len(asked)
+
+
+def test_nobody_asks_what_hurts_where_all_may_stay():
+    held = hold(judge_that_wants(0, []), lambda: pytest.fail("asked"))
+    assert held.kept == () and len(held.attempts) == 1
 
 
 def test_nothing_is_kept_where_it_would_not_help():
-    judge = judge_that_wants(99, [])
-    assert hold_limits(LAYERS, judge(()), judge).kept_float == ()
+    assert hold(judge_that_wants(99, []), lambda: HURTS).kept == ()
 
 
-def test_sensitivities_are_of_each_layer_alone_worst_first():
+def test_sensitivities_are_of_each_layer_alone():
     reference, _, data, _ = quantized(SCHEMES["int32 bias"])
     found = sensitivities(reference, SCHEMES["int32 bias"], list(data)[:3])
-    assert {layer.layer for layer in found} == {n.name for n in reference.calls if n.name.startswith(("conv", "lin"))}
-    assert [layer.sqnr_db for layer in found] == sorted(layer.sqnr_db for layer in found)
-    assert all(15 < layer.sqnr_db < 80 for layer in found)
+    assert set(found) == {n.name for n in reference.calls if n.name.startswith(("conv", "lin"))}
+    assert all(15 < sqnr_db < 80 for sqnr_db in found.values())
 
 
 class Fragile(nn.Module):
@@ -92,12 +96,12 @@ def test_layers_kept_on_request(tmp_path):
         export(tmp_path, keep_float=("lineal",))
 
 
-class Last:
+class Last(Pass):
     """A pass that leaves the program as it is."""
 
-    name, kind = "last", "exact"
+    name, stage = "last", "quantized"
 
-    def __call__(self, program):
+    def run(self, program, context):
         return PassResult(program.clone(), False)
 
 

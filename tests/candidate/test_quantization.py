@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeopt.calib.data import CALIBRATION, open_data
 from edgeopt.candidate.quantize import RECOVERIES, QuantOptions, calibrated, quantized
+from edgeopt.ir.context import EMPTY
 from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED, Scheme
@@ -27,7 +29,8 @@ def quantize(x: list[np.ndarray], folder: Path) -> Program:
     for index, shard in enumerate(x):
         np.savez(folder / f"{index}.npz", **{program.inputs[0].name: shard})
     options = QuantOptions(calib=str(folder), recover=RECOVERIES)
-    ready = calibrated(program, SCHEME, options, trust=False, tracker=None, on_pass=None)
+    context = EMPTY.adding(CALIBRATION, open_data(str(folder), program.inputs))
+    ready = calibrated(program, SCHEME, options, context)
     return quantized(ready, SCHEME, options)[0]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import edgeopt
 from edgeopt.candidate.options import ExportOptions
-from edgeopt.candidate.prepare import build_passes
+from edgeopt.candidate.pass_list import build_passes
 from edgeopt.candidate.quantize import RECOVERIES, QuantOptions
 from edgeopt.candidate.records import Request
 from edgeopt.errors import UserError
@@ -67,7 +67,7 @@ def test_a_recovery_that_is_added_is_named_with_its_option() -> None:
     request = Request(target, ExportOptions(add_passes=("bias-correction",)), target.Options())
     with pytest.raises(UserError) as caught:
         build_passes(request)
-    assert caught.value.hint == "it is a recovery of INT8: --precision int8 --calib DATA --recover bias-correction"
+    assert caught.value.hint == "ask for it with --precision int8 --calib DATA --recover bias-correction"
 
 
 def test_layers_are_kept_in_float_where_others_are_not(tmp_path: Path) -> None:

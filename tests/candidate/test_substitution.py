@@ -13,7 +13,7 @@ from torch import nn
 
 import edgeopt
 from edgeopt.analysis.attention import find_attentions
-from edgeopt.candidate.profitability import Profitability
+from edgeopt.candidate.profitability import TargetTimer
 from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
@@ -223,14 +223,14 @@ def test_the_target_says_whether_it_pays() -> None:
             return nn.functional.scaled_dot_product_attention(q, k, v)
 
     from edgeopt.passes.substitution.linear_attention import LinearAttention
+    from edgeopt.passes.substitution.pays import Measured
 
     target = resolve("reference")
-    crossover = Profitability(target, target.Options())
+    form = LinearAttention("relu", force=True)
+    measured = Measured(TargetTimer(target, target.Options()), lambda softmax: form(softmax).program)
     for tokens, pays in ((16, False), (2048, True)):
         program = to_program(Attention(), [torch.zeros(1, 2, tokens, 16)] * 3)
-        reason = crossover(find_attentions(program)[0], LinearAttention("relu"))
+        reason = measured(find_attentions(program)[0])
         assert (reason is None) is pays, reason
-    assert len(crossover.figures) == 2
-    assert all(
-        "the softmax takes" in figures and "ms on reference" in figures for figures in crossover.figures.values()
-    )
+    assert len(measured.figures) == 2
+    assert all("the softmax takes" in text and "ms on reference" in text for text in measured.figures.values())

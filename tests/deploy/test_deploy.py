@@ -11,7 +11,7 @@ import edgeopt
 from edgeopt.deploy.bundle import verify
 from edgeopt.errors import PassError, Placement, ToolchainMissing, Unsupported, UserError
 from edgeopt.frontend.load import load
-from edgeopt.ir.pass_base import PassResult
+from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.plugins.target import Lowered
 from edgeopt.records.layers import Fallback
 from edgeopt.targets.reference import Reference
@@ -183,19 +183,19 @@ def test_large_artifacts_are_measured_one_at_a_time(tmp_path, net, monkeypatch):
     assert verify(tmp_path / "out").ok
 
 
-class Vandal:
+class Vandal(Pass):
     """Says it is exact and doubles a weight."""
 
-    name, kind = "vandal", "exact"
+    name = "vandal"
 
-    def __call__(self, program):
+    def run(self, program, context):
         program = program.clone()
         program.constants["head_weight"] = 2 * program.constants["head_weight"]
         return PassResult(program, True)
 
 
 def test_a_pass_that_breaks_its_word_leaves_the_last_good_program(tmp_path, net, monkeypatch):
-    monkeypatch.setattr("edgeopt.candidate.prepare.pass_class", lambda name: Vandal)
+    monkeypatch.setattr("edgeopt.candidate.pass_list.pass_class", lambda name: Vandal)
     with pytest.raises(PassError, match=r"vandal.*first at node linear.*passes already run.*fold-batch-norm"):
         edgeopt.export(net, output=tmp_path / "out", inputs=X, add_passes=("vandal",), **QUICK)
     assert [p.name for p in tmp_path.iterdir()] == ["out.last-good.pt2"]
@@ -216,7 +216,7 @@ def test_passes_can_be_skipped_and_dumped(tmp_path, net):
 
 
 def test_a_pass_that_needs_more_than_a_program_cannot_be_added(tmp_path, net):
-    with pytest.raises(UserError, match="pass 'insert-qdq' needs scheme"):
+    with pytest.raises(UserError, match="pass 'insert-qdq' makes a precision"):
         edgeopt.export(net, output=tmp_path / "out", inputs=X, add_passes=("insert-qdq",), **QUICK)
 
 

@@ -32,13 +32,13 @@ def test_one_is_too_few(count: int) -> None:
 def test_batches_are_as_large_as_the_model_takes() -> None:
     fixed = to_program(nn.Linear(4, 2), (torch.zeros(1, 4),))
     free = to_program(nn.Linear(4, 2), (torch.zeros(2, 4),), ({0: torch.export.Dim("batch", min=1, max=6)},))
-    sizes = {name: [len(b["input"]) for b in joined(p, samples(16), 8)] for name, p in (("1", fixed), ("6", free))}
-    assert sizes == {"1": [1] * 16, "6": [6, 6, 4]}
-    assert joined(free, samples(6), 8)[0]["input"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    sizes = [[len(batch.values["input"]) for batch in joined(one, samples(16), 8)] for one in (fixed, free)]
+    assert sizes == [[1] * 16, [6, 6, 4]]
+    assert joined(free, samples(6), 8)[0].values["input"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_samples_of_different_shapes_are_not_joined() -> None:
     dims = ({0: torch.export.Dim("batch", min=1, max=8), 1: torch.export.Dim("width", min=2, max=9)},)
     program = to_program(nn.ReLU(), (torch.zeros(2, 4),), dims)
     batches = joined(program, [*samples(3, 4), *samples(3, 5)], 8)
-    assert [tuple(batch["input"].shape) for batch in batches] == [(3, 4), (3, 5)]
+    assert [tuple(batch.values["input"].shape) for batch in batches] == [(3, 4), (3, 5)]

@@ -6,7 +6,8 @@ from torch import nn
 
 from edgeopt.calib.calibrate import calibrate
 from edgeopt.calib.data import Function
-from edgeopt.calib.moments import observe_patches
+from edgeopt.calib.moments import PATCHES, observe_patches
+from edgeopt.ir.context import EMPTY, FLOAT_PROGRAM
 from edgeopt.ir.metrics import compare_all
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
@@ -41,6 +42,11 @@ def quantized(scheme, module=None):
     program, _ = Pipeline([InsertQdq(scheme)]).run(reference)
     layers = [node for node in reference.calls if node.target in WEIGHTED]
     return reference, program, data, observe_patches(reference, data, layers)
+
+
+def context(reference, seen):
+    """Return what recoveries need."""
+    return EMPTY.adding(FLOAT_PROGRAM, reference).adding(PATCHES, seen)
 
 
 def sqnr(reference, program, data):

@@ -9,25 +9,25 @@ from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.adaptive_rounding import AdaptiveRounding
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.pairs import LIMIT, largest_sums
-from tests.passes.quantized import SCHEMES, quantized, sqnr
+from tests.passes.quantized import SCHEMES, context, quantized, sqnr
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_outputs_come_closer_and_weights_stay_neighbors(scheme):
     reference, program, data, seen = quantized(scheme)
-    rounded, (record,) = Pipeline([AdaptiveRounding(reference, seen)]).run(program)
+    rounded, (record,) = Pipeline([AdaptiveRounding()]).run(program, context(reference, seen))
     assert record.changed
     for layer in quantized_layers(rounded, reference):
         assert torch.all((layer.rounded - layer.weight).abs() <= layer.scale * 1.0001)
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
-    _, (again,) = Pipeline([AdaptiveRounding(reference, seen)]).run(rounded)
+    _, (again,) = Pipeline([AdaptiveRounding()]).run(rounded, context(reference, seen))
     assert not again.changed
 
 
 def test_pairs_of_products_still_fit_sixteen_bits():
     scheme = replace(SCHEMES["float bias"], paired=True)
     reference, program, data, seen = quantized(scheme)
-    rounded, (record,) = Pipeline([AdaptiveRounding(reference, seen, scheme)]).run(program)
+    rounded, (record,) = Pipeline([AdaptiveRounding(scheme)]).run(program, context(reference, seen))
     assert record.changed
     for layer in quantized_layers(rounded, reference):
         assert largest_sums(layer.stored.int(), scheme.order_of(layer.node)).max() <= LIMIT
@@ -39,9 +39,9 @@ def test_exact_weights_are_left():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[127.0, 1, -3, 0], [127, 60, 2, -127]]).view(2, 4, 1, 1))
     reference, program, _, seen = quantized(SCHEMES["int32 bias"], nn.Sequential(layer))
-    _, (record,) = Pipeline([AdaptiveRounding(reference, seen)]).run(program)
+    _, (record,) = Pipeline([AdaptiveRounding()]).run(program, context(reference, seen))
     assert not record.changed
-    _, (record,) = Pipeline([AdaptiveRounding(reference, {})]).run(program)
+    _, (record,) = Pipeline([AdaptiveRounding()]).run(program, context(reference, {}))
     assert [note.reason for note in record.refused] == ["its patches were not observed"]
 
 
@@ -49,7 +49,7 @@ def test_exact_weights_are_left():
 def test_integers_of_a_codebook_are_exchanged_for_each_other(name):
     scheme = replace(SCHEMES["int32 bias"], codebook=CODEBOOKS[name])
     reference, program, data, seen = quantized(scheme)
-    rounded, (record,) = Pipeline([AdaptiveRounding(reference, seen, scheme)]).run(program)
+    rounded, (record,) = Pipeline([AdaptiveRounding(scheme)]).run(program, context(reference, seen))
     assert record.changed
     numbers = {*CODEBOOKS[name].magnitudes, *(-m for m in CODEBOOKS[name].magnitudes)}
     grouped, *others = quantized_layers(rounded, reference)

@@ -11,6 +11,7 @@ from torch import nn
 
 import edgeopt
 from edgeopt.distill.distil import distil
+from edgeopt.distill.swap import SwapResult
 from edgeopt.errors import UserError
 from edgeopt.ir.program import Program
 from edgeopt.passes.pipeline import Pipeline
@@ -30,20 +31,20 @@ FORMS: dict[str, tuple[type[AttentionSwap], dict[str, int], str]] = {
 }
 
 
-def swapped(program: Program, form: str, **options: bool) -> tuple[Program, AttentionSwap]:
+def swapped(program: Program, form: str, **options: bool) -> SwapResult:
     cls, settings, _ = FORMS[form]
-    swap = cls(**settings, force=True, **options)
-    return Pipeline([swap])(program).program, swap
+    return cls(**settings, force=True, **options)(program)
 
 
 @pytest.mark.parametrize(("tokens", "fused"), [(64, False), (65, True)])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_attention_is_swapped_and_can_be_tuned(form: str, tokens: int, fused: bool) -> None:
     program = model(fused, tokens=tokens)
-    result, swap = swapped(program, form)
+    found = swapped(program, form)
+    result = found.program
     assert ops(result).count(FORMS[form][2]) == 2
     assert not {"softmax.int", "scaled_dot_product_attention"} & set(ops(result))
-    found = distil(program, result, swap.swaps, samples(program, 24), QUICK)
+    found = distil(program, result, found.swaps, samples(program, 24), QUICK)
     assert all(found.blocks_after[label] < 0.97 * before for label, before in found.blocks_before.items())
     assert found.outputs_after < found.outputs_before
     # What is added for images looks at them: it has learned something.
@@ -54,14 +55,14 @@ def test_every_attention_is_swapped_and_can_be_tuned(form: str, tokens: int, fus
 def test_agents_start_as_agent_attention_of_the_same_projections() -> None:
     q, k, v = (torch.randn(2, HEADS, 50, 8) for _ in range(3))
     program = to_program(Attention(), (q, k, v))
-    result, _ = swapped(program, "agent-attention")
+    result = swapped(program, "agent-attention").program
     expected = torch.ops.edgeopt.agent_attention(q, k, v, [4, 4], [7, 7], 8**-0.5)
     torch.testing.assert_close(value(result, q, k, v), expected)
 
 
 def test_soft_starts_at_the_average_of_the_queries_it_covers() -> None:
     q, k, v = (torch.randn(2, HEADS, 50, 8) for _ in range(3))
-    result, _ = swapped(to_program(Attention(), (q, k, v)), "soft-attention", normalized=False)
+    result = swapped(to_program(Attention(), (q, k, v)), "soft-attention", normalized=False).program
     x = q * 8**-0.25
     images = x[:, :, 1:].mT.unflatten(-1, (7, 7)).flatten(0, 1)
     marks = nn.functional.avg_pool2d(images, 2).flatten(2).mT.unflatten(0, (2, HEADS))
@@ -100,9 +101,10 @@ def test_refusals(form: str, tokens: int, mask: bool, reason: str) -> None:
 
 
 def test_tokens_that_are_no_image_have_their_agents_in_a_row() -> None:
-    result, swap = swapped(model(tokens=60), "agent-attention")
+    found = swapped(model(tokens=60), "agent-attention")
+    result = found.program
     (first, _) = [node for node in result.calls if node.target is torch.ops.edgeopt.agent_attention.default]
-    assert first.args[3:5] == ([1, 16], [1, 60]) and not any("convolution" in n for n in swap.swaps[0].parameters)
+    assert first.args[3:5] == ([1, 16], [1, 60]) and not any("convolution" in n for n in found.swaps[0].parameters)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -4,7 +4,7 @@ from torch import nn
 
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.bias_correction import BiasCorrection
-from tests.passes.quantized import SCHEMES, network, quantized
+from tests.passes.quantized import SCHEMES, context, network, quantized
 
 
 def mean_shift(reference, program, data, name):
@@ -23,22 +23,22 @@ def test_the_mean_of_the_first_layer_comes_back(scheme):
     with torch.no_grad():
         module[0].weight.mul_(torch.linspace(0.9, 1.1, 8).view(-1, 1, 1, 1))
     reference, program, data, seen = quantized(scheme, module)
-    corrected, (record,) = Pipeline([BiasCorrection(reference, seen)]).run(program)
+    corrected, (record,) = Pipeline([BiasCorrection()]).run(program, context(reference, seen))
     assert record.changed and len(record.applied) == 3
     layer = next(node.name for node in reference.calls)
     before, after = (mean_shift(reference, one, data, layer) for one in (program, corrected))
     assert after < before / 2
-    _, (again,) = Pipeline([BiasCorrection(reference, seen)]).run(corrected)
+    _, (again,) = Pipeline([BiasCorrection()]).run(corrected, context(reference, seen))
     assert not again.changed and "before" in again.refused[0].reason
 
 
 def test_a_layer_without_bias_is_refused():
     reference, program, _, seen = quantized(SCHEMES["int32 bias"], nn.Sequential(nn.Conv2d(4, 3, 3, bias=False)))
-    _, (record,) = Pipeline([BiasCorrection(reference, seen)]).run(program)
+    _, (record,) = Pipeline([BiasCorrection()]).run(program, context(reference, seen))
     assert not record.changed and record.refused[0].reason == "it has no bias"
 
 
 def test_a_layer_that_was_not_observed_is_refused():
     reference, program, _, _ = quantized(SCHEMES["int32 bias"])
-    _, (record,) = Pipeline([BiasCorrection(reference, {})]).run(program)
+    _, (record,) = Pipeline([BiasCorrection()]).run(program, context(reference, {}))
     assert not record.changed and {note.reason for note in record.refused} == {"its data was not observed"}

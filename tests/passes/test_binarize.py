@@ -9,6 +9,7 @@ from torch import nn
 from edgeopt.distill.distil import Distillation, distil, with_constants
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.distill.swap import KEPT
+from edgeopt.ir.context import EMPTY, SAMPLES
 from edgeopt.ir.metrics import compare
 from edgeopt.passes.exact.standard import EXACT, PACKED
 from edgeopt.passes.pipeline import Pipeline
@@ -44,8 +45,9 @@ def samples():
 
 
 def test_inner_layers_are_swapped_and_the_others_say_why_not(program, samples):
-    pass_ = Binarize(samples)
-    notes = {note.node: note.reason for note in pass_(program).notes}
+    context = EMPTY.adding(SAMPLES, samples)
+    result = Binarize()(program, context)
+    notes = {note.node: note.reason for note in result.notes}
     assert notes == {
         "conv2d": "it is the first or the last layer, where signs lose most",
         "conv2d_1": None,
@@ -53,37 +55,34 @@ def test_inner_layers_are_swapped_and_the_others_say_why_not(program, samples):
         "linear": None,
         "linear_1": "it is the first or the last layer, where signs lose most",
     }
-    assert [swap.original for swap in pass_.swaps] == ["conv2d_1", "linear"]
-    everything = Binarize(samples, ends=True)
-    everything(program)
-    assert len(everything.swaps) == 4
+    assert [swap.original for swap in result.swaps] == ["conv2d_1", "linear"]
+    assert len(Binarize(ends=True)(program, context).swaps) == 4
 
 
 def test_what_is_kept_returns(program, samples):
-    pass_ = Binarize(samples, keep=["linear"])
-    assert ("linear", KEPT) in [(note.node, note.reason) for note in pass_(program).notes]
-    assert [swap.original for swap in pass_.swaps] == ["conv2d_1"]
+    result = Binarize(keep=["linear"])(program, EMPTY.adding(SAMPLES, samples))
+    assert ("linear", KEPT) in [(note.node, note.reason) for note in result.notes]
+    assert [swap.original for swap in result.swaps] == ["conv2d_1"]
 
 
 def test_scale_and_shift_start_at_their_best(program, samples):
     one = samples[:1]
-    pass_ = Binarize(one)
-    result = pass_(program)
+    result = Binarize()(program, EMPTY.adding(SAMPLES, one))
     assert ("linear", "its signs never vary on the samples") in [(note.node, note.reason) for note in result.notes]
-    (swap,) = pass_.swaps
+    (swap,) = result.swaps
     distillation = Distillation(program, one, one, TuneOptions())
-    best = distillation.block_errors(result.program, pass_.swaps)[swap.original]
+    best = distillation.block_errors(result.program, result.swaps)[swap.original]
     for name in swap.parameters[2:]:
         for factor in (0.9, 1.1):
             other = with_constants(result.program, {name: factor * result.program.constants[name]})
-            assert distillation.block_errors(other, pass_.swaps)[swap.original] > best
+            assert distillation.block_errors(other, result.swaps)[swap.original] > best
 
 
 def test_tuning_lowers_the_error_and_packing_keeps_it(program, samples):
-    pass_ = Binarize(samples)
-    swapped = pass_(program).program
+    result = Binarize()(program, EMPTY.adding(SAMPLES, samples))
+    swapped = result.program
     options = TuneOptions(steps=40, rate=0.03, check_every=10)
-    tuned = distil(program, swapped, pass_.swaps, samples, options, whole=True)
+    tuned = distil(program, swapped, result.swaps, samples, options, whole=True)
     assert tuned.outputs_after < 0.9 * tuned.outputs_before
     packed = Pipeline(step.build() for step in PACKED)(tuned.program).program
     names = [node.target.name() for node in packed.calls]
@@ -99,7 +98,7 @@ def test_channels_that_never_vary_have_a_sign(samples):
     with torch.no_grad():
         net.first.weight[:9], net.first.bias[:9] = 0.0, torch.linspace(-1, 1, 9)  # dead after the ReLU, or constant
     program = Pipeline(step.build() for step in EXACT)(to_program(net, (torch.randn(1, 3, 10, 10),))).program
-    swapped = Binarize(samples)(program).program
+    swapped = Binarize()(program, EMPTY.adding(SAMPLES, samples)).program
     packed = Pipeline(step.build() for step in PACKED)(swapped).program
     assert sum(node.target is torch.ops.edgeopt.binary_conv2d.default for node in packed.calls) == 1
     assert compare(swapped.run(samples[0]), packed.run(samples[0])).relative < 1e-5

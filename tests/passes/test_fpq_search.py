@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.calib.data import Function
+from edgeopt.calib.data import CALIBRATION, Function
 from edgeopt.errors import UserError
+from edgeopt.ir.context import EMPTY
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
@@ -25,19 +26,19 @@ def case(outlier=1):
 
 def test_weights_alone():
     program, data = case()
-    result, (record,) = Pipeline([FpqSearch(data)]).run(program)
+    result, (record,) = Pipeline([FpqSearch()]).run(program, EMPTY.adding(CALIBRATION, data))
     assert all(note.rule in ("store-in-e1m2", "store-in-e2m1") for note in record.applied)
     assert "round_activations" not in result.text()
     assert sqnr(program, result, data) > sqnr(program, WeightOnlyQuantization("fp4")(program).program, data) > 10
-    _, (again,) = Pipeline([FpqSearch(data)]).run(result)
+    _, (again,) = Pipeline([FpqSearch()]).run(result, EMPTY.adding(CALIBRATION, data))
     assert not again.changed
 
 
 @pytest.mark.parametrize("name", ["search", "nvfp4", "mxfp4"])
 def test_weights_and_activations(name):
     program, data = case()
-    step = FpqSearch(data, True) if name == "search" else WeightOnlyQuantization(name, data, True)
-    result, _ = Pipeline([step]).run(program)
+    step = FpqSearch(True) if name == "search" else WeightOnlyQuantization(name, True)
+    result, _ = Pipeline([step]).run(program, EMPTY.adding(CALIBRATION, data))
     assert result.text().count("edgeopt.round_activations(") == 2
     assert 8 < sqnr(program, result, data) < 30
 
@@ -45,11 +46,12 @@ def test_weights_and_activations(name):
 def test_shifts_and_compensation_err_less():
     program, data = case(outlier=30)
     passes = {
-        "nearest": [FpqSearch(data, True, compensate=False)],
-        "compensated": [FpqSearch(data, True)],
-        "shifted": [ShiftChannels(data), FpqSearch(data, True)],
+        "nearest": [FpqSearch(True, compensate=False)],
+        "compensated": [FpqSearch(True)],
+        "shifted": [ShiftChannels(), FpqSearch(True)],
     }
-    found = {name: sqnr(program, Pipeline(steps).run(program)[0], data) for name, steps in passes.items()}
+    context = EMPTY.adding(CALIBRATION, data)
+    found = {name: sqnr(program, Pipeline(steps).run(program, context)[0], data) for name, steps in passes.items()}
     assert found["nearest"] < found["compensated"] < found["shifted"]
 
 
@@ -69,7 +71,7 @@ def test_layers_that_read_the_same_value_read_it_rounded_once():
     x = torch.rand(100, 16).numpy()
     program = to_program(Branches(), [torch.from_numpy(x[:1])])
     data = Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
-    result, (record,) = Pipeline([FpqSearch(data, activations=True)]).run(program)
+    result, (record,) = Pipeline([FpqSearch(activations=True)]).run(program, EMPTY.adding(CALIBRATION, data))
     assert result.text().count("edgeopt.round_activations(") == 1
     assert [note.rule[:5] for note in record.applied] == ["store", "store", "read-"]
     for name, expected in program.run({program.inputs[0].name: x}).items():
@@ -80,7 +82,7 @@ def test_layers_that_read_the_same_value_read_it_rounded_once():
 def test_refusals():
     program = to_program(nn.Sequential(nn.Linear(5, 4)), [torch.zeros(1, 5)])
     data = Function(lambda: iter([{program.inputs[0].name: torch.ones(5).numpy()}]), "memory", program.inputs)
-    result = FpqSearch(data)(program)
+    result = FpqSearch()(program, EMPTY.adding(CALIBRATION, data))
     assert [note.reason for note in result.notes] == ["its rows have 5 weights, which do not pair in bytes"]
     with pytest.raises(UserError, match="searched on data"):
         FpqSearch()(program)

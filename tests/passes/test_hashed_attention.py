@@ -20,9 +20,8 @@ from tests.passes.test_linear_attention import model, samples
 
 def started(program: Program, start: str, count: int = 9, **options) -> Tuned:
     """Return the swapped program before tuning."""
-    swap = HashedAttention(bits=8, start=start, force=True, **options)
-    swapped = Pipeline([swap])(program).program
-    return distil(program, swapped, swap.swaps, samples(program, count), blocks=False)
+    result = HashedAttention(bits=8, start=start, force=True, **options)(program)
+    return distil(program, result.program, result.swaps, samples(program, count), blocks=False)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -47,9 +46,8 @@ def test_hash_functions_are_learned_of_the_originals_queries_and_keys(fused: boo
 @pytest.mark.parametrize("start", STARTS)
 def test_every_start_can_be_tuned(start: str) -> None:
     program = model()
-    swap = HashedAttention(bits=4, start=start, force=True)
-    swapped = Pipeline([swap])(program).program
-    found = distil(program, swapped, swap.swaps, samples(program, 16), TuneOptions(steps=40, rate=2e-2))
+    result = HashedAttention(bits=4, start=start, force=True)(program)
+    found = distil(program, result.program, result.swaps, samples(program, 16), TuneOptions(steps=40, rate=2e-2))
     assert all(found.blocks_after[label] < before for label, before in found.blocks_before.items())
 
 

@@ -40,7 +40,7 @@ def calibrated(module, *shapes):
 
 
 def quantize(program, scheme, keep=()):
-    result, (record,) = Pipeline([InsertQdq(scheme, keep)]).run(program)
+    result, (record,) = Pipeline([InsertQdq(scheme, keep=keep)]).run(program)
     return result, record
 
 

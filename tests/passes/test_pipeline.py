@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from torch import nn
 
 from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.errors import PassError
-from edgeopt.ir.pass_base import PassRecord, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Pass, PassRecord, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
@@ -19,18 +22,22 @@ from tests.passes.builders import randomized
 aten = torch.ops.aten
 
 
-class Edit:
+@dataclass(frozen=True)
+class EditPass(Pass):
     """A pass that edits a copy and claims what it is told to claim."""
 
-    def __init__(
-        self, edit: Callable[[Program], object], changed: bool = True, kind: str = "exact", name: str = "edit"
-    ):
-        self.edit, self.changed, self.kind, self.name = edit, changed, kind, name
+    edit: Callable[[Program], object]
+    changed: bool = True
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         copy = program.clone()
         self.edit(copy)
         return PassResult(copy, self.changed)
+
+
+def edited(edit: Callable[[Program], object], changed: bool = True, name: str = "edit", **declared: Any) -> Pass:
+    """Return the pass of this name with the class attributes ``declared``."""
+    return type("Edit", (EditPass,), {"name": name, **declared})(edit, changed)
 
 
 def nothing(program: Program) -> None:
@@ -66,7 +73,7 @@ def test_records_what_each_pass_did(program: Program, tracker: AccuracyTracker) 
     def on_pass(record: PassRecord, after: Program) -> None:
         seen.append((record.name, after.history))
 
-    passes = [Edit(nothing, changed=False, name="one"), Edit(scale_bias(1.0), name="two")]
+    passes = [edited(nothing, changed=False, name="one"), edited(scale_bias(1.0), name="two")]
     final, records = Pipeline(passes, tracker, on_pass).run(program)
     assert seen == [("one", ("one",)), ("two", ("one", "two"))] and final.history == ("one", "two")
     assert [record.changed for record in records] == [False, True]
@@ -84,7 +91,7 @@ def test_records_what_each_pass_did(program: Program, tracker: AccuracyTracker) 
 )
 def test_false_claims_are_caught(program: Program, edit: Callable, changed: bool, message: str) -> None:
     with pytest.raises(PassError, match=message):
-        Pipeline([Edit(edit, changed)])(program)
+        Pipeline([edited(edit, changed)])(program)
 
 
 def test_a_pass_may_not_write_into_what_it_was_given(program: Program) -> None:
@@ -92,11 +99,11 @@ def test_a_pass_may_not_write_into_what_it_was_given(program: Program) -> None:
         program.constants["_1_bias"].add_(1)
 
     with pytest.raises(PassError, match="edit changed the program it was given"):
-        Pipeline([Edit(spoil)])(program)
+        Pipeline([edited(spoil)])(program)
 
 
 def test_an_exact_pass_above_its_bound_is_named(program: Program, tracker: AccuracyTracker) -> None:
-    passes = [Edit(nothing, changed=False, name="first"), Edit(scale_bias(1.01), name="wrong")]
+    passes = [edited(nothing, changed=False, name="first"), edited(scale_bias(1.01), name="wrong")]
     with pytest.raises(PassError) as caught:
         Pipeline(passes, tracker).run(program)
     error = caught.value
@@ -109,11 +116,11 @@ def test_an_exact_pass_above_its_bound_is_named(program: Program, tracker: Accur
 
 def test_nan_is_above_every_bound(program: Program, tracker: AccuracyTracker) -> None:
     with pytest.raises(PassError, match="it is exact, yet"):
-        Pipeline([Edit(scale_bias(float("nan")))], tracker).run(program)
+        Pipeline([edited(scale_bias(float("nan")))], tracker).run(program)
 
 
 def test_a_lossy_pass_is_measured_only(program: Program, tracker: AccuracyTracker) -> None:
-    passes = [Edit(scale_bias(1.01), kind="calibrated", name="lossy"), Edit(nothing, changed=False, name="exact")]
+    passes = [edited(scale_bias(1.01), kind="calibrated", name="lossy"), edited(nothing, changed=False, name="exact")]
     _, (lossy, exact) = Pipeline(passes, tracker).run(program)
     assert lossy.error is not None and lossy.error.relative > 1e-4
     # The exact pass inherits the error; that is against the original, whereas its bound is against its input.
@@ -125,7 +132,7 @@ def test_a_broken_program_is_caught(program: Program) -> None:
         copy.output_names = ()
 
     with pytest.raises(PassError, match="pass edit failed: 1 results for 0 output names"):
-        Pipeline([Edit(drop_output_name)])(program)
+        Pipeline([edited(drop_output_name)])(program)
 
 
 def test_the_driver_removes_dead_code_and_infers_shapes(program: Program) -> None:
@@ -136,25 +143,10 @@ def test_the_driver_removes_dead_code_and_infers_shapes(program: Program) -> Non
             node = copy.graph.call_function(aten.neg.default, (relu,))
         relu.replace_all_uses_with(node, delete_user_cb=lambda reader: reader is not node)
 
-    final, _ = Pipeline([Edit(edit)]).run(program)
+    final, _ = Pipeline([edited(edit)]).run(program)
     names = [node.name for node in final.calls]
     assert names == ["linear", "linear_1", "relu", "neg_default", "linear_2"]
     assert tuple(final.node("neg_default").meta["val"].shape) == (2, 5)  # type: ignore[union-attr]
-
-
-def test_kind_is_the_weakest_promise() -> None:
-    kinds = ["exact", "trained", "calibrated"]
-    assert [Pipeline([Edit(nothing, kind=k) for k in kinds[:n]]).kind for n in (1, 2, 3)] == [
-        "exact",
-        "trained",
-        "trained",
-    ]
-    assert Pipeline([Edit(nothing, kind=k) for k in ("calibrated", "exact")]).kind == "calibrated"
-
-
-def test_a_pipeline_is_a_pass(program: Program) -> None:
-    inner = Pipeline([Edit(scale_bias(1.0))])
-    assert Pipeline([inner])(program).changed
 
 
 def test_divergence_skips_nodes_that_were_redefined() -> None:
@@ -194,9 +186,9 @@ def test_a_sign_that_rounding_decides_is_no_error_but_a_wrong_layer_after_it_is(
     x[0, 3] = third if np.float32(3) * third >= 1 else np.nextafter(third, np.float32(1))
     program = to_program(Signs(), (torch.from_numpy(x),))
     tracker = AccuracyTracker(program, [{"x": x}])
-    _, (record,) = Pipeline([Edit(nudge)], tracker).run(program)
+    _, (record,) = Pipeline([edited(nudge)], tracker).run(program)
     assert record.error.relative > 1e-2
     with pytest.raises(PassError, match="first at node linear"):
-        Pipeline([Edit(turn)], AccuracyTracker(program, [{"x": x}])).run(program)
+        Pipeline([edited(turn)], AccuracyTracker(program, [{"x": x}])).run(program)
     with pytest.raises(PassError, match="first at node linear"):
-        Pipeline([Edit(nudge), Edit(turn)], AccuracyTracker(program, [{"x": x}])).run(program)
+        Pipeline([edited(nudge), edited(turn)], AccuracyTracker(program, [{"x": x}])).run(program)

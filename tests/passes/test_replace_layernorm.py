@@ -8,6 +8,7 @@ from torch import nn
 from edgeopt.distill.distil import distil
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError
+from edgeopt.ir.context import EMPTY, SAMPLES, Context
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.fold_affine import FoldAffine
 from edgeopt.passes.pipeline import Pipeline
@@ -50,10 +51,14 @@ def samples(program: Program, count: int = 12) -> list[dict[str, np.ndarray]]:
     return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
 
 
+def given(data: list[dict[str, np.ndarray]]) -> Context:
+    return EMPTY.adding(SAMPLES, data)
+
+
 @pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
 def test_no_norm_is_left_after_folding(norm: type[nn.Module]) -> None:
     program = program_of(norm)
-    swapped = Pipeline([ReplaceLayernorm(samples(program))])(program).program
+    swapped = Pipeline([ReplaceLayernorm()])(program, given(samples(program))).program
     result = assert_pass(FoldAffine(), swapped, {k: torch.from_numpy(v) for k, v in samples(program)[0].items()})
     assert ops(result) == ["linear", *["linear", "relu", "linear", "add.Tensor"] * 2, "mean.dim", "linear"]
 
@@ -61,7 +66,7 @@ def test_no_norm_is_left_after_folding(norm: type[nn.Module]) -> None:
 def test_starts_at_the_least_squares_fit() -> None:
     program = program_of()
     data = samples(program)
-    result = Pipeline([ReplaceLayernorm(data)])(program).program
+    result = Pipeline([ReplaceLayernorm()])(program, given(data)).program
     values: dict[str, list[torch.Tensor]] = {"linear": [], "layer_norm": []}
     for sample in data:
         program.run(sample, lambda n, v: values[n.name].append(v.reshape(-1, C)) if n.name in values else None)
@@ -75,19 +80,19 @@ def test_starts_at_the_least_squares_fit() -> None:
 
 def test_tuning_the_model_lowers_its_error() -> None:
     program = program_of()
-    swap = ReplaceLayernorm(samples(program))
-    result = Pipeline([swap])(program)
+    swap, context = ReplaceLayernorm(), given(samples(program))
+    result = swap(program, context)
     options = TuneOptions(steps=200, rate=5e-2, batch=1)
-    tuned = distil(program, result.program, swap.swaps, samples(program, 64), options, whole=True)
+    tuned = distil(program, result.program, result.swaps, samples(program, 64), options, whole=True)
     assert tuned.outputs_after < 0.9 * tuned.outputs_before
     assert len(result.notes) == 3 and "layer_norm" not in ops(result)
-    again = Pipeline([swap])(result.program)
+    again = Pipeline([swap])(result.program, context)
     assert not again.changed
 
 
 def test_what_is_kept_stays() -> None:
     program = program_of()
-    result = Pipeline([ReplaceLayernorm(samples(program), keep={"layer_norm_1"})])(program)
+    result = Pipeline([ReplaceLayernorm(keep={"layer_norm_1"})])(program, given(samples(program)))
     assert ops(result).count("layer_norm") == 1
     assert [note.node for note in result.notes if note.reason is not None] == ["layer_norm_1"]
 
@@ -95,15 +100,15 @@ def test_what_is_kept_stays() -> None:
 def test_unified_normalization_divides_by_the_samples_mean_square() -> None:
     program = program_of()
     data = samples(program)
-    apart = Pipeline([ReplaceLayernorm(data)])(program).program
-    swapper = ReplaceLayernorm(data, form="un")
-    swapped = Pipeline([swapper])(program).program
+    apart = Pipeline([ReplaceLayernorm()])(program, given(data)).program
+    result = ReplaceLayernorm(form="un")(program, given(data))
+    swapped = result.program
     inputs: list[torch.Tensor] = []
     for sample in data:
         program.run(sample, lambda n, v: inputs.append(v.reshape(-1, C)) if n.name == "linear" else None)
     spread = (torch.cat(inputs).square().mean(0) + 1e-5).sqrt()
     torch.testing.assert_close(swapped.constants["layer_norm_spread"], spread)
-    assert not any("spread" in name for swap in swapper.swaps for name in swap.parameters)
+    assert not any("spread" in name for swap in result.swaps for name in swap.parameters)
     # Both forms start at the same function, and both fold away.
     first = data[0]
     np.testing.assert_allclose(*(next(iter(p.run(first).values())) for p in (apart, swapped)), rtol=1e-4, atol=1e-5)
@@ -115,12 +120,12 @@ def test_unified_normalization_divides_by_the_samples_mean_square() -> None:
 def test_the_norm_fades_while_the_model_is_tuned(form: str) -> None:
     program = program_of()
     data = samples(program, 40)
-    swapper = ReplaceLayernorm(data, form=form, progressive=0.5)
-    swapped = Pipeline([swapper])(program).program
+    result = ReplaceLayernorm(form=form, progressive=0.5)(program, given(data))
+    swapped = result.program
     assert ops(swapped).count("layer_norm") == 3
-    plain = Pipeline([ReplaceLayernorm(data, form=form)])(program).program
+    plain = Pipeline([ReplaceLayernorm(form=form)])(program, given(data)).program
     np.testing.assert_allclose(*(next(iter(p.run(data[0]).values())) for p in (swapped, plain)), rtol=1e-5, atol=1e-6)
-    tuned = distil(program, swapped, swapper.swaps, data, TuneOptions(steps=120, check_every=5), whole=True)
+    tuned = distil(program, swapped, result.swaps, data, TuneOptions(steps=120, check_every=5), whole=True)
     assert tuned.outputs_after < 0.95 * tuned.outputs_before
     # What is left behind is judged, and folds, without the norm.
     faded = [name for name in tuned.program.constants if name.endswith("_lambda")]
@@ -135,12 +140,12 @@ def test_the_norm_fades_while_the_model_is_tuned(form: str) -> None:
 )
 def test_what_is_no_form_is_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        ReplaceLayernorm([], **options)
+        ReplaceLayernorm(**options)
 
 
 def test_a_channel_that_never_varies_is_refused() -> None:
     module = nn.Sequential(nn.Linear(6, C), nn.LayerNorm(C))
     nn.init.zeros_(module[0].weight)
     program = to_program(module, (torch.randn(2, 6),))
-    result = Pipeline([ReplaceLayernorm(samples(program))])(program)
+    result = Pipeline([ReplaceLayernorm()])(program, given(samples(program)))
     assert not result.changed and reasons(result) == ["a channel of its input never varies on the samples"]

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeopt.calib.data import Function
+from edgeopt.calib.data import CALIBRATION, Function
+from edgeopt.ir.context import EMPTY
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.shift_channels import ShiftChannels, octaves
 from edgeopt.plugins.testing import to_program
@@ -47,11 +48,11 @@ def shifted(model: nn.Module, *shape: int):
     program = to_program(model, [torch.stack([x[0], x[1]])], dynamic)
     name = program.inputs[0].name
     data = Function(lambda: ({name: row.numpy()} for row in x), "memory", program.inputs)
-    result, (record,) = Pipeline([ShiftChannels(data)]).run(program)
+    result, (record,) = Pipeline([ShiftChannels()]).run(program, EMPTY.adding(CALIBRATION, data))
     for batch in (x[:1], x[1:4]):
         (before,), (after,) = (one.run({name: batch.numpy()}).values() for one in (program, result))
         assert np.array_equal(before, after)
-    _, (again,) = Pipeline([ShiftChannels(data)]).run(result)
+    _, (again,) = Pipeline([ShiftChannels()]).run(result, EMPTY.adding(CALIBRATION, data))
     assert not again.changed
     return program, result, record
 
@@ -92,7 +93,8 @@ def test_refusals():
     alike = nn.Sequential(nn.Linear(2, 2))
     program = to_program(alike, [torch.ones(1, 2)])
     data = Function(lambda: iter([{program.inputs[0].name: np.ones(2, np.float32)}]), "memory", program.inputs)
-    assert [note.reason for note in ShiftChannels(data)(program).notes] == ["no shift errs less than none"]
+    result = ShiftChannels()(program, EMPTY.adding(CALIBRATION, data))
+    assert [note.reason for note in result.notes] == ["no shift errs less than none"]
 
 
 def test_octaves():

@@ -2,7 +2,8 @@ import torch
 from torch import nn
 
 from edgeopt.calib.calibrate import calibrate
-from edgeopt.calib.data import Function
+from edgeopt.calib.data import CALIBRATION, Function
+from edgeopt.ir.context import EMPTY
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.passes.quantization.smooth_quant import SmoothQuant
 from edgeopt.plugins.testing import assert_pass, to_program
@@ -14,9 +15,13 @@ def samples(program, x):
     return Function(lambda: ({name: row} for row in x.numpy()), "memory", program.inputs)
 
 
+def given(data):
+    return EMPTY.adding(CALIBRATION, data)
+
+
 def migrate(module, x, changes=True):
     program = to_program(module, [x[:1]])
-    return assert_pass(SmoothQuant(samples(program, x)), program, [x[:1]], changes=changes)
+    return assert_pass(SmoothQuant(), program, [x[:1]], changes=changes, context=given(samples(program, x)))
 
 
 def outliers(*shape):
@@ -92,7 +97,7 @@ def test_refusals():
     assert [note.reason for note in result.notes] == ["its convolution would need a multiplication of the whole image"]
     x = outliers(5, 4)
     program = to_program(nn.Sequential(nn.Linear(4, 3)), [x[:1]])
-    result = SmoothQuant(samples(program, x), may_multiply=False)(program)
+    result = SmoothQuant(may_multiply=False)(program, given(samples(program, x)))
     assert [note.reason for note in result.notes] == [
         "no layer before it can take the scale, and the target multiplies in integers only"
     ]
@@ -107,7 +112,7 @@ def test_quantization_after_it_errs_less():
     module = nn.Sequential(nn.Linear(8, 8))
     program = to_program(module, [x[:1]])
     data = samples(program, x)
-    migrated = SmoothQuant(data)(program).program
+    migrated = SmoothQuant()(program, given(data)).program
     errors = []
     for one in (program, migrated):
         one.ranges = calibrate(one, data, "minmax").program_ranges()

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.calib.data import Function
+from edgeopt.calib.data import CALIBRATION, Function
 from edgeopt.errors import UserError
+from edgeopt.ir.context import EMPTY
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.weight_only import WeightOnlyQuantization
 from edgeopt.plugins.testing import to_program
@@ -27,7 +28,7 @@ def test_weights_are_stored_and_compensation_errs_less(name):
     plain, (record,) = Pipeline([WeightOnlyQuantization(name)]).run(program)
     assert record.changed and len(record.applied) == 2
     assert plain.text().count("edgeopt.dequantize_blocks(") == 2
-    compensated, _ = Pipeline([WeightOnlyQuantization(name, data)]).run(program)
+    compensated, _ = Pipeline([WeightOnlyQuantization(name)]).run(program, EMPTY.adding(CALIBRATION, data))
     assert sqnr(program, plain, data) > 8
     assert sqnr(program, compensated, data) > sqnr(program, plain, data) + 1
     _, (again,) = Pipeline([WeightOnlyQuantization(name)]).run(plain)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeopt.calib.data import open_data
+from edgeopt.calib.data import CALIBRATION, open_data
 from edgeopt.candidate.quantize import QuantOptions, calibrated
+from edgeopt.ir.context import EMPTY
 from edgeopt.ir.metrics import compare
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
@@ -58,8 +59,8 @@ def test_every_layer_keeps_its_format(name: str, tmp_path: Path, monkeypatch: py
     (place,) = [index for index, step in enumerate(steps) if isinstance(step, InsertQdq)]
     program = Pipeline(steps[:place])(to_program(Heads(2 * len(formats)), [torch.zeros(1, WIDTH)])).program
     quant = QuantOptions(calib=str(tmp_path / "calib.npz"), recover=())
-    ready = calibrated(program, steps[place].scheme, quant, False, None, None)
     data = open_data(str(quant.calib), program.inputs, False)
+    ready = calibrated(program, steps[place].scheme, quant, EMPTY.adding(CALIBRATION, data))
     configuration = MixedPrecision(ready, steps[place].scheme, quant, data, formats)
     # Once in order and once against it: whichever format comes first, it is not the others'.
     wanted = dict(zip(configuration.nodes, [*formats, *reversed(formats)], strict=True))

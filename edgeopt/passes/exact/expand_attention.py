@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.ir.pass_base import ATTENTION_EXPANDED
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 
@@ -73,6 +74,7 @@ class ExpandAttention(Rewrite):
     """Write attention out as products and a softmax."""
 
     name = "expand-attention"
+    ensures = frozenset({ATTENTION_EXPANDED})
     rules = (AttentionAsProducts(),)
 
 

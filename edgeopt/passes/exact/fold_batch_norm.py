@@ -26,6 +26,7 @@ from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
 from edgeopt.analysis.affine_maps import batch_norm_map, compose, variables
+from edgeopt.ir.pass_base import BATCH_NORMS_FOLDED
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Pattern, Rewrite, op
 from edgeopt.ops.opsets import SUMS
@@ -50,6 +51,7 @@ class FoldBatchNorm(Rewrite):
     """Fold each batch norm into a neighboring linear or convolution."""
 
     name = "fold-batch-norm"
+    ensures = frozenset({BATCH_NORMS_FOLDED})
     rules = (BatchNormIntoLayer(),)
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import fx
 from torch.fx.node import map_arg
 
+from edgeopt.ir.pass_base import CONSTANTS_FOLDED
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, op
 from edgeopt.ops.operator import operator_of
@@ -58,6 +59,7 @@ class FoldConstants(Rewrite):
     """Replace operators on constants by their value."""
 
     name = "fold-constants"
+    ensures = frozenset({CONSTANTS_FOLDED})
     rules = (EvaluateConstant(),)
 
 

@@ -24,12 +24,15 @@ Source: Jiang et al., Pre-RMSNorm and Pre-CRMSNorm Transformers, NeurIPS 2023, s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import fx
 
 from edgeopt.analysis.norms import Norm
 from edgeopt.analysis.residual_stream import Obstacle, Source, Stream, find_streams
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.passes.exact import crms as compression
@@ -40,16 +43,16 @@ _OUTPUT_AXIS = 0
 """Axis of the outputs in the weight of a linear or convolution."""
 
 
-class PreRmsnorm:
-    """Replace the LayerNorms of each legal stream by RMSNorms."""
+@dataclass(frozen=True)
+class PreRmsnorm(Pass):
+    """Replace the LayerNorms of each legal stream by RMSNorms; ``centering`` and ``compress`` as above."""
 
     name = "pre-rmsnorm"
-    kind: Kind = "exact"
 
-    def __init__(self, centering: bool = False, compress: bool = False) -> None:
-        self.centering, self.compress = centering, compress
+    centering: bool = False
+    compress: bool = False
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Rewrite every legal stream of a copy of the program; refuse the others with all reasons."""
         program = program.clone()
         obstacles = [obstacle for stream in find_streams(program) for obstacle in self._obstacles(stream)]

@@ -21,14 +21,14 @@ section 3; it is minimized by coordinate descent here, not by a relaxation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from edgeopt.analysis.quantized_layers import QuantizedLayer, quantized_layers
-from edgeopt.calib.moments import LONGEST, Patches
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.calib.moments import LONGEST, PATCHES, Patches
+from edgeopt.ir.context import FLOAT_PROGRAM, Context
+from edgeopt.ir.pass_base import INTEGER_LAYERS, Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.quant.codebook import neighbors, to_integers
 from edgeopt.quant.float4 import Element
@@ -43,31 +43,28 @@ _SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 _POWERS = (0.5, 1.0, 2.0)
 
 
-class AdaptiveRounding:
-    """Choose the rounding of weights of a quantized program.
-
-    ``reference`` is the float program that was quantized, ``seen`` the patches of its layers by name, ``scheme`` how it
-    was quantized.
-    """
+@dataclass(frozen=True)
+class AdaptiveRounding(Pass):
+    """Choose the rounding of weights of a quantized program; ``scheme`` is how it was quantized."""
 
     name = "adaptive-rounding"
-    kind: Kind = "calibrated"
+    kind = "calibrated"
+    stage = "quantized"
+    needs = (FLOAT_PROGRAM, PATCHES)
+    requires = frozenset({INTEGER_LAYERS})
 
-    def __init__(self, reference: Program, seen: Mapping[str, Patches], scheme: Scheme | None = None) -> None:
-        self.reference = reference
-        self.seen = seen
-        self.scheme = scheme
+    scheme: Scheme | None = None
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Round the weights of a copy of ``program`` anew."""
         program = program.clone()
-        layers = list(quantized_layers(program, self.reference))
-        notes = [note for layer in layers if (note := self._round(program, layer)) is not None]
+        layers, seen = list(quantized_layers(program, context[FLOAT_PROGRAM])), context[PATCHES]
+        rounded = (self._round(program, layer, seen.get(layer.node.name)) for layer in layers)
+        notes = [note for note in rounded if note is not None]
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
-    def _round(self, program: Program, layer: QuantizedLayer) -> Note | None:
+    def _round(self, program: Program, layer: QuantizedLayer, seen: Patches | None) -> Note | None:
         """Round one layer's weights; say that it was done or why not, None where they already are the best."""
-        seen = self.seen.get(layer.node.name)
         if seen is None or (second := seen.second) is None:
             reason = "its patches were not observed" if seen is None else f"its patches have more than {LONGEST} values"
             return Note(_RULE, layer.node.name, reason)

@@ -13,51 +13,47 @@ Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bia
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from edgeopt.analysis.quantized_layers import QuantizedLayer, add_to_bias, quantized_layers
-from edgeopt.calib.moments import Patches
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.calib.moments import PATCHES, Patches
+from edgeopt.ir.context import FLOAT_PROGRAM, Context
+from edgeopt.ir.pass_base import INTEGER_LAYERS, Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 
 _RULE = "bias-correction"
 
 
-class BiasCorrection:
-    """Correct the biases of a quantized program.
-
-    ``reference`` is the float program that was quantized, ``seen`` the patches of its layers by name.
-    """
+class BiasCorrection(Pass):
+    """Correct the biases of a quantized program."""
 
     name = "bias-correction"
-    kind: Kind = "calibrated"
+    kind = "calibrated"
+    stage = "quantized"
+    needs = (FLOAT_PROGRAM, PATCHES)
+    requires = frozenset({INTEGER_LAYERS})
 
-    def __init__(self, reference: Program, seen: Mapping[str, Patches]) -> None:
-        self.reference = reference
-        self.seen = seen
-
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Correct a copy of ``program``."""
         if self.name in program.history:
             return PassResult(program, False, (Note(_RULE, "the program", "it has been corrected before"),))
         program = program.clone()
         notes = [
-            Note(_RULE, layer.node.name, self._correct(program, layer))
-            for layer in quantized_layers(program, self.reference)
+            Note(_RULE, layer.node.name, _correct(program, layer, context[PATCHES].get(layer.node.name)))
+            for layer in quantized_layers(program, context[FLOAT_PROGRAM])
         ]
         return PassResult(program, any(note.reason is None for note in notes), tuple(notes))
 
-    def _correct(self, program: Program, layer: QuantizedLayer) -> str | None:
-        """Correct one layer's bias, or return the reason not to."""
-        if arguments(layer.node)["bias"] is None:
-            return "it has no bias"
-        if layer.node.name not in self.seen:
-            return "its data was not observed"
-        add_to_bias(program, layer, _lost(layer, self.seen[layer.node.name]))
-        return None
+
+def _correct(program: Program, layer: QuantizedLayer, seen: Patches | None) -> str | None:
+    """Correct one layer's bias, or return the reason not to."""
+    if arguments(layer.node)["bias"] is None:
+        return "it has no bias"
+    if seen is None:
+        return "its data was not observed"
+    add_to_bias(program, layer, _lost(layer, seen))
+    return None
 
 
 def _lost(layer: QuantizedLayer, patches: Patches) -> torch.Tensor:

@@ -22,7 +22,8 @@ from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine, Fold, fold_forward, into_readers
 from edgeopt.analysis.layers import Layer, fold_after, input_magnitudes, is_layer, layer_of, output_magnitudes
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, origin, redefine
 
 aten = torch.ops.aten
@@ -32,13 +33,12 @@ _ALIKE = 1.1
 _RULE = "equalize-channels"
 
 
-class CrossLayerEqualization:
+class CrossLayerEqualization(Pass):
     """Equalize the channels between neighboring layers."""
 
     name = "cross-layer-equalization"
-    kind: Kind = "exact"
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Equalize a copy of ``program``."""
         program = program.clone()
         equalized: dict[str, None] = {}

@@ -15,20 +15,21 @@ from __future__ import annotations
 import torch
 
 from edgeopt.analysis.saturation import pair_sums
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 
 _RULE = "store-as-float"
 
 
-class FloatWeights:
+class FloatWeights(Pass):
     """Store the weights of layers that would saturate as floats."""
 
     name = "float-weights"
-    kind: Kind = "exact"
+    stage = "quantized"
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Store the weights of a copy of ``program`` anew."""
         program = program.clone()
         layers = [one.layer for one in pair_sums(program) if one.saturates]

@@ -15,17 +15,18 @@ GPTQ, ICLR 2023, for the rounding; Nagel et al., Data-Free Quantization, ICCV 20
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from edgeopt.analysis.layers import Layer, layer_of
-from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.data import CALIBRATION
 from edgeopt.calib.moments import Rows
 from edgeopt.calib.observe import observe
-from edgeopt.errors import UserError
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import BLOCK_WEIGHTS, Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
@@ -41,47 +42,35 @@ _ROWS = 16
 """At most how many vectors of each sample layers are searched on."""
 
 
-class FpqSearch:
-    """Quantize linears by FPQ on ``data``; with ``activations`` what they read as well.
+@dataclass(frozen=True)
+class FpqSearch(Pass):
+    """Quantize linears by FPQ; with ``activations`` what they read as well.
 
-    Without ``compensate`` weights are rounded to the nearest, as FPQ's authors do. ``on_progress`` is told how far
-    it is.
+    Without ``compensate`` weights are rounded to the nearest, as FPQ's authors do.
     """
 
     name = "fpq-search"
-    kind: Kind = "calibrated"
+    kind = "calibrated"
+    stage = "quantize"
+    needs = (CALIBRATION,)
+    ensures = frozenset({BLOCK_WEIGHTS})
 
-    def __init__(
-        self,
-        data: CalibrationData | None = None,
-        activations: bool = False,
-        compensate: bool = True,
-        on_progress: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self.data, self.activations, self.compensate, self.on_progress = data, activations, compensate, on_progress
+    activations: bool = False
+    compensate: bool = True
 
-    def informed(self, data: CalibrationData, on_progress: Callable[[str], None]) -> FpqSearch:
-        """Return this pass with the data to search on."""
-        return FpqSearch(data, self.activations, self.compensate, on_progress)
-
-    def __call__(self, program: Program) -> PassResult:
-        """Quantize a copy of ``program``.
-
-        Raises UserError without data.
-        """
-        if self.data is None:
-            raise UserError("formats of four bits are searched on data", "give samples with --calib")
+    def run(self, program: Program, context: Context) -> PassResult:
+        """Quantize a copy of ``program``."""
         program = program.clone()
         sites, notes = _sites(program)
         seen = {value.name: Rows(_ROWS) for value in sites}
-        observe(program, self.data, seen)
+        observe(program, context[CALIBRATION], seen)
         for number, (value, layers) in enumerate(sites.items(), 1):
             found = self._search(layers, seen.pop(value.name).values)
             names = ", ".join(layer.node.name for layer in layers)
             gained = (
                 f"{found.weight.element.name}, error {found.errors[-1] / found.errors[0]:.2f} of that without search"
             )
-            self.on_progress(f"{self.name}: {names} in {gained} ({number} of {len(sites)})")
+            context.on_progress(f"{self.name}: {names} in {gained} ({number} of {len(sites)})")
             notes += _quantize(program, value, layers, found)
         return PassResult(program, bool(sites), tuple(notes))
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.quantize import DEQUANTIZE
@@ -23,13 +24,13 @@ aten = torch.ops.aten
 _RULE = "fuse-token-linear"
 
 
-class FuseTokenLinears:
+class FuseTokenLinears(Pass):
     """Fuse what insert-qdq left for activations by token."""
 
     name = "fuse-token-linears"
-    kind: Kind = "exact"
+    stage = "quantized"
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Fuse in a copy of ``program``."""
         program = program.clone()
         linears = [node for node in program.calls if node.target is aten.linear.default]

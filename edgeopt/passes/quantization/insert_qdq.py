@@ -25,15 +25,17 @@ Source: H. Wu et al., Integer Quantization for Deep Learning Inference: Principl
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import fx
 
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import INTEGER_LAYERS, Note, PassResult
 from edgeopt.ir.program import Program, Range
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ir.selective import SelectivePass
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS
 from edgeopt.quant import codebook
@@ -53,21 +55,22 @@ _LEAST_LEVELS = 16
 _FIXED = {aten.softmax.int: Range((0.0,), (255 / 256,)), aten.sigmoid.default: Range((0.0,), (255 / 256,))}
 
 
-class InsertQdq:
+@dataclass(frozen=True)
+class InsertQdq(SelectivePass):
     """Quantize the operators that ``scheme`` runs on integers, those in ``keep`` (node names) excepted."""
 
     name = "insert-qdq"
-    kind: Kind = "calibrated"
+    kind = "calibrated"
+    stage = "quantize"
+    ensures = frozenset({INTEGER_LAYERS})
 
-    def __init__(self, scheme: Scheme, keep: Collection[str] = ()) -> None:
-        self.scheme = scheme
-        self.keep = frozenset(keep)
+    scheme: Scheme
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Quantize a copy of ``program``, whose ``ranges`` are calibrated."""
         program = program.clone()
         chosen, notes = choose(program, self.scheme, self.keep)
-        _Placement(program, self.scheme, frozenset(chosen)).place()
+        _Placement(program, self.scheme, frozenset(chosen), _ranges(program, self.scheme, chosen)).place()
         program.clean()
         return PassResult(program, bool(chosen), notes)
 
@@ -137,7 +140,7 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
     if _by_token(node, scheme):
         return None
     values = [used for used in operands(node) if program.constant(used) is None]
-    missing = [used.name for used in values if _range(program, used) is None]
+    missing = [used.name for used in values if _range(program.ranges, used) is None]
     if missing:
         return f"no range was calibrated for {', '.join(missing)}"
     return _join_refusal(program, node, scheme) if scheme.float_beside else None
@@ -148,9 +151,9 @@ def _join_refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None
     for source in (node, *operands(node)):
         while source.target in scheme.moves | scheme.fused:
             source = moved_value(source)
-        joined = _range(program, source) if source.target in CONCATENATIONS else None
+        joined = _range(program.ranges, source) if source.target in CONCATENATIONS else None
         for used in operands(source) if joined else ():
-            found = _range(program, used)
+            found = _range(program.ranges, used)
             levels = 256 * _width(found) / _width(joined) if found and joined and _width(found) else 256
             if levels < _LEAST_LEVELS:
                 return f"{used.name} would be left {levels:.1f} of 256 integers by what it is joined with"
@@ -195,8 +198,23 @@ def _by_token(node: fx.Node, scheme: Scheme) -> bool:
     return scheme.per_token and node.target is aten.linear.default
 
 
-def _range(program: Program, node: fx.Node) -> Range | None:
-    return _FIXED.get(node.target) or program.ranges.get(node.name)  # type: ignore[call-overload]
+def _range(ranges: Mapping[str, Range], node: fx.Node) -> Range | None:
+    return _FIXED.get(node.target) or ranges.get(node.name)  # type: ignore[call-overload]
+
+
+def _ranges(program: Program, scheme: Scheme, chosen: Collection[fx.Node]) -> Mapping[str, Range]:
+    """Return the ranges to quantize with: the program's, of which those of second operands of products have their zero
+    at integer 0 where the scheme wants it, and so have those of what they are moved from."""
+    if not scheme.symmetric_products:
+        return program.ranges
+    ranges = dict(program.ranges)
+    for node in [operands(node)[1] for node in chosen if node.target in PRODUCTS]:
+        while node.target in scheme.moves:
+            node = moved_value(node)
+        if (found := program.ranges.get(node.name)) is not None:
+            largest = max(-found.low[0], found.high[0])
+            ranges[node.name] = Range((-largest * 128 / 127,), (largest,))
+    return ranges
 
 
 @dataclass
@@ -206,14 +224,12 @@ class _Placement:
     program: Program
     scheme: Scheme
     chosen: frozenset[fx.Node]
+    ranges: Mapping[str, Range]
     pairs: dict[tuple[fx.Node, Range], fx.Node] = field(default_factory=dict)
     tokens: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
     def place(self) -> None:
-        nodes = [n for n in self.program.calls if n in self.chosen]
-        if self.scheme.symmetric_products:
-            self._center([operands(node)[1] for node in nodes if node.target in PRODUCTS])
-        for node in nodes:
+        for node in [n for n in self.program.calls if n in self.chosen]:
             if _by_token(node, self.scheme):
                 self._quantize_by_token(node)
                 continue
@@ -237,18 +253,8 @@ class _Placement:
         node.replace_input_with(source, self.tokens[source])
         node.replace_input_with(old, self._constant(node, old, weight, fitting_sums(for_weight(weight), weight)))
 
-    def _center(self, operands: list[fx.Node]) -> None:
-        """Let the ranges of values, and of what they are moved from, have their zero at integer 0."""
-        for node in operands:
-            while node.target in self.scheme.moves:
-                node = moved_value(node)
-            found = self.program.ranges.get(node.name)
-            if found is not None:
-                largest = max(-found.low[0], found.high[0])
-                self.program.ranges[node.name] = Range((-largest * 128 / 127,), (largest,))
-
     def _quantize_operand(self, node: fx.Node, used: fx.Node) -> None:
-        if node.target in CONCATENATIONS and (shared := _range(self.program, node)):
+        if node.target in CONCATENATIONS and (shared := _range(self.ranges, node)):
             if used not in self.pairs.values() or self.pairs.get((_quantized_value(used), shared)) is not used:
                 node.replace_input_with(used, self._pair(used, shared))
             return
@@ -260,7 +266,7 @@ class _Placement:
             reader, source = source, moved_value(source)
             moved.append(reader)
         if source.target is not DEQUANTIZE:
-            found = _range(self.program, source)
+            found = _range(self.ranges, source)
             assert found is not None
             reader.replace_input_with(source, self._pair(source, found))
         if self.scheme.integer_results:
@@ -272,7 +278,7 @@ class _Placement:
         if node.target not in self.scheme.moves or not _keeps_zero(node):
             return False
         source = moved_value(node)
-        known = source.target is DEQUANTIZE or _range(self.program, source) is not None
+        known = source.target is DEQUANTIZE or _range(self.ranges, source) is not None
         return known and all(reader in self.chosen or self._moves_integers(reader) for reader in node.users)
 
     def _quantize_result(self, node: fx.Node) -> None:
@@ -280,7 +286,7 @@ class _Placement:
         readers = [reader for reader in end.users if reader.target is not QUANTIZE]
         # What only a concatenation reads takes its map at once, rather than being converted to it.
         joined = len(readers) == 1 and readers[0].target in CONCATENATIONS and readers[0] in self.chosen
-        if readers and (found := _range(self.program, readers[0] if joined else end)) is not None:
+        if readers and (found := _range(self.ranges, readers[0] if joined else end)) is not None:
             pair = self._pair(end, found)
             for reader in readers:
                 reader.replace_input_with(end, pair)

@@ -20,18 +20,18 @@ shifts is our own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from edgeopt.analysis.layers import Layer, layer_of
-from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.data import CALIBRATION
 from edgeopt.calib.moments import Channels, Rows, Together
 from edgeopt.calib.observe import observe
-from edgeopt.errors import UserError
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.quantization.channel_factors import Maker, divide_inputs, maker
 from edgeopt.quant.fpq import trial
@@ -45,32 +45,20 @@ _ROWS, _TRIED = 4, 128
 """At most how many vectors of each sample, and of all, shifts are tried on."""
 
 
-class ShiftChannels:
-    """Shift the channels of what linears read, as they are over ``data``."""
+class ShiftChannels(Pass):
+    """Shift the channels of what linears read, as they are over the calibration data."""
 
     name = "shift-channels"
-    kind: Kind = "exact"
+    needs = (CALIBRATION,)
 
-    def __init__(self, data: CalibrationData | None = None) -> None:
-        self.data = data
-
-    def informed(self, data: CalibrationData, on_progress: Callable[[str], None]) -> ShiftChannels:
-        """Return this pass with data to choose shifts on."""
-        return ShiftChannels(data)
-
-    def __call__(self, program: Program) -> PassResult:
-        """Shift the channels of a copy of ``program``.
-
-        Raises UserError without data.
-        """
-        if self.data is None:
-            raise UserError("channels are shifted by what they hold on data", "give samples with --calib")
+    def run(self, program: Program, context: Context) -> PassResult:
+        """Shift the channels of a copy of ``program``."""
         if self.name in program.history:
             return PassResult(program, False, (Note(_RULE, "the program", "its channels have been shifted before"),))
         program = program.clone()
         sites = {value: found for value in [*program.input_nodes, *program.calls] if (found := _linears(value))}
         seen = {value.name: _Seen(Channels(value.meta["val"].dim() - 1), Rows(_ROWS)) for value in sites}
-        observe(program, self.data, {name: Together((one.channels, one.rows)) for name, one in seen.items()})
+        observe(program, context[CALIBRATION], {name: Together((one.channels, one.rows)) for name, one in seen.items()})
         notes = [note for value in sites for note in _shift(program, value, sites[value], seen[value.name])]
         return PassResult(program, any(note.reason is None and note.rule == _RULE for note in notes), tuple(notes))
 

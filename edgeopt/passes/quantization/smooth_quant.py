@@ -27,10 +27,11 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.layers import Layer, fold_after, fold_before, input_magnitudes, is_layer, layer_of, taps_of
-from edgeopt.calib.data import CalibrationData
+from edgeopt.calib.data import CALIBRATION
 from edgeopt.calib.moments import Channels, HeldOut, Identified
 from edgeopt.calib.observe import observe
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, Range, redefine
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.quantize import rounded_to
@@ -59,23 +60,22 @@ class _Site:
     readers: tuple[fx.Node, ...]
 
 
-class SmoothQuant:
-    """Migrate the scales of activations into weights."""
+@dataclass(frozen=True)
+class SmoothQuant(Pass):
+    """Migrate the scales of activations into weights; ``may_multiply`` where no weight can take them."""
 
     name = "smooth-quant"
-    kind: Kind = "exact"
+    needs = (CALIBRATION,)
 
-    def __init__(self, data: CalibrationData, may_multiply: bool = True) -> None:
-        self.data = data
-        self.may_multiply = may_multiply
+    may_multiply: bool = True
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Migrate the scales of a copy of ``program``."""
         if self.name in program.history:
             return PassResult(program, False, (Note(_RULE, "the program", "its scales have been migrated before"),))
         program = program.clone()
         sites, notes = _sites(program)
-        samples = Identified(self.data)
+        samples = Identified(context[CALIBRATION])
         seen = {site.value.name: HeldOut(site.axis, _SAMPLES, samples) for site in sites}
         observe(program, samples, seen)
         rebuilt: dict[fx.Node, fx.Node] = {}

@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS, ELEMENTS, real_scale
@@ -30,13 +31,13 @@ _LONGEST, _LARGEST = 128, 127
 _MULTIPLES = {"e2m1": 2, "e1m2": 4, "e3m0": 1, "int4": 1}
 
 
-class UnpackBlocks:
+class UnpackBlocks(Pass):
     """Turn weights in four bits into grouped int8."""
 
     name = "unpack-blocks"
-    kind: Kind = "exact"
+    stage = "quantized"
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Widen the weights of a copy of ``program``."""
         program = program.clone()
         found = [node for node in program.calls if node.target is DEQUANTIZE_BLOCKS]

@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.context import Context
+from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.quantize import DEQUANTIZE
@@ -28,13 +29,13 @@ _RULE = "store-unsigned"
 _OFFSET = 128
 
 
-class UnsignedWeights:
+class UnsignedWeights(Pass):
     """Store the int8 weights of layers as uint8."""
 
     name = "unsigned-weights"
-    kind: Kind = "exact"
+    stage = "quantized"
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> PassResult:
         """Store the weights of a copy of ``program`` anew."""
         program = program.clone()
         layers = [node for node in program.calls if node.target in WEIGHTED]

@@ -20,7 +20,7 @@ Source: Han et al., Agent Attention: On the Integration of Softmax and Linear At
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -30,7 +30,7 @@ from edgeopt.analysis.masks import Mask
 from edgeopt.errors import UserError
 from edgeopt.ir.program import Program, origin
 from edgeopt.ops.agent_attention import AGENT_ATTENTION
-from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, Timer, grid_of
+from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, grid_of
 from edgeopt.passes.substitution.value_convolution import add_convolution
 
 aten = torch.ops.aten
@@ -38,23 +38,17 @@ aten = torch.ops.aten
 _KERNEL = 3
 
 
+@dataclass(frozen=True)
 class AgentAttention(AttentionSwap):
     """Swap softmax attention for agent attention; ``agents`` are on a side of their grid."""
 
     name = "agent-attention"
 
-    def __init__(
-        self, agents: int = 7, force: bool = False, keep: Collection[str] = (), timer: Timer | None = None
-    ) -> None:
-        if agents < 1:
-            raise UserError(f"{agents} agents on a side", "give one or more")
-        super().__init__(force, keep, timer)
-        self.agents = agents
+    agents: int = 7
 
-    @property
-    def settings(self) -> dict[str, str | int | bool]:
-        """The agents on a side."""
-        return {"agents": self.agents}
+    def __post_init__(self) -> None:
+        if self.agents < 1:
+            raise UserError(f"{self.agents} agents on a side", "give one or more")
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks, and tokens whose number the biases cannot have."""

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from abc import abstractmethod
+from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
-from typing import ClassVar
 
 import torch
 from torch import fx
 
 from edgeopt.analysis.attention import Attention, find_attentions
 from edgeopt.analysis.walk import layer_before
-from edgeopt.distill.swap import Start, Swap, inputs_of, kept
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.distill.swap import Start, Swap, Swapper, SwapResult, inputs_of, kept
+from edgeopt.ir.context import TIMER, Context, Timer
+from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.rewrite import arguments, replace
+from edgeopt.passes.substitution.pays import Measured
 
 aten = torch.ops.aten
 
-Timer = Callable[[Attention, "AttentionSwap"], str | None]
-"""Says with figures why the pass does not pay at an attention where it will run; None where it does."""
 Inserted = tuple[fx.Node, tuple[str, ...]]
 """A node with the attention's value, and the names of the constants that come with it."""
 
@@ -30,23 +29,13 @@ PAYS_FROM = 1.5
 where a softmax is not."""
 
 
-class AttentionSwap(ABC):
-    """Swap every attention that may be swapped, but those labeled in ``keep``; ``timer`` measures what pays.
+@dataclass(frozen=True)
+class AttentionSwap(Swapper):
+    """Swap every attention that may be swapped. ``force`` swaps also where it does not pay."""
 
-    ``force`` swaps also where it does not pay.
-    """
+    uses = (TIMER,)
 
-    name: ClassVar[str]
-    kind: ClassVar[Kind] = "trained"
-
-    def __init__(self, force: bool = False, keep: Collection[str] = (), timer: Timer | None = None) -> None:
-        self.force, self.keep, self.timer = force, keep, timer
-        self.swaps: tuple[Swap, ...] = ()
-
-    @property
-    @abstractmethod
-    def settings(self) -> Mapping[str, str | int | bool]:
-        """What tells it from another of its kind, by the names of its constructor."""
+    force: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def refuses(self, program: Program, attention: Attention) -> str | None:
@@ -60,40 +49,46 @@ class AttentionSwap(ABC):
     def insert(self, program: Program, attention: Attention, key: fx.Node) -> Inserted:
         """Insert the form before the attention's root; ``key`` is [batch, heads, keys, size]."""
 
-    def start(self, attention: Attention, added: tuple[str, ...]) -> Start | None:
+    def start_of(self, attention: Attention, added: tuple[str, ...]) -> Start | None:
         """Return how the constants named ``added`` are found before they are tuned; None where they stay."""
         return None
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> SwapResult:
         """Swap in a copy of ``program``; nothing is tuned yet."""
         swapped = program.clone()
+        measured = self._measured(context.get(TIMER))
         swaps, notes = [], []
         for attention in find_attentions(swapped):
             if origin(attention.root) in self.keep:
                 notes.append(kept(self.name, attention.root))
                 continue
-            reason = self._refuses(swapped, attention)
+            reason = self._refuses(swapped, attention, measured)
             notes.append(Note(self.name, attention.root.name, reason))
             if reason is None:
                 swaps.append(self._swap(swapped, attention))
         # What is tuned is evaluated in the swapped program, whose dead nodes and constants must not be met.
         swapped.clean()
-        self.swaps = tuple(
+        found = tuple(
             replace_fields(swap, parameters=tuple(name for name in swap.parameters if name in swapped.constants))
             for swap in swaps
         )
-        return PassResult(swapped, bool(swaps), tuple(notes))
+        figures = tuple(text for text in measured.figures.values() if text) if measured is not None else ()
+        return SwapResult(swapped, bool(swaps), tuple(notes), swaps=found, figures=figures)
 
-    def _refuses(self, program: Program, attention: Attention) -> str | None:
+    def _measured(self, timer: Timer | None) -> Measured | None:
+        form = replace_fields(self.everywhere, force=True)
+        return Measured(timer, lambda softmax: form(softmax).program) if timer is not None else None
+
+    def _refuses(self, program: Program, attention: Attention, measured: Measured | None) -> str | None:
         if (reason := self.refuses(program, attention)) is not None:
             return reason
         if attention.heads != attention.kv_heads:
             return f"{attention.heads} query heads share {attention.kv_heads} of keys"
         if attention.query.meta["val"].dim() != 4 or attention.windows > 1:
             return f"its tokens are cut into {attention.windows} windows of {attention.tokens}, or heads are no axis"
-        return None if self.force else self._does_not_pay(attention)
+        return None if self.force else self._does_not_pay(attention, measured)
 
-    def _does_not_pay(self, attention: Attention) -> str | None:
+    def _does_not_pay(self, attention: Attention, measured: Measured | None) -> str | None:
         """Return the figures where it would be slower: estimated first, and measured where the estimate says yes."""
         tokens, keys, size = attention.tokens, attention.keys, attention.head_size
         values = attention.root.meta["val"].shape[-1]
@@ -107,7 +102,7 @@ class AttentionSwap(ABC):
                 f"at {tokens} tokens the softmax takes {softmax} multiplications a head and the linear form "
                 f"{linear}: it would not pay"
             )
-        return self.timer(attention, self) if self.timer is not None else None
+        return measured(attention) if measured is not None else None
 
     def _swap(self, program: Program, attention: Attention) -> Swap:
         """Insert the form with its parameters, and let it take the attention's place."""
@@ -118,7 +113,7 @@ class AttentionSwap(ABC):
         new.meta["origin"] = label
         known, weights = _projections(program, attention)
         replace(root, new)
-        return Swap(label, inputs_of(program, new, known), (*added, *weights), start=self.start(attention, added))
+        return Swap(label, inputs_of(program, new, known), (*added, *weights), start=self.start_of(attention, added))
 
 
 def grid_of(tokens: int | str) -> int | None:

@@ -20,7 +20,7 @@ X. Xing et al., BiPFT: Binary Pre-trained Foundation Transformer, AAAI 2024, for
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,10 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.layers import Layer, is_layer, layer_of
-from edgeopt.distill.swap import Swap, kept
+from edgeopt.distill.swap import FittedSwapper, Swap, SwapResult, kept
+from edgeopt.ir.context import Context
 from edgeopt.ir.metrics import Sample
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.quant.binary import binarize, signs
@@ -42,41 +43,38 @@ _OFF_ZERO = 1e-3
 """Part of the mean magnitude by which a constant channel lies off zero."""
 
 
-class Binarize:
-    """Swap every layer within the network but those labeled in ``keep``, fitted on ``samples``.
+@dataclass(frozen=True)
+class Binarize(FittedSwapper["Fit"]):
+    """Swap every layer within the network, fitted on samples.
 
     ``ends``: also the layers that no other comes before or after.
     """
 
     name = "binarize"
-    kind: Kind = "trained"
 
-    def __init__(self, samples: Iterable[Sample], keep: Collection[str] = (), ends: bool = False) -> None:
-        self.samples, self.keep, self.ends = list(samples), keep, ends
-        self.swaps: tuple[Swap, ...] = ()
-        self._fitted: tuple[Program, dict[str, Fit]] | None = None
+    ends: bool = False
 
-    def __call__(self, program: Program) -> PassResult:
+    def run(self, program: Program, context: Context) -> SwapResult:
         """Swap in a copy of ``program``; nothing is tuned yet."""
-        # The same program is swapped again and again while layers return to the original.
-        if self._fitted is None or self._fitted[0] is not program:
-            self._fitted = program, _fit(program, self._layers(program), self.samples)
-        fits = self._fitted[1]
+        fits = self.known_fits(program, context)
         swapped = program.clone()
         swaps, notes = [], []
         for node in [node for node in swapped.calls if node.target in _LAYERS]:
             layer = layer_of(swapped, node)
-            reason = self._refused(swapped, node, layer) or fits[node.name].refused
+            reason = self._refused(swapped, node, layer) or fits.by_node[node.name].refused
             if reason is None and origin(node) in self.keep:
                 notes.append(kept(self.name, node))
                 continue
             notes.append(Note(self.name, node.name, reason))
             if reason is None:
                 assert isinstance(layer, Layer)
-                swaps.append(_swap(swapped, layer, fits[node.name]))
-        self.swaps = tuple(swaps)
+                swaps.append(_swap(swapped, layer, fits.by_node[node.name]))
         swapped.clean()
-        return PassResult(swapped, bool(swaps), tuple(notes))
+        return SwapResult(swapped, bool(swaps), tuple(notes), fits, tuple(swaps))
+
+    def fit(self, program: Program, samples: Sequence[Sample]) -> Mapping[str, Fit]:
+        """Return the start of every layer, by the name of its node."""
+        return _fit(program, self._layers(program), samples)
 
     def _layers(self, program: Program) -> list[Layer]:
         found = [layer_of(program, node) for node in program.calls if node.target in _LAYERS]
@@ -140,7 +138,7 @@ class _Moments:
         return self.sums[1:] / self.sums[0]
 
 
-def _fit(program: Program, layers: list[Layer], samples: list[Sample]) -> dict[str, Fit]:
+def _fit(program: Program, layers: list[Layer], samples: Iterable[Sample]) -> dict[str, Fit]:
     """Return the start of every layer, by the name of its node: three passes of the original over the samples."""
     moves = {name: _centered(found) for name, found in _observe(program, layers, samples, _inputs).items()}
     spread = _observe(program, layers, samples, lambda layer, x, y: (x + _along(moves[layer.node.name], layer),) * 2)
@@ -167,7 +165,7 @@ def _inputs(layer: Layer, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tenso
 
 
 def _observe(
-    program: Program, layers: list[Layer], samples: list[Sample], pair: Any, output: bool = False
+    program: Program, layers: list[Layer], samples: Iterable[Sample], pair: Any, output: bool = False
 ) -> dict[str, torch.Tensor]:
     """Return by layer the means of what ``pair`` makes of its input and output."""
     moments = {layer.node.name: _Moments() for layer in layers}

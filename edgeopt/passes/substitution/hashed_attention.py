@@ -26,7 +26,7 @@ Source: J. Liu et al., EcoFormer: Energy-Saving Attention with Linear Complexity
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -39,41 +39,30 @@ from edgeopt.errors import UserError, nearest
 from edgeopt.ir.program import Program, origin
 from edgeopt.ops.hashed_attention import FORMS, HASHED_ATTENTION
 from edgeopt.passes.substitution import supervised_hashing
-from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, Timer
+from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted
 
 STARTS = (*supervised_hashing.FORMS, "random")
 
 
+@dataclass(frozen=True)
 class HashedAttention(AttentionSwap):
     """Swap softmax attention for codes of ``bits`` signs, hashed by ``anchors`` points a head; ``seed`` draws these."""
 
     name = "hashed-attention"
 
-    def __init__(
-        self,
-        bits: int = 16,
-        anchors: int = 25,
-        form: str = "paper",
-        start: str = "ranks",
-        seed: int = 0,
-        force: bool = False,
-        keep: Collection[str] = (),
-        timer: Timer | None = None,
-    ) -> None:
-        if bits < 1 or anchors < 1:
-            raise UserError(f"codes of {bits} bits from {anchors} anchors", "give one or more of each")
-        if form not in FORMS:
-            raise UserError(f"unknown form '{form}'", nearest(form, FORMS))
-        if start not in STARTS:
-            raise UserError(f"unknown start '{start}'", nearest(start, STARTS))
-        super().__init__(force, keep, timer)
-        self.bits, self.anchors, self.form, self.start_form, self.seed = bits, anchors, form, start, seed
+    bits: int = 16
+    anchors: int = 25
+    form: str = "paper"
+    start: str = "ranks"
+    seed: int = 0
 
-    @property
-    def settings(self) -> dict[str, str | int | bool]:
-        """The bits, the anchors, which form, and where its hash functions come from."""
-        hashing: dict[str, str | int | bool] = {"start": self.start_form, "seed": self.seed}
-        return {"bits": self.bits, "anchors": self.anchors, "form": self.form, **hashing}
+    def __post_init__(self) -> None:
+        if self.bits < 1 or self.anchors < 1:
+            raise UserError(f"codes of {self.bits} bits from {self.anchors} anchors", "give one or more of each")
+        if self.form not in FORMS:
+            raise UserError(f"unknown form '{self.form}'", nearest(self.form, FORMS))
+        if self.start not in STARTS:
+            raise UserError(f"unknown start '{self.start}'", nearest(self.start, STARTS))
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks, and keys that are no queries where each adds its own value."""
@@ -102,9 +91,9 @@ class HashedAttention(AttentionSwap):
         new = program.insert(root, HASHED_ATTENTION, attention.query, key, attention.value, *added, self.form)
         return new, tuple(constant.name for constant in added)
 
-    def start(self, attention: Attention, added: tuple[str, ...]) -> Start | None:
+    def start_of(self, attention: Attention, added: tuple[str, ...]) -> Start | None:
         """Return how hash functions are learned, unless they start at random."""
-        if self.start_form == "random":
+        if self.start == "random":
             return None
         label = origin(attention.root)
 
@@ -115,7 +104,7 @@ class HashedAttention(AttentionSwap):
                     f"no hash functions can be learned for '{label}': {reason}",
                     'give hashed-attention start = "random" in the recipe, or other samples to tune on',
                 )
-            found = supervised_hashing.learn(query, key, self.bits, self.anchors, self.start_form, self.seed)
+            found = supervised_hashing.learn(query, key, self.bits, self.anchors, self.start, self.seed)
             return {name: value.to(query.dtype) for name, value in zip(added, found[:3], strict=True)}
 
         return Start((origin(attention.query), origin(attention.key)), learn)

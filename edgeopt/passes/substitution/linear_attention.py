@@ -25,7 +25,7 @@ Guo et al., SLAB, ICML 2024, for the convolution.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -40,7 +40,7 @@ from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_count
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION
-from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, Timer, grid_of
+from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, grid_of
 
 aten = torch.ops.aten
 
@@ -49,6 +49,7 @@ _BLOCKED = -1e4
 """Additive masks write this or less where a key does not count."""
 
 
+@dataclass(frozen=True)
 class LinearAttention(AttentionSwap):
     """Swap softmax attention for a kind of linear attention.
 
@@ -58,28 +59,18 @@ class LinearAttention(AttentionSwap):
 
     name = "linear-attention"
 
-    def __init__(
-        self,
-        feature_map: str = "hedgehog-joint-softmax",
-        window: int = 0,
-        features: int = 0,
-        force: bool = False,
-        keep: Collection[str] = (),
-        timer: Timer | None = None,
-    ) -> None:
-        if feature_map not in KINDS:
-            raise UserError(f"feature map '{feature_map}' is unknown", nearest(feature_map, KINDS))
-        if window < 0 or (window and feature_map not in MAPS):
-            raise UserError(f"feature map '{feature_map}' with a window of {window}", f"choose of {sorted(MAPS)}, or 0")
-        if features < 0 or (features and feature_map not in LEARNED):
-            raise UserError(f"feature map '{feature_map}' of {features} columns", f"choose of {sorted(LEARNED)}, or 0")
-        super().__init__(force, keep, timer)
-        self.feature_map, self.window, self.features = feature_map, window, features
+    feature_map: str = "hedgehog-joint-softmax"
+    window: int = 0
+    features: int = 0
 
-    @property
-    def settings(self) -> dict[str, str | int | bool]:
-        """The feature map, the window and the learned map's columns."""
-        return {"feature_map": self.feature_map, "window": self.window, "features": self.features}
+    def __post_init__(self) -> None:
+        kind = f"feature map '{self.feature_map}'"
+        if self.feature_map not in KINDS:
+            raise UserError(f"{kind} is unknown", nearest(self.feature_map, KINDS))
+        if self.window < 0 or (self.window and self.feature_map not in MAPS):
+            raise UserError(f"{kind} with a window of {self.window}", f"choose of {sorted(MAPS)}, or 0")
+        if self.features < 0 or (self.features and self.feature_map not in LEARNED):
+            raise UserError(f"{kind} of {self.features} columns", f"choose of {sorted(LEARNED)}, or 0")
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks that are more than causal or over keys."""

@@ -29,7 +29,7 @@ Batch Normalization, ICML 2024; Yang et al., Unified Normalization, ACM MM 2022.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,60 +37,55 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.norms import Norm, find_norms
-from edgeopt.distill.swap import Swap, kept
+from edgeopt.distill.swap import FittedSwapper, Swap, SwapResult, kept
 from edgeopt.errors import UserError, nearest
+from edgeopt.ir.context import Context
 from edgeopt.ir.metrics import Sample
-from edgeopt.ir.pass_base import Kind, Note, PassResult
+from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
 
 aten = torch.ops.aten
 
 
-class ReplaceLayernorm:
-    """Swap every norm but those labeled in ``keep``, fitted on ``samples``.
+@dataclass(frozen=True)
+class ReplaceLayernorm(FittedSwapper["_Fit"]):
+    """Swap every norm, fitted on samples.
 
     Raises UserError where ``form`` is neither "repbn" nor "un", or ``progressive`` is not part of a whole.
     """
 
     name = "replace-layernorm"
-    kind: Kind = "trained"
 
-    def __init__(
-        self,
-        samples: Iterable[Sample],
-        form: str = "repbn",
-        progressive: float = 0.0,
-        keep: Collection[str] = (),
-    ) -> None:
-        if form not in _FORMS:
-            raise UserError(f"norms are replaced by no form '{form}'", nearest(form, _FORMS))
-        if not 0 <= progressive <= 1:
-            raise UserError(f"a progressive part of {progressive}", "give 0 for none, or a part of the budget up to 1")
-        self.samples, self.form, self.progressive, self.keep = list(samples), form, progressive, keep
-        self.swaps: tuple[Swap, ...] = ()
-        self._fitted: tuple[Program, dict[str, _Fit]] | None = None
+    form: str = "repbn"
+    progressive: float = 0.0
 
-    def __call__(self, program: Program) -> PassResult:
+    def __post_init__(self) -> None:
+        if self.form not in _FORMS:
+            raise UserError(f"norms are replaced by no form '{self.form}'", nearest(self.form, _FORMS))
+        if not 0 <= self.progressive <= 1:
+            part = f"a progressive part of {self.progressive}"
+            raise UserError(part, "give 0 for none, or a part of the budget up to 1")
+
+    def run(self, program: Program, context: Context) -> SwapResult:
         """Swap in a copy of ``program``; nothing is tuned yet."""
         swapped = program.clone()
-        norms = find_norms(swapped)
-        # The same program is swapped again and again while layers return to the original.
-        if self._fitted is None or self._fitted[0] is not program:
-            self._fitted = program, _fit(program, norms, self.samples)
-        fits = self._fitted[1]
+        norms, fits = find_norms(swapped), self.known_fits(program, context)
         swaps, notes = [], []
         for norm in norms:
             if origin(norm.root) in self.keep:
                 notes.append(kept(self.name, norm.root))
                 continue
-            fit = fits[norm.root.name]
+            fit = fits.by_node[norm.root.name]
             reason = None if fit.scale.isfinite().all() else "a channel of its input never varies on the samples"
             notes.append(Note(self.name, norm.root.name, reason))
             if reason is None:
                 swaps.append(self._swap(swapped, norm, fit))
-        self.swaps = tuple(swaps)
         swapped.clean()
-        return PassResult(swapped, bool(swaps), tuple(notes))
+        return SwapResult(swapped, bool(swaps), tuple(notes), fits, tuple(swaps))
+
+    def fit(self, program: Program, samples: Sequence[Sample]) -> Mapping[str, _Fit]:
+        """Return the least-squares fit of every norm, by the name of its root; one pass of the original a sample."""
+        return _fit(program, find_norms(program), samples)
 
     def _swap(self, program: Program, norm: Norm, fit: _Fit) -> Swap:
         label, readers = origin(norm.root), list(norm.root.users)
@@ -138,7 +133,7 @@ class _Moments:
         return _Fit(scale, y - scale * x, square)
 
 
-def _fit(program: Program, norms: tuple[Norm, ...], samples: list[Sample]) -> dict[str, _Fit]:
+def _fit(program: Program, norms: tuple[Norm, ...], samples: Iterable[Sample]) -> dict[str, _Fit]:
     """Return the least-squares fit of every norm, by the name of its root; one pass of the original a sample."""
     moments = {norm.root.name: _Moments() for norm in norms}
     wanted = {name for norm in norms for name in (norm.input.name, norm.root.name)}

@@ -21,7 +21,7 @@ Transformers, IJCV 2024, for the normalized form.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -31,7 +31,7 @@ from edgeopt.analysis.masks import Mask
 from edgeopt.errors import UserError
 from edgeopt.ir.program import Program, origin
 from edgeopt.ops.soft_attention import SOFT_ATTENTION
-from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, Timer, grid_of
+from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, grid_of
 from edgeopt.passes.substitution.value_convolution import add_convolution
 
 aten = torch.ops.aten
@@ -39,29 +39,20 @@ aten = torch.ops.aten
 _KERNEL = 5
 
 
+@dataclass(frozen=True)
 class SoftAttention(AttentionSwap):
     """Swap softmax attention for SOFT, with ``landmarks`` on a side at most."""
 
     name = "soft-attention"
 
-    def __init__(
-        self,
-        landmarks: int = 7,
-        iterations: int = 20,
-        normalized: bool = True,
-        force: bool = False,
-        keep: Collection[str] = (),
-        timer: Timer | None = None,
-    ) -> None:
-        if landmarks < 1 or iterations < 1:
-            raise UserError(f"{landmarks} landmarks on a side, {iterations} iterations", "give one or more of each")
-        super().__init__(force, keep, timer)
-        self.landmarks, self.iterations, self.normalized = landmarks, iterations, normalized
+    landmarks: int = 7
+    iterations: int = 20
+    normalized: bool = True
 
-    @property
-    def settings(self) -> dict[str, str | int | bool]:
-        """The landmarks on a side, Newton's steps, and which form."""
-        return {"landmarks": self.landmarks, "iterations": self.iterations, "normalized": self.normalized}
+    def __post_init__(self) -> None:
+        if self.landmarks < 1 or self.iterations < 1:
+            found = f"{self.landmarks} landmarks on a side, {self.iterations} iterations"
+            raise UserError(found, "give one or more of each")
 
     def refuses(self, program: Program, attention: Attention) -> str | None:
         """Refuse masks, and tokens that are no image."""
