@@ -55,8 +55,8 @@ class ExportOptions:
 
     ``load``: how to read the model. ``data``: labeled samples (see edgeopt.calib.data). ``baseline``: also measure the
     plain export. ``strict``: any fallback is an error. ``samples``: how many verification inputs, drawn with ``seed``;
-    8 by default, fewer of large and of calibrated models. ``add_passes`` run after the target's exact passes and before
-    the first that rounds. ``skip_passes`` run nowhere: neither in the target's pipeline nor as a recovery of INT8 nor
+    8 by default, fewer of large and of calibrated models. ``add_passes`` run at the end of their stage: what rewrites
+    floats before the first pass that rounds. ``skip_passes`` run nowhere: neither in the target's pipeline nor as a recovery of INT8 nor
     in a recipe. ``dump``: folder for the program's text after each pass. ``quant``: how to quantize, where the
     precision is int8. ``swap``: the recipe, and how what it swaps is tuned. ``search``: what precision ``auto`` chooses
     among. ``accept_difference``: why an artifact that misses the default limits is taken all the same.
@@ -76,7 +76,9 @@ class ExportOptions:
     )
     seed: int = option(0, "Seed of random verification inputs (default 0).", metavar="N")
     measure: MeasurePlan = field(default_factory=MeasurePlan)
-    add_passes: tuple[str, ...] = option((), "Run this before any pass that rounds.", metavar="NAME", flag="--add-pass")
+    add_passes: tuple[str, ...] = option(
+        (), "Run this pass too, the last of its stage.", metavar="NAME", flag="--add-pass"
+    )
     skip_passes: tuple[str, ...] = option((), "Do not run this pass.", metavar="NAME", flag="--skip-pass")
     dump: str | None = option(None, "Write the program's text after each pass.", metavar="DIR")
 

@@ -91,7 +91,7 @@ class Overrides(TypedDict, total=False):
     max_seconds: float
     """Longest time to measure (default 5)."""
     add_passes: tuple[str, ...] | list[str]
-    """Run this before any pass that rounds."""
+    """Run this pass too, the last of its stage."""
     skip_passes: tuple[str, ...] | list[str]
     """Do not run this pass."""
     dump: os.PathLike[str] | str | None

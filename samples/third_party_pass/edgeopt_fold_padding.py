@@ -18,8 +18,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.ir.program import Program
-from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
+from edgeopt.plugins.passes import Match, Pattern, Program, Rewrite, Rule, any_, arguments, op
 
 aten = torch.ops.aten
 
