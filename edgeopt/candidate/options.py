@@ -56,10 +56,11 @@ class ExportOptions:
     ``load``: how to read the model. ``data``: labeled samples (see edgeopt.calib.data). ``baseline``: also measure the
     plain export. ``strict``: any fallback is an error. ``samples``: how many verification inputs, drawn with ``seed``;
     8 by default, fewer of large and of calibrated models. ``add_passes`` run at the end of their stage: what rewrites
-    floats before the first pass that rounds. ``skip_passes`` run nowhere: neither in the target's pipeline nor as a recovery of INT8 nor
-    in a recipe. ``dump``: folder for the program's text after each pass. ``quant``: how to quantize, where the
-    precision is int8. ``swap``: the recipe, and how what it swaps is tuned. ``search``: what precision ``auto`` chooses
-    among. ``accept_difference``: why an artifact that misses the default limits is taken all the same.
+    floats before the first pass that rounds. ``skip_passes`` run nowhere: neither in the target's pipeline nor as a
+    recovery of INT8 nor in a recipe. ``dump``: folder for the program's text after each pass. ``quant``: how to
+    quantize, where the precision is int8. ``swap``: the recipe, and how what it swaps is tuned. ``search``: what
+    precision ``auto`` chooses among. ``accept_difference``: why an artifact that misses the default limits is taken all
+    the same.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
