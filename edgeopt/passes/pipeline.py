@@ -67,7 +67,7 @@ class Pipeline:
             yield result, record
 
     def _step(self, step: Pass, program: Program, context: Context) -> tuple[PassResult, PassRecord]:
-        before = program.fingerprint()
+        before, settings = program.fingerprint(), dict(vars(step))
         start = time.perf_counter()
         try:
             result = step(program, context)
@@ -78,6 +78,8 @@ class Pipeline:
             _check_claim(step, result.changed, before != after.fingerprint())
             if program.fingerprint() != before:
                 raise PassError(f"{step.name} changed the program it was given", "clone it first")
+            if vars(step).keys() != settings.keys() or any(vars(step)[key] is not settings[key] for key in settings):
+                raise PassError(f"{step.name} kept something of this run", "return it with the result")
             error = self._measure(step, program, after, context)
         except PassError as failure:
             ran = ", ".join(program.history) or "none"

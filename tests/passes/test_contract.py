@@ -60,10 +60,8 @@ def test_a_pass_is_a_frozen_value_with_a_legal_declaration(name: str) -> None:
     assert issubclass(cls, Pass) and cls.name == name
     assert cls.stage in STAGES and not cls.requires & cls.ensures
     settings = {one.name: None for one in dataclasses.fields(cls) if one.default is one.default_factory}
-    step = cls(**settings)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        step.found = 1
-    assert step == cls(**settings)
+    assert cls(**settings) == cls(**settings)
+    assert vars(cls(**settings)).keys() == settings.keys() | {one.name for one in dataclasses.fields(cls)}
 
 
 def test_what_is_added_is_the_last_of_its_stage() -> None:
@@ -130,17 +128,30 @@ def test_weights_are_not_rounded_again_that_an_earlier_run_rounded(monkeypatch: 
     from edgeopt.ir.selective import FITS, FittedResult
 
     program = to_program(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32)), (torch.zeros(1, 32),))
-    step = WeightOnlyQuantization("int4")
+    step = WeightOnlyQuantization("mxfp4")
     first = step(program)
     assert isinstance(first, FittedResult)
     monkeypatch.setattr(WeightOnlyQuantization, "rounded", lambda *_: pytest.fail("rounded again"))
-    kept = WeightOnlyQuantization("int4", keep={"linear"})
+    kept = WeightOnlyQuantization("mxfp4", keep={"linear"})
     again = kept(program, EMPTY.adding(FITS, {step: first.fits})).program
     (stored,) = [node for node in again.calls if "dequantize_blocks" in str(node.target)]
     assert [reader.name for reader in stored.users] == ["linear_1"]
     for name, value in again.constants.items():
         if "codes" in name:
             torch.testing.assert_close(value, first.program.constants[name])
+
+
+class Remembering(Plain):
+    """A pass that keeps what it saw."""
+
+    def run(self, program: Program, context: Context) -> PassResult:
+        vars(self)["seen"] = program
+        return super().run(program, context)
+
+
+def test_a_pass_that_keeps_something_is_caught(program: Program) -> None:
+    with pytest.raises(PassError, match="plain kept something of this run"):
+        Pipeline([Remembering()]).run(program)
 
 
 def test_what_was_ensured_is_carried_on(program: Program) -> None:

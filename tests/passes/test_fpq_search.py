@@ -84,5 +84,5 @@ def test_refusals():
     data = Function(lambda: iter([{program.inputs[0].name: torch.ones(5).numpy()}]), "memory", program.inputs)
     result = FpqSearch()(program, EMPTY.adding(CALIBRATION, data))
     assert [note.reason for note in result.notes] == ["its rows have 5 weights, which do not pair in bytes"]
-    with pytest.raises(UserError, match="searched on data"):
+    with pytest.raises(UserError, match="pass 'fpq-search' needs calibration data"):
         FpqSearch()(program)
