@@ -200,7 +200,16 @@ class TensorRtFamily(Target[Translated]):
         if self.float_type(options) == "fp16":
             masks = variants.bounded
             notes += tuple(f"rescaled for FP16: constant {name} was minus infinity, now -32768" for name in masks)
-            notes += () if seen is not None else ("FP16's range was not checked: no values were observed",)
+            notes += _checked(variant, seen)
             kept = to_half(model, seen or {})
         opset = lower_opset(model)
         return Model(model, opset, precision.layers(model), (*refused, *kept), notes)
+
+
+def _checked(model: ir.Model, seen: Extremes | None) -> tuple[str, ...]:
+    """Return in words up to which inputs it was checked that values stay within FP16's range."""
+    if seen is None:
+        return ("FP16's range was not checked: no values were observed",)
+    inputs = [str(value.name) for value in model.graph.inputs]
+    largest = ", ".join(f"'{name}' up to {seen[name]:.3g}" for name in inputs if name in seen)
+    return (f"FP16's range was checked for {largest}: if larger ones come, give some with --calib",) if largest else ()

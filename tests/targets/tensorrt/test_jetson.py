@@ -100,6 +100,7 @@ def test_what_meets_a_floor_is_kept_with_it(tmp_path: Path) -> None:
     small = {"input": 3e-4 * ROWS["x"] * torch.tensor([[1.0], [0.0], [0.1], [1000.0]])}
     run = export(model, tmp_path / "out", small)
     assert run.error is not None and run.error.relative < 2e-3
+    assert any(note.startswith("FP16's range was checked for 'input' up to ") for note in run.notes)
     kept = {fallback.op: fallback.reason for fallback in run.fallbacks}
     assert kept["ReduceMean"] == "kept in FP32: it meets the floor 1e-12, which is zero in FP16"
     assert {"Add", "Reciprocal", "Mul"} <= set(kept) and "MatMul" not in kept and "Gemm" not in kept
