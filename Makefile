@@ -37,6 +37,7 @@ docs: install  ## the site, in build/site
 	$(BIN)/pip install -q -e '.[docs]'
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_overrides.py
+	$(BIN)/python docs/make_flags.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 install: $(VENV)/installed

@@ -23,6 +23,7 @@ OWN = {
     "samples",
     "benchmarks",
     "make_cli",
+    "make_flags",
     "make_overrides",
 }
 DISTRIBUTIONS = packages_distributions()

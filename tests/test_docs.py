@@ -36,6 +36,13 @@ def test_the_keywords_of_export_are_the_declared_options(monkeypatch):
     assert make_overrides.MODULE.read_text("utf-8") == make_overrides.module(), "run: python docs/make_overrides.py"
 
 
+def test_the_flags_are_those_of_the_declared_options(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_flags
+
+    assert make_flags.FILE.read_text("utf-8") == make_flags.content(), "run: python docs/make_flags.py"
+
+
 def test_links_and_pictures_exist():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -7,20 +7,17 @@ from typing import Any
 
 import click
 
-from edgeopt.candidate.options import ExportOptions
 from edgeopt.cli.command import Command
 from edgeopt.cli.loading import NAMES, load_options
 from edgeopt.cli.options import flags, given, parse_flags, read_config, taken
 from edgeopt.cli.show import json_option, print_sections, progress
-from edgeopt.options import declared
-from edgeopt.plugins.target import TargetOptions
 
 
 @click.command("export", cls=Command, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("model", type=click.Path())
 @click.option("--target", help="Target, device, or target:device (default: cpu).")
 @click.option("-o", "--output", type=click.Path(), help="Folder of the bundle (default: build).")
-@flags({**declared(TargetOptions), **declared(ExportOptions)})
+@flags("export")
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="Options from a file; flags win.")
 @click.option("-v", "--verbose", count=True, help="-v: a line a step; -vv: every rewrite and refusal.")
 @json_option

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgeopt.cli.options import flags, given
-from edgeopt.frontend.load import LoadOptions
-from edgeopt.options import changed, declared
+from edgeopt.cli.options import flags, given, names
 
-NAMES = tuple(declared(LoadOptions))
+if TYPE_CHECKING:
+    from edgeopt.frontend.load import LoadOptions
+
+NAMES = names("loading")
 
 
 def loading(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the loading options to a command."""
-    return flags(declared(LoadOptions))(command)
+    return flags("loading")(command)
 
 
 def load_options(**values: Any) -> LoadOptions:
     """Return the parsed loading options."""
+    from edgeopt.frontend.load import LoadOptions
+    from edgeopt.options import changed
+
     return changed(LoadOptions(), given(values))

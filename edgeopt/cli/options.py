@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeopt.cli.command import repeated
 from edgeopt.errors import UserError, nearest
-from edgeopt.options import Option, declared
-from edgeopt.plugins.target import Target
 
+if TYPE_CHECKING:
+    from edgeopt.options import Option
+    from edgeopt.plugins.target import Target
+
+_KINDS = {"int": int, "float": float, "str": str}
 _NOT_OPTIONS = ("model", "on_progress", "options")
 """What export() is given beside its options."""
 
 
-def flags(options: Mapping[str, Option]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that gives a command the flags of options; those without a help get none.
+@cache
+def _declared_flags() -> dict[str, list[dict[str, Any]]]:
+    """Return the flags of declared options by group. The declarations themselves need torch, which help does not."""
+    found: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("flags.json").read_text("utf-8"))
+    return found
+
+
+def flags(group: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a command the flags of ``export`` or of ``loading``.
 
     A flag that is not given is None, or empty where it may be repeated: it then keeps its default.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for one in reversed([one for one in options.values() if one.help]):
-            command = _flag(one)(command)
+        for one in reversed(_declared_flags()[group]):
+            command = _flag(**one)(command)
         return command
 
     return decorate
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Return the names of the options that a group's flags are of."""
+    return tuple(one["name"] for one in _declared_flags()[group])
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,12 +55,12 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
-def _flag(one: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    if one.is_switch:
-        spelling = f"{one.flag}/--no-{one.flag.removeprefix('--')}" if one.default else one.flag
-        return click.option(spelling, one.name, is_flag=True, default=None, help=one.help)
-    kind = one.plain_kind if one.plain_kind in (int, float) else str
-    return click.option(one.flag, one.name, type=kind, multiple=one.is_many, metavar=one.metavar, help=one.help)
+def _flag(
+    name: str, spelling: str, kind: str, help: str, metavar: str | None, is_many: bool
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    if kind == "bool":
+        return click.option(spelling, name, is_flag=True, default=None, help=help)
+    return click.option(spelling, name, type=_KINDS[kind], multiple=is_many, metavar=metavar, help=help)
 
 
 def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str] = ()) -> dict[str, Any]:
@@ -52,6 +69,8 @@ def parse_flags(target: Target, arguments: Sequence[str], others: Collection[str
 
     Raises UserError for a name that is not an option of the target, one that is repeated, or a value of another type.
     """
+    from edgeopt.options import declared
+
     options = {one.flag: one for one in declared(target.Options).values()}
     values: dict[str, Any] = {}
     rest = list(arguments)
