@@ -1,5 +1,6 @@
 """The documentation says what the program does: help texts, and every command of the README."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from edgeopt.cli import main
+from edgeopt.deploy.bundle import GOLDEN, read_manifest, read_report
 from edgeopt.targets.openvino.sdk import cpu_precisions
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +55,57 @@ def test_folders_of_the_tree_exist():
         assert (ROOT / folder).is_dir(), folder
 
 
+def figure(out, label):
+    return re.search(rf"^ *{label} +(.*?)(  |$)", out, re.MULTILINE)[1].strip()
+
+
+def size_on_disk(bundle):
+    entries = read_manifest(Path(bundle))["files"]
+    return sum((Path(bundle) / entry["path"]).stat().st_size for entry in entries if entry["path"] != GOLDEN)
+
+
+def check_size(printed, bundle):
+    number, unit = printed.split()
+    size = float(number) * {"B": 1, "KiB": 2**10, "MiB": 2**20}[unit]
+    assert abs(size - size_on_disk(bundle)) <= 0.005 * size, f"{bundle}: {printed}"
+
+
+def check_export(out, bundle):
+    """Of a bundle: its size on disk, the error and the accuracy that its record has, and bounds of both."""
+    run = read_report(Path(bundle))
+    check_size(figure(out, "Size"), bundle)
+    assert figure(out, "Error") == f"{run.error.relative:.1e}"
+    # A sum of n products is off by n times half the last place of all their magnitudes: 9 and 144 in a row.
+    is_float = run.target.precision_requested == "fp32" and not run.swaps
+    assert run.error.relative <= (8 * (9 + 144) * 2.0**-24 if is_float else 0.1), bundle
+    if run.accuracy is not None:  # the labels are the model's own answers
+        assert figure(out, "Accuracy") == f"{run.accuracy.exported:.1%}".replace("%", " %")
+        assert run.accuracy.original == 1 and run.accuracy.exported >= (1 if is_float else 0.9)
+
+
+def check_figures(words, out):
+    """What a command prints is what the model, the samples and the files say."""
+    match words:
+        case ["inspect", *_]:
+            assert figure(out, "Parameters") == f"{4 * 9 + 4 + 4 * 4 + 144 * 3 + 3}"
+            assert figure(out, "MACs") == f"{4 * 9 * 6 * 6 + 144 * 3:,}"
+        case ["export" | "report", *rest]:
+            check_export(out, rest[rest.index("-o") + 1] if "-o" in rest else rest[0])
+        case ["bench", *bundles]:
+            rows = re.findall(r"^  model .*$", out, re.MULTILINE)
+            assert len(rows) == len(bundles)
+            for row, bundle in zip(rows, bundles, strict=True):
+                check_size(re.search(r"[\d.]+ [KM]?i?B", row)[0], bundle)
+        case ["verify", bundle]:
+            count = len(read_manifest(Path(bundle))["files"])
+            assert f"files: {count} of {count} intact" in out and "relative error 0.00e+00" in out
+        case ["calibrate", *rest] if "-o" in rest:
+            tensors = json.loads(Path(rest[rest.index("-o") + 1]).read_text())["tensors"]
+            assert f"{len(tensors)} tensors, 20 samples" in out
+        case _:
+            assert out, words
+
+
 @pytest.mark.slow
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
@@ -77,4 +130,4 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
             assert ended.value.code == 2 and "does not compute in bf16" in err
             continue
         assert ended.value.code == 0, f"{line}\n{err}"
-        assert out, line
+        check_figures(shlex.split(line)[1:], out)

@@ -2,9 +2,9 @@
  * eighteen, whose bytes are looked up in a table of their bits. What is over comes first: words, then triples. */
 #include "../common/sign_counts.h"
 
-#define BITS2(n) n, n + 1, n + 1, n + 2
-#define BITS4(n) BITS2(n), BITS2(n + 1), BITS2(n + 1), BITS2(n + 2)
-#define BITS6(n) BITS4(n), BITS4(n + 1), BITS4(n + 1), BITS4(n + 2)
+#define BITS2(n) (n), (n) + 1, (n) + 1, (n) + 2
+#define BITS4(n) BITS2(n), BITS2((n) + 1), BITS2((n) + 1), BITS2((n) + 2)
+#define BITS6(n) BITS4(n), BITS4((n) + 1), BITS4((n) + 1), BITS4((n) + 2)
 static const uint8_t bits_of_byte[256] = {BITS6(0), BITS6(1), BITS6(1), BITS6(2)};
 
 /* clang-format off */

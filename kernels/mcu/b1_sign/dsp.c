@@ -28,6 +28,7 @@ void eo_b1_sign__dsp(const int8_t *x, const void *packed, uint32_t *y, size_t pi
         const uint32_t *p = packed;
         for (size_t left = channels; left > 0; p += 9) {
             const size_t bits = left < 32 ? left : 32, quads = (bits + 3) / 4;
+            /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): there is one quad at least */
             *y++ = signs(x, p + 1, quads) >> (32 - 4 * quads) & p[0];
             x += bits;
             left -= bits;

@@ -26,7 +26,7 @@ void semihosting_write(int file, const void *data, size_t bytes) {
 }
 
 void semihosting_print(const char *text) {
-    fputs(text, stderr);
+    (void)fputs(text, stderr);
 }
 
 void semihosting_exit(int status) {
