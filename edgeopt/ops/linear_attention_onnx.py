@@ -16,7 +16,10 @@ from edgeopt.ops.scripting import Function, scripting
 
 def build(epsilon: Callable[[str], float]) -> Function:
     """Return the function of the operator's arguments that emits it; ``epsilon`` is the denominator's, by map."""
-    forms = {False: _forms(), True: _causal_forms()}
+    forms = {
+        False: {"normalized": _linear(), "inline": _inline(), "flow": _flow()},
+        True: {"normalized": _causal_linear(), "inline": _causal_inline(), "flow": _causal_flow()},
+    }
 
     def linear_attention(
         query: Any,
@@ -100,7 +103,7 @@ def _with_convolution(out: Any, value: Any, weight: Any, bias: Any, grid: Sequen
 # -- attention as functions ----------------------------------------------------------------------------
 
 
-def _forms() -> dict[str, Function]:
+def _linear() -> Function:
     op, script = scripting()
 
     @script
@@ -111,6 +114,12 @@ def _forms() -> dict[str, Function]:
         total = op.ReduceSum(k, tokens, keepdims=1)
         below = op.ReduceSum(op.Mul(q, total), last, keepdims=1)
         return op.Div(op.MatMul(q, product), op.Add(below, op.CastLike(epsilon, below)))
+
+    return LinearAttention
+
+
+def _inline() -> Function:
+    op, script = scripting()
 
     @script
     def InlineAttention(q: Any, k: Any, v: Any) -> Any:  # noqa: N802
@@ -123,6 +132,12 @@ def _forms() -> dict[str, Function]:
         read = op.ReduceSum(op.Mul(q, op.ReduceSum(k, tokens, keepdims=1)), last, keepdims=1)
         rest = op.Sub(op.CastLike(1.0, q), op.Mul(scale, read))
         return op.Add(op.MatMul(q, product), op.Mul(rest, op.ReduceMean(v, tokens, keepdims=1)))
+
+    return InlineAttention
+
+
+def _flow() -> Function:
+    op, script = scripting()
 
     @script
     def FlowAttention(query: Any, key: Any, v: Any) -> Any:  # noqa: N802
@@ -149,10 +164,10 @@ def _forms() -> dict[str, Function]:
         product = op.MatMul(op.Transpose(k, perm=[0, 1, 3, 2]), op.Mul(v, competition))
         return op.Mul(allocation, op.MatMul(op.Mul(q, incoming), product))
 
-    return {"normalized": LinearAttention, "inline": InlineAttention, "flow": FlowAttention}
+    return FlowAttention
 
 
-def _causal_forms() -> dict[str, Function]:
+def _causal_linear() -> Function:
     op, script = scripting()
 
     @script
@@ -161,6 +176,12 @@ def _causal_forms() -> dict[str, Function]:
         weights = op.Trilu(op.MatMul(q, op.Transpose(k, perm=[0, 1, 3, 2])), upper=0)
         below = op.ReduceSum(weights, last, keepdims=1)
         return op.Div(op.MatMul(weights, v), op.Add(below, op.CastLike(epsilon, below)))
+
+    return CausalLinearAttention
+
+
+def _causal_inline() -> Function:
+    op, script = scripting()
 
     @script
     def CausalInlineAttention(q: Any, k: Any, v: Any) -> Any:  # noqa: N802
@@ -175,6 +196,12 @@ def _causal_forms() -> dict[str, Function]:
         rest = op.Sub(one, op.ReduceSum(weights, last, keepdims=1))
         mean = op.Div(op.CumSum(v, tokens), count)
         return op.Add(op.MatMul(weights, v), op.Mul(rest, mean))
+
+    return CausalInlineAttention
+
+
+def _causal_flow() -> Function:
+    op, script = scripting()
 
     @script
     def CausalFlowAttention(query: Any, key: Any, v: Any) -> Any:  # noqa: N802
@@ -202,4 +229,4 @@ def _causal_forms() -> dict[str, Function]:
         weights = op.Trilu(op.MatMul(sinks, op.Transpose(k, perm=[0, 1, 3, 2])), upper=0)
         return op.Mul(op.Sigmoid(sink), op.MatMul(weights, op.Mul(v, competition)))
 
-    return {"normalized": CausalLinearAttention, "inline": CausalInlineAttention, "flow": CausalFlowAttention}
+    return CausalFlowAttention

@@ -42,6 +42,28 @@ static const uint8_t bits_of_byte[256] = {BITS6(0), BITS6(1), BITS6(1), BITS6(2)
     "vadd.i32 q6, q6, q7            \n"            \
     "vstrw.32 q6, [r9]              \n"
 
+/* Six triples, added to the counts. */
+#define EIGHTEEN                                                                         \
+    TRIPLE("q0", "q1", "q2") TRIPLE("q2", "q3", "q4") TRIPLE("q4", "q5", "q6")           \
+    ADD3("q0", "q2", "q4") ADD3("q1", "q3", "q5") /* 1: q4, 2: q0 q5, 4: q1 */           \
+    TRIPLE("q2", "q3", "q6")                                                             \
+    ADD3("q0", "q5", "q3")                        /* 1: q4 q2, 2: q3, 4: q1 q0 */        \
+    TRIPLE("q5", "q6", "q7")                                                             \
+    ADD3("q4", "q2", "q5")                        /* 1: q5, 2: q3 q6 q4, 4: q1 q0 */     \
+    ADD3("q3", "q6", "q4")                        /* 1: q5, 2: q4, 4: q1 q0 q3 */        \
+    ADD3("q1", "q0", "q3")                        /* 1: q5, 2: q4, 4: q3, 8: q1 */       \
+    TRIPLE("q0", "q2", "q6")                      /* 1: q5 q0, 2: q4 q2, 4: q3, 8: q1 */ \
+    LOOK_UP("q6", "q5") LOOK_UP("q7", "q0")                                              \
+    "vadd.i8 q6, q6, q7         \n"                                                      \
+    LOOK_UP("q7", "q4") LOOK_UP("q5", "q2")                                              \
+    "vadd.i8 q7, q7, q5         \n"                                                      \
+    "vmla.s8 q6, q7, r6         \n"                                                      \
+    LOOK_UP("q7", "q3")                                                                  \
+    "vmla.s8 q6, q7, r7         \n"                                                      \
+    LOOK_UP("q7", "q1")                                                                  \
+    "vmla.s8 q6, q7, r8         \n"                                                      \
+    ADD_TO_COUNTS
+
 /* r0 column, r1 filters, r5 table, r6 2, r7 4, r8 8, r9 counts, r10 rounds left, r11 groups of channels left.
  * Stack: 0 column, 4 single words, 8 single triples, 12 blocks of eighteen words. */
 __attribute__((naked, noinline))
@@ -99,25 +121,7 @@ static void count_bits(const uint32_t *column __attribute__((unused)), const uin
         "cmp r10, #0                \n"
         "beq 5f                     \n"
         "4:                         \n"
-        TRIPLE("q0", "q1", "q2") TRIPLE("q2", "q3", "q4") TRIPLE("q4", "q5", "q6")
-        ADD3("q0", "q2", "q4") ADD3("q1", "q3", "q5") /* 1: q4, 2: q0 q5, 4: q1 */
-        TRIPLE("q2", "q3", "q6")
-        ADD3("q0", "q5", "q3")                        /* 1: q4 q2, 2: q3, 4: q1 q0 */
-        TRIPLE("q5", "q6", "q7")
-        ADD3("q4", "q2", "q5")                        /* 1: q5, 2: q3 q6 q4, 4: q1 q0 */
-        ADD3("q3", "q6", "q4")                        /* 1: q5, 2: q4, 4: q1 q0 q3 */
-        ADD3("q1", "q0", "q3")                        /* 1: q5, 2: q4, 4: q3, 8: q1 */
-        TRIPLE("q0", "q2", "q6")                      /* 1: q5 q0, 2: q4 q2, 4: q3, 8: q1 */
-        LOOK_UP("q6", "q5") LOOK_UP("q7", "q0")
-        "vadd.i8 q6, q6, q7         \n"
-        LOOK_UP("q7", "q4") LOOK_UP("q5", "q2")
-        "vadd.i8 q7, q7, q5         \n"
-        "vmla.s8 q6, q7, r6         \n"
-        LOOK_UP("q7", "q3")
-        "vmla.s8 q6, q7, r7         \n"
-        LOOK_UP("q7", "q1")
-        "vmla.s8 q6, q7, r8         \n"
-        ADD_TO_COUNTS
+        EIGHTEEN
         "subs r10, #1               \n"
         "bne 4b                     \n"
         "5:                         \n"

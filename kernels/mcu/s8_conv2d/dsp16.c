@@ -20,6 +20,39 @@
     "smlad r9, r11, lr, r9      \n"
 #define PAIRS_BYTES "88" /* of code: two PAIRs take 4 patch values */
 
+/* The stack, as below. */
+#define ENTER                                                                             \
+    "push {r4-r11, lr}          \n"                                                       \
+    "ldr r4, [sp, #36]          \n" /* column_end */                                      \
+    "ldr r5, [sp, #40]          \n" /* out_zero */                                        \
+    "ldr r6, [sp, #44]          \n" /* channels */                                        \
+    "sub sp, #28                \n"                                                       \
+    "strd r0, r4, [sp]          \n"                                                       \
+    "str r5, [sp, #12]          \n"                                                       \
+    "strd r2, r3, [sp, #16]     \n"                                                       \
+    "str r6, [sp, #24]          \n"                                                       \
+    "sub r4, r0                 \n" /* bytes of column: 16 for each 4 values */           \
+    "rsb r4, r4, #0             \n"                                                       \
+    "ubfx r4, r4, #4, #2        \n" /* quarters of the body to skip in the first round */ \
+    "mov r5, #" PAIRS_BYTES "   \n"                                                       \
+    "adr r7, 2f                 \n"                                                       \
+    "mla r4, r4, r5, r7         \n"                                                       \
+    "orr r4, #1                 \n" /* Thumb */                                           \
+    "str r4, [sp, #8]           \n"
+
+/* Sums of products to outputs, before they are saturated. */
+#define REQUANTIZE                  \
+    "ldr r0, [sp, #12]          \n" \
+    "ldm r1!, {r10-r12, lr}     \n" \
+    "smmlar r2, r2, r10, r0     \n" \
+    "smmlar r6, r6, r10, r0     \n" \
+    "smmlar r3, r3, r11, r0     \n" \
+    "smmlar r7, r7, r11, r0     \n" \
+    "smmlar r4, r4, r12, r0     \n" \
+    "smmlar r8, r8, r12, r0     \n" \
+    "smmlar r5, r5, lr, r0      \n" \
+    "smmlar r9, r9, lr, r0      \n"
+
 /* All output channels of two pixels. column_end and entry choose the trip count: the first round of the loop
  * starts inside its body, so that any multiple of 4 values needs no second loop.
  *
@@ -31,23 +64,7 @@ static void two_pixels(const uint32_t *column __attribute__((unused)), const voi
                        const uint32_t *column_end __attribute__((unused)), int32_t out_zero __attribute__((unused)),
                        int32_t channels __attribute__((unused))) {
     __asm volatile(
-        "push {r4-r11, lr}          \n"
-        "ldr r4, [sp, #36]          \n" /* column_end */
-        "ldr r5, [sp, #40]          \n" /* out_zero */
-        "ldr r6, [sp, #44]          \n" /* channels */
-        "sub sp, #28                \n"
-        "strd r0, r4, [sp]          \n"
-        "str r5, [sp, #12]          \n"
-        "strd r2, r3, [sp, #16]     \n"
-        "str r6, [sp, #24]          \n"
-        "sub r4, r0                 \n" /* bytes of column: 16 for each 4 values */
-        "rsb r4, r4, #0             \n"
-        "ubfx r4, r4, #4, #2        \n" /* quarters of the body to skip in the first round */
-        "mov r5, #" PAIRS_BYTES "   \n"
-        "adr r7, 2f                 \n"
-        "mla r4, r4, r5, r7         \n"
-        "orr r4, #1                 \n" /* Thumb */
-        "str r4, [sp, #8]           \n"
+        ENTER
 
         "1:                         \n"
         "ldr r0, [sp]               \n"
@@ -64,16 +81,7 @@ static void two_pixels(const uint32_t *column __attribute__((unused)), const voi
         "cmp r0, r12                \n"
         "bne 2b                     \n"
 
-        "ldr r0, [sp, #12]          \n"
-        "ldm r1!, {r10-r12, lr}     \n"
-        "smmlar r2, r2, r10, r0     \n"
-        "smmlar r6, r6, r10, r0     \n"
-        "smmlar r3, r3, r11, r0     \n"
-        "smmlar r7, r7, r11, r0     \n"
-        "smmlar r4, r4, r12, r0     \n"
-        "smmlar r8, r8, r12, r0     \n"
-        "smmlar r5, r5, lr, r0      \n"
-        "smmlar r9, r9, lr, r0      \n"
+        REQUANTIZE
         "ldr r0, [sp, #24]          \n"
         "ldrd r10, r11, [sp, #16]   \n"
         "subs r0, #4                \n"
