@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from edgeopt.candidate.conditions import Conditions
 from edgeopt.candidate.gate import Held, answers, hold
@@ -52,9 +53,10 @@ class Tune(Pass):
 
     def run(self, program: Program, context: Context) -> TunedResult:
         """Tune a copy of ``program``; where a limit on the answers is missed, without the swaps that hurt most."""
-        swaps, recipe, figures = self.swapped.swaps, self.recipe, self.swapped.figures
+        swaps, recipe = self.swapped.swaps, self.recipe
         if not swaps:
-            return TunedResult(program.clone(), False, record=Swaps(recipe.described(), figures=figures))
+            record = Swaps(recipe.described(), figures=self.swapped.figures)
+            return TunedResult(program.clone(), False, record=record)
         options = self.conditions.request.options
         tuning, has_gate = options.swap.tuning(recipe), options.limits.on_answers and not options.strict
         first = replace(tuning, seconds=tuning.seconds * (1 - _GATE_SHARE)) if has_gate else tuning
@@ -68,19 +70,19 @@ class Tune(Pass):
             giving_back = _GivingBack(self, distillation, tuned, rest)
             held = hold(giving_back.attempt, giving_back.hurts)
             final = next(one.program for one in held.attempts if one.verdict.kept == len(held.kept))
-        return TunedResult(
-            final,
-            bool(tuned.stages or held.kept),
-            record=Swaps(
-                recipe.described(),
-                (len(self.samples.training), len(self.samples.held_out)),
-                tuned.outputs_before,
-                distillation.output_error(final),
-                (*_stages(recipe, tuned), *(one.stage for one in held.attempts if one.stage is not None)),
-                tuple(self._layer(label, tuned, held) for label in swaps),
-                tuple(one.verdict for one in held.attempts),
-                figures,
-            ),
+        record = self._record(tuned, held, distillation.output_error(final))
+        return TunedResult(final, bool(tuned.stages or held.kept), record=record)
+
+    def _record(self, tuned: Tuned, held: Held[_Attempt], after: float) -> Swaps:
+        return Swaps(
+            self.recipe.described(),
+            (len(self.samples.training), len(self.samples.held_out)),
+            tuned.outputs_before,
+            after,
+            (*_stages(self.recipe, tuned), *(one.stage for one in held.attempts if one.stage is not None)),
+            tuple(self._layer(label, tuned, held) for label in self.swapped.swaps),
+            tuple(one.verdict for one in held.attempts),
+            self.swapped.figures,
         )
 
     def _layer(self, label: str, tuned: Tuned, held: Held[_Attempt]) -> SwappedLayer:
@@ -123,7 +125,7 @@ class _GivingBack:
         swaps = self.tune.swapped.swaps
         self.tune.conditions.on_progress(f"recipe: {len(kept)} of {len(swaps)} swaps given back")
         # The weights of stage 2 made up for all swaps; without many of them stage 1 may be the better start.
-        starts = [self._without(kept, program) for program in (self.tuned.program, self._after_blocks())]
+        starts = [self._without(kept, program) for program in (self.tuned.program, self.after_blocks)]
         start = min(starts, key=lambda one: self.distillation.output_error(one.program))
         if not start.swaps or not self.tune.recipe.model:
             return self._judged(len(kept), start.program)
@@ -136,8 +138,7 @@ class _GivingBack:
     def hurts(self) -> dict[str, float]:
         """Return by swap the outputs' signal to noise in dB with it alone, as stage 1 left it."""
         self.tune.conditions.on_progress("recipe: measuring how much each swap hurts")
-        blocks = self._after_blocks()
-        return {label: self._alone(label, blocks) for label in self.tune.swapped.swaps}
+        return {label: self._alone(label) for label in self.tune.swapped.swaps}
 
     def _judged(self, kept: int, program: Program, stage: TunedStage | None = None) -> _Attempt:
         tracker, labeled = self.tune.conditions.tracker, self.tune.conditions.labeled
@@ -148,18 +149,19 @@ class _GivingBack:
     def _without(self, kept: Collection[str], constants_of: Program) -> Swapped:
         return self.tune.swapping.without(kept, constants_of, self.tune.swapped.swaps)
 
-    def _after_blocks(self) -> Program:
+    @cached_property
+    def after_blocks(self) -> Program:
         """Return the swapped program as stage 1 left it, with the original's weights outside the swaps."""
         found = self._without((), self.tune.swapping.original)
         program = self.distillation.started(found.program, list(found.swaps.values()))
         were_tuned = self.tune.recipe.blocks and len(self.tuned.stages) == 1 + self.tune.recipe.model
         return with_constants(program, self.tuned.stages[0].parameters) if were_tuned else program
 
-    def _alone(self, label: str, blocks: Program) -> float:
+    def _alone(self, label: str) -> float:
         swaps = self.tune.swapped.swaps
         found = self._without(swaps.keys() - {label}, self.tune.swapping.original)
         (swap,) = found.swaps.values()
-        alone = with_constants(found.program, {name: blocks.constants[name] for name in swap.parameters})
+        alone = with_constants(found.program, {name: self.after_blocks.constants[name] for name in swap.parameters})
         tracker = self.tune.conditions.tracker
         return answers(alone.run, tracker.reference, tracker.samples, None)[0].sqnr_db
 

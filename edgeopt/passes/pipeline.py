@@ -92,9 +92,9 @@ class Pipeline:
         if self.tracker is None:
             return None
         error = self.tracker.measure(after)
-        excess = None
-        if step.kind == "exact":
-            excess = excessive_change(step, before, after, self.tracker, context)
+        if step.kind != "exact":
+            return error
+        excess = excessive_change(step, before, after, self.tracker, context)
         if excess is not None:
             raise PassError(
                 f"it is exact, yet changed the outputs by {excess:.2e} relative (bound {EXACT_BOUND:.0e}, "

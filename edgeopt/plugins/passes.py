@@ -58,4 +58,6 @@ from edgeopt.ir.rewrite import any_ as any_
 from edgeopt.ir.rewrite import arguments as arguments
 from edgeopt.ir.rewrite import const as const
 from edgeopt.ir.rewrite import op as op
+from edgeopt.ir.selective import FITS as FITS
+from edgeopt.ir.selective import FittedResult as FittedResult
 from edgeopt.ir.selective import SelectivePass as SelectivePass
