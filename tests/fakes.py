@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +20,16 @@ class ScriptedSession(Session):
         self._last = costs[-1]
         self.runs = 0
 
-    def run(self, inputs):
+    def run(self, inputs: Any) -> Any:
         self.runs += 1
         return {"output": 2 * next(iter(inputs.values()))}
 
-    def cost(self, inputs):
+    def cost(self, inputs: Any) -> Any:
         self.run(inputs)
         self._last = next(self._costs, self._last)
         return self._last, self._last / 2
 
-    def layers(self, inputs, runs):
+    def layers(self, inputs: Any, runs: Any) -> Any:
         return (Layer("double", "mul", "fp32", 1.0),)
 
 
@@ -41,7 +43,7 @@ class CountingSession(ScriptedSession):
 def answering(open_session: Callable, change: Callable[[dict], dict]) -> Callable:
     """Return a target's ``open`` whose sessions' outputs are changed."""
 
-    def opened(self, folder, options):
+    def opened(self: Any, folder: Path, options: Any) -> Any:
         session = open_session(self, folder, options)
         run = session.run
         session.run = lambda inputs: change(run(inputs))

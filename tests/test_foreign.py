@@ -23,11 +23,11 @@ from edgeopt.plugins.target import Target
         (RuntimeError("x" * 1000), "x" * 300),
     ],
 )
-def test_the_reason_is_one_line(error, words):
+def test_the_reason_is_one_line(error: Any, words: str) -> None:
     assert reason(error) == (words or "Check 'a' failed at src/b.cpp:3: no kernel")
 
 
-def test_errors_of_other_code_become_sentences_that_name_the_users_line():
+def test_errors_of_other_code_become_sentences_that_name_the_users_line() -> None:
     words = r"^it fails at .*test_foreign.py:\d+: raise SystemExit\(3\).*: SystemExit: 3"
     with pytest.raises(UserError, match=words) as caught, foreign("it fails", "do better"):
         raise SystemExit(3)  # as a user's function may
@@ -44,13 +44,13 @@ def test_errors_of_other_code_become_sentences_that_name_the_users_line():
     ],
     ids=repr,
 )
-def test_want_of_memory_and_of_space_are_called_by_their_names(error, words):
+def test_want_of_memory_and_of_space_are_called_by_their_names(error: Any, words: str) -> None:
     for context in (foreign, library):
         with pytest.raises(UserError, match=words), context("it fails", "do better"):
             raise error
 
 
-def test_faults_of_edgeopts_own_code_are_seen(monkeypatch):
+def test_faults_of_edgeopts_own_code_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="Expecting value"), library("it fails", "do better"):
         json.loads("")
     monkeypatch.setitem(globals(), "__name__", "edgeopt.somewhere")
@@ -60,7 +60,7 @@ def test_faults_of_edgeopts_own_code_are_seen(monkeypatch):
         raise RuntimeError("what pybind raises at the line that called it")
 
 
-def test_targets_say_whose_code_they_call():
+def test_targets_say_whose_code_they_call() -> None:
     class WithLibrary(Target):
         libraries = ("a_vendors_sdk",)
 

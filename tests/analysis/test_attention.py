@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -41,31 +42,31 @@ def found(module: nn.Module, *inputs: torch.Tensor) -> Attention:
     return attentions[0]
 
 
-def plain(q, k, v):
+def plain(q: Any, k: Any, v: Any) -> Any:
     return (q @ k.transpose(-2, -1) / math.sqrt(D)).softmax(-1) @ v
 
 
-def scaled_query(q, k, v):
+def scaled_query(q: Any, k: Any, v: Any) -> Any:
     return ((q * D**-0.5) @ k.mT).softmax(-1) @ v
 
 
-def einsum(q, k, v):
+def einsum(q: Any, k: Any, v: Any) -> Any:
     weights = (torch.einsum("bhid,bhjd->bhij", q, k) * D**-0.5).softmax(-1)
     return torch.einsum("bhij,bhjd->bhid", weights, v)
 
 
-def einsum_of_tokens_first(q, k, v):
+def einsum_of_tokens_first(q: Any, k: Any, v: Any) -> Any:
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     weights = (torch.einsum("bthd,bshd->bhts", q, k) / D**0.5).softmax(-1)
     return torch.einsum("bhts,bshd->bthd", weights, v).transpose(1, 2)
 
 
-def batched(q, k, v):
+def batched(q: Any, k: Any, v: Any) -> Any:
     q, k, v = (t.flatten(0, 1) for t in (q, k, v))
     return torch.bmm(torch.softmax(torch.bmm(q * D**-0.5, k.transpose(1, 2)), -1), v).unflatten(0, (B, H))
 
 
-def fused(q, k, v):
+def fused(q: Any, k: Any, v: Any) -> Any:
     return scaled_dot_product_attention(q, k, v)
 
 
@@ -78,16 +79,16 @@ def test_ways_to_write_it(attend: Attend) -> None:
     assert a.is_fused == (attend is fused)
 
 
-def filled(q, k, v, allowed):
+def filled(q: Any, k: Any, v: Any, allowed: Any) -> Any:
     return (q @ k.mT).masked_fill(~allowed, float("-inf")).softmax(-1) @ v
 
 
-def chosen(q, k, v, allowed):
+def chosen(q: Any, k: Any, v: Any, allowed: Any) -> Any:
     scores = q @ k.mT
     return torch.where(allowed, scores, torch.finfo(scores.dtype).min).softmax(-1) @ v
 
 
-def fused_mask(q, k, v, allowed):
+def fused_mask(q: Any, k: Any, v: Any, allowed: Any) -> Any:
     return scaled_dot_product_attention(q, k, v, allowed)
 
 
@@ -115,7 +116,7 @@ def test_causal_flag() -> None:
 
 
 def test_padding_and_causal_made_in_the_graph() -> None:
-    def attend(q, k, v, keep):
+    def attend(q: Any, k: Any, v: Any, keep: Any) -> Any:
         causal = torch.arange(N)[:, None] >= torch.arange(N)
         bias = (1 - keep[:, None, None, :].float()) * -1e9
         return (q @ k.mT + bias).masked_fill(~causal, -1e9).softmax(-1) @ v
@@ -141,7 +142,7 @@ def test_bias_of_activations() -> None:
 
 
 def test_grouped_queries() -> None:
-    def attend(q, k, v):
+    def attend(q: Any, k: Any, v: Any) -> Any:
         k, v = (t.repeat_interleave(2, 1) for t in (k, v))
         return scaled_dot_product_attention(q, k, v)
 

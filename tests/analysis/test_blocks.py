@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ def parts() -> dict[str, nn.Module]:
     return {"attention": attention, "norm": nn.LayerNorm(C), "rms": nn.RMSNorm(C)}
 
 
-def forms(function) -> list[str]:
+def forms(function: Any) -> list[str]:
     module = Call(function, **parts(), scale=torch.rand(C))
     return [block.form for block in find_blocks(to_program(module, (torch.randn(2, 5, C),)))]
 
@@ -41,7 +43,7 @@ def attend(m: Call, x: torch.Tensor) -> torch.Tensor:
         (lambda m, x: attend(m, m.norm(x)), "no norm"),
     ],
 )
-def test_forms(function, form: str) -> None:
+def test_forms(function: Any, form: str) -> None:
     assert forms(function) == [form]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ class Scale(Pass):
 
 
 @pytest.mark.parametrize(("depth", "offset", "noise"), [(6, 30.0, 1e-5), (12, 100.0, 1e-4)])
-def test_exact_passes_of_an_ill_conditioned_model_are_judged_by_its_noise(depth, offset, noise) -> None:
+def test_exact_passes_of_an_ill_conditioned_model_are_judged_by_its_noise(depth: Any, offset: Any, noise: Any) -> None:
     given = program(depth, offset)
     book = tracker(given)
     assert noise < book.noise.largest < 20 * noise and book.noise.reason is None

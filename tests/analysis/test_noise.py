@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_a_jump_of_a_quotient_of_two_inputs_is_no_noise() -> None:
     ],
     ids=["sine", "cancellation", "hash", "constant"],
 )
-def test_what_rounding_does_to_an_ill_conditioned_model_is_noise(function: Callable, inputs, least: float) -> None:
+def test_what_rounding_does_to_an_ill_conditioned_model_is_noise(function: Callable, inputs: Any, least: float) -> None:
     assert noise(function, inputs) > least
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from tests.passes.builders import Call, randomized
 C = 8
 
 
-def told(function, x: torch.Tensor | None = None, **parts: nn.Module | torch.Tensor) -> list[tuple[str, str]]:
+def told(function: Any, x: torch.Tensor | None = None, **parts: nn.Module | torch.Tensor) -> list[tuple[str, str]]:
     x = torch.randn(2, 5, C) if x is None else x
     program = to_program(randomized(Call(function, **parts)), (x,))
     program = Pipeline([FoldConstants(), RemoveNoops()])(program).program
@@ -81,5 +83,5 @@ def test_spread_of_another_norm() -> None:
         lambda m, x: m.linear(x) * m.gamma,  # an output
     ],
 )
-def test_what_is_none(function) -> None:
+def test_what_is_none(function: Any) -> None:
     assert told(function, linear=nn.Linear(C, C), gamma=torch.rand(C)) == []

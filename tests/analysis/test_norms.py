@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,31 +16,31 @@ from tests.passes.builders import Call
 C, EPS = 8, 1e-5
 
 
-def program_of(function: Callable[..., torch.Tensor]):
+def program_of(function: Callable[..., torch.Tensor]) -> Any:
     module = Call(function, weight=torch.rand(C), bias=torch.rand(C), norm=nn.LayerNorm(C), rms=nn.RMSNorm(C, EPS))
     return to_program(module, (torch.randn(2, 3, C),))
 
 
-def layer_by_variance(m, x):
+def layer_by_variance(m: Any, x: Any) -> Any:
     spread = torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + EPS)
     return (x - x.mean(-1, keepdim=True)) / spread * m.weight + m.bias
 
 
-def layer_by_square(m, x):
+def layer_by_square(m: Any, x: Any) -> Any:
     centered = x - x.mean(-1, keepdim=True)
     return m.weight * (centered * torch.rsqrt(centered.pow(2).mean(-1, keepdim=True) + EPS)) + m.bias
 
 
-def layer_by_power(m, x):
+def layer_by_power(m: Any, x: Any) -> Any:
     centered = x - x.mean(-1, keepdim=True)
     return centered * ((centered * centered).mean(-1, keepdim=True) + EPS).pow(-0.5) * m.weight + m.bias
 
 
-def rms_by_rsqrt(m, x):
+def rms_by_rsqrt(m: Any, x: Any) -> Any:
     return m.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS))
 
 
-def rms_by_division(m, x):
+def rms_by_division(m: Any, x: Any) -> Any:
     return x / ((x * x).mean(-1, keepdim=True) + EPS).sqrt() * m.weight
 
 
@@ -53,7 +54,7 @@ def rms_by_division(m, x):
         (rms_by_division, "rms", False),
     ],
 )
-def test_written_out(function, kind: str, has_bias: bool) -> None:
+def test_written_out(function: Any, kind: str, has_bias: bool) -> None:
     program = program_of(function)
     (norm,) = find_norms(program)
     assert (norm.kind, norm.eps, norm.channels, norm.is_fused) == (kind, EPS, C, False)
@@ -77,7 +78,7 @@ def test_fused() -> None:
         lambda m, x: x.exp() * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS),  # another value's spread
     ],
 )
-def test_what_is_no_norm_over_the_last_axis(function) -> None:
+def test_what_is_no_norm_over_the_last_axis(function: Any) -> None:
     assert find_norms(program_of(function)) == ()
 
 

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,21 +19,21 @@ from edgeopt.errors import UserError
 from edgeopt.plugins.testing import to_program
 
 
-def network():
+def network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 4))
 
 
-def make_program(dynamic=True):
+def make_program(dynamic: Any = True) -> Any:
     shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) if dynamic else None
     return to_program(network(), [torch.randn(2, 6)], shapes)
 
 
-def rows(count=40):
+def rows(count: int = 40) -> Any:
     return np.random.default_rng(3).standard_normal((count, 6)).astype(np.float32) * 3
 
 
-def given(program, folder: Path, *shards, name="data"):
+def given(program: Any, folder: Path, *shards: Any, name: str = "data") -> Any:
     """Write shards of samples and return them as calibration data."""
     target = folder / name
     target.mkdir()
@@ -41,12 +42,12 @@ def given(program, folder: Path, *shards, name="data"):
     return open_data(str(target), program.inputs)
 
 
-def plain(ranges: Ranges):
+def plain(ranges: Ranges) -> Any:
     return {name: (t.low, t.high) for name, t in ranges.tensors.items()}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_neither_order_nor_batches_change_a_bit(name, tmp_path):
+def test_neither_order_nor_batches_change_a_bit(name: str, tmp_path: Path) -> None:
     program, x = make_program(), rows()
     shuffled = np.random.default_rng(1).permutation(x)
     whole = calibrate(program, given(program, tmp_path, x, name="whole"), name)
@@ -57,7 +58,7 @@ def test_neither_order_nor_batches_change_a_bit(name, tmp_path):
     assert {n: np.float32(v).tolist() for n, v in plain(whole).items()}.keys() == plain(pairs).keys()
 
 
-def test_minmax_is_what_was_observed(tmp_path):
+def test_minmax_is_what_was_observed(tmp_path: Path) -> None:
     program, x = make_program(), rows()
     ranges = calibrate(program, given(program, tmp_path, x), "minmax")
     name = program.inputs[0].name
@@ -68,7 +69,7 @@ def test_minmax_is_what_was_observed(tmp_path):
     assert ranges.tensors[name].how == "minmax over 40 samples"
 
 
-def test_an_outlier_is_cut_by_percentile_and_kept_by_minmax(tmp_path):
+def test_an_outlier_is_cut_by_percentile_and_kept_by_minmax(tmp_path: Path) -> None:
     program, x = make_program(), rows()
     x[0, 0] = 500
     data, name = given(program, tmp_path, x), program.inputs[0].name
@@ -77,13 +78,13 @@ def test_an_outlier_is_cut_by_percentile_and_kept_by_minmax(tmp_path):
     assert 0 < cut.high < 20 and cut.observed_high == 500
 
 
-def test_an_unknown_method_is_refused():
+def test_an_unknown_method_is_refused() -> None:
     for name in ("guess", "percentile=20", "percentile=x"):
         with pytest.raises(UserError):
             method(name)
 
 
-def test_cache_hits_at_once_and_any_changed_byte_misses(tmp_path, monkeypatch):
+def test_cache_hits_at_once_and_any_changed_byte_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program, cache = make_program(), tmp_path / "cache"
     data = given(program, tmp_path, rows())
     first = calibrate(program, data, "mse", cache)
@@ -117,7 +118,7 @@ module.calibrate(program, open_data(sys.argv[1], program.inputs), "mse", module.
 """
 
 
-def test_a_killed_run_goes_on_and_ends_at_the_same_ranges(tmp_path):
+def test_a_killed_run_goes_on_and_ends_at_the_same_ranges(tmp_path: Path) -> None:
     program, cache = make_program(), tmp_path / "cache"
     data = given(program, tmp_path, rows())
     root = Path(__file__).resolve().parents[2]
@@ -138,7 +139,7 @@ def test_a_killed_run_goes_on_and_ends_at_the_same_ranges(tmp_path):
     assert not list(cache.glob("*.partial.json"))
 
 
-def test_ranges_survive_json_sorted(tmp_path):
+def test_ranges_survive_json_sorted(tmp_path: Path) -> None:
     program = make_program()
     ranges = calibrate(program, given(program, tmp_path, rows()), "mse")
     file = tmp_path / "ranges.json"
@@ -148,7 +149,7 @@ def test_ranges_survive_json_sorted(tmp_path):
     assert lines == sorted(lines)
 
 
-def test_ranges_of_another_model_are_refused(tmp_path):
+def test_ranges_of_another_model_are_refused(tmp_path: Path) -> None:
     program = make_program()
     ranges = calibrate(program, given(program, tmp_path, rows()), "minmax")
     check_model(ranges, program, "ranges.json")
@@ -156,7 +157,7 @@ def test_ranges_of_another_model_are_refused(tmp_path):
         check_model(ranges, make_program(dynamic=False), "ranges.json")
 
 
-def test_damaged_ranges_are_refused(tmp_path):
+def test_damaged_ranges_are_refused(tmp_path: Path) -> None:
     for content in ("{", "[]", '{"schema_version": 9}', '{"schema_version": 1}'):
         (tmp_path / "r.json").write_text(content)
         with pytest.raises(UserError):
@@ -165,7 +166,7 @@ def test_damaged_ranges_are_refused(tmp_path):
         read_ranges(tmp_path / "missing.json")
 
 
-def test_drift_names_tensors_worst_first(tmp_path):
+def test_drift_names_tensors_worst_first(tmp_path: Path) -> None:
     program = make_program()
     one = calibrate(program, given(program, tmp_path, rows(), name="a"), "minmax")
     two = calibrate(program, given(program, tmp_path, rows() * 1.5, name="b"), "minmax")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from edgeopt.plugins.testing import to_program
     ],
     ids=["linear", "conv1d", "conv2d"],
 )
-def test_patches_times_weight_is_the_layer(layer, shape):
+def test_patches_times_weight_is_the_layer(layer: Any, shape: Any) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     program = to_program(layer, [x])
     (node,) = program.calls
@@ -40,11 +42,11 @@ def test_patches_times_weight_is_the_layer(layer, shape):
     )
 
 
-def samples(count):
+def samples(count: int) -> Any:
     return list(torch.randn(count, 1, 5, 6, generator=torch.Generator().manual_seed(1)))
 
 
-def test_moments_do_not_depend_on_the_order():
+def test_moments_do_not_depend_on_the_order() -> None:
     program = to_program(nn.Linear(6, 2), [torch.zeros(1, 5, 6)])
     (node,) = program.calls
     found = []
@@ -56,7 +58,7 @@ def test_moments_do_not_depend_on_the_order():
     assert torch.equal(found[0].second, found[1].second) and torch.equal(found[0].mean, found[1].mean)
 
 
-def test_long_vectors_have_no_second_moments():
+def test_long_vectors_have_no_second_moments() -> None:
     node = next(to_program(nn.Linear(LONGEST + 1, 1), [torch.zeros(1, LONGEST + 1)]).calls)
     seen = Patches.within(node, Range((0.0,), (1.0,)))
     seen.add(torch.full((1, LONGEST + 1), 0.5))
@@ -64,7 +66,7 @@ def test_long_vectors_have_no_second_moments():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 30])
-def test_the_samples_held_out_do_not_depend_on_the_order(count):
+def test_the_samples_held_out_do_not_depend_on_the_order(count: int) -> None:
     found = []
     for order in (range(count), np.random.default_rng(0).permutation(count)):
         values = samples(count)

@@ -48,7 +48,9 @@ def test_answers_and_costs_are_told_apart() -> None:
     assert {kind.name.replace("-", "_") for kind in STATED} == set(vars(Limits()))
 
 
-def judged(reference: dict[str, np.ndarray], other: dict[str, np.ndarray], precision: str = "fp32", **facts: Any):
+def judged(
+    reference: dict[str, np.ndarray], other: dict[str, np.ndarray], precision: str = "fp32", **facts: Any
+) -> Any:
     noise = facts.pop("noise", {})
     comparison = Reference((reference,), **facts).compare([other])
     checked = check_outputs(comparison, floor_of([precision]), noise)

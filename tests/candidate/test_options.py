@@ -1,6 +1,7 @@
 """Options have the type and the range that they are declared with, whoever gives them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
 
 
-def chosen(**overrides):
+def chosen(**overrides: Any) -> Any:
     return split_options(resolve("reference"), ExportOptions(), overrides)
 
 
-def test_values_take_the_declared_type():
+def test_values_take_the_declared_type() -> None:
     options, target = chosen(
         data=Path("d.npz"), seed=np.int64(3), skip_passes=["fold-affine"], threads="2", max_error=1
     )
@@ -46,7 +47,7 @@ def test_values_take_the_declared_type():
     ],
     ids=str,
 )
-def test_others_are_refused(override):
+def test_others_are_refused(override: Any) -> None:
     name = next(iter(override)).replace("sample", "(sample|input)")
     with pytest.raises(UserError, match=name.replace("_", "[_-]")) as caught:
         chosen(**override)

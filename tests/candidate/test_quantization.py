@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -34,7 +35,9 @@ def quantize(x: list[np.ndarray], folder: Path) -> Program:
     return quantized(ready, SCHEME, options)[0]
 
 
-def test_neither_order_nor_shards_change_a_bit_of_the_quantized_program(tmp_path, monkeypatch):
+def test_neither_order_nor_shards_change_a_bit_of_the_quantized_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     x = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
     x[:, 5] *= 40

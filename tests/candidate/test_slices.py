@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -63,7 +65,9 @@ def test_a_small_sample_is_judged_alone() -> None:
 
 @pytest.mark.parametrize(("precision", "bits"), [("int8", 7), ("fp16", 10), ("int4", 3)])
 @pytest.mark.parametrize("small", [1, 1e-1, 1e-2, 1e-3, 1e-5])
-def test_what_the_format_cannot_hold_beside_large_channels_is_not_asked_for(precision, bits, small) -> None:
+def test_what_the_format_cannot_hold_beside_large_channels_is_not_asked_for(
+    precision: Any, bits: Any, small: Any
+) -> None:
     expected = boxes(1, small, 1)
     step = max(np.abs(array).max() for array in expected) / 2**bits
     assert missed(expected, [np.round(array / step) * step for array in expected], precision) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def export(folder: Path, output: Path, recipe: str = "slab", **options) -> Run:
+def export(folder: Path, output: Path, recipe: str = "slab", **options: Any) -> Run:
     given = {"tune_data": str(folder / "tune.npz"), "tune": "60", "force": True, "baseline": False, "max_seconds": 0.05}
     given = {name: value for name, value in {**given, **options}.items() if value is not None}
     return edgeopt.export(str(folder / "model.pt2"), "reference", output, recipe=recipe, **given)

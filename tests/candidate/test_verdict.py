@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.export.save(torch.export.export(Two(), given), "model.pt2")
 
 
-def test_a_difference_exits_1_and_says_so_everywhere(model, monkeypatch, capsys) -> None:
+def test_a_difference_exits_1_and_says_so_everywhere(
+    model: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(Reference, "open", answering(Reference.open, small_is_wrong))
     code, out, err = cli(capsys, "export", "model.pt2", *QUICK)
     assert code == 1
@@ -68,7 +71,9 @@ def test_a_difference_exits_1_and_says_so_everywhere(model, monkeypatch, capsys)
     assert json.loads(cli(capsys, "verify", "out", "--json")[1])["verdict"] == "differs"
 
 
-def test_an_accepted_difference_is_done_and_stated_limits_still_bind(model, monkeypatch, capsys) -> None:
+def test_an_accepted_difference_is_done_and_stated_limits_still_bind(
+    model: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(Reference, "open", answering(Reference.open, small_is_wrong))
     reason = ("--accept-difference", "tanh is approximated on purpose")
     code, out, err = cli(capsys, "export", "model.pt2", *QUICK, *reason)
@@ -93,7 +98,9 @@ def test_an_accepted_difference_is_done_and_stated_limits_still_bind(model, monk
         (lambda outputs: outputs, {}),
     ],
 )
-def test_a_run_is_ok_only_within_the_default_limits(tmp_path, monkeypatch, change, missed) -> None:
+def test_a_run_is_ok_only_within_the_default_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, missed: Any
+) -> None:
     monkeypatch.setattr(Reference, "open", answering(Reference.open, change))
     options = {"inputs": INPUTS, "warmup": 1, "max_seconds": 0.05, "baseline": False}
     run = edgeopt.export(Two(), "reference", tmp_path / "out", **options)
@@ -108,7 +115,7 @@ class Counted(nn.Module):
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(2.0, "equal"), (25.0, "differs")])
-def test_a_cast_is_held_to_what_the_runtime_reaches(tmp_path, value, verdict) -> None:
+def test_a_cast_is_held_to_what_the_runtime_reaches(tmp_path: Path, value: Any, verdict: Any) -> None:
     inputs = {"x": np.full((1, 4), value, np.float32)}
     options = {"inputs": inputs, "warmup": 1, "max_seconds": 0.01, "baseline": False, "samples": 1}
     run = edgeopt.export(Counted(), "openvino", tmp_path / "out", **options)
@@ -122,7 +129,7 @@ class Unjudged(nn.Module):
         return {"random": x + torch.rand_like(x), "empty": x[:0]}
 
 
-def test_outputs_that_say_nothing_are_listed_and_nothing_is_claimed(tmp_path) -> None:
+def test_outputs_that_say_nothing_are_listed_and_nothing_is_claimed(tmp_path: Path) -> None:
     options = {"inputs": {"x": INPUTS["x"]}, "warmup": 1, "max_seconds": 0.05, "baseline": False}
     run = edgeopt.export(Unjudged(), "reference", tmp_path / "out", **options)
     assert run.verdict == "not compared" and run.error is None and run.ok
@@ -138,11 +145,11 @@ class Chain(nn.Module):
         return ((x * 2).sin() + 1).sqrt()
 
 
-def test_the_first_wrong_node_is_named(tmp_path, monkeypatch) -> None:
+def test_the_first_wrong_node_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A target that computes sines a third too large."""
     compile_ = Reference.compile
 
-    def wrong(self, program, *rest):
+    def wrong(self: Any, program: Any, *rest: Any) -> Any:
         program = program.clone()
         for node in [node for node in program.calls if node.target is torch.ops.aten.sin.default]:
             with program.graph.inserting_after(node):
@@ -158,7 +165,7 @@ def test_the_first_wrong_node_is_named(tmp_path, monkeypatch) -> None:
     assert "wrong first at sin (aten.sin)" in run.cause and "return ((x * 2).sin() + 1).sqrt()" in run.cause
 
 
-def test_int8_that_is_terrible_differs_and_names_the_layer(tmp_path) -> None:
+def test_int8_that_is_terrible_differs_and_names_the_layer(tmp_path: Path) -> None:
     """One scale for channels of which one is a thousand times larger, and then not used."""
     torch.manual_seed(0)
 
@@ -174,7 +181,9 @@ def test_int8_that_is_terrible_differs_and_names_the_layer(tmp_path) -> None:
     assert "hurts most" in run.cause and "dB by itself" in run.cause
 
 
-def test_ranges_that_were_calibrated_elsewhere_are_judged_on_real_inputs(tmp_path, monkeypatch, capsys) -> None:
+def test_ranges_that_were_calibrated_elsewhere_are_judged_on_real_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Invented inputs would leave the ranges: the labeled data tells, or what the model was traced with."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
@@ -226,7 +235,7 @@ class Random(nn.Module):
         return torch.rand_like(x)
 
 
-def test_what_was_never_compared_does_not_verify(tmp_path: Path, capsys) -> None:
+def test_what_was_never_compared_does_not_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.export.save(torch.export.export(Random(), (torch.zeros(2, 3),)), tmp_path / "model.pt2")
     out = str(tmp_path / "out")
     code, text, _ = cli(capsys, "export", str(tmp_path / "model.pt2"), *QUICK[:-1], out)

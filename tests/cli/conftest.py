@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ SCRUBS = (
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Return a function from arguments to (exit code, stdout, stderr), run in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
@@ -37,7 +39,7 @@ def run(capsys, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def scrubbed(run):
+def scrubbed(run: Any) -> Any:
     """Return a function from arguments to one text: command, exit code, stdout, stderr, scrubbed."""
 
     def call(*arguments: str) -> str:

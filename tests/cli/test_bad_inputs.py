@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,21 +62,21 @@ LABELS = {
 
 
 class Net(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.head = nn.Linear(4, 2)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(x).relu()
 
 
 class Two(Net):
-    def forward(self, x, y):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return self.head(x + y)
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with models, samples and other files, good and bad."""
     path = tmp_path_factory.mktemp("inputs")
     net, x = Net().eval(), torch.ones(1, 4)
@@ -114,7 +117,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def cases():
+def cases() -> Iterator[Any]:
     """Yield the arguments, without the command, and words of the error."""
     state, pickled, model = ("state.pt", "--input", "x:1x4"), ("pickled.pt", "--trust"), ("model.pt2",)
     said = {
@@ -192,7 +195,9 @@ def cases():
 
 
 @pytest.mark.parametrize(("arguments", "words"), cases(), ids=lambda value: " ".join(value)[:60] or "-")
-def test_exports(folder, monkeypatch, capsys, arguments, words):
+def test_exports(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Any, words: str
+) -> None:
     output = () if {"-o", "--output"} & set(arguments) else ("-o", "out/new")
     fact, _ = failed(folder, monkeypatch, capsys, "export", *output, *arguments, "--target", "reference")
     assert words in fact
@@ -231,17 +236,21 @@ def test_exports(folder, monkeypatch, capsys, arguments, words):
     ],
     ids=" ".join,
 )
-def test_other_commands(folder, monkeypatch, capsys, arguments):
+def test_other_commands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Any
+) -> None:
     failed(folder, monkeypatch, capsys, *arguments)
 
 
-def verified(folder, capsys):
+def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(folder)])
     return ended.value.code, capsys.readouterr().out
 
 
-def test_verify_believes_no_manifest_that_excuses_the_outputs(folder, tmp_path, capsys):
+def test_verify_believes_no_manifest_that_excuses_the_outputs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
     assert verified(bundle, capsys)[0] == 0
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -256,7 +265,7 @@ def test_verify_believes_no_manifest_that_excuses_the_outputs(folder, tmp_path, 
         assert code == 1 and "(bound 1e-04)" in out
 
 
-def relisted(bundle, keep):
+def relisted(bundle: Any, keep: Any) -> None:
     """Write the golden arrays that ``keep`` takes, and their hash into the manifest."""
     golden = dict(np.load(bundle / "golden.npz"))
     np.savez(bundle / "golden.npz", **{name: array for name, array in golden.items() if keep(name)})
@@ -266,16 +275,16 @@ def relisted(bundle, keep):
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_verify_misses_golden_outputs(folder, tmp_path, capsys):
+def test_verify_misses_golden_outputs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
     relisted(bundle, lambda name: name.startswith("input."))
     code, out = verified(bundle, capsys)
     assert code == 1 and "nothing could be compared: output 'output': golden.npz does not hold it" in out
 
 
-def test_verify_misses_one_golden_output_of_two(tmp_path, capsys):
+def test_verify_misses_one_golden_output_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Pair(nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + 1, x * 2
 
     sample = {"x": np.ones((1, 2), np.float32)}
@@ -287,14 +296,18 @@ def test_verify_misses_one_golden_output_of_two(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change", [{"files": []}, {"artifact": []}])
-def test_verify_wants_a_hash_of_all_that_the_artifact_consists_of(folder, tmp_path, capsys, change):
+def test_verify_wants_a_hash_of_all_that_the_artifact_consists_of(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any
+) -> None:
     bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
     manifest = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps(manifest | change))
     assert verified(bundle, capsys)[0] == 2
 
 
-def test_verify_tells_of_a_report_that_cannot_be_read(folder, tmp_path, capsys):
+def test_verify_tells_of_a_report_that_cannot_be_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
     for spoil in (lambda file: file.write_text("garbage"), lambda file: file.unlink()):
         spoil(bundle / "report.json")
@@ -302,7 +315,7 @@ def test_verify_tells_of_a_report_that_cannot_be_read(folder, tmp_path, capsys):
         assert code == 1 and "report.json" in out
 
 
-def listed(folder):
+def listed(folder: Path) -> Any:
     return {
         path.relative_to(folder): path.is_file() and path.read_bytes()
         for path in folder.rglob("*")
@@ -310,7 +323,7 @@ def listed(folder):
     }
 
 
-def failed(folder, monkeypatch, capsys, *arguments):
+def failed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: Any) -> Any:
     """Run a command that must fail; return its two sentences."""
     monkeypatch.chdir(folder)
     before = listed(folder)

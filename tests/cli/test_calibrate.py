@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -37,7 +38,7 @@ def call(*arguments: str) -> int:
     return done.value.code
 
 
-def test_writes_ranges_and_finds_no_drift_in_the_same_data(model, capsys):
+def test_writes_ranges_and_finds_no_drift_in_the_same_data(model: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--data", "calib.npz", "-o", "ranges.json") == 0
     first = Path("ranges.json").read_text()
     assert call("--data", "calib.npz", "-o", "ranges.json", "--check", "ranges.json", "--no-cache") == 0
@@ -45,7 +46,7 @@ def test_writes_ranges_and_finds_no_drift_in_the_same_data(model, capsys):
     assert "no tensor drifted" in capsys.readouterr().out
 
 
-def test_drift_exits_1_and_names_the_tensors(model, capsys):
+def test_drift_exits_1_and_names_the_tensors(model: Any, capsys: pytest.CaptureFixture[str]) -> None:
     call("--data", "calib.npz", "-o", "ranges.json", "--method", "minmax")
     arguments = ("--data", "wider.npz", "--method", "minmax", "--check", "ranges.json", "--junit", "ci/junit.xml")
     assert call(*arguments) == 1
@@ -55,7 +56,9 @@ def test_drift_exits_1_and_names_the_tensors(model, capsys):
     assert call(*arguments, "--drift", "500%") == 0
 
 
-def test_progress_goes_to_stderr_as_lines_when_piped_and_bars_on_a_terminal(model, capsys, monkeypatch):
+def test_progress_goes_to_stderr_as_lines_when_piped_and_bars_on_a_terminal(
+    model: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = np.random.default_rng(0).random((60, 4), np.float32)
     np.savez("many.npz", x=x)
     assert call("--data", "many.npz", "--no-cache") == 0
@@ -67,7 +70,7 @@ def test_progress_goes_to_stderr_as_lines_when_piped_and_bars_on_a_terminal(mode
     assert "60/60" in err and "━" in err and "━" not in out
 
 
-def test_json(model, capsys):
+def test_json(model: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--data", "calib.npz", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["samples"] == 20 and found["method"] == "mse" and found["drifted"] == []
@@ -84,7 +87,7 @@ def test_json(model, capsys):
         (),
     ],
 )
-def test_bad_requests_exit_2_in_two_lines(arguments, model, capsys):
+def test_bad_requests_exit_2_in_two_lines(arguments: Any, model: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*arguments, "-o", "ranges.json") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
     assert lines[0].startswith("error: ") and len(lines) <= 2

@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,12 @@ from edgeopt.targets.reference import Reference
 
 
 @pytest.fixture
-def failing(run, monkeypatch):
+def failing(run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that runs a command which raises the given error."""
     import edgeopt.plugins.registry
 
-    def call(error):
-        def fail():
+    def call(error: Any) -> Any:
+        def fail() -> None:
             raise error
 
         monkeypatch.setattr(edgeopt.plugins.registry, "target_classes", fail)
@@ -37,7 +39,7 @@ def failing(run, monkeypatch):
     ],
     ids=repr,
 )
-def test_what_is_foreseen(failing, tmp_path, error, fact):
+def test_what_is_foreseen(failing: Any, tmp_path: Path, error: Any, fact: Any) -> None:
     code, out, err = failing(error)
     assert code == 2 and out == ""
     lines = err.splitlines()
@@ -58,7 +60,7 @@ def test_what_is_foreseen(failing, tmp_path, error, fact):
     ],
     ids=repr,
 )
-def test_a_fault_leaves_a_file_to_send(failing, tmp_path, error):
+def test_a_fault_leaves_a_file_to_send(failing: Any, tmp_path: Path, error: Any) -> None:
     code, out, err = failing(error)
     assert code == 2 and out == ""
     fact, hint = err.splitlines()
@@ -70,7 +72,9 @@ def test_a_fault_leaves_a_file_to_send(failing, tmp_path, error):
     assert "torch " in text and "Traceback" in text and type(error).__name__ in text
 
 
-def test_a_folder_that_takes_no_file_is_passed_over(failing, tmp_path, monkeypatch):
+def test_a_folder_that_takes_no_file_is_passed_over(
+    failing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import edgeopt.cli.failures as failures
 
     (tmp_path / "temporary").mkdir()
@@ -87,7 +91,7 @@ COMMANDS = (("passes",), ("passes", "--json"), ("explain", "reference"), ("--hel
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_a_closed_pipe_is_no_failure(run, monkeypatch, arguments):
+def test_a_closed_pipe_is_no_failure(run: Any, monkeypatch: pytest.MonkeyPatch, arguments: Any) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as pipe:
@@ -97,7 +101,7 @@ def test_a_closed_pipe_is_no_failure(run, monkeypatch, arguments):
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_a_full_stdout_is_one_error(run, monkeypatch, arguments):
+def test_a_full_stdout_is_one_error(run: Any, monkeypatch: pytest.MonkeyPatch, arguments: Any) -> None:
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         code, _, err = run(*arguments)
@@ -105,7 +109,7 @@ def test_a_full_stdout_is_one_error(run, monkeypatch, arguments):
     assert err == "error: the results cannot be printed: No space left on device\nhint: send stdout elsewhere\n"
 
 
-def test_a_process_ends_with_the_same_exit_code():
+def test_a_process_ends_with_the_same_exit_code() -> None:
     # Python itself flushes stdout once more when it ends.
     call = f"{sys.executable} -c 'from edgeopt.cli import main; main()' --version > /dev/full"
     done = subprocess.run(["bash", "-c", call], capture_output=True, text=True)
@@ -113,7 +117,7 @@ def test_a_process_ends_with_the_same_exit_code():
 
 
 @pytest.mark.parametrize("command", ["doctor", "targets"])
-def test_the_line_that_installs_keeps_its_brackets(run, monkeypatch, command):
+def test_the_line_that_installs_keeps_its_brackets(run: Any, monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
     missing = Probe(False, {}, "pip install 'edgeopt[all]'")
     monkeypatch.setattr(Reference, "probe", classmethod(lambda cls: missing))
     code, out, _ = run(command)

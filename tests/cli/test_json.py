@@ -1,6 +1,8 @@
 """Every command speaks JSON on stdout, and nothing else there."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 
 @pytest.fixture
-def bundle(tmp_path, run):
+def bundle(tmp_path: Path, run: Any) -> Any:
     exported = torch.export.export(nn.Linear(2, 2).eval(), (torch.ones(1, 2),))
     torch.export.save(exported, tmp_path / "model.pt2")
     quick = ("--warmup", "1", "--max-seconds", "0.1")
@@ -17,7 +19,7 @@ def bundle(tmp_path, run):
     return json.loads(out)
 
 
-def test_every_command(bundle, run):
+def test_every_command(bundle: Any, run: Any) -> None:
     assert bundle["schema_version"] == 2
     expected = {
         ("inspect", "model.pt2"): lambda found: found["macs"] == 4 and found["operators"] == {"aten.linear": 1},

@@ -1,6 +1,8 @@
 """Arguments, exit code, stdout and stderr of every command, kept as snapshots."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,17 +15,17 @@ EXPORT = ("export", "model.pt2", "--target", "reference", "--warmup", "1", "--ma
 
 
 class Net(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 2, 3)
         self.norm = nn.BatchNorm2d(2)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.conv(x)).relu().flatten(1)
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Net().eval()
     torch.export.save(torch.export.export(net, (torch.ones(1, 1, 4, 4),)), tmp_path / "model.pt2")
@@ -35,11 +37,11 @@ def model(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help(scrubbed, snapshot, command):
+def test_help(scrubbed: Any, snapshot: Any, command: Any) -> None:
     assert scrubbed(*command.split(), "--help") == snapshot
 
 
-def test_export_then_all_that_reads_a_bundle(model, run, tmp_path):
+def test_export_then_all_that_reads_a_bundle(model: Any, run: Any, tmp_path: Path) -> None:
     code, out, err = run(*EXPORT)
     assert code == 0
     assert "fold-batch-norm" in out and "conv2d" in out
@@ -51,18 +53,18 @@ def test_export_then_all_that_reads_a_bundle(model, run, tmp_path):
     assert code == 0 and "wrote copy.html" in err and "<html" in (tmp_path / "copy.html").read_text()
 
 
-def test_verify(model, run, scrubbed, snapshot):
+def test_verify(model: Any, run: Any, scrubbed: Any, snapshot: Any) -> None:
     run(*EXPORT)
     assert scrubbed("verify", "out") == snapshot
 
 
-def test_verify_a_touched_bundle(model, run, scrubbed, snapshot, tmp_path):
+def test_verify_a_touched_bundle(model: Any, run: Any, scrubbed: Any, snapshot: Any, tmp_path: Path) -> None:
     run(*EXPORT)
     (tmp_path / "out" / "model.pt2").write_bytes(b"other")
     assert scrubbed("verify", "out") == snapshot
 
 
-def test_a_missed_limit_exits_1(model, run):
+def test_a_missed_limit_exits_1(model: Any, run: Any) -> None:
     code, out, _ = run(*EXPORT, "--max-size", "10")
     assert code == 1 and "max-size" in out
 
@@ -100,18 +102,18 @@ def test_a_missed_limit_exits_1(model, run):
     ],
     ids=" ".join,
 )
-def test_output(model, scrubbed, snapshot, arguments):
+def test_output(model: Any, scrubbed: Any, snapshot: Any, arguments: Any) -> None:
     assert scrubbed(*arguments) == snapshot
 
 
 @pytest.mark.parametrize("command", ["targets", "passes", "doctor"])
-def test_what_is_installed(run, command):
+def test_what_is_installed(run: Any, command: Any) -> None:
     code, out, _ = run(command)
     assert code == 0
     assert {"targets": "reference", "passes": "fold-batch-norm", "doctor": "target onnx"}[command] in out
 
 
-def test_options_come_from_a_file_and_flags_win(model, run, tmp_path):
+def test_options_come_from_a_file_and_flags_win(model: Any, run: Any, tmp_path: Path) -> None:
     (tmp_path / "options.toml").write_text("samples = 5\nmax-error = 1e-12\nthreads = 2\n")
     code, out, _ = run(*EXPORT, "--config", "options.toml", "--max-error", "1.0", "--json")
     options = json.loads(out)["options"]

@@ -2,7 +2,7 @@ from edgeopt.deploy.regressions import regressions
 from edgeopt.records.layers import Layer
 
 
-def test_layers_are_blamed_by_what_they_cost_more():
+def test_layers_are_blamed_by_what_they_cost_more() -> None:
     plain = [
         Layer("conv,relu", "Convolution", "fp32", 0.5),
         Layer("linear", "FullyConnected", "fp32", 0.5),
@@ -20,7 +20,7 @@ def test_layers_are_blamed_by_what_they_cost_more():
     assert found == [(["linear"], 0.5, 0.875), (["relu", "conv"], 0.5, 0.75), (["quantize"], 0.0, 0.125)]
 
 
-def test_a_layer_that_took_in_others_is_compared_with_all_of_them():
+def test_a_layer_that_took_in_others_is_compared_with_all_of_them() -> None:
     plain = [Layer("a", "Convolution", "fp32", 1.0), Layer("b", "Eltwise", "fp32", 1.0)]
     assert regressions([Layer("a,b", "Convolution", "int8", 1.5)], plain) == []
     (one,) = regressions([Layer("a,b", "Convolution", "int8", 2.5)], plain)

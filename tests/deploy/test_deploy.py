@@ -1,6 +1,8 @@
 """export() from end to end on the target that needs nothing, and each way in which it can fail."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,18 +23,18 @@ X = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float
 
 
 class Net(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
         self.norm = nn.BatchNorm2d(4)
         self.head = nn.Linear(4, 2)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
 
 
 @pytest.fixture
-def net():
+def net() -> Any:
     torch.manual_seed(0)
     net = Net()
     net.norm.running_mean.normal_()
@@ -41,7 +43,7 @@ def net():
 
 
 @pytest.fixture
-def labeled(tmp_path, net):
+def labeled(tmp_path: Path, net: Any) -> Any:
     x = np.random.default_rng(1).standard_normal((20, 3, 8, 8)).astype(np.float32)
     labels = net(torch.from_numpy(x)).argmax(1).numpy()
     labels[:5] = 1 - labels[:5]
@@ -49,7 +51,7 @@ def labeled(tmp_path, net):
     return str(tmp_path / "data.npz")
 
 
-def test_a_bundle_holds_what_happened(tmp_path, net, labeled):
+def test_a_bundle_holds_what_happened(tmp_path: Path, net: Any, labeled: Any) -> None:
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labeled, max_error=1e-3, **QUICK)
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"model.pt2", "golden.npz", "manifest.json", "report.json", "report.html"}
@@ -67,14 +69,14 @@ def test_a_bundle_holds_what_happened(tmp_path, net, labeled):
     assert verify(tmp_path / "out").ok
 
 
-def test_specs_are_written_as_on_the_command_line(tmp_path, net):
+def test_specs_are_written_as_on_the_command_line(tmp_path: Path, net: Any) -> None:
     run = edgeopt.export(net, output=tmp_path / "out", inputs="x:2x3x8x8", dynamic=["x:0=1..4"], **QUICK)
     assert run.ok and run.options["dynamic"] == ["x:0=1..4"]
     with pytest.raises(UserError, match="'x:0=4' is not a dynamic dimension"):
         edgeopt.export(net, output=tmp_path / "bad", inputs=X, dynamic="x:0=4", **QUICK)
 
 
-def test_two_exports_give_the_same_bytes(tmp_path, net):
+def test_two_exports_give_the_same_bytes(tmp_path: Path, net: Any) -> None:
     torch.export.save(torch.export.export(net, (torch.from_numpy(X["x"]),)), tmp_path / "model.pt2")
     for name in ("a", "b"):
         edgeopt.export(tmp_path / "model.pt2", output=tmp_path / name, **QUICK)
@@ -85,7 +87,7 @@ def test_two_exports_give_the_same_bytes(tmp_path, net):
     assert str(tmp_path) not in json.dumps(manifest)
 
 
-def test_a_touched_bundle_does_not_verify(tmp_path, net):
+def test_a_touched_bundle_does_not_verify(tmp_path: Path, net: Any) -> None:
     edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     golden = tmp_path / "out" / "golden.npz"
     arrays = dict(np.load(golden))
@@ -95,11 +97,13 @@ def test_a_touched_bundle_does_not_verify(tmp_path, net):
     assert verify(tmp_path / "out").damaged == ("golden.npz", "model.pt2")
 
 
-def test_an_artifact_that_computes_otherwise_does_not_verify(tmp_path, net, monkeypatch):
+def test_an_artifact_that_computes_otherwise_does_not_verify(
+    tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     opened = Reference.open
 
-    def drifting(self, folder, options):
+    def drifting(self: Any, folder: Path, options: Any) -> Any:
         session = opened(self, folder, options)
         run = session.run
         session.run = lambda inputs: {name: 1.01 * value for name, value in run(inputs).items()}
@@ -113,7 +117,7 @@ def test_an_artifact_that_computes_otherwise_does_not_verify(tmp_path, net, monk
 @pytest.mark.parametrize(
     "limit", [{"max_latency": 1e-9}, {"max_size": 10}, {"min_accuracy": 0.9}, {"max_error": 1e-12}]
 )
-def test_a_missed_limit_is_told_and_everything_written(tmp_path, net, labeled, limit):
+def test_a_missed_limit_is_told_and_everything_written(tmp_path: Path, net: Any, labeled: Any, limit: Any) -> None:
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labeled, **limit, **QUICK)
     assert not run.ok and run.exit_code == 1
     (name,) = limit
@@ -122,12 +126,14 @@ def test_a_missed_limit_is_told_and_everything_written(tmp_path, net, labeled, l
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_limits_that_hold(tmp_path, net, labeled):
+def test_limits_that_hold(tmp_path: Path, net: Any, labeled: Any) -> None:
     limits = {"max_latency": 1e6, "max_size": 10**6, "min_accuracy": 0.7, "max_error": 1e-4}
     assert edgeopt.export(net, output=tmp_path / "out", inputs=X, data=labeled, **limits, **QUICK).ok
 
 
-def test_nodes_that_cannot_be_placed_are_all_listed_and_nothing_is_left(tmp_path, net, monkeypatch):
+def test_nodes_that_cannot_be_placed_are_all_listed_and_nothing_is_left(
+    tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     placements = [Placement("relu", "aten.relu", "no kernel"), Placement("mean", "aten.mean.dim", "no kernel")]
     monkeypatch.setattr(Reference, "lower", lambda self, program, options: Lowered(program, tuple(placements)))
     with pytest.raises(Unsupported, match=r"relu \(aten.relu\)[\s\S]*mean"):
@@ -135,7 +141,9 @@ def test_nodes_that_cannot_be_placed_are_all_listed_and_nothing_is_left(tmp_path
     assert not any(tmp_path.iterdir())
 
 
-def test_a_fallback_is_reported_and_refused_when_strict(tmp_path, net, monkeypatch):
+def test_a_fallback_is_reported_and_refused_when_strict(
+    tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fallback = (Fallback("relu", "aten.relu", "ran in float64", 0.1),)
     monkeypatch.setattr(Reference, "fallbacks", lambda self, layers, options, formats: fallback)
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
@@ -145,8 +153,8 @@ def test_a_fallback_is_reported_and_refused_when_strict(tmp_path, net, monkeypat
     assert not (tmp_path / "strict").exists()
 
 
-def test_what_cannot_run_here_is_written_and_says_so(tmp_path, net, monkeypatch):
-    def missing(self, folder, options):
+def test_what_cannot_run_here_is_written_and_says_so(tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Any, folder: Path, options: Any) -> None:
         raise ToolchainMissing("the emulator", "apt-get install emulator")
 
     monkeypatch.setattr(Reference, "open", missing)
@@ -157,10 +165,10 @@ def test_what_cannot_run_here_is_written_and_says_so(tmp_path, net, monkeypatch)
     assert result.ok and "emulator" in result.not_run
 
 
-def test_a_failed_plain_export_is_a_warning(tmp_path, net, monkeypatch):
+def test_a_failed_plain_export_is_a_warning(tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Reference.write
 
-    def only_optimized(self, lowered, folder, options):
+    def only_optimized(self: Any, lowered: Any, folder: Path, options: Any) -> Any:
         if not lowered.program.history:
             raise UserError("no", "no")
         return written(self, lowered, folder, options)
@@ -171,12 +179,12 @@ def test_a_failed_plain_export_is_a_warning(tmp_path, net, monkeypatch):
     assert any("plain export fails" in warning for warning in run.warnings)
 
 
-def test_without_a_baseline_only_the_artifact_is_measured(tmp_path, net):
+def test_without_a_baseline_only_the_artifact_is_measured(tmp_path: Path, net: Any) -> None:
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, baseline=False, **QUICK)
     assert run.baseline is None and run.latency is not None
 
 
-def test_large_artifacts_are_measured_one_at_a_time(tmp_path, net, monkeypatch):
+def test_large_artifacts_are_measured_one_at_a_time(tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeopt.deploy.export.HELD_TOGETHER_BYTES", 0)
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, **QUICK)
     assert run.baseline is not None and run.latency.layers
@@ -188,13 +196,15 @@ class Vandal(Pass):
 
     name = "vandal"
 
-    def run(self, program, context):
+    def run(self, program: Any, context: Any) -> Any:
         program = program.clone()
         program.constants["head_weight"] = 2 * program.constants["head_weight"]
         return PassResult(program, True)
 
 
-def test_a_pass_that_breaks_its_word_leaves_the_last_good_program(tmp_path, net, monkeypatch):
+def test_a_pass_that_breaks_its_word_leaves_the_last_good_program(
+    tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("edgeopt.candidate.pass_list.pass_class", lambda name: Vandal)
     with pytest.raises(PassError, match=r"vandal.*first at node linear.*passes already run.*fold-batch-norm"):
         edgeopt.export(net, output=tmp_path / "out", inputs=X, add_passes=("vandal",), **QUICK)
@@ -203,7 +213,7 @@ def test_a_pass_that_breaks_its_word_leaves_the_last_good_program(tmp_path, net,
     assert np.allclose(last_good.run(X)["output"], net(torch.from_numpy(X["x"])).detach().numpy(), atol=1e-5)
 
 
-def test_passes_can_be_skipped_and_dumped(tmp_path, net):
+def test_passes_can_be_skipped_and_dumped(tmp_path: Path, net: Any) -> None:
     skip = ("fold-batch-norm",)
     run = edgeopt.export(net, output=tmp_path / "out", inputs=X, skip_passes=skip, dump=str(tmp_path / "dump"), **QUICK)
     assert "fold-batch-norm" not in [p.name for p in run.passes]
@@ -215,21 +225,21 @@ def test_passes_can_be_skipped_and_dumped(tmp_path, net):
     assert "fold-batch-norm" in caught.value.hint
 
 
-def test_a_pass_that_needs_more_than_a_program_cannot_be_added(tmp_path, net):
+def test_a_pass_that_needs_more_than_a_program_cannot_be_added(tmp_path: Path, net: Any) -> None:
     with pytest.raises(UserError, match="pass 'insert-qdq' makes a precision"):
         edgeopt.export(net, output=tmp_path / "out", inputs=X, add_passes=("insert-qdq",), **QUICK)
 
 
-def test_a_nan_output_is_refused(tmp_path):
+def test_a_nan_output_is_refused(tmp_path: Path) -> None:
     class Root(nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.sqrt()
 
     with pytest.raises(UserError, match="'output' is NaN"):
         edgeopt.export(Root(), output=tmp_path / "out", inputs={"x": -np.ones((1, 2), np.float32)}, **QUICK)
 
 
-def test_data_that_does_not_fit_is_refused(tmp_path, net):
+def test_data_that_does_not_fit_is_refused(tmp_path: Path, net: Any) -> None:
     np.savez(tmp_path / "bare.npz", x=np.zeros((3, 3, 8, 8), np.float32))
     with pytest.raises(UserError, match="holds no labels"):
         edgeopt.export(net, output=tmp_path / "out", inputs=X, data=str(tmp_path / "bare.npz"), **QUICK)
@@ -250,7 +260,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path, net):
         ({"target": "reference", "samples": 0}, "samples is 0"),
     ],
 )
-def test_bad_requests_are_refused_with_a_hint(tmp_path, net, given, message):
+def test_bad_requests_are_refused_with_a_hint(tmp_path: Path, net: Any, given: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         edgeopt.export(net, output=tmp_path / "out", inputs=X, **given)
     assert caught.value.hint

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> Inspection:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
     path: Path = tmp_path_factory.mktemp("models") / "encoder.pt2"
     torch.export.save(torch.export.export(Encoder().eval(), (torch.randn(1, 4, 6),)), path)
     return inspect_model(path, LoadOptions(), "reference")
@@ -76,7 +76,7 @@ def test_what_is_alike_is_told_once(found: Inspection) -> None:
     assert len(refusals) == len(set(refusals))
 
 
-def test_verdicts_say_why_not(tmp_path) -> None:
+def test_verdicts_say_why_not(tmp_path: Path) -> None:
     def model(m: Call, x: torch.Tensor) -> torch.Tensor:
         y = m.first(m.stem(x))
         y = m.norm(y + m.branch(y))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def test_values_are_kept_while_they_fit(monkeypatch: pytest.MonkeyPatch, kept: i
     size = 2 * 8 * 4 * 4  # input and output of the block, [8, 4] in float32
     evaluate, calls = Program.evaluate, []
 
-    def counted(self, *arguments):
+    def counted(self: Any, *arguments: Any) -> Any:
         calls.append(self)
         return evaluate(self, *arguments)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,18 +14,18 @@ WANTED = torch.randn(4, generator=GENERATOR)
 ITEMS = [torch.randn(16, 4, generator=GENERATOR) for _ in range(7)]
 
 
-def fit(stage: str = "blocks", interrupted_at: int | None = None, **options) -> Outcome:
+def fit(stage: str = "blocks", interrupted_at: int | None = None, **options: Any) -> Outcome:
     """Find ``WANTED`` by least squares."""
     calls = 0
 
-    def loss(parameters, x):
+    def loss(parameters: Any, x: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == interrupted_at:
             raise KeyboardInterrupt
         return (x @ parameters["w"] - x @ WANTED).square().mean()
 
-    def error(parameters):
+    def error(parameters: Any) -> Any:
         return float((parameters["w"] - WANTED).abs().max())
 
     return Loop(stage, {"w": torch.zeros(4)}, {}).run(ITEMS, loss, error, TuneOptions(**options))

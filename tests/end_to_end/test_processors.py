@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ for number, (target, options) in enumerate(json.loads(sys.argv[1])):
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory):
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of each kind's bundles, numbered as ``EXPORTS``."""
     folder = tmp_path_factory.mktemp("processors")
     samples = np.ascontiguousarray(mlperf_tiny.kws01()[0][:16])
@@ -61,7 +62,7 @@ def bundles(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EXPORTS)), ids=[f"{t}-{o.get('precision', 'int8')}" for t, o in EXPORTS])
-def test_bytes_do_not_depend_on_the_processor(bundles, number):
+def test_bytes_do_not_depend_on_the_processor(bundles: Any, number: int) -> None:
     first, second = (hashes(bundles / kind / str(number)) for kind in KINDS)
     assert first == second
 

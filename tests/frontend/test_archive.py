@@ -2,6 +2,8 @@
 
 import json
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,14 +12,14 @@ from edgeopt.errors import UserError
 from edgeopt.frontend.archive import Format, identify
 
 
-def write_zip(path, members, compression=zipfile.ZIP_STORED):
+def write_zip(path: Path, members: Any, compression: Any = zipfile.ZIP_STORED) -> Any:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return path
 
 
-def test_kinds_are_told_by_content_not_by_suffix(tmp_path):
+def test_kinds_are_told_by_content_not_by_suffix(tmp_path: Path) -> None:
     module = torch.nn.Linear(2, 2)
     exported = torch.export.export(module, (torch.zeros(1, 2),))
     torch.export.save(exported, tmp_path / "a.pt2")
@@ -35,7 +37,7 @@ def test_kinds_are_told_by_content_not_by_suffix(tmp_path):
     assert identify(tmp_path / "tensors.bin") is Format.SAFETENSORS
 
 
-def test_missing_empty_folder_and_foreign_files_are_refused(tmp_path):
+def test_missing_empty_folder_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         identify(tmp_path / "absent.pt2")
     with pytest.raises(UserError, match="is a folder"):
@@ -50,7 +52,7 @@ def test_missing_empty_folder_and_foreign_files_are_refused(tmp_path):
         identify(write_zip(tmp_path / "zip", {"a/readme.txt": "x"}))
 
 
-def test_truncated_and_damaged_archives_are_refused(tmp_path):
+def test_truncated_and_damaged_archives_are_refused(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(4096)}, tmp_path / "whole")
     content = (tmp_path / "whole").read_bytes()
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
@@ -64,12 +66,12 @@ def test_truncated_and_damaged_archives_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/etc/evil", "C:/evil", "a\\..\\..\\evil"])
-def test_members_that_leave_the_folder_are_refused(tmp_path, name):
+def test_members_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="leaves its folder"):
         identify(write_zip(tmp_path / "zip", {name: "x", "a/data.pkl": "x"}))
 
 
-def test_links_are_refused(tmp_path):
+def test_links_are_refused(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("a/link")
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
@@ -78,7 +80,7 @@ def test_links_are_refused(tmp_path):
         identify(tmp_path / "zip")
 
 
-def test_bombs_are_refused_by_ratio_and_by_size(tmp_path):
+def test_bombs_are_refused_by_ratio_and_by_size(tmp_path: Path) -> None:
     bomb = write_zip(tmp_path / "bomb", {"a/data.pkl": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
     with pytest.raises(UserError, match="unpacks"):
         identify(bomb)
@@ -110,7 +112,7 @@ def test_bombs_are_refused_by_ratio_and_by_size(tmp_path):
         ("(lambda: 0)()", False),
     ],
 )
-def test_symbolic_expressions_that_could_run_code_are_refused(tmp_path, expression, is_safe):
+def test_symbolic_expressions_that_could_run_code_are_refused(tmp_path: Path, expression: Any, is_safe: Any) -> None:
     graph = json.dumps({"range": {"expr_str": expression, "hint": 4}})
     path = write_zip(tmp_path / "zip", {"a/models/model.json": graph})
     if is_safe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def quantized(request: pytest.FixtureRequest) -> tuple[Program, np.ndarray]:
     return program_of(module), module(X).detach().numpy()
 
 
-def test_scales_are_the_same(quantized) -> None:
+def test_scales_are_the_same(quantized: Any) -> None:
     program, expected = quantized
     (got,) = program.run({"x": X.numpy()}).values()
     assert sqnr(expected, got) > 60
@@ -118,7 +119,7 @@ def test_scales_are_the_same(quantized) -> None:
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_runtimes_compute_the_integers_rightly(quantized, target: str, tmp_path: Path) -> None:
+def test_runtimes_compute_the_integers_rightly(quantized: Any, target: str, tmp_path: Path) -> None:
     program, expected = quantized
     made = passed(program, target)
     (pairs,) = saturating.run(made, {"x": X.numpy()}, saturates=True).values()

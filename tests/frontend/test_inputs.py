@@ -1,5 +1,8 @@
 """Specs as users write them, and sample files."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,24 +21,24 @@ from edgeopt.frontend.inputs import DynamicSpec, InputSpec, load_sample
         ("1x8:float16", InputSpec("", (1, 8), torch.float16)),
     ],
 )
-def test_input_specs(text, expected):
+def test_input_specs(text: str, expected: Any) -> None:
     assert InputSpec.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "x", "x:", "x:1x-3", "x:1x3:float99", "x:axb", "x:1x0", "x:1:2:3"])
-def test_bad_input_specs_are_refused(text):
+def test_bad_input_specs_are_refused(text: str) -> None:
     with pytest.raises(UserError):
         InputSpec.parse(text)
 
 
-def test_dynamic_specs():
+def test_dynamic_specs() -> None:
     assert DynamicSpec.parse("x:0=1..16") == DynamicSpec("x", 0, 1, 16)
     for text in ("x:0", "x=1..2", "x:0=4..4", "x:0=0..4", "x:a=1..2"):
         with pytest.raises(UserError):
             DynamicSpec.parse(text)
 
 
-def test_sample_files(tmp_path):
+def test_sample_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "good.npz", x=np.ones(3))
     assert np.array_equal(load_sample(tmp_path / "good.npz")["x"], np.ones(3))
     with pytest.raises(UserError, match="does not exist"):

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import types
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from edgeopt.frontend.load import LoadOptions, load
 
 
 class Net(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
         self.norm = nn.BatchNorm2d(4)
@@ -26,7 +28,7 @@ class Net(nn.Module):
         self.drop = nn.Dropout(0.5)
         self.head = nn.Linear(4, 2)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.drop(self.act(self.norm(self.conv(x))).mean((2, 3))))
 
 
@@ -35,11 +37,11 @@ class Marker:
 
     ran = False
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return (_mark, ())
 
 
-def _mark():
+def _mark() -> Any:
     Marker.ran = True
     return Marker()
 
@@ -48,13 +50,13 @@ SPEC = (InputSpec.parse("x:2x3x8x8"),)
 
 
 @pytest.fixture
-def net():
+def net() -> Any:
     torch.manual_seed(0)
     return Net().eval()
 
 
 @pytest.fixture
-def arch(monkeypatch):
+def arch(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = types.ModuleType("some_arch")
     module.make = Net
     module.broken = lambda: 1 / 0
@@ -62,7 +64,7 @@ def arch(monkeypatch):
     return "some_arch:make"
 
 
-def test_all_kinds_of_files_give_the_same_program(tmp_path, net, arch):
+def test_all_kinds_of_files_give_the_same_program(tmp_path: Path, net: Any, arch: str) -> None:
     x = torch.zeros(2, 3, 8, 8)
     torch.export.save(torch.export.export(net, (x,)), tmp_path / "exported.pt2")
     torch.export.save(torch.export.export(net, (x,)).run_decompositions({}), tmp_path / "decomposed.pt2")
@@ -83,7 +85,7 @@ def test_all_kinds_of_files_give_the_same_program(tmp_path, net, arch):
     assert all(loaded.sha256 and len(loaded.sha256) == 64 for loaded in found.values())
 
 
-def test_an_archive_needs_no_input_spec_and_carries_its_example(tmp_path, net):
+def test_an_archive_needs_no_input_spec_and_carries_its_example(tmp_path: Path, net: Any) -> None:
     x = torch.randn(2, 3, 8, 8)
     torch.export.save(torch.export.export(net, (x,)), tmp_path / "model.pt2")
     loaded = load(tmp_path / "model.pt2")
@@ -91,19 +93,19 @@ def test_an_archive_needs_no_input_spec_and_carries_its_example(tmp_path, net):
     assert np.allclose(loaded.program.run(loaded.example)["output"], net(x).detach().numpy())
 
 
-def test_loading_a_module_leaves_its_mode(net):
+def test_loading_a_module_leaves_its_mode(net: Any) -> None:
     net.train()
     load(net, LoadOptions(inputs=SPEC))
     assert net.training
 
 
-def test_dynamic_dimensions_run_at_other_sizes(net):
+def test_dynamic_dimensions_run_at_other_sizes(net: Any) -> None:
     loaded = load(net, LoadOptions(inputs=(InputSpec.parse("x:1x3x8x8"),), dynamic=(DynamicSpec.parse("x:0=1..16"),)))
     assert loaded.program.is_dynamic
     assert loaded.program.run({"x": np.zeros((5, 3, 8, 8), np.float32)})["output"].shape == (5, 2)
 
 
-def test_a_dynamic_archive_loads(tmp_path, net):
+def test_a_dynamic_archive_loads(tmp_path: Path, net: Any) -> None:
     dims = {"x": {0: torch.export.Dim("batch", min=1, max=16)}}
     exported = torch.export.export(net, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=dims)
     torch.export.save(exported, tmp_path / "model.pt2")
@@ -112,7 +114,7 @@ def test_a_dynamic_archive_loads(tmp_path, net):
     assert program.run({"x": np.zeros((7, 3, 8, 8), np.float32)})["output"].shape == (7, 2)
 
 
-def test_a_pickle_is_refused_without_running_and_runs_when_trusted(tmp_path, net):
+def test_a_pickle_is_refused_without_running_and_runs_when_trusted(tmp_path: Path, net: Any) -> None:
     net.marker = Marker()
     torch.save(net, tmp_path / "model.pt")
     Marker.ran = False
@@ -125,7 +127,7 @@ def test_a_pickle_is_refused_without_running_and_runs_when_trusted(tmp_path, net
     assert Marker.ran
 
 
-def test_pickles_inside_an_export_archive_do_not_run(tmp_path, net):
+def test_pickles_inside_an_export_archive_do_not_run(tmp_path: Path, net: Any) -> None:
     import io
 
     torch.export.save(torch.export.export(net, (torch.zeros(2, 3, 8, 8),)), tmp_path / "good.pt2")
@@ -149,7 +151,7 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("member", ALTERED)
-def test_altered_archives_are_told_by_what_is_wrong(tmp_path, member):
+def test_altered_archives_are_told_by_what_is_wrong(tmp_path: Path, member: Any) -> None:
     change, fact = ALTERED[member]
     torch.export.save(torch.export.export(nn.Linear(3, 4), (torch.zeros(2, 3),)), tmp_path / "good.pt2")
     with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as bad:
@@ -162,7 +164,7 @@ def test_altered_archives_are_told_by_what_is_wrong(tmp_path, member):
         load(tmp_path / "bad.pt2")
 
 
-def test_a_state_dict_needs_an_architecture_that_fits(tmp_path, net, arch):
+def test_a_state_dict_needs_an_architecture_that_fits(tmp_path: Path, net: Any, arch: str) -> None:
     torch.save(net.state_dict(), tmp_path / "state.pt")
     with pytest.raises(UserError, match="no architecture") as caught:
         load(tmp_path / "state.pt", LoadOptions(inputs=SPEC))
@@ -178,7 +180,7 @@ def test_a_state_dict_needs_an_architecture_that_fits(tmp_path, net, arch):
         load(tmp_path / "list.pt", LoadOptions(inputs=SPEC, arch=arch))
 
 
-def test_wrong_inputs_are_named(tmp_path, net):
+def test_wrong_inputs_are_named(tmp_path: Path, net: Any) -> None:
     with pytest.raises(UserError, match="no example inputs"):
         load(net)
     with pytest.raises(UserError, match="no input 'y'"):
@@ -196,7 +198,7 @@ def test_wrong_inputs_are_named(tmp_path, net):
         load(tmp_path / "model.pt2", LoadOptions(dynamic=(DynamicSpec.parse("x:0=1..4"),)))
 
 
-def test_samples_come_without_a_name_and_in_any_byte_order(tmp_path, net):
+def test_samples_come_without_a_name_and_in_any_byte_order(tmp_path: Path, net: Any) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
     for sample in ({"": x}, {"x": x.astype(">f4")}):
         loaded = load(net, LoadOptions(sample=sample))
@@ -207,7 +209,7 @@ def test_samples_come_without_a_name_and_in_any_byte_order(tmp_path, net):
         load(net, LoadOptions(sample={}))
 
 
-def test_bfloat16_inputs_travel_as_float32():
+def test_bfloat16_inputs_travel_as_float32() -> None:
     model = nn.Linear(4, 2).bfloat16()
     loaded = load(model, LoadOptions(inputs=(InputSpec.parse("input:1x4:bfloat16"),)))
     assert loaded.example["input"].dtype == np.float32
@@ -215,9 +217,9 @@ def test_bfloat16_inputs_travel_as_float32():
     assert load(model, LoadOptions(sample={"input": np.ones((1, 4), np.float32)})).program.inputs
 
 
-def test_an_input_without_dimensions_keeps_none():
+def test_an_input_without_dimensions_keeps_none() -> None:
     class Scaled(nn.Module):
-        def forward(self, x, factor):
+        def forward(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
             return x * factor, factor + 1
 
     sample = {"x": np.ones((1, 2), np.float32), "factor": np.float32(3)}
@@ -227,24 +229,24 @@ def test_an_input_without_dimensions_keeps_none():
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_prefixes_of_wrappers_are_taken_off_and_said(tmp_path, net, arch, prefix):
+def test_prefixes_of_wrappers_are_taken_off_and_said(tmp_path: Path, net: Any, arch: str, prefix: Any) -> None:
     torch.save({prefix + name: tensor for name, tensor in net.state_dict().items()}, tmp_path / "state.pt")
     loaded = load(tmp_path / "state.pt", LoadOptions(inputs=SPEC, arch=arch))
     assert torch.equal(loaded.program.constants["head_weight"], net.head.weight)
     assert f"'{prefix}'" in loaded.notes[0]
 
 
-def test_a_prefix_that_is_the_models_own_stays(tmp_path, monkeypatch):
+def test_a_prefix_that_is_the_models_own_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("wrapped_arch")
     module.make = lambda: Own()
     monkeypatch.setitem(sys.modules, "wrapped_arch", module)
 
     class Own(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.module = nn.Linear(2, 2)
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.module(x)
 
     own = Own()
@@ -254,7 +256,7 @@ def test_a_prefix_that_is_the_models_own_stays(tmp_path, monkeypatch):
     assert loaded.notes == () and torch.equal(loaded.program.constants["module_weight"], own.module.weight)
 
 
-def test_the_only_module_of_a_training_checkpoint_is_taken_and_said(tmp_path, net):
+def test_the_only_module_of_a_training_checkpoint_is_taken_and_said(tmp_path: Path, net: Any) -> None:
     torch.save({"model": net, "epoch": 3}, tmp_path / "training.pt")
     with pytest.raises(UserError, match="is a pickle"):
         load(tmp_path / "training.pt", LoadOptions(inputs=SPEC))
@@ -262,10 +264,10 @@ def test_the_only_module_of_a_training_checkpoint_is_taken_and_said(tmp_path, ne
     assert loaded.program.outputs and "'model'" in loaded.notes[0]
 
 
-def test_operators_that_nothing_defines_are_named(tmp_path):
+def test_operators_that_nothing_defines_are_named(tmp_path: Path) -> None:
 
     class Rounded(nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.round()
 
     torch.export.save(torch.export.export(Rounded(), (torch.ones(2),)), tmp_path / "good.pt2")
@@ -278,36 +280,36 @@ def test_operators_that_nothing_defines_are_named(tmp_path):
 
 
 class OfList(nn.Module):
-    def forward(self, xs: list[torch.Tensor]):
+    def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
         return xs[0] + xs[1]
 
 
 class OfPair(nn.Module):
-    def forward(self, xs: tuple[torch.Tensor, torch.Tensor]):
+    def forward(self, xs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return xs[0] + xs[1]
 
 
 class OfOption(nn.Module):
-    def forward(self, x: torch.Tensor, xs: torch.Tensor | None = None):
+    def forward(self, x: torch.Tensor, xs: torch.Tensor | None = None) -> torch.Tensor:
         return x if xs is None else x + xs
 
 
 @pytest.mark.parametrize("model", [OfList(), OfPair(), OfOption()], ids=lambda model: type(model).__name__)
-def test_torchscript_takes_tensors_alone(tmp_path, model):
+def test_torchscript_takes_tensors_alone(tmp_path: Path, model: Any) -> None:
     torch.jit.script(model).save(tmp_path / "script.pt")
     with pytest.raises(UserError, match=r"argument 'xs' of the TorchScript model is .*Tensor.*, not a tensor"):
         load(tmp_path / "script.pt", LoadOptions(inputs=(InputSpec.parse("xs:2x3"),)))
 
 
-def test_nan_weights_are_named(net):
+def test_nan_weights_are_named(net: Any) -> None:
     net.head.weight.data[0, 0] = float("nan")
     with pytest.raises(UserError, match=r"'head\.weight' holds 1 NaN of 8"):
         load(net, LoadOptions(inputs=SPEC))
 
 
-def test_what_cannot_be_traced_names_the_users_line():
+def test_what_cannot_be_traced_names_the_users_line() -> None:
     class Branch(nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             if x.sum() > 0:  # the line to name
                 return x
             return -x
@@ -316,27 +318,27 @@ def test_what_cannot_be_traced_names_the_users_line():
         load(Branch(), LoadOptions(inputs=SPEC))
 
 
-def test_a_model_exported_in_training_mode_is_refused(net):
+def test_a_model_exported_in_training_mode_is_refused(net: Any) -> None:
     exported = torch.export.export(net.train(), (torch.randn(2, 3, 8, 8),))
     with pytest.raises(UserError, match=r"training mode|its own state") as caught:
         load(exported)
     assert "eval()" in caught.value.hint
 
 
-def test_outputs_are_named_after_their_place():
+def test_outputs_are_named_after_their_place() -> None:
     class Many(nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return {"logits": x, "hidden": (x * 2, None, 3, x * 3)}
 
     loaded = load(Many(), LoadOptions(inputs=SPEC))
     assert loaded.program.output_names == ("logits", "hidden_0", "hidden_2", "hidden_3")
 
 
-def test_an_archive_with_operators_of_ours_is_read_by_a_process_that_called_none(tmp_path):
+def test_an_archive_with_operators_of_ours_is_read_by_a_process_that_called_none(tmp_path: Path) -> None:
     from edgeopt.ops.soft_attention import soft_attention
 
     class Attention(nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return soft_attention(x, x[:, :, ::2], x)
 
     torch.export.save(torch.export.export(Attention(), (torch.zeros(1, 1, 4, 2),)), tmp_path / "model.pt2")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def _arrays() -> tuple[bytes, ...]:
 
 
 @cache
-def _program():
+def _program() -> Any:
     return load(torch.export.export(model(), (torch.zeros(1, 4),))).program
 
 

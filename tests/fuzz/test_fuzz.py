@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=[pytest.mark.nightly, pytest.mark.timeout(0)])])
-def test_damaged_files_are_read_or_refused(count):
+def test_damaged_files_are_read_or_refused(count: int) -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--count", str(count)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     last = done.stderr.splitlines()[-20:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_decomposed_attention_is_left_as_it_is() -> None:
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (2, 1), (3, 1), (3, 2), (4, 1), ((2, 3), (1, 2))])
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_padding_by_name_is_written_out(kernel, dilation, padding: str) -> None:
+def test_padding_by_name_is_written_out(kernel: Any, dilation: Any, padding: str) -> None:
     module = nn.Conv2d(4, 4, kernel, padding=padding, dilation=dilation, groups=2)
     program = to_program(module, (IMAGE,))
     (result,) = program.run({"input": IMAGE.numpy()}).values()

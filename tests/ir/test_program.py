@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -101,7 +103,7 @@ def test_readers_know_tied_constants() -> None:
         (lambda p: setattr(next(p.calls), "args", (p.results[0],)), "the graph is malformed"),
     ],
 )
-def test_verify_names_what_is_broken(program: Program, damage, message: str) -> None:
+def test_verify_names_what_is_broken(program: Program, damage: Any, message: str) -> None:
     damage(program)
     with pytest.raises(PassError, match=message):
         program.verify()

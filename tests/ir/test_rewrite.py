@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import fx
@@ -14,7 +16,7 @@ aten = torch.ops.aten
 X = torch.randn(2, 3)
 
 
-def traced(function, **parts: torch.Tensor) -> Program:
+def traced(function: Any, **parts: torch.Tensor) -> Program:
     return to_program(Call(function, **parts), (X,))
 
 

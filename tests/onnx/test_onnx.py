@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx as onnx_package
@@ -49,7 +50,7 @@ def _scale_relu_function() -> Callable:
     from onnxscript.values import Opset
 
     @script(Opset("edgeopt", 1))
-    def ScaleRelu(x, scale, slope: float) -> object:  # noqa: N802
+    def ScaleRelu(x: Any, scale: Any, slope: float) -> object:  # noqa: N802
         zero = op.CastLike(0.0, x)
         return op.Where(op.Greater(x, zero), op.Mul(x, scale), op.Mul(x, slope))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ _ALIKE = {kind: {"exact", "close"} for kind in ("exact", "close")}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory):
+def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return a function from the index of a shard to its outcomes, which a process of their own finds once.
 
     It forks: a process in which a test has run a model cannot, for its forks lack the threads that they wait for.
@@ -43,7 +44,7 @@ def results(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("shard", SHARDS)
-def test_every_operator_equals_torch_or_is_refused(results, shard: int, target: str) -> None:
+def test_every_operator_equals_torch_or_is_refused(results: Any, shard: int, target: str) -> None:
     if not (probe := resolve(target).probe()).found:
         pytest.skip(str(probe.install))
     found: dict[str, Outcome] = {name: outcomes[target] for name, outcomes in results(shard).items()}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -71,7 +73,7 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_targets_agree(name: str, tmp_path) -> None:
+def test_targets_agree(name: str, tmp_path: Path) -> None:
     assert error_on(name, Both(), qkv(torch.float32), tmp_path).relative <= 1e-5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_on_targets(name: str, tmp_path) -> None:
+def test_runs_on_targets(name: str, tmp_path: Path) -> None:
     assert error_on(name, Both(), operands(), tmp_path).max_abs == 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -96,6 +98,6 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_on_targets(name: str, tmp_path) -> None:
+def test_runs_on_targets(name: str, tmp_path: Path) -> None:
     _, k, v, *_ = operands(torch.float32)
     assert error_on(name, Both(), (k, v), tmp_path).relative < 1e-5

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -23,7 +26,7 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     return [torch.randn(shape, dtype=dtype) * 0.5 for shape in ((H, D, F), (H, 1, F), (H, D, F), (H, 1, F))]
 
 
-def written_out(q, k, v, gate, kind, window, causal, weights) -> torch.Tensor:
+def written_out(q: Any, k: Any, v: Any, gate: Any, kind: Any, window: Any, causal: Any, weights: Any) -> torch.Tensor:
     """The definition, pair by pair."""
     tokens = q.shape[2]
     block = torch.arange(tokens) // window
@@ -83,7 +86,9 @@ def test_steps_equal_the_parallel_form(kind: str, dtype: torch.dtype, bound: flo
 
 
 class Step(nn.Module):
-    def forward(self, q, k, v, gate, *state):
+    def forward(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, gate: torch.Tensor, *state: Any
+    ) -> torch.Tensor:
         out, state = step(q, k, v, state, gate, "elu", WINDOW, SCALE)
         return out, *state
 
@@ -155,7 +160,7 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_targets_agree(name: str, tmp_path) -> None:
+def test_targets_agree(name: str, tmp_path: Path) -> None:
     assert error_on(name, Both(), tensors(torch.float32, tokens=24)[:3], tmp_path).relative <= 1e-5
 
 

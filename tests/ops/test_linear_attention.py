@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -199,7 +200,7 @@ class Every(nn.Module):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_targets_agree(name: str, causal: bool, tmp_path) -> None:
+def test_targets_agree(name: str, causal: bool, tmp_path: Path) -> None:
     assert error_on(name, Every(causal), qkv(dtype=torch.float32), tmp_path).relative <= 1e-5
 
 

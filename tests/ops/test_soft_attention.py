@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -66,7 +68,7 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_targets_agree(name: str, tmp_path) -> None:
+def test_targets_agree(name: str, tmp_path: Path) -> None:
     error = error_on(name, Both(), operands(torch.float32), tmp_path)
     assert error.relative <= 1e-4  # the inverse multiplies what rounding leaves
 

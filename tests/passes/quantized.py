@@ -1,5 +1,7 @@
 """A quantized program with its float original and calibration data, for tests of what follows quantization."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ SCHEMES = {
 }
 
 
-def network():
+def network() -> Any:
     """A grouped convolution, a plain one and a linear, on inputs whose mean is far from zero."""
     torch.manual_seed(0)
     return nn.Sequential(
@@ -32,7 +34,7 @@ def network():
     )
 
 
-def quantized(scheme, module=None):
+def quantized(scheme: Any, module: Any = None) -> Any:
     """Return the calibrated float program, the quantized one, the data, and the patches of the layers."""
     x = np.random.default_rng(0).standard_normal((30, 4, 8, 8)).astype(np.float32) + 1
     reference = to_program(module or network(), [torch.from_numpy(x[:1])])
@@ -44,11 +46,11 @@ def quantized(scheme, module=None):
     return reference, program, data, observe_patches(reference, data, layers)
 
 
-def context(reference, seen):
+def context(reference: Any, seen: Any) -> Any:
     """Return what recoveries need."""
     return EMPTY.adding(FLOAT_PROGRAM, reference).adding(PATCHES, seen)
 
 
-def sqnr(reference, program, data):
+def sqnr(reference: Any, program: Any, data: Any) -> Any:
     """Return the error of ``program`` over the data in dB."""
     return compare_all(map(reference.run, data), map(program.run, data)).sqnr_db

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.passes.quantized import SCHEMES, context, quantized, sqnr
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
-def test_outputs_come_closer_and_weights_stay_neighbors(scheme):
+def test_outputs_come_closer_and_weights_stay_neighbors(scheme: Any) -> None:
     reference, program, data, seen = quantized(scheme)
     rounded, (record,) = Pipeline([AdaptiveRounding()]).run(program, context(reference, seen))
     assert record.changed
@@ -24,7 +25,7 @@ def test_outputs_come_closer_and_weights_stay_neighbors(scheme):
     assert not again.changed
 
 
-def test_pairs_of_products_still_fit_sixteen_bits():
+def test_pairs_of_products_still_fit_sixteen_bits() -> None:
     scheme = replace(SCHEMES["float bias"], paired=True)
     reference, program, data, seen = quantized(scheme)
     rounded, (record,) = Pipeline([AdaptiveRounding(scheme)]).run(program, context(reference, seen))
@@ -34,7 +35,7 @@ def test_pairs_of_products_still_fit_sixteen_bits():
     assert sqnr(reference, rounded, data) > sqnr(reference, program, data) + 0.5
 
 
-def test_exact_weights_are_left():
+def test_exact_weights_are_left() -> None:
     layer = nn.Conv2d(4, 2, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[127.0, 1, -3, 0], [127, 60, 2, -127]]).view(2, 4, 1, 1))
@@ -46,7 +47,7 @@ def test_exact_weights_are_left():
 
 
 @pytest.mark.parametrize("name", CODEBOOKS)
-def test_integers_of_a_codebook_are_exchanged_for_each_other(name):
+def test_integers_of_a_codebook_are_exchanged_for_each_other(name: str) -> None:
     scheme = replace(SCHEMES["int32 bias"], codebook=CODEBOOKS[name])
     reference, program, data, seen = quantized(scheme)
     rounded, (record,) = Pipeline([AdaptiveRounding(scheme)]).run(program, context(reference, seen))

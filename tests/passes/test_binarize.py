@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -18,7 +20,7 @@ from edgeopt.plugins.testing import to_program
 
 
 class Net(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(3, 40, 3, padding=1), nn.Conv2d(40, 48, 3, stride=2, padding=1)
         self.depthwise = nn.Conv2d(48, 48, 3, groups=48)
@@ -26,25 +28,25 @@ class Net(nn.Module):
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.3)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.second(self.first(x).relu()).relu()
         return self.head(self.third(self.depthwise(y).relu().mean((2, 3))).relu())
 
 
 @pytest.fixture(scope="module")
-def program():
+def program() -> Any:
     torch.manual_seed(0)
     program = to_program(Net(), (torch.randn(1, 3, 10, 10),))
     return Pipeline(step.build() for step in EXACT)(program).program
 
 
 @pytest.fixture(scope="module")
-def samples():
+def samples() -> Any:
     generator = torch.Generator().manual_seed(1)
     return [{"x": torch.randn(1, 3, 10, 10, generator=generator).numpy()} for _ in range(24)]
 
 
-def test_inner_layers_are_swapped_and_the_others_say_why_not(program, samples):
+def test_inner_layers_are_swapped_and_the_others_say_why_not(program: Any, samples: Any) -> None:
     context = EMPTY.adding(SAMPLES, samples)
     result = Binarize()(program, context)
     notes = {note.node: note.reason for note in result.notes}
@@ -59,13 +61,13 @@ def test_inner_layers_are_swapped_and_the_others_say_why_not(program, samples):
     assert len(Binarize(ends=True)(program, context).swaps) == 4
 
 
-def test_what_is_kept_returns(program, samples):
+def test_what_is_kept_returns(program: Any, samples: Any) -> None:
     result = Binarize(keep=["linear"])(program, EMPTY.adding(SAMPLES, samples))
     assert ("linear", KEPT) in [(note.node, note.reason) for note in result.notes]
     assert [swap.original for swap in result.swaps] == ["conv2d_1"]
 
 
-def test_scale_and_shift_start_at_their_best(program, samples):
+def test_scale_and_shift_start_at_their_best(program: Any, samples: Any) -> None:
     one = samples[:1]
     result = Binarize()(program, EMPTY.adding(SAMPLES, one))
     assert ("linear", "its signs never vary on the samples") in [(note.node, note.reason) for note in result.notes]
@@ -78,7 +80,7 @@ def test_scale_and_shift_start_at_their_best(program, samples):
             assert distillation.block_errors(other, result.swaps)[swap.original] > best
 
 
-def test_tuning_lowers_the_error_and_packing_keeps_it(program, samples):
+def test_tuning_lowers_the_error_and_packing_keeps_it(program: Any, samples: Any) -> None:
     result = Binarize()(program, EMPTY.adding(SAMPLES, samples))
     swapped = result.program
     options = TuneOptions(steps=40, rate=0.03, check_every=10)
@@ -92,7 +94,7 @@ def test_tuning_lowers_the_error_and_packing_keeps_it(program, samples):
         assert compare(tuned.program.run(sample), packed.run(sample)).relative < 1e-5
 
 
-def test_channels_that_never_vary_have_a_sign(samples):
+def test_channels_that_never_vary_have_a_sign(samples: Any) -> None:
     torch.manual_seed(0)
     net = Net()
     with torch.no_grad():

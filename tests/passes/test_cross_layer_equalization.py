@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from edgeopt.passes.quantization.cross_layer_equalization import CrossLayerEqual
 from edgeopt.plugins.testing import assert_pass
 
 
-def uneven(module):
+def uneven(module: Any) -> Any:
     """Spread the magnitudes of a module's output channels over three decades."""
     with torch.no_grad():
         for layer in module.modules():
@@ -19,7 +20,7 @@ def uneven(module):
     return module
 
 
-def chain():
+def chain() -> Any:
     return uneven(
         nn.Sequential(
             nn.Conv2d(3, 8, 3),
@@ -31,7 +32,7 @@ def chain():
     )
 
 
-def test_channels_get_the_same_room_on_both_sides():
+def test_channels_get_the_same_room_on_both_sides() -> None:
     torch.manual_seed(0)
     result = assert_pass(CrossLayerEqualization(), chain(), [torch.randn(1, 3, 9, 9)], changes=True)
     layers = [layer_of(result.program, node) for node in result.program.calls if is_layer(node)]
@@ -40,13 +41,13 @@ def test_channels_get_the_same_room_on_both_sides():
         assert torch.all((ratio > 1 / 1.25) & (ratio < 1.25))
 
 
-def test_linear_layers_without_activation_between():
+def test_linear_layers_without_activation_between() -> None:
     torch.manual_seed(0)
     model = uneven(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)))
     assert_pass(CrossLayerEqualization(), model, [torch.randn(2, 4)], changes=True)
 
 
-def test_a_channel_without_weight_is_left_alone():
+def test_a_channel_without_weight_is_left_alone() -> None:
     torch.manual_seed(0)
     model = chain()
     with torch.no_grad():
@@ -55,32 +56,32 @@ def test_a_channel_without_weight_is_left_alone():
 
 
 class Residual(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.a, self.b = uneven(nn.Linear(4, 4)), nn.Linear(4, 4)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.a(x))
         return x + self.b(x)
 
 
 class Tied(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.a = uneven(nn.Linear(4, 4))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.a(torch.relu(self.a(x)))
 
 
 @pytest.mark.parametrize(
     ("module", "reason"), [(Residual(), "neither a linear nor a convolution"), (Tied(), "is shared with")], ids=str
 )
-def test_refusals(module, reason):
+def test_refusals(module: Any, reason: Any) -> None:
     result = assert_pass(CrossLayerEqualization(), module, [torch.randn(2, 4)], changes=False)
     assert any(reason in note.reason for note in result.notes)
 
 
-def test_another_activation_function_is_no_place():
+def test_another_activation_function_is_no_place() -> None:
     model = uneven(nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4)))
     assert not assert_pass(CrossLayerEqualization(), model, [torch.randn(2, 4)], changes=False).notes

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ VARIANTS = 8
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
-def fold(module: nn.Module, *inputs: torch.Tensor, changes: bool = True, bound: float = 1e-5):
+def fold(module: nn.Module, *inputs: torch.Tensor, changes: bool = True, bound: float = 1e-5) -> Any:
     return assert_pass(FoldBatchNorm(), randomized(module), inputs, changes=changes, bound=bound)
 
 

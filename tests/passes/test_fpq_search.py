@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from edgeopt.plugins.testing import to_program
 from tests.passes.quantized import sqnr
 
 
-def case(outlier=1):
+def case(outlier: Any = 1) -> Any:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 16))
     x = torch.randn(200, 64) * torch.logspace(0, 1.2, 64, base=4)
@@ -24,7 +26,7 @@ def case(outlier=1):
     return program, Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
 
 
-def test_weights_alone():
+def test_weights_alone() -> None:
     program, data = case()
     result, (record,) = Pipeline([FpqSearch()]).run(program, EMPTY.adding(CALIBRATION, data))
     assert all(note.rule in ("store-in-e1m2", "store-in-e2m1") for note in record.applied)
@@ -35,7 +37,7 @@ def test_weights_alone():
 
 
 @pytest.mark.parametrize("name", ["search", "nvfp4", "mxfp4"])
-def test_weights_and_activations(name):
+def test_weights_and_activations(name: str) -> None:
     program, data = case()
     step = FpqSearch(True) if name == "search" else WeightOnlyQuantization(name, True)
     result, _ = Pipeline([step]).run(program, EMPTY.adding(CALIBRATION, data))
@@ -43,7 +45,7 @@ def test_weights_and_activations(name):
     assert 8 < sqnr(program, result, data) < 30
 
 
-def test_shifts_and_compensation_err_less():
+def test_shifts_and_compensation_err_less() -> None:
     program, data = case(outlier=30)
     passes = {
         "nearest": [FpqSearch(True, compensate=False)],
@@ -58,15 +60,15 @@ def test_shifts_and_compensation_err_less():
 class Branches(nn.Module):
     """Two linears that read the same value; one has no bias."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.left, self.right = nn.Linear(16, 6), nn.Linear(16, 4, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.left(x), self.right(x)
 
 
-def test_layers_that_read_the_same_value_read_it_rounded_once():
+def test_layers_that_read_the_same_value_read_it_rounded_once() -> None:
     torch.manual_seed(0)
     x = torch.rand(100, 16).numpy()
     program = to_program(Branches(), [torch.from_numpy(x[:1])])
@@ -79,7 +81,7 @@ def test_layers_that_read_the_same_value_read_it_rounded_once():
         assert abs(lost).max() < 1e-4
 
 
-def test_refusals():
+def test_refusals() -> None:
     program = to_program(nn.Sequential(nn.Linear(5, 4)), [torch.zeros(1, 5)])
     data = Function(lambda: iter([{program.inputs[0].name: torch.ones(5).numpy()}]), "memory", program.inputs)
     result = FpqSearch()(program, EMPTY.adding(CALIBRATION, data))

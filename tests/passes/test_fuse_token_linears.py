@@ -11,15 +11,15 @@ SCHEME = Scheme(torch.int8, WEIGHTED, per_token=True)
 
 
 class Tokens(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.a, self.b = nn.Linear(8, 16), nn.Linear(8, 16, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.a(x)) + self.b(x)
 
 
-def test_linears_by_token_need_no_ranges_and_fuse():
+def test_linears_by_token_need_no_ranges_and_fuse() -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 8) * torch.tensor([[1.0], [50.0], [0.1]])
     program = to_program(Tokens(), [x])
@@ -39,22 +39,22 @@ def test_linears_by_token_need_no_ranges_and_fuse():
     assert not again.changed
 
 
-def test_refusals():
+def test_refusals() -> None:
     class Rounded(nn.Module):
-        def forward(self, x, w):
+        def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
             return nn.functional.linear(torch.ops.edgeopt.round_tokens(x), w)
 
     result = FuseTokenLinears()(to_program(Rounded(), [torch.randn(2, 8), torch.randn(4, 8)]))
     assert [note.reason for note in result.notes] == ["its weight is not stored as integers"]
 
     class Shifted(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.register_buffer("q", torch.ones(4, 8, dtype=torch.int8))
             self.register_buffer("scale", torch.ones(4))
             self.register_buffer("zero", torch.ones(4, dtype=torch.int8))
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             w = torch.ops.edgeopt.dequantize(self.q, self.scale, self.zero, 0)
             return nn.functional.linear(torch.ops.edgeopt.round_tokens(x), w)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import fx, nn
@@ -18,7 +20,7 @@ from edgeopt.plugins.testing import to_program
 from tests.passes.test_linear_attention import model, samples
 
 
-def started(program: Program, start: str, count: int = 9, **options) -> Tuned:
+def started(program: Program, start: str, count: int = 9, **options: Any) -> Tuned:
     """Return the swapped program before tuning."""
     result = HashedAttention(bits=8, start=start, force=True, **options)(program)
     return distil(program, result.program, result.swaps, samples(program, count), blocks=False)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,18 +18,18 @@ FUSING = Scheme(torch.uint8, WEIGHTED | SUMS | POOLS, integer_bias=False, intege
 
 
 class Residual(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
         self.head = nn.Linear(4, 5)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.a(x))
         x = torch.relu(x + self.b(x))
         return self.head(torch.nn.functional.avg_pool2d(x, 6).flatten(1))
 
 
-def calibrated(module, *shapes):
+def calibrated(module: Any, *shapes: Any) -> Any:
     torch.manual_seed(0)
     inputs = [torch.randn(shape) for shape in shapes]
     program = to_program(module, inputs)
@@ -39,17 +40,17 @@ def calibrated(module, *shapes):
     return program, sample
 
 
-def quantize(program, scheme, keep=()):
+def quantize(program: Any, scheme: Any, keep: Any = ()) -> Any:
     result, (record,) = Pipeline([InsertQdq(scheme, keep=keep)]).run(program)
     return result, record
 
 
-def sqnr(program, result, sample):
+def sqnr(program: Any, result: Any, sample: Any) -> Any:
     return compare(program.run(sample), result.run(sample)).sqnr_db
 
 
 @pytest.mark.parametrize("scheme", [KERNELS, FUSING], ids=["kernels", "fusing"])
-def test_numerics_and_idempotence(scheme):
+def test_numerics_and_idempotence(scheme: Any) -> None:
     program, sample = calibrated(Residual(), (1, 4, 6, 6))
     result, record = quantize(program, scheme)
     assert record.changed and not record.refused
@@ -58,7 +59,7 @@ def test_numerics_and_idempotence(scheme):
     assert not again.changed
 
 
-def test_kernels_get_integer_results_everywhere():
+def test_kernels_get_integer_results_everywhere() -> None:
     result, _ = quantize(calibrated(Residual(), (1, 4, 6, 6))[0], KERNELS)
     text = result.text()
     # input, relu, conv b, relu of the sum, pool, reshape (repeated), linear
@@ -70,13 +71,13 @@ def test_kernels_get_integer_results_everywhere():
     assert types["a_weight_q"] == torch.int8 and types["a_bias_q"] == torch.int32
 
 
-def test_some_results_are_integers_only_for_integer_readers():
+def test_some_results_are_integers_only_for_integer_readers() -> None:
     class Normalized(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.up, self.down, self.norm = nn.Linear(8, 16), nn.Linear(16, 8), nn.LayerNorm(8)
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.norm(x + self.down(torch.relu(self.up(x))))
 
     program, sample = calibrated(Normalized(), (5, 8))
@@ -88,7 +89,7 @@ def test_some_results_are_integers_only_for_integer_readers():
     assert sqnr(program, some, sample) > sqnr(program, everywhere, sample)
 
 
-def test_fusing_leaves_float_what_nothing_integer_reads():
+def test_fusing_leaves_float_what_nothing_integer_reads() -> None:
     result, _ = quantize(calibrated(Residual(), (1, 4, 6, 6))[0], FUSING)
     text = result.text()
     assert text.count("edgeopt.quantize(") == 5
@@ -97,9 +98,9 @@ def test_fusing_leaves_float_what_nothing_integer_reads():
     assert "a_bias" in result.constants, "the bias stays float"
 
 
-def test_operands_of_a_concatenation_share_its_map():
+def test_operands_of_a_concatenation_share_its_map() -> None:
     class Join(nn.Module):
-        def forward(self, x, y):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return torch.cat([x, y * 3.0], 1)
 
     result, _ = quantize(calibrated(Join(), (1, 4), (1, 4))[0], KERNELS)
@@ -108,9 +109,9 @@ def test_operands_of_a_concatenation_share_its_map():
 
 
 @pytest.mark.parametrize("scheme", [KERNELS, replace(FUSING, integer=KERNELS.integer)], ids=["kernels", "fusing"])
-def test_ranges_too_different_for_one_map_stay_float(scheme):
+def test_ranges_too_different_for_one_map_stay_float(scheme: Any) -> None:
     class Branches(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.a, self.b, self.c = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3), nn.Conv2d(16, 8, 1)
             with torch.no_grad():
@@ -118,7 +119,7 @@ def test_ranges_too_different_for_one_map_stay_float(scheme):
                 self.a.bias *= 600
                 self.c.weight[:, :8] /= 600
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.c(torch.relu(torch.cat([self.a(x), self.b(x)], 1)))
 
     program, sample = calibrated(Branches(), (1, 4, 8, 8))
@@ -130,13 +131,13 @@ def test_ranges_too_different_for_one_map_stay_float(scheme):
 
 
 @pytest.mark.parametrize("shares", [False, True], ids=["alone", "shared"])
-def test_results_that_are_joined_take_the_map_of_the_whole(shares):
+def test_results_that_are_joined_take_the_map_of_the_whole(shares: Any) -> None:
     class Branches(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             a = self.a(x)
             joined = torch.cat([a, self.b(x)], 1)
             return (joined, a) if shares else joined
@@ -149,7 +150,7 @@ def test_results_that_are_joined_take_the_map_of_the_whole(shares):
     assert sqnr(program, result, sample) > 30
 
 
-def test_a_bias_that_would_overflow_coarsens_its_channel():
+def test_a_bias_that_would_overflow_coarsens_its_channel() -> None:
     layer = nn.Linear(3, 2)
     with torch.no_grad():
         layer.weight[0], layer.bias[:] = 1e-12, 5.0
@@ -158,7 +159,7 @@ def test_a_bias_that_would_overflow_coarsens_its_channel():
     assert sqnr(program, result, sample) > 30
 
 
-def refusal(module, *shapes, scheme=KERNELS, keep=(), forget=()):
+def refusal(module: Any, *shapes: Any, scheme: Any = KERNELS, keep: Any = (), forget: Any = ()) -> Any:
     program, _ = calibrated(module, *shapes)
     for name in forget:
         del program.ranges[name]
@@ -167,35 +168,35 @@ def refusal(module, *shapes, scheme=KERNELS, keep=(), forget=()):
 
 
 class Sum(nn.Module):
-    def forward(self, x, y):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + y
 
 
 class AddConstant(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.offset = nn.Parameter(torch.ones(1, 3))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.offset
 
 
 class ScaledSum(nn.Module):
-    def forward(self, x, y):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.add(x, y, alpha=2)
 
 
 class InDouble(nn.Module):
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.double() + x.double()
 
 
 class RunTimeWeight(nn.Module):
-    def forward(self, x, w):
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(x, w)
 
 
-def test_refusals():
+def test_refusals() -> None:
     assert refusal(nn.Linear(3, 2), (1, 3), keep=["linear"]) == ["kept in higher precision"]
     assert refusal(Sum(), (1, 3), (1, 3), forget=["x"]) == ["no range was calibrated for x"]
     assert refusal(RunTimeWeight(), (1, 3), (2, 3)) == ["its weight or bias is computed at run time"]
@@ -208,7 +209,7 @@ def test_refusals():
     assert refusal(nn.Softmax(-1), (1, 3), scheme=softmax) == ["it is faster in float"]
 
 
-def test_weights_are_stored_to_half_a_step():
+def test_weights_are_stored_to_half_a_step() -> None:
     program, _ = calibrated(nn.Sequential(nn.Conv2d(3, 5, 3)), (1, 3, 6, 6))
     result, _ = quantize(program, KERNELS)
     name = next(name for name in program.constants if name.endswith("weight"))
@@ -217,13 +218,13 @@ def test_weights_are_stored_to_half_a_step():
     assert torch.all(error <= stored[1].view(-1, 1, 1, 1) / 2 * (1 + 1e-5))
 
 
-def test_a_product_with_a_constant_stays_in_float():
+def test_a_product_with_a_constant_stays_in_float() -> None:
     class Mapped(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.up, self.map = nn.Linear(4, 6), nn.Parameter(torch.randn(2, 6, 6))
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = self.up(x)
             return (y @ self.map) @ y.mT
 

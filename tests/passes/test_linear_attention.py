@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,11 +58,11 @@ def samples(program: Program, count: int = 8) -> list[dict[str, np.ndarray]]:
     return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
 
 
-def run(program: Program, **options) -> PassResult:
+def run(program: Program, **options: Any) -> PassResult:
     return Pipeline([LinearAttention(force=True, **options)])(program)
 
 
-def tuned(program: Program, whole: bool = False, count: int = 8, **options) -> Tuned:
+def tuned(program: Program, whole: bool = False, count: int = 8, **options: Any) -> Tuned:
     result = LinearAttention(force=True, **options)(program)
     return distil(program, result.program, result.swaps, samples(program, count), QUICK, whole=whole)
 

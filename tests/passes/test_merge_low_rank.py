@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from edgeopt.plugins.testing import assert_pass
 from tests.passes.builders import Call, ops, randomized, reasons
 
 
-def merge(module: nn.Module, x: torch.Tensor, changes: bool = True):
+def merge(module: nn.Module, x: torch.Tensor, changes: bool = True) -> Any:
     return assert_pass(MergeLowRank(), randomized(module).double(), (x.double(),), changes=changes, bound=1e-10)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,9 @@ def patches(m: Call, image: torch.Tensor) -> torch.Tensor:
     return m.patch(image).flatten(2).transpose(1, 2)
 
 
-def convert(function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE, changes: bool = True, **options: bool):
+def convert(
+    function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE, changes: bool = True, **options: bool
+) -> Any:
     module = randomized(Call(function, **parts())).double()
     return assert_pass(PreRmsnorm(**options), module, (x,), bound=1e-10, changes=changes)
 
@@ -213,7 +216,7 @@ def test_half_precision_is_refused() -> None:
 # -- the stream in one channel less ----------------------------------------------------------------------
 
 
-def compress(function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE):
+def compress(function: Callable[..., torch.Tensor], x: torch.Tensor = IMAGE) -> Any:
     program = to_program(randomized(Call(function, **parts())).double(), (x,))
     folded = Pipeline([FoldAffine()])(program).program
     return assert_pass(PreRmsnorm(compress=True), folded, (x,), bound=1e-10, changes=True)

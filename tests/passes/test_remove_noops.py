@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ NOOPS: list[Callable[[torch.Tensor], torch.Tensor]] = [
 ]
 
 
-def run(function: Callable, x: torch.Tensor = X, changes: bool | None = True, **parts: nn.Module | torch.Tensor):
+def run(function: Callable, x: torch.Tensor = X, changes: bool | None = True, **parts: nn.Module | torch.Tensor) -> Any:
     return assert_pass(RemoveNoops(), Call(lambda m, x: function(m, x), **parts), (x,), changes=changes)
 
 

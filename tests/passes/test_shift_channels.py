@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ class Attention(nn.Module):
         return self.second(x + self.down(self.function(self.up(x))))
 
 
-def shifted(model: nn.Module, *shape: int):
+def shifted(model: nn.Module, *shape: int) -> Any:
     x = torch.randn(20, *shape) * torch.logspace(-3, 1, shape[-1], base=2)
     dynamic = ({0: torch.export.Dim("batch", max=9), **({1: torch.export.Dim("length", max=9)} if shape[1:] else {})},)
     program = to_program(model, [torch.stack([x[0], x[1]])], dynamic)
@@ -57,12 +59,12 @@ def shifted(model: nn.Module, *shape: int):
     return program, result, record
 
 
-def reasons(record):
+def reasons(record: Any) -> Any:
     return {note.node: note.reason for note in record.notes if note.rule == "fold-shift"}
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_no_bit_changes_and_values_fold_into_their_projection(fused):
+def test_no_bit_changes_and_values_fold_into_their_projection(fused: Any) -> None:
     program, result, record = shifted(Attention(before=False, fused=fused), 5, 16)
     found = list(reasons(record).values())
     assert found[1] is None, "what the output projection reads is made by the projection of values"
@@ -73,20 +75,20 @@ def test_no_bit_changes_and_values_fold_into_their_projection(fused):
     assert torch.equal(octave, octave.round()) and set((octave[:, 0] - octave[:, 0].min()).tolist()) == {0, 1, 2, 3}
 
 
-def test_norms_and_layers_before_relu_take_what_nothing_else_reads():
+def test_norms_and_layers_before_relu_take_what_nothing_else_reads() -> None:
     program, result, record = shifted(Attention(before=True, function=nn.ReLU), 5, 16)
     assert list(reasons(record).values()) == [None, None, None, None]
     assert result.text().count("aten.mul") == program.text().count("aten.mul")
 
 
-def test_a_norm_without_weight_gets_one():
+def test_a_norm_without_weight_gets_one() -> None:
     model = nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16, elementwise_affine=False), nn.Linear(16, 4))
     model[0].weight.data[3:] *= 40
     _, result, record = shifted(model, 16)
     assert "layer_norm_weight" in result.constants and reasons(record)["layer_norm"] is None
 
 
-def test_refusals():
+def test_refusals() -> None:
     shared = nn.Linear(16, 16)
     _, _, record = shifted(nn.Sequential(shared, nn.GELU(), shared), 16)
     assert all("shared" in note.reason for note in record.notes) and not record.changed
@@ -97,7 +99,7 @@ def test_refusals():
     assert [note.reason for note in result.notes] == ["no shift errs less than none"]
 
 
-def test_octaves():
+def test_octaves() -> None:
     magnitudes = torch.tensor([8.0, 5.0, 2.0, 0.1, 0.0])
     assert octaves(magnitudes, 1.0, 3).tolist() == [0, 1, 2, 3, 3]
     assert octaves(magnitudes, 0.5, 9).tolist() == [0, 0, 1, 3, 9]

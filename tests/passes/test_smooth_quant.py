@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -10,21 +12,21 @@ from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.quantized import SCHEMES, sqnr
 
 
-def samples(program, x):
+def samples(program: Any, x: Any) -> Any:
     name = program.inputs[0].name
     return Function(lambda: ({name: row} for row in x.numpy()), "memory", program.inputs)
 
 
-def given(data):
+def given(data: Any) -> Any:
     return EMPTY.adding(CALIBRATION, data)
 
 
-def migrate(module, x, changes=True):
+def migrate(module: Any, x: Any, changes: Any = True) -> Any:
     program = to_program(module, [x[:1]])
     return assert_pass(SmoothQuant(), program, [x[:1]], changes=changes, context=given(samples(program, x)))
 
 
-def outliers(*shape):
+def outliers(*shape: Any) -> Any:
     torch.manual_seed(0)
     x = torch.randn(*shape)
     x[:, 1] *= 50
@@ -34,18 +36,18 @@ def outliers(*shape):
 class PostNorm(nn.Module):
     """A layer norm whose result two linears and a residual connection read."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.norm, self.a, self.b = nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 6)
         with torch.no_grad():
             self.norm.weight[2] = 40
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x)
         return y + self.a(y) * torch.sigmoid(self.b(y))
 
 
-def test_behind_a_norm_one_multiplication_serves_all_layers():
+def test_behind_a_norm_one_multiplication_serves_all_layers() -> None:
     result = migrate(PostNorm(), torch.randn(20, 50, 6))
     assert result.program.text().count("_migrated)") == 1
     assert "aten.add.Tensor(%layer_norm," in result.program.text(), "the residual connection reads the value itself"
@@ -54,19 +56,19 @@ def test_behind_a_norm_one_multiplication_serves_all_layers():
 class PreNorm(nn.Module):
     """A layer norm that only linears read, whose weights are small where its second channel is large."""
 
-    def __init__(self, affine=True):
+    def __init__(self, affine: Any = True) -> None:
         super().__init__()
         self.norm, self.a, self.b = nn.LayerNorm(64, elementwise_affine=affine), nn.Linear(64, 64), nn.Linear(64, 64)
         with torch.no_grad():
             self.a.weight[:, 1] /= 50
             self.b.weight[:, 1] /= 50
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x)
         return x + self.a(y) * torch.sigmoid(self.b(y))
 
 
-def test_a_norm_that_only_layers_read_takes_the_scale():
+def test_a_norm_that_only_layers_read_takes_the_scale() -> None:
     torch.manual_seed(0)
     x = torch.randn(20, 50, 64)
     x[..., 1] *= 50
@@ -76,7 +78,7 @@ def test_a_norm_that_only_layers_read_takes_the_scale():
     assert text.count("_migrated)") == 1, "a norm without a weight has nothing to take it"
 
 
-def test_between_layers_the_scale_is_folded():
+def test_between_layers_the_scale_is_folded() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 4, 1))
     with torch.no_grad():
@@ -86,11 +88,11 @@ def test_between_layers_the_scale_is_folded():
     assert "aten.mul" not in text
 
 
-def test_an_input_is_multiplied():
+def test_an_input_is_multiplied() -> None:
     assert "aten.mul" in migrate(nn.Sequential(nn.Linear(4, 3)), outliers(200, 4)).program.text()
 
 
-def test_refusals():
+def test_refusals() -> None:
     result = migrate(nn.Sequential(nn.Linear(4, 3)), torch.ones(2, 4), changes=False)
     assert [note.reason for note in result.notes] == ["no strength makes the layers err a tenth less"]
     result = migrate(nn.Sequential(nn.Conv2d(3, 2, 1)), outliers(4, 3, 5, 5), changes=False)
@@ -106,7 +108,7 @@ def test_refusals():
     assert all("shared" in note.reason for note in result.notes) and result.notes
 
 
-def test_quantization_after_it_errs_less():
+def test_quantization_after_it_errs_less() -> None:
     torch.manual_seed(1)
     x = outliers(200, 8)
     module = nn.Sequential(nn.Linear(8, 8))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from edgeopt.quant.blockwise import FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_not_a_bit_of_the_weights_changes(name):
+def test_not_a_bit_of_the_weights_changes(name: str) -> None:
     torch.manual_seed(0)
     x = torch.randn(5, 128)
     program = to_program(nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 8)), [x])
@@ -25,9 +27,9 @@ def test_not_a_bit_of_the_weights_changes(name):
     assert not again.changed
 
 
-def test_codes_computed_at_run_time_are_refused():
+def test_codes_computed_at_run_time_are_refused() -> None:
     class Stored(nn.Module):
-        def forward(self, codes):
+        def forward(self, codes: torch.Tensor) -> torch.Tensor:
             return torch.ops.edgeopt.dequantize_blocks(codes, torch.ones(2, 1), torch.tensor(1.0), "e2m1")
 
     result = UnpackBlocks()(to_program(Stored(), [torch.zeros(2, 8, dtype=torch.uint8)]))
@@ -35,15 +37,15 @@ def test_codes_computed_at_run_time_are_refused():
 
 
 @pytest.mark.parametrize(("scales", "groups"), [([1, 2, 8, 4, 1, 1, 2, 2], 2), ([1, 2, 1, 64, 4, 1, 1, 2], 8)])
-def test_blocks_whose_scales_fit_become_one(scales, groups):
+def test_blocks_whose_scales_fit_become_one(scales: Any, groups: Any) -> None:
     class Stored(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.codes = nn.Buffer(torch.randint(256, (2, 128), dtype=torch.uint8))
             self.scales = nn.Buffer(torch.tensor([scales, scales]).float())
             self.factor = nn.Buffer(torch.tensor(0.5))
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x @ torch.ops.edgeopt.dequantize_blocks(self.codes, self.scales, self.factor, "e2m1").mT
 
     torch.manual_seed(0)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -7,7 +9,7 @@ from edgeopt.plugins.testing import to_program
 from tests.passes.quantized import SCHEMES, quantized
 
 
-def test_no_number_changes():
+def test_no_number_changes() -> None:
     _, program, data, _ = quantized(SCHEMES["float bias"])
     unsigned, (record,) = Pipeline([UnsignedWeights()]).run(program)
     assert len(record.applied) == 3
@@ -22,21 +24,21 @@ def test_no_number_changes():
 class Signed(nn.Module):
     """A layer of a signed weight, and one more reader of it, or activations that are rounded by token."""
 
-    def __init__(self, by_token):
+    def __init__(self, by_token: Any) -> None:
         super().__init__()
         self.by_token = by_token
         self.register_buffer("q", torch.ones(4, 8, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(4))
         self.register_buffer("zero", torch.zeros(4, dtype=torch.int8))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         w = torch.ops.edgeopt.dequantize(self.q, self.scale, self.zero, 0)
         if self.by_token:
             return nn.functional.linear(torch.ops.edgeopt.round_tokens(x), w)
         return nn.functional.linear(x, w), w.sum()
 
 
-def test_refusals():
+def test_refusals() -> None:
     reasons = []
     for by_token in (False, True):
         result = UnsignedWeights()(to_program(Signed(by_token), [torch.randn(2, 8)]))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from edgeopt.quant.blockwise import FORMATS
 from tests.passes.quantized import sqnr
 
 
-def case():
+def case() -> Any:
     """Two linears on inputs that are correlated, as real ones are, and the program of them."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(128, 64), nn.GELU(), nn.Linear(64, 8))
@@ -23,7 +25,7 @@ def case():
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_weights_are_stored_and_compensation_errs_less(name):
+def test_weights_are_stored_and_compensation_errs_less(name: str) -> None:
     program, data = case()
     plain, (record,) = Pipeline([WeightOnlyQuantization(name)]).run(program)
     assert record.changed and len(record.applied) == 2
@@ -35,7 +37,7 @@ def test_weights_are_stored_and_compensation_errs_less(name):
     assert not again.changed
 
 
-def test_refusals():
+def test_refusals() -> None:
     with pytest.raises(UserError, match="unknown format 'fp3'"):
         WeightOnlyQuantization("fp3")
     program = to_program(nn.Sequential(nn.Linear(24, 4)), [torch.zeros(1, 24)])
@@ -46,7 +48,7 @@ def test_refusals():
     assert all("shared" in note.reason for note in result.notes) and len(result.notes) == 2
 
 
-def test_weights_take_four_bits_and_their_scales():
+def test_weights_take_four_bits_and_their_scales() -> None:
     program, _ = case()
     result, _ = Pipeline([WeightOnlyQuantization("nvfp4")]).run(program)
     before = sum(t.nbytes for t in program.constants.values() if t.dim() == 2)

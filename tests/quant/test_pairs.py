@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -5,7 +7,7 @@ from edgeopt.quant.pairs import LIMIT, for_paired_weight, largest_sums, magnitud
 from edgeopt.quant.qparams import for_weight, to_integers
 
 
-def test_the_limit_is_what_sixteen_bits_hold():
+def test_the_limit_is_what_sixteen_bits_hold() -> None:
     assert 255 * LIMIT <= 32767 < 255 * (LIMIT + 1)
     assert -255 * LIMIT >= -32768
 
@@ -21,7 +23,7 @@ def test_the_limit_is_what_sixteen_bits_hold():
         ((6, 3, 3, 3), 2, "any"),
     ],
 )
-def test_no_pair_leaves_the_limit_however_weights_are_rounded(shape, groups, order):
+def test_no_pair_leaves_the_limit_however_weights_are_rounded(shape: Any, groups: Any, order: Any) -> None:
     assert order_of(shape, groups) == order
     weight = torch.randn(shape) * torch.logspace(-2, 2, shape[0]).view(-1, *[1] * (len(shape) - 1))
     weight[0], weight[1] = 0.0, 1.0
@@ -34,7 +36,7 @@ def test_no_pair_leaves_the_limit_however_weights_are_rounded(shape, groups, ord
     assert (integers.float() - real).abs().square().mean() < 2
 
 
-def test_what_meets_no_other_keeps_all_of_its_range():
+def test_what_meets_no_other_keeps_all_of_its_range() -> None:
     weight = torch.tensor([[1.0, -1.0, 0.5, 0.0, -1.0]])
     assert to_paired_integers(weight, for_paired_weight(weight, "channels"), "channels").tolist() == [
         [127, -127, 64, 0, -127]
@@ -45,7 +47,7 @@ def test_what_meets_no_other_keeps_all_of_its_range():
     assert torch.equal(to_paired_integers(depthwise, full, "none"), to_integers(depthwise, full))
 
 
-def test_a_pair_that_is_too_large_is_cut_where_that_costs_less():
+def test_a_pair_that_is_too_large_is_cut_where_that_costs_less() -> None:
     weight = torch.linspace(-0.0125, 0.0125, 4096).repeat_interleave(2).view(1, -1)
     weight[0, :2] = 0.02
     affine = for_paired_weight(weight, "channels")

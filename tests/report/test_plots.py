@@ -58,7 +58,7 @@ def test_colors_follow_the_page() -> None:
     assert "var(--accent)" in image and "var(--second)" in image
 
 
-def test_without_matplotlib_a_sentence_says_so(monkeypatch):
+def test_without_matplotlib_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert svg(PLOTS["exact"]) == (
         "<p>Not drawn, for matplotlib is not installed; install it with: pip install 'edgeopt[plots]'</p>"

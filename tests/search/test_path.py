@@ -1,6 +1,7 @@
 """Paths of configurations from estimates, and Pareto fronts of what was measured."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def totals(choices: dict[str, list[Choice]], mix: dict[str, str]) -> tuple[float
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_mixture_has_less_noise_at_the_cost_of_one_on_the_path_weighted_any_way(seed):
+def test_no_mixture_has_less_noise_at_the_cost_of_one_on_the_path_weighted_any_way(seed: Any) -> None:
     choices = random_choices(seed)
     path = exchange_path(choices)
     every = [
@@ -38,7 +39,7 @@ def test_no_mixture_has_less_noise_at_the_cost_of_one_on_the_path_weighted_any_w
         assert min(noise + weight * cost for noise, cost in on_path) == pytest.approx(best)
 
 
-def test_a_path_leads_from_the_most_exact_mixture_to_the_cheapest_and_always_saves():
+def test_a_path_leads_from_the_most_exact_mixture_to_the_cheapest_and_always_saves() -> None:
     choices = random_choices(7)
     costs = [totals(choices, mix) for mix in exchange_path(choices)]
     assert set(exchange_path(choices)[0].values()) == {"exact"}
@@ -46,16 +47,16 @@ def test_a_path_leads_from_the_most_exact_mixture_to_the_cheapest_and_always_sav
     assert all(a[0] < b[0] and a[1] > b[1] for a, b in itertools.pairwise(costs))
 
 
-def test_a_format_that_saves_nothing_is_never_chosen():
+def test_a_format_that_saves_nothing_is_never_chosen() -> None:
     choices = {"layer": [Choice("exact", 0.0, 1.0), Choice("slow", 0.1, 1.0), Choice("slower", 0.2, 2.0)]}
     assert exchange_path(choices) == [{"layer": "exact"}]
 
 
 @pytest.mark.parametrize(("length", "count", "places"), [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (1, 4, [0])])
-def test_places_are_spread_with_both_ends(length, count, places):
+def test_places_are_spread_with_both_ends(length: Any, count: int, places: Any) -> None:
     assert spread(length, count) == places
 
 
-def test_the_front_holds_what_nothing_dominates():
+def test_the_front_holds_what_nothing_dominates() -> None:
     items = {"a": (1.0, 5.0), "b": (2.0, 2.0), "c": (3.0, 3.0), "d": (5.0, 1.0), "twin of b": (2.0, 2.0)}
     assert pareto(items) == {"a", "b", "d", "twin of b"}

@@ -1,7 +1,9 @@
 """Precision auto from end to end: what is chosen holds the limits, and a search goes on where it was cut off."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ class Fragile(nn.Module):
         return self.last(torch.relu(self.fragile(y) - 20.0 * y[:, :1]))
 
 
-def export(folder: Path, target: str = "onnx", **options):
+def export(folder: Path, target: str = "onnx", **options: Any) -> Any:
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, WIDTH)).astype(np.float32)
     np.savez(folder / "calib.npz", x=x)
@@ -44,7 +46,7 @@ class Cut(Exception):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A folder with the cache in it, for all searches here."""
     folder = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +55,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def known(folder) -> int:
+def known(folder: Path) -> int:
     """How many measurements a search had made when it was cut off."""
 
     def cut(step: str) -> None:
@@ -68,23 +70,23 @@ def known(folder) -> int:
 
 
 @pytest.fixture(scope="module")
-def run(folder, known):
+def run(folder: Path, known: Any) -> Any:
     """A search that goes on where that one ended, under a limit on the error and one on the size."""
     return export(folder, max_error=5e-2, max_size=45_000)
 
 
-def formats(run) -> dict[str, str]:
+def formats(run: Any) -> dict[str, str]:
     return {layer.layer: layer.format for layer in run.search.layers}
 
 
-def test_the_limits_hold_and_the_fragile_layer_stays_in_float(run):
+def test_the_limits_hold_and_the_fragile_layer_stays_in_float(run: Any) -> None:
     assert run.ok and run.error.relative <= 5e-2
     fragile = max(run.search.layers, key=lambda layer: layer.noise["int8"])
     assert fragile.format == "fp32" and fragile.noise["int4"] > 0.01
     assert list(formats(run).values()).count("fp32") < 3
 
 
-def test_the_artifact_is_the_trial_that_was_chosen(run):
+def test_the_artifact_is_the_trial_that_was_chosen(run: Any) -> None:
     trial = run.search.trials[run.search.chosen]
     assert trial.ok and trial.bytes == sum(file.bytes for file in run.artifact.files) <= 45_000
     assert trial.counts == {name: list(formats(run).values()).count(name) for name in formats(run).values()}
@@ -93,32 +95,32 @@ def test_the_artifact_is_the_trial_that_was_chosen(run):
     assert trial.speedup == max(other.speedup for other in holding)
 
 
-def test_it_went_on_where_it_had_been_cut_off(run, known):
+def test_it_went_on_where_it_had_been_cut_off(run: Any, known: Any) -> None:
     # Noise of three layers in two formats, three profiles, and the exact configuration.
     assert known == 10
     assert run.search.reused == known and len(run.search.trials) > 3
 
 
-def test_what_is_known_is_not_measured_again(run, folder):
+def test_what_is_known_is_not_measured_again(run: Any, folder: Path) -> None:
     again = export(folder, max_size=45_000)
     assert again.search.reused > len(run.search.trials)
     fitting = [trial for trial in again.search.trials if trial.bytes <= 45_000]
     assert again.search.trials[again.search.chosen].error.relative == min(t.error.relative for t in fitting)
 
 
-def test_nothing_on_the_front_is_beaten_in_error_speed_and_size(run):
+def test_nothing_on_the_front_is_beaten_in_error_speed_and_size(run: Any) -> None:
     figures = {(t.error.relative, -t.speedup, t.bytes): t.on_front for t in run.search.trials}
     beaten = {one for one in figures for o in figures if o != one and all(a <= b for a, b in zip(o, one, strict=True))}
     assert beaten == {one for one, on_front in figures.items() if not on_front}
 
 
-def test_where_no_mixture_holds_the_limit_it_is_missed_and_said(run, folder):
+def test_where_no_mixture_holds_the_limit_it_is_missed_and_said(run: Any, folder: Path) -> None:
     missed = export(folder, max_size=100)
     assert missed.exit_code == 1 and not any(trial.ok for trial in missed.search.trials)
     assert "misses a limit" in next(section.lead for section in sections(missed) if section.id == "formats")
 
 
-def test_other_data_is_another_search_and_a_layer_may_be_left_out(folder, known):
+def test_other_data_is_another_search_and_a_layer_may_be_left_out(folder: Path, known: Any) -> None:
     x = np.random.default_rng(1).standard_normal((40, WIDTH)).astype(np.float32)
     np.savez(folder / "other.npz", x=x)
     other = export(
@@ -129,7 +131,7 @@ def test_other_data_is_another_search_and_a_layer_may_be_left_out(folder, known)
 
 
 @pytest.mark.slow
-def test_openvino_mixes_floats_integers_four_bits_and_signs(folder):
+def test_openvino_mixes_floats_integers_four_bits_and_signs(folder: Path) -> None:
     run = export(folder, "openvino", max_error=5e-2, format=())
     tried = {name for trial in run.search.trials for name in trial.counts}
     assert tried >= {"fp32", "int8", "int4", "nvfp4", "binary"} and run.ok
@@ -153,7 +155,7 @@ class Small(nn.Module):
 
 @pytest.mark.slow
 @requires_qemu
-def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(folder):
+def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(folder: Path) -> None:
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, 8, 4, 4)).astype(np.float32)
     np.savez(folder / "small.npz", x=x)
@@ -179,12 +181,12 @@ def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(fo
         ({"max_error": 0.1, "precision": "int8"}, "--format is given with precision 'int8'"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_written(tmp_path, options, message):
+def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         export(tmp_path, **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_target_that_mixes_nothing_says_what_it_has(tmp_path):
+def test_a_target_that_mixes_nothing_says_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not run precision 'auto'"):
         export(tmp_path, "reference", max_error=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ REDUCED = [(torch.mean, (1, 5, 8), 1), (torch.amax, (2, 6, 4, 8), (0, 1)), (torc
 
 
 @pytest.mark.parametrize("reduce, shape, axes", REDUCED, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_channels_scaled_between_a_reduction_and_rounding(tmp_path: Path, reduce, shape, axes) -> None:
+def test_channels_scaled_between_a_reduction_and_rounding(tmp_path: Path, reduce: Any, shape: Any, axes: Any) -> None:
     """OpenVINO would give all channels the factor of the first."""
 
     class Reduced(nn.Module):

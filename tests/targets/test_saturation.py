@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,15 @@ class Networks(nn.Module):
         self.batch = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
         self.linear = nn.Sequential(nn.Linear(33, 64), nn.GELU(), nn.Linear(64, 10))
 
-    def forward(self, plain, dilated, grouped, line, batch, linear):  # type: ignore[no-untyped-def]
+    def forward(
+        self,
+        plain: torch.Tensor,
+        dilated: torch.Tensor,
+        grouped: torch.Tensor,
+        line: torch.Tensor,
+        batch: torch.Tensor,
+        linear: torch.Tensor,
+    ) -> torch.Tensor:
         given = (plain, dilated, grouped, line, batch, linear)
         return {name: getattr(self, name)(x) for name, x in zip(SHAPES, given, strict=True)}
 
@@ -73,7 +82,7 @@ def quantized(program: Program, target: str, **options: bool) -> Program:
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_either_arithmetic_gives_the_same_numbers(calibrated, target: str) -> None:
+def test_either_arithmetic_gives_the_same_numbers(calibrated: Any, target: str) -> None:
     original, samples = calibrated
     program = quantized(original, target)
     for sample in samples[:2]:
@@ -84,14 +93,14 @@ def test_either_arithmetic_gives_the_same_numbers(calibrated, target: str) -> No
             assert compare_all([{name: told[name]}], [{name: exact[name]}]).sqnr_db > 60, name
 
 
-def test_the_full_range_of_weights_saturates(calibrated) -> None:
+def test_the_full_range_of_weights_saturates(calibrated: Any) -> None:
     original, samples = calibrated
     program = quantized(original, "openvino", only_vnni=True)
     exact, pairs = (saturating.run(program, samples[0], saturates) for saturates in (False, True))
     assert all(not np.array_equal(exact[name], pairs[name]) for name in SHAPES)
 
 
-def test_the_promise_is_read_off_the_integers(calibrated) -> None:
+def test_the_promise_is_read_off_the_integers(calibrated: Any) -> None:
     original, _ = calibrated
     for target in ("onnx", "openvino"):
         program = quantized(original, target)
@@ -105,7 +114,7 @@ def test_the_promise_is_read_off_the_integers(calibrated) -> None:
     assert deployment(original) == {}
 
 
-def test_a_processor_without_vnni_refuses_what_it_computes_wrongly(monkeypatch) -> None:
+def test_a_processor_without_vnni_refuses_what_it_computes_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = resolve("openvino")
     options = replace(chosen.Options(), precision="int8", only_vnni=True)
     monkeypatch.setattr("edgeopt.targets.openvino.lacks_vnni", lambda: True)
@@ -116,7 +125,7 @@ def test_a_processor_without_vnni_refuses_what_it_computes_wrongly(monkeypatch) 
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_the_runtime_computes_what_the_program_says(calibrated, target: str, tmp_path: Path) -> None:
+def test_the_runtime_computes_what_the_program_says(calibrated: Any, target: str, tmp_path: Path) -> None:
     original, samples = calibrated
     program, chosen = quantized(original, target), resolve(target)
     options = replace(chosen.Options(), precision="int8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_dynamic_sizes_are_at_both_ends_and_between() -> None:
     assert found.left_out == ()
 
 
-def test_dimensions_that_are_multiples_of_another(tmp_path) -> None:
+def test_dimensions_that_are_multiples_of_another(tmp_path: Path) -> None:
     class Fours(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.view(-1, 4, x.shape[1]).sum(1)

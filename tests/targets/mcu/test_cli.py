@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ QUICK = ("--recover", "bias-correction", "--no-baseline", "--samples", "1", "--m
 
 
 @pytest.fixture
-def export(capsys, tmp_path):
+def export(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Return a function that exports a module for the smallest device: (exit code, stdout, stderr)."""
 
     def call(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, str, str]:
@@ -36,7 +38,7 @@ def export(capsys, tmp_path):
 
 
 @requires_qemu
-def test_a_model_too_large_for_its_device_exits_1_and_says_by_how_much(export) -> None:
+def test_a_model_too_large_for_its_device_exits_1_and_says_by_how_much(export: Any) -> None:
     wide = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 4),
@@ -61,7 +63,9 @@ class Gated(DigitsVit):
         return self.classifier(self.norm(gated).cumsum(1).mean(1))
 
 
-def test_what_goes_nowhere_is_listed_at_once_before_anything_is_compiled(export, monkeypatch, tmp_path) -> None:
+def test_what_goes_nowhere_is_listed_at_once_before_anything_is_compiled(
+    export: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "tvm", None)
     code, out, err = export(Gated(), (1, 8, 8))
     assert code == 2 and not out

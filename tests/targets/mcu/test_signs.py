@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def _layer(channels: int = 4, **factors: torch.Tensor) -> Signs:
 class Between(nn.Module):
     """A stem in int8 and a layer of signs, something in between; a head in int8, something in between."""
 
-    def __init__(self, between, layer: Signs | None = None, after=torch.relu) -> None:
+    def __init__(self, between: Any, layer: Signs | None = None, after: Any = torch.relu) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.stem, self.signs, self.head = nn.Conv2d(3, 4, 1), layer or _layer(), nn.Conv2d(5, 2, 1)
