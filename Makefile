@@ -5,10 +5,11 @@ TORCH ?= 2.13.0
 VENV := .venv
 DIGITS := demo/digits_cnn
 BIN := $(VENV)/bin
+TYPES := build/types/edgeopt
 APT_PACKAGES := gcc clang gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cmake make shellcheck python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test test-all coverage check docs install install-test toolchain clean
+.PHONY: demo test test-all coverage check types docs install install-test toolchain clean
 
 demo: install toolchain  ## train a small model on digits, export it to CPU and microcontroller, print the reports
 	$(BIN)/python -m samples.digits_cnn
@@ -28,10 +29,15 @@ test-all: install-test toolchain check  ## the same with what only a nightly run
 coverage: install-test toolchain  ## how much of the package the tests run that are not slow
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not nightly and not gpu" --cov
 
-check: install-test
+check: install-test types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+types:  ## the package as it is installed, in links, for mypy
+	rm -rf $(TYPES)
+	mkdir -p $(TYPES)
+	ln -s $(CURDIR)/edgeopt/* $(addprefix $(CURDIR)/,targets calib kernels) $(TYPES)
 
 docs: install  ## the site, in build/site
 	$(BIN)/pip install -q -e '.[docs]'

@@ -72,7 +72,8 @@ def digits_vit() -> Subject:
 def vit_224() -> Subject:
     """MCUFormer's shape with random weights."""
     torch.manual_seed(0)
-    model = DigitsVit(224, 16, 192, 3, 12, 4, 3, 1000)
+    model = DigitsVit(224, 16, 192, 3, 12, 4, 3)
+    model.classifier = torch.nn.Linear(192, 1000)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.05)

@@ -57,14 +57,13 @@ class DigitsVit(nn.Module):
         depth: int = 3,
         expansion: int = 2,
         channels: int = 1,
-        classes: int = 10,
     ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
         self.position = nn.Parameter(torch.randn(1, (side // patch) ** 2, width) * 0.02)
         self.blocks = nn.Sequential(*(Block(width, heads, expansion) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = nn.Linear(width, 10)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2) + self.position

@@ -9,6 +9,7 @@ The second holds for a convolution that pads with zeros only where s = 0: the bo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -46,6 +47,12 @@ class Layer:
     def output_axis(self) -> int:
         """Axis of the output's channels."""
         return rank_of(self.node) - _SPATIAL_AXES[self.node.target] - 1
+
+    def apply(self, x: torch.Tensor, weight: torch.Tensor, *settings: Any) -> torch.Tensor:
+        """Return what the layer makes of ``x`` with another weight and no bias; ``settings`` follow the bias."""
+        assert callable(self.node.target)
+        result: torch.Tensor = self.node.target(x, weight, None, *settings)
+        return result
 
     @property
     def weight_input_axis(self) -> int:

@@ -129,6 +129,7 @@ def _moved(program: Program, sample: Arrays, seed: int) -> dict[str, np.ndarray]
         drawn = torch.rand(value.shape, generator=generator)
         steps = (drawn < SHARE / 2).to(torch.int64) - (drawn > 1 - SHARE / 2).to(torch.int64)
         limits = torch.iinfo(value.dtype)
-        return (value.to(torch.int64) + steps).clamp(limits.min, limits.max).to(value.dtype)
+        moved: torch.Tensor = value.to(torch.int64) + steps
+        return moved.clamp(limits.min, limits.max).to(value.dtype)
 
     return program.run(sample, move)

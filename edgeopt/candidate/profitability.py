@@ -46,7 +46,7 @@ class TargetTimer:
     def _measure(self, programs: Mapping[str, Program]) -> Mapping[str, Cost]:
         random = np.random.default_rng(0)
         specs = next(iter(programs.values())).inputs
-        sample = {spec.name: random.standard_normal(spec.shape, dtype=np.float32) for spec in specs}  # type: ignore[arg-type]
+        sample = {spec.name: random.standard_normal([*map(int, spec.shape)], dtype=np.float32) for spec in specs}
         sessions: dict[str, Session] = {}
         with tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
             try:

@@ -42,7 +42,9 @@ class _Judged:
     @property
     def excess(self) -> np.ndarray:
         """How many times the error that it may have each slice has."""
-        return np.divide(self.error, self.allowed, out=np.zeros_like(self.error), where=self.error > 0)
+        none = np.zeros_like(self.error)
+        excess: np.ndarray = np.divide(self.error, self.allowed, out=none, where=self.error > 0)
+        return excess
 
     def worst(self) -> Limit:
         """Return the worst slice as a default limit on the SQNR; of values below what is allowed, on that of these."""

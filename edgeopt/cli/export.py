@@ -21,10 +21,7 @@ from edgeopt.cli.show import json_option, print_sections, progress
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="Options from a file; flags win.")
 @click.option("-v", "--verbose", count=True, help="-v: a line a step; -vv: every rewrite and refusal.")
 @json_option
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
     model: str,
     target: str | None,
     output: str | None,
@@ -50,6 +47,7 @@ def command(
     target = taken(stated, "target", target, "cpu")
     output = taken(stated, "output", output, "build")
     refuse_within(Path(output), read)
+    ctx = click.get_current_context()
     known = [flag for option in ctx.command.params for flag in option.opts if flag.startswith("--")]
     overrides = {**stated, **given(values), **parse_flags(resolve(target), ctx.args, known)}
     with progress(verbose) as on_progress:

@@ -312,7 +312,8 @@ def open_bundle(folder: Path) -> Session:
     Raises UserError where the folder is not a bundle, ToolchainMissing where the artifact does not run here.
     """
     target, options = restore(read_manifest(folder))
-    return target.open(folder, options)
+    session: Session = target.open(folder, options)
+    return session
 
 
 def read_golden(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -61,13 +61,12 @@ def distil(
     options: TuneOptions | None = None,
     blocks: bool = True,
     whole: bool = False,
-    on_progress: OnProgress = silent,
 ) -> Tuned:
     """Tune the swaps' parameters on unlabeled samples: stage 1 with ``blocks``, stage 2 with ``whole``.
 
     Raises UserError where fewer than two samples are given.
     """
-    distillation = Distillation(original, *split(samples), options or TuneOptions(), on_progress)
+    distillation = Distillation(original, *split(samples), options or TuneOptions())
     return distillation.run(swapped, swaps, blocks, whole)
 
 

@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -175,7 +175,7 @@ class _State:
     seconds: float = 0.0
     best_error: float = float("inf")
     stalled: int = 0
-    best: Parameters = None  # type: ignore[assignment]
+    best: Parameters = field(default_factory=dict)
 
 
 def _pick(step: int, count: int, seed: int) -> int:

@@ -11,10 +11,11 @@ from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program
 
 T = TypeVar("T")
+Given = TypeVar("Given", covariant=True)
 
 
 @dataclass(frozen=True, eq=False)
-class Need(Generic[T]):
+class Need(Generic[Given]):
     """Something of type T that passes may declare: its name in messages, and how a user gives it."""
 
     name: str

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.ir.nodes import Target
 from edgeopt.ir.rewrite import arguments
 from edgeopt.quant import pairs
 from edgeopt.quant.float4 import Element
@@ -96,7 +97,7 @@ class Scheme:
     symmetric_products: bool = False
     constant_sums: bool = False
     symmetric: bool = False
-    in_float: Mapping[Operator, str] = field(default_factory=dict, hash=False)
+    in_float: Mapping[Target, str] = field(default_factory=dict, hash=False)
     per_token: bool = False
     codebook: Element | None = None
     codebooks: Mapping[str, Element] = field(default_factory=dict, hash=False)

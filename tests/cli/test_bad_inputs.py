@@ -117,9 +117,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return path
 
 
+STATE, PICKLED, MODEL = ("state.pt", "--input", "x:1x4"), ("pickled.pt", "--trust"), ("model.pt2",)
+
+
 def cases() -> Iterator[Any]:
     """Yield the arguments, without the command, and words of the error."""
-    state, pickled, model = ("state.pt", "--input", "x:1x4"), ("pickled.pt", "--trust"), ("model.pt2",)
+    yield from _architectures()
+    yield from _inputs()
+    yield from _models_and_outputs()
+    yield from _options()
+    yield from _data()
+
+
+def _architectures() -> Iterator[Any]:
     said = {
         "raises": "no such width",
         "missing_key": "KeyError: 'width'",
@@ -134,28 +144,34 @@ def cases() -> Iterator[Any]:
         "wants": "'width'",
         "other": "'state.pt' does not fit",
     }
-    yield from (((*state, "--arch", f"arch_{name}:make"), words) for name, words in said.items())
+    yield from (((*STATE, "--arch", f"arch_{name}:make"), words) for name, words in said.items())
     for arch in ("", ":", "arch_raises", "arch_raises:", ":make"):
-        yield (*state, "--arch", arch), "names no factory"
+        yield (*STATE, "--arch", arch), "names no factory"
     for arch in ("absent:make", "a b:make", ".x:make", "arch_raises:absent"):
-        yield (*state, "--arch", arch), f"--arch {arch} fails"
+        yield (*STATE, "--arch", arch), f"--arch {arch} fails"
+
+
+def _inputs() -> Iterator[Any]:
     for name, kind in (("texts", "<U1"), ("times", "datetime64"), ("records", "f4"), ("longdouble", "float128")):
-        yield (*model, "--sample", f"{name}.npz"), kind
-        yield (*pickled, "--sample", f"{name}.npz"), kind
-    yield (*model, "--sample", "objects.npz"), "objects.npz"
-    yield (*model, "--sample", "doubles.npz"), "float64"
-    yield (*model, "--sample", "none.npz"), "holds no array"
-    yield (*model, "--sample", "."), "'.'"
+        yield (*MODEL, "--sample", f"{name}.npz"), kind
+        yield (*PICKLED, "--sample", f"{name}.npz"), kind
+    yield (*MODEL, "--sample", "objects.npz"), "objects.npz"
+    yield (*MODEL, "--sample", "doubles.npz"), "float64"
+    yield (*MODEL, "--sample", "none.npz"), "holds no array"
+    yield (*MODEL, "--sample", "."), "'.'"
     yield ("two.pt2", "--sample", "one.npy"), "one array without a name"
-    yield (*pickled, "--input", "x:1000000x300000"), "1,118 GiB"
-    yield (*pickled, "--input", "x:99999999999999999999"), "GiB"
+    yield (*PICKLED, "--input", "x:1000000x300000"), "1,118 GiB"
+    yield (*PICKLED, "--input", "x:99999999999999999999"), "GiB"
     for kind in ("quint8", "qint8", "uint4", "bits8", "float8_e4m3fn"):
-        yield (*pickled, "--input", f"x:1x4:{kind}"), kind
-    yield (*pickled, "--input", "x:1x4:int64"), "'linear' (aten.linear)"
-    yield (*pickled, "--input", "x:1x5"), "cannot be traced at"
-    yield (*pickled, "--input", "x:1x4", "--dynamic", "x:1=1..4"), "fixes dimension 1 of input 'x' at 4"
-    yield (*pickled, "--input", "x:1x4", "--dynamic", "x:5=1..4"), "no dimension 5"
-    yield (*pickled, "--input", "x:1x4", "--dynamic", "x:0=2..4"), "size 1 in dimension 0, outside of 2..4"
+        yield (*PICKLED, "--input", f"x:1x4:{kind}"), kind
+    yield (*PICKLED, "--input", "x:1x4:int64"), "'linear' (aten.linear)"
+    yield (*PICKLED, "--input", "x:1x5"), "cannot be traced at"
+    yield (*PICKLED, "--input", "x:1x4", "--dynamic", "x:1=1..4"), "fixes dimension 1 of input 'x' at 4"
+    yield (*PICKLED, "--input", "x:1x4", "--dynamic", "x:5=1..4"), "no dimension 5"
+    yield (*PICKLED, "--input", "x:1x4", "--dynamic", "x:0=2..4"), "size 1 in dimension 0, outside of 2..4"
+
+
+def _models_and_outputs() -> Iterator[Any]:
     yield ("training.pt", "--input", "x:1x4"), "model (state dict), epoch (int)"
     yield ("modules.pt", "--trust", "--input", "x:1x4"), "a (module Net), b (module Net)"
     yield ("list.pt",), "holds a list"
@@ -165,33 +181,39 @@ def cases() -> Iterator[Any]:
     yield ("model.h5",), "Keras"
     yield ("n" * 300,), "File name too long"
     for output in (".", "..", "/", "file/out", "n" * 300, "file"):
-        yield (*model, "-o", output), f"'{output}'"
-    yield (*model, "--dump", "file"), "Not a directory"
-    yield (*model, "--seed", "-1"), "seed is -1"
-    yield (*model, "--warmup", "-1"), "warmup is -1"
-    yield (*model, "--max-seconds", "0"), "max-seconds is 0.0"
-    yield (*model, "--max-error", "nan"), "'max_error' is NaN"
-    yield (*model, "--config", "texts.toml"), "'samples' is 'many'"
-    yield (*model, "--config", "parts.toml"), "'limits' is 7"
-    yield (*model, "--config", "reading.toml"), "holds 'sample'"
-    yield (*model, "--config", "lists.toml"), "'threads' is [1]"
-    yield (*model, "--config", "booleans.toml"), "'samples' is True"
-    yield (*model, "--config", "no.toml"), "'baseline' is 'no'"
-    yield (*model, "--config", "model.toml"), "'model', which is not an option"
-    yield (*model, "--config", "steps.toml"), "'on_progress', which is not an option"
-    yield (*model, "--config", "deep.toml"), "not a readable TOML"
-    yield (*model, "two.pt2"), "'two.pt2' is one argument too many"
-    yield (*model, "--samples", "3", "--samples", "4"), "option '--samples' is given more than once"
-    yield (*model, "--baseline", "--no-baseline"), "option '--baseline' or '--no-baseline' is given more than once"
-    yield (*pickled, "--input", "x:1x4", "--input", "x:2x4"), "'x' more than once"
-    yield (*model, "--ranges", "swapped.json"), "from 2 to 1"
-    yield (*model, "--data", "labels_negative.npz"), "label -1, and the first output has 2 classes"
-    yield (*model, "--data", "labels_large.npz"), "label 2, and the first output has 2 classes"
-    yield (*model, "--data", "labels_pairs.npz"), "shape 3x2"
-    yield (*model, "--data", "labels_floats.npz"), "float64"
-    yield (*model, "--data", "labels_texts.npz"), "<U1"
-    yield (*model, "--data", "labels_short.npz"), "2 labels for 3 samples"
-    yield (*model, "--data", "labels_number.npz"), "labels"
+        yield (*MODEL, "-o", output), f"'{output}'"
+    yield (*MODEL, "--dump", "file"), "Not a directory"
+
+
+def _options() -> Iterator[Any]:
+    yield (*MODEL, "--seed", "-1"), "seed is -1"
+    yield (*MODEL, "--warmup", "-1"), "warmup is -1"
+    yield (*MODEL, "--max-seconds", "0"), "max-seconds is 0.0"
+    yield (*MODEL, "--max-error", "nan"), "'max_error' is NaN"
+    yield (*MODEL, "--config", "texts.toml"), "'samples' is 'many'"
+    yield (*MODEL, "--config", "parts.toml"), "'limits' is 7"
+    yield (*MODEL, "--config", "reading.toml"), "holds 'sample'"
+    yield (*MODEL, "--config", "lists.toml"), "'threads' is [1]"
+    yield (*MODEL, "--config", "booleans.toml"), "'samples' is True"
+    yield (*MODEL, "--config", "no.toml"), "'baseline' is 'no'"
+    yield (*MODEL, "--config", "model.toml"), "'model', which is not an option"
+    yield (*MODEL, "--config", "steps.toml"), "'on_progress', which is not an option"
+    yield (*MODEL, "--config", "deep.toml"), "not a readable TOML"
+    yield (*MODEL, "two.pt2"), "'two.pt2' is one argument too many"
+    yield (*MODEL, "--samples", "3", "--samples", "4"), "option '--samples' is given more than once"
+    yield (*MODEL, "--baseline", "--no-baseline"), "option '--baseline' or '--no-baseline' is given more than once"
+    yield (*PICKLED, "--input", "x:1x4", "--input", "x:2x4"), "'x' more than once"
+
+
+def _data() -> Iterator[Any]:
+    yield (*MODEL, "--ranges", "swapped.json"), "from 2 to 1"
+    yield (*MODEL, "--data", "labels_negative.npz"), "label -1, and the first output has 2 classes"
+    yield (*MODEL, "--data", "labels_large.npz"), "label 2, and the first output has 2 classes"
+    yield (*MODEL, "--data", "labels_pairs.npz"), "shape 3x2"
+    yield (*MODEL, "--data", "labels_floats.npz"), "float64"
+    yield (*MODEL, "--data", "labels_texts.npz"), "<U1"
+    yield (*MODEL, "--data", "labels_short.npz"), "2 labels for 3 samples"
+    yield (*MODEL, "--data", "labels_number.npz"), "labels"
 
 
 @pytest.mark.parametrize(("arguments", "words"), cases(), ids=lambda value: " ".join(value)[:60] or "-")

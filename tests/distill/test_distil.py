@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace as replace_dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from edgeopt.distill.batches import split
 from edgeopt.distill.distil import Distillation, distil
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.distill.model import with_constants
@@ -97,9 +99,10 @@ def test_fitted_swaps_are_left_to_the_second_stage() -> None:
 def test_progress_is_told() -> None:
     program = original()
     student, swap = swapped(program)
-    told: list[tuple] = []
+    told: list[tuple[Any, ...]] = []
     options = TuneOptions(steps=20, check_every=10)
-    distil(program, student, [swap], samples(program, 4), options, on_progress=lambda *facts: told.append(facts))
+    distillation = Distillation(program, *split(samples(program, 4)), options, lambda *facts: told.append(facts))
+    distillation.run(student, [swap], whole=False)
     assert [(stage, steps) for stage, steps, _, _ in told] == [("blocks", 10), ("blocks", 20)]
     assert all(0 <= left < options.seconds for *_, left in told)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -53,9 +55,9 @@ def test_updates_start_at_the_original_and_are_seeded() -> None:
     assert not torch.equal(one["large.down"], other["large.down"])
 
 
-def tuned_weights(program: Program, **options: object) -> tuple[Program, Program, float, float]:
+def tuned_weights(program: Program, **options: Any) -> tuple[Program, Program, float, float]:
     student, swap = swapped(program)
-    given = TuneOptions(steps=150, rate=5e-2, model_part=1.0, **options)  # type: ignore[arg-type]
+    given = TuneOptions(steps=150, rate=5e-2, model_part=1.0, **options)
     tuned = distil(program, student, [swap], samples(program, 16), given, blocks=False, whole=True)
     return student, tuned.program, tuned.outputs_before, tuned.outputs_after
 

@@ -134,7 +134,7 @@ def _run(arguments: tuple[str, ...], folder: Path) -> None:
     """Run a command in this process, in ``folder`` with a cache of its own; how it ended is the exit code."""
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    calibrate.SAVE_SECONDS = 0.0  # type: ignore[attr-defined]
+    calibrate.SAVE_SECONDS = 0.0
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)

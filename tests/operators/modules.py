@@ -212,6 +212,10 @@ def _reductions() -> Iterator[Case]:
     yield case("nansum", "nan", lambda x: torch.where(x > 0, x, torch.nan).nansum(1), values)
 
 
+_ACTIVATIONS = ("logsigmoid", "softplus", "mish", "silu", "gelu", "elu", "celu", "selu", "softsign")
+_GROWING = ("exp", "sigmoid", "tanh", "expm1", "erf", "atan", "asinh", "exp2", "square", "reciprocal", "abs", "sign")
+
+
 def _logarithms() -> Iterator[Case]:
     far = torch.tensor(
         [-3e38, -1e4, -104.0, -95, -89, -30, -1, -1e-4, -1e-8, 0, 1e-30, 1e-8, 1e-4, 0.5, 1, 15, 25, 88, 89, 1e4, 3e38]
@@ -220,34 +224,11 @@ def _logarithms() -> Iterator[Case]:
     small = ("log1p", "expm1", "sin", "tan", "tanh", "sinh", "asinh", "atanh", "erf", "atan", "asin")
     for name in small:
         yield case(name, "near 0", getattr(torch, name), near)
-    for name in (
-        "logsigmoid",
-        "softplus",
-        "mish",
-        "silu",
-        "gelu",
-        "elu",
-        "celu",
-        "selu",
-        "softsign",
-    ):
+    for name in _ACTIVATIONS:
         yield case(name, "far", getattr(F, name), far)
         yield case(name, "below -90", getattr(F, name), below)
         yield case(name, "near 0", getattr(F, name), near)
-    for name in (
-        "exp",
-        "sigmoid",
-        "tanh",
-        "expm1",
-        "erf",
-        "atan",
-        "asinh",
-        "exp2",
-        "square",
-        "reciprocal",
-        "abs",
-        "sign",
-    ):
+    for name in _GROWING:
         yield case(name, "far", getattr(torch, name), far)
     # torch's own product overflows at the ends of float32.
     yield case("hardswish", "far", F.hardswish, far / 10)

@@ -26,8 +26,11 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     return [torch.randn(shape, dtype=dtype) * 0.5 for shape in ((H, D, F), (H, 1, F), (H, D, F), (H, 1, F))]
 
 
-def written_out(q: Any, k: Any, v: Any, gate: Any, kind: Any, window: Any, causal: Any, weights: Any) -> torch.Tensor:
+def written_out(
+    operands: list[torch.Tensor], kind: str, window: int, causal: bool, weights: list[torch.Tensor]
+) -> torch.Tensor:
     """The definition, pair by pair."""
+    q, k, v, gate = operands
     tokens = q.shape[2]
     block = torch.arange(tokens) // window
     apart = block[:, None] - block
@@ -47,7 +50,7 @@ def written_out(q: Any, k: Any, v: Any, gate: Any, kind: Any, window: Any, causa
 def test_equals_its_definition(kind: str, window: int, causal: bool) -> None:
     q, k, v, gate = tensors()
     weights = parameters() if kind in LEARNED else []
-    expected = written_out(q, k, v, gate, kind, window, causal, weights)
+    expected = written_out([q, k, v, gate], kind, window, causal, weights)
     torch.testing.assert_close(hybrid_attention(q, k, v, gate, kind, window, SCALE, causal, *weights), expected)
 
 

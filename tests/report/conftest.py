@@ -101,19 +101,33 @@ def limit(name: str, unit: Any, most: float, value: float, **facts: Any) -> Limi
     return Limit(name, "least" if least else "most", unit, most, **facts).judged(value)
 
 
+_MODEL = Model(
+    source="models/resnet8.pt2",
+    sha256="9f2c" * 16,
+    format="torch.export archive",
+    parameters=78666,
+    macs=12_501_632,
+    inputs=("x:1x3x32x32:float32",),
+    outputs=("output:1x10:float32",),
+)
+
+
+def _limits(latency: float) -> tuple[Limit, ...]:
+    return (
+        limit("max-latency", "latency", 2.0, latency),
+        limit("max-size", "bytes", 400_000, 352_357),
+        limit("max-error", "ratio", 1e-4, 3.1e-7),
+        limit("min-accuracy", "share", 0.87, 0.872),
+        limit("default-error", "ratio", 1e-3, 3.1e-7, is_default=True, output="output"),
+        limit("default-sqnr", "dB", 60.0, 136.9, is_default=True, output="output"),
+    )
+
+
 def sample_run() -> Run:
     """Return the Run."""
     latency, baseline = _latency(1.148, 1, _layers()), _latency(1.507, 2)
     return Run(
-        model=Model(
-            source="models/resnet8.pt2",
-            sha256="9f2c" * 16,
-            format="torch.export archive",
-            parameters=78666,
-            macs=12_501_632,
-            inputs=("x:1x3x32x32:float32",),
-            outputs=("output:1x10:float32",),
-        ),
+        model=_MODEL,
         target=TargetUsed(
             name="openvino",
             device="cpu",
@@ -140,14 +154,7 @@ def sample_run() -> Run:
         latency=latency,
         baseline=Baseline(latency=baseline, speedup=baseline.median / latency.median),
         fallbacks=(Fallback(node="softmax", op="aten.softmax", reason="runs in fp32: no bf16 kernel", share=0.003),),
-        limits=(
-            limit("max-latency", "latency", 2.0, latency.median),
-            limit("max-size", "bytes", 400_000, 352_357),
-            limit("max-error", "ratio", 1e-4, 3.1e-7),
-            limit("min-accuracy", "share", 0.87, 0.872),
-            limit("default-error", "ratio", 1e-3, 3.1e-7, is_default=True, output="output"),
-            limit("default-sqnr", "dB", 60.0, 136.9, is_default=True, output="output"),
-        ),
+        limits=_limits(latency.median),
         warnings=("The latency varies by 3.1 % (CV): close other programs or raise --runs.",),
         notes=("Inference precision was set to f32: the runtime would have chosen bf16.",),
         options={"precision": "fp32", "threads": 1, "baseline": True},

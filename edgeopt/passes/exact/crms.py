@@ -20,6 +20,7 @@ from edgeopt.analysis.channels import carry, moves
 from edgeopt.analysis.layers import describe, is_layer, layer_of
 from edgeopt.analysis.norms import Norm
 from edgeopt.analysis.residual_stream import Stream
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
 
@@ -76,7 +77,9 @@ class _Compression:
             elif self._reads(node) and is_layer(node):
                 replace(node, self._reader(node))
             elif self._reads(node) and moves(node):
-                self.axes[node] = carry(node, self.axes[node.args[0]], False)  # type: ignore[index, assignment]
+                after = carry(node, self.axes[node_arg(node, 0)], False)
+                assert isinstance(after, int)
+                self.axes[node] = after
                 self.new[node] = self._moved(node)
 
     def _reads(self, node: fx.Node) -> bool:
@@ -127,12 +130,12 @@ class _Compression:
         less = (kept - last).to(layer.weight.dtype).contiguous()
         given["weight"] = self.program.add_constant(given["weight"].name, less)
         given["input"] = self.new[given["input"]]
-        new = self.program.insert(node, node.target, *given.values())  # type: ignore[arg-type]
+        new = self.program.insert(node, node.target, *given.values())
         new.meta["origin"] = origin(node)
         return new
 
     def _insert(self, old: fx.Node, *args: Any, **kwargs: Any) -> fx.Node:
-        return _redefined(self.program.insert(old, old.target, *args, **kwargs), old)  # type: ignore[arg-type]
+        return _redefined(self.program.insert(old, old.target, *args, **kwargs), old)
 
 
 def _redefined(node: fx.Node, old: fx.Node) -> fx.Node:

@@ -86,7 +86,8 @@ def _mask(program: Program, node: fx.Node, given: dict[str, Any]) -> fx.Node | N
     constant = program.constant(given["attn_mask"])
     if constant is not None and constant.dtype == torch.bool and bool(constant.all()):
         return None
-    return given["attn_mask"]
+    mask: fx.Node | None = given["attn_mask"]
+    return mask
 
 
 def _bias(program: Program, node: fx.Node, mask: fx.Node) -> fx.Node:

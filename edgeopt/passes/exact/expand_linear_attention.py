@@ -20,6 +20,7 @@ from torch import fx
 from torch.fx.node import map_arg
 
 from edgeopt.ir.convert import from_exported
+from edgeopt.ir.nodes import as_node
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.ops.linear_attention import LINEAR_ATTENTION, attend
@@ -48,8 +49,8 @@ class LinearAttentionAsProducts(Rule):
                 copies[node] = program.add_constant(node.name, body.constants[node.name])
         for node in body.calls:
             args, kwargs = map_arg(node.args, copies.__getitem__), map_arg(node.kwargs, copies.__getitem__)
-            copies[node] = program.insert(m.root, node.target, *args, **kwargs)  # type: ignore[arg-type,misc]
-        return copies[body.results[0]]
+            copies[node] = program.insert(m.root, node.target, *args, **kwargs)
+        return as_node(copies[body.results[0]])
 
 
 class ExpandLinearAttention(Rewrite):

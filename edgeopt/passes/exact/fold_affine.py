@@ -61,7 +61,7 @@ class NormIntoLayers(Rule):
         fold_forward(program, *found)
         given = arguments(m.root)
         given.update({name: None for name in ("weight", "bias") if name in given})
-        norm = program.insert(m.root, m.root.target, *given.values())  # type: ignore[arg-type]
+        norm = program.insert(m.root, m.root.target, *given.values())
         norm.meta["origin"] = origin(m.root)
         redefine(norm)
         return norm
@@ -120,7 +120,7 @@ class ArithmeticIntoNorm(Rule):
         if "bias" in given:
             shift = (found.scale * own.shift + found.shift).expand(shape).to(like.dtype).contiguous()
             given["bias"] = program.add_constant(f"{found.x.name}_bias", shift)
-        return program.insert(m.root, found.x.target, *given.values())  # type: ignore[arg-type]
+        return program.insert(m.root, found.x.target, *given.values())
 
 
 class FoldAffine(Rewrite):

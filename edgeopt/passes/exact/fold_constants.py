@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
+from edgeopt.ir.nodes import run_node, tensor_of
 from edgeopt.ir.pass_base import CONSTANTS_FOLDED
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, op
@@ -104,9 +104,8 @@ def evaluated(program: Program, node: fx.Node) -> Any:
     """Return the value of a node that is constant."""
     if node.op == "placeholder":
         return program.constants[node.name]
-    args, kwargs = map_arg((node.args, node.kwargs), lambda used: evaluated(program, used))
     with torch.no_grad():
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return run_node(node, lambda used: evaluated(program, used))
 
 
 def _name(program: Program, node: fx.Node) -> str:
@@ -116,7 +115,7 @@ def _name(program: Program, node: fx.Node) -> str:
 
 
 def _bytes(node: fx.Node) -> int:
-    value = node.meta["val"]
+    value = tensor_of(node)
     return value.numel() * value.element_size()
 
 

@@ -63,7 +63,7 @@ class MergeFactors(Rule):
         if bias is not None:
             stem = name.removesuffix("_weight")
             constants.append(program.add_constant(f"{stem}_bias", bias.to(second.weight.dtype)))
-        return program.insert(m.root, m.root.target, m["x"], *constants)  # type: ignore[arg-type]
+        return program.insert(m.root, m.root.target, m["x"], *constants)
 
 
 class MergeLowRank(Rewrite):

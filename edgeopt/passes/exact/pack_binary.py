@@ -31,6 +31,7 @@ from torch import fx
 
 from edgeopt.analysis.binary_activations import Signs, signs_of
 from edgeopt.analysis.layers import Layer, describe, layer_of
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
@@ -147,7 +148,7 @@ class _Factor:
         """Insert the moves of what the signs are taken of: values move as their signs do."""
         value = self.signs.x
         for move in reversed(self.moves):
-            value = program.insert(before, move.target, value, *move.args[1:])  # type: ignore[arg-type]
+            value = program.insert(before, move.target, value, *move.args[1:])
         return value
 
 
@@ -175,7 +176,7 @@ def _reads_signs(program: Program, node: fx.Node) -> bool:
 
 
 def _activation(program: Program, node: fx.Node) -> Signs:
-    found = signs_of(program, node.args[0])  # type: ignore[arg-type]
+    found = signs_of(program, node_arg(node, 0))
     assert found is not None
     return found
 

@@ -32,6 +32,7 @@ from torch import fx
 from edgeopt.analysis.norms import Norm
 from edgeopt.analysis.residual_stream import Obstacle, Source, Stream, find_streams
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
@@ -90,7 +91,7 @@ def _center(program: Program, stream: Stream) -> None:
         if writer.op == "placeholder":
             _swap(writer, _centered(program, writer, axis), stream)
         elif writer.target is aten.embedding.default:
-            table: fx.Node = writer.args[0]  # type: ignore[assignment]
+            table = node_arg(writer, 0)
             if table not in tables:
                 tables[table] = _centered(program, table, 1)
             writer.replace_input_with(table, tables[table])

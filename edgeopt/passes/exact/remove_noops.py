@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import as_node, node_arg, shape_of
 from edgeopt.ir.program import Program, same_size, same_spec
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
 
@@ -70,7 +71,7 @@ class DropDropout(Rule):
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Pass the input on."""
-        return m["x"]
+        return as_node(m["x"])
 
 
 class DropNoop(Rule):
@@ -84,7 +85,7 @@ class DropNoop(Rule):
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Pass the input on."""
-        return _input(program, m.root)
+        return as_node(_input(program, m.root))
 
 
 class MergeReshapes(Rule):
@@ -102,7 +103,7 @@ class MergeReshapes(Rule):
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Reshape once."""
-        return program.insert(m.root, aten.reshape.default, m.root.args[0].args[0], _target_shape(m.root))  # type: ignore[union-attr]
+        return program.insert(m.root, aten.reshape.default, node_arg(m.root, 0).args[0], _target_shape(m.root))
 
 
 class MergePermutes(Rule):
@@ -137,8 +138,8 @@ class UnwrapLinear(Rule):
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Give x its final leading dimensions first."""
-        inputs = m["linear"].args[0].meta["val"].shape[-1]
-        x = program.insert(m.root, aten.reshape.default, m["x"], [*m.root.args[1][:-1], inputs])  # type: ignore[index, misc]
+        inputs, sizes = shape_of(node_arg(m["linear"], 0))[-1], arguments(m.root)["shape"]
+        x = program.insert(m.root, aten.reshape.default, m["x"], [*sizes[:-1], inputs])
         return program.insert(m.root, aten.linear.default, x, *m["linear"].args[1:])
 
 
@@ -192,11 +193,11 @@ def _follows_reshape(program: Program, node: fx.Node) -> bool:
 def _target_shape(node: fx.Node) -> list[Any] | None:
     """Return the arguments that reshape to a node's shape."""
     if node.target is aten.reshape.default:
-        return list(node.args[1])  # type: ignore[arg-type]
+        return list(arguments(node)["shape"])
     shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
     return shape if shape.count(-1) <= 1 else None
 
 
 def _keeps_last_axis(program: Program, node: fx.Node) -> bool:
-    shape, source = (x.meta["val"].shape for x in (node, node.args[0]))  # type: ignore[union-attr]
+    shape, source = shape_of(node), shape_of(node_arg(node, 0))
     return len(shape) > 0 and len(source) > 0 and same_size(shape[-1], source[-1])

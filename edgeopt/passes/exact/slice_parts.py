@@ -9,11 +9,11 @@ Not when a dimension is known only at run time.
 from __future__ import annotations
 
 import operator
-from typing import Any
 
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.quant.scheme import DIVISIONS
@@ -38,7 +38,8 @@ class PartOfTensor(Rule):
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
         """Build the slice or select of the one part."""
-        whole, index = _whole(m.root), int(m.root.args[1])  # type: ignore[arg-type]
+        whole, index = _whole(m.root), m.root.args[1]
+        assert isinstance(index, int)
         found = arguments(whole)
         source = found["self"]
         dim = found["dim"] % source.meta["val"].dim()
@@ -57,5 +58,4 @@ class SliceParts(Rewrite):
 
 
 def _whole(part: fx.Node) -> fx.Node:
-    source: Any = part.args[0]
-    return source
+    return node_arg(part, 0)

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.fx.node import map_arg
 
+from edgeopt.ir.nodes import run_node, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.quant.scheme import DIVISIONS, MOVES
@@ -95,11 +95,10 @@ def _linear(part: fx.Node) -> fx.Node | None:
 def _places(part: fx.Node) -> torch.Tensor:
     """The part's elements as their places in the linear's result."""
     linear, *moves = _chain(part)
-    places: dict[fx.Node, Any] = {linear: torch.arange(linear.meta["val"].numel()).reshape(linear.meta["val"].shape)}
+    shape = shape_of(linear)
+    places: dict[fx.Node, torch.Tensor] = {linear: torch.arange(shape.numel()).reshape(shape)}
     for node in moves:
-        args: Any = map_arg(node.args, places.__getitem__)
-        kwargs: Any = map_arg(node.kwargs, places.__getitem__)
-        places[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        places[node] = run_node(node, places.__getitem__)
     return places[part]
 
 

@@ -32,6 +32,7 @@ import torch
 from torch import fx
 
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import Target, node_arg
 from edgeopt.ir.pass_base import INTEGER_LAYERS, Note, PassResult
 from edgeopt.ir.program import Program, Range
 from edgeopt.ir.rewrite import arguments
@@ -52,7 +53,10 @@ _LEAST_LEVELS = 16
 """Integers that a joined value keeps at least: four bits."""
 
 # Ranges that follow from the function: a softmax or sigmoid in steps of 1/256, as integer kernels have it.
-_FIXED = {aten.softmax.int: Range((0.0,), (255 / 256,)), aten.sigmoid.default: Range((0.0,), (255 / 256,))}
+_FIXED: dict[Target, Range] = {
+    aten.softmax.int: Range((0.0,), (255 / 256,)),
+    aten.sigmoid.default: Range((0.0,), (255 / 256,)),
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def choose(program: Program, scheme: Scheme, keep: Collection[str] = ()) -> tupl
     """Return the operators that will run on integers, and a note for each that could, here or elsewhere."""
     chosen, notes = [], []
     for node in program.calls:
-        if (left := scheme.in_float.get(node.target)) is not None:  # type: ignore[arg-type]
+        if (left := scheme.in_float.get(node.target)) is not None:
             notes.append(Note("run-on-integers", node.name, left))
         if node.target not in scheme.integer or is_quantized(node, scheme):
             continue
@@ -199,7 +203,7 @@ def _by_token(node: fx.Node, scheme: Scheme) -> bool:
 
 
 def _range(ranges: Mapping[str, Range], node: fx.Node) -> Range | None:
-    return _FIXED.get(node.target) or ranges.get(node.name)  # type: ignore[call-overload]
+    return _FIXED.get(node.target) or ranges.get(node.name)
 
 
 def _ranges(program: Program, scheme: Scheme, chosen: Collection[fx.Node]) -> Mapping[str, Range]:
@@ -295,9 +299,8 @@ class _Placement:
         """Quantize the result of a move as its source is: it changes no value and tells that bytes were moved."""
         if any(reader.target is QUANTIZE for reader in move.users):
             return
-        _, scale, zero_point, _ = moved_value(move).args
-        readers = list(move.users)
-        pair = self._insert_pair(move, scale, zero_point)  # type: ignore[arg-type]
+        source, readers = moved_value(move), list(move.users)
+        pair = self._insert_pair(move, node_arg(source, 1), node_arg(source, 2))
         for reader in readers:
             reader.replace_input_with(move, pair)
 

@@ -135,7 +135,8 @@ class _Moments:
 
     def means(self) -> torch.Tensor:
         """Return the means of x, y, x², xy and |x|, [5, channels]."""
-        return self.sums[1:] / self.sums[0]
+        sums: torch.Tensor = self.sums
+        return sums[1:] / sums[0]
 
 
 def _fit(program: Program, layers: list[Layer], samples: Iterable[Sample]) -> dict[str, Fit]:
@@ -190,7 +191,7 @@ def _signed(layer: Layer, moves: dict[str, torch.Tensor], x: torch.Tensor) -> to
     given = arguments(layer.node)
     settings = [given[name] for name in ("stride", "padding", "dilation") if name in given]
     active = signs(x + _along(moves[layer.node.name], layer).to(x.dtype))
-    return layer.node.target(active, signs(layer.weight), None, *settings)  # type: ignore[operator]
+    return layer.apply(active, signs(layer.weight), *settings)
 
 
 def _along(values: torch.Tensor, layer: Layer) -> torch.Tensor:
@@ -220,7 +221,7 @@ def _swap(program: Program, layer: Layer, fit: Fit) -> Swap:
     weight = program.insert(node, aten.mul.Tensor, _straight_through(program, node, latent, latent), scale)
     operands = list(node.args)
     operands[:3] = [_straight_through(program, node, moved, within), weight, shift]
-    new = program.insert(node, node.target, *operands)  # type: ignore[arg-type]
+    new = program.insert(node, node.target, *operands)
     new.meta["origin"] = label
     swap = Swap(label, (origin(layer.input),), tuple(constant.name for constant in (move, latent, scale, shift)))
     replace(node, new)

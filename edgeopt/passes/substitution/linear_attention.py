@@ -35,6 +35,7 @@ from edgeopt.analysis.attention import Attention
 from edgeopt.analysis.masks import Mask
 from edgeopt.analysis.walk import evaluate
 from edgeopt.errors import UserError, nearest
+from edgeopt.ir.nodes import shape_of
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_count
@@ -130,7 +131,7 @@ class LinearAttention(AttentionSwap):
 
 def _start(program: Program, attention: Attention, side: str, features: int) -> fx.Node:
     """Add the matrix [heads, d, features] that a query or key is multiplied by, at half of the scale each."""
-    size: int = attention.head_size  # type: ignore[assignment]
+    size = shape_of(attention.query)[-1]
     columns = torch.eye(size, features or size)
     if features > size:
         further = torch.randn(size, features - size, generator=torch.Generator().manual_seed(_SEED))

@@ -153,7 +153,8 @@ def _spectral(kq: torch.Tensor, kk: torch.Tensor, residual: torch.Tensor, _: tor
     half = torch.linalg.solve_triangular(root, pull + pull.mT, upper=False)
     whitened = torch.linalg.solve_triangular(root, half.mT, upper=False)
     first = torch.linalg.eigh((whitened + whitened.mT) / 2).eigenvectors[..., -1:]
-    return torch.linalg.solve_triangular(root.mT, first, upper=True).squeeze(-1).to(residual.dtype)
+    planes: torch.Tensor = torch.linalg.solve_triangular(root.mT, first, upper=True)
+    return planes.squeeze(-1).to(residual.dtype)
 
 
 def _descended(kq: torch.Tensor, kk: torch.Tensor, residual: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeopt.records.run import Run
-from edgeopt.records.swaps import Swaps
+from edgeopt.records.swaps import SwappedLayer, Swaps
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
 
@@ -33,7 +35,7 @@ def _passes(one: Swaps) -> Table:
     return Table((*columns, Column("Error before", "figure"), Column("Error after", "figure")), rows)
 
 
-def _mean_errors(layers: list) -> tuple[str, str]:
+def _mean_errors(layers: Sequence[SwappedLayer]) -> tuple[str, str]:
     count = len(layers)
     return f"{sum(x.before for x in layers) / count:.3f}", f"{sum(x.after for x in layers) / count:.3f}"
 
