@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,31 @@ from filelock import FileLock
 from torch._export import utils as exporting
 
 ROOT = Path(__file__).resolve().parents[1]
+NIGHTLY = ROOT / "tests" / "nightly.txt"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as nightly the tests that the file lists; of whole modules, a line that names no test is an error."""
+    by_module: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        by_module.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    is_whole = not any("::" in argument for argument in config.args)
+    for line in NIGHTLY.read_text("utf-8").splitlines():
+        module, _, name = line.partition("::")
+        pattern = re.compile(re.escape(line).replace(r"\*", ".*"))
+        matching = [item for item in by_module.get(module, []) if pattern.fullmatch(item.nodeid)]
+        if name and module in by_module and is_whole and not matching:
+            raise pytest.UsageError(f"{NIGHTLY.name} names {line}, and there is no such test")
+        for item in matching:
+            item.add_marker(pytest.mark.nightly)
+
+
+@pytest.fixture(autouse=True)
+def _plots_drawn_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots out of reports but where a test is of reports: drawing takes a third of a small export."""
+    if request.path.parent.name != "report" and request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr("edgeopt.report.render.svg", lambda plot: f"<p>{plot.alt}</p>")
 
 
 @pytest.fixture(autouse=True, scope="session")

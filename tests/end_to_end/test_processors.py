@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,31 +38,33 @@ _SCRIPT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 import edgeopt
-for number, (target, options) in enumerate(json.loads(sys.argv[1])):
-    edgeopt.export("model.pt2", target, f"{sys.argv[2]}/{number}", baseline=False, max_seconds=0.02, **options)
+target, options = json.loads(sys.argv[1])
+edgeopt.export("model.pt2", target, sys.argv[2], baseline=False, max_seconds=0.02, **options)
 """
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The folder of each kind's bundles, numbered as ``EXPORTS``."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model and its samples."""
     folder = tmp_path_factory.mktemp("processors")
     samples = np.ascontiguousarray(mlperf_tiny.kws01()[0][:16])
     exported = torch.export.export(mlperf_tiny.build("ds_cnn"), (torch.from_numpy(samples[:1]),))
     torch.export.save(exported, folder / "model.pt2")
     name = exported.graph_signature.user_inputs[0]
     np.savez(folder / "calib.npz", **{name: samples})
-    for kind, variables in KINDS.items():
-        environment = os.environ | variables | {"XDG_CACHE_HOME": str(folder / f"cache of {kind}")}
-        command = [sys.executable, "-c", _SCRIPT, json.dumps(EXPORTS), kind]
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(EXPORTS)), ids=[f"{t}-{o.get('precision', 'int8')}" for t, o in EXPORTS])
-def test_bytes_do_not_depend_on_the_processor(bundles: Any, number: int) -> None:
-    first, second = (hashes(bundles / kind / str(number)) for kind in KINDS)
+@pytest.mark.parametrize("options", EXPORTS, ids=[f"{t}-{o.get('precision', 'int8')}" for t, o in EXPORTS])
+def test_bytes_do_not_depend_on_the_processor(
+    folder: Path, tmp_path: Path, options: tuple[str, dict[str, str]]
+) -> None:
+    for kind, variables in KINDS.items():
+        environment = os.environ | variables | {"XDG_CACHE_HOME": str(tmp_path / f"cache of {kind}")}
+        command = [sys.executable, "-c", _SCRIPT, json.dumps(options), str(tmp_path / kind)]
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    first, second = (hashes(tmp_path / kind) for kind in KINDS)
     assert first == second
 
 
