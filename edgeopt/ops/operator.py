@@ -33,8 +33,8 @@ class Operator:
     ``is_discontinuous``: it decides by signs or hashes, so that a rounding error may move its result by a whole step.
     ``stored_weight``: the argument that is a weight in the form in which it is stored. What the operator computes of
     constants alone is then the weight in a wider form, which no pass may put in the constants' place.
-    ``kernels``: by a target's name, what makes the operator run there by a kernel that its package brings. For
-    ``openvino`` that is a ``NativeKernel``, for ``mcu`` a function that adds a node to the integer graph.
+    ``kernels``: by a target's name, what makes the operator run there by a kernel that its package brings; the target's
+    documentation says what that is.
     """
 
     name: str

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.errors import Placement, ToolchainMissing
+from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu.reference import Clamp
@@ -220,8 +220,14 @@ def _clamp(rectifier: fx.Node | None, tensor: Tensor) -> Clamp:
 
 
 def _lowering(called: Any) -> Lower | None:
-    """Return what lowers an operator: here, or brought by its package."""
-    return _LOWERED.get(called) or kernel_for(NAME, called)
+    """Return what lowers an operator: here, or brought by its package; EdgeoptError where that is no function."""
+    lower = _LOWERED.get(called) or kernel_for(NAME, called)
+    if lower is not None and not callable(lower):
+        raise EdgeoptError(
+            f"operator '{called}' brings a {type(lower).__name__} for {NAME}, not a function that lowers it",
+            "correct the package that defines it",
+        )
+    return lower
 
 
 _LOWERED: dict[Any, Lower] = {

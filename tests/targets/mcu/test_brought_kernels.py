@@ -8,11 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from edgeopt.errors import EdgeoptError
 from edgeopt.kernels.mcu import Kernel, Package, inventory, sources
+from edgeopt.ops.operator import OPERATORS, Operator
+from edgeopt.plugins.testing import to_program
 from edgeopt.targets.mcu.graph.graph import IntegerGraph
 from edgeopt.targets.mcu.graph.tensor import Shape, Tensor
+from edgeopt.targets.mcu.lower.lower import lower_program
 from edgeopt.targets.mcu.nodes.node import Needs, Node
 from edgeopt.targets.mcu.nodes.site import Printed, Site
 from edgeopt.targets.mcu.plan.kernels import choose_kernels
@@ -51,6 +55,28 @@ def test_what_is_wrong_with_it_is_told_in_one_sentence(tmp_path: Path) -> None:
     kernel.path.write_text("static void theirs_s8_twice__scalar(void) {}\n")
     with pytest.raises(EdgeoptError, match=r"scalar\.c does not define theirs_s8_twice__scalar"):
         _ = kernel.prototype
+
+
+@torch.library.custom_op("edgeopt_tests::twice", mutates_args=())
+def twice(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+@twice.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Twice(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return twice(x)
+
+
+def test_what_lowers_an_operator_has_to_be_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = Operator("edgeopt_tests::twice", kernels={"mcu": "twice.c"})
+    monkeypatch.setitem(OPERATORS, operator.name, operator)
+    with pytest.raises(EdgeoptError, match=r"'edgeopt_tests\.twice\.default' brings a str for mcu, not a function"):
+        lower_program(to_program(Twice(), [torch.ones(1, 4)]))
 
 
 @dataclass(frozen=True, eq=False)
