@@ -2,7 +2,9 @@
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
+DEPENDENCIES ?= newest# or oldest: the lower bounds in pyproject.toml
 VENV := .venv
+CONSTRAINTS := $(if $(filter oldest,$(DEPENDENCIES)),-c $(VENV)/oldest.txt)
 DIGITS := demo/digits_cnn
 BIN := $(VENV)/bin
 TYPES := build/types/edgeopt
@@ -49,14 +51,15 @@ docs: install  ## the site, in build/site
 install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || ($(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/pip install -q "torch==$(TORCH)"
-	$(BIN)/pip install -q -e '.[all,samples]'
+	$(PYTHON) tests/oldest.py >$(VENV)/oldest.txt
+	$(BIN)/pip install -q "torch==$(TORCH)" $(CONSTRAINTS)
+	$(BIN)/pip install -q -e '.[all,samples]' $(CONSTRAINTS)
 	touch $@
 
 install-test: $(VENV)/installed-test
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install -q "setuptools>=77" wheel
-	$(BIN)/pip install -q -e '.[test]'
+	$(BIN)/pip install -q -e '.[test]' $(CONSTRAINTS)
 	touch $@
 
 toolchain:  ## compilers and emulator, where one is absent

@@ -20,6 +20,8 @@ import torch
 from filelock import FileLock
 from torch._export import utils as exporting
 
+from tests.models import mlperf_tiny
+
 ROOT = Path(__file__).resolve().parents[1]
 NIGHTLY = ROOT / "tests" / "nightly.txt"
 
@@ -86,6 +88,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return output
 
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what a clone without ``../shared`` leaves untested: among the skipped it would be overlooked."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if count := sum(mlperf_tiny.ABSENT in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(
+            f"{count} tests did not run: {mlperf_tiny.ABSENT}. {mlperf_tiny.UNTESTED}", yellow=True
+        )
 
 
 @pytest.fixture(autouse=True)

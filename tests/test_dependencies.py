@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.oldest import LEFT_OUT, constraints
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 INSTALLED = ("edgeopt", "targets", "kernels", "calib")
@@ -26,8 +28,17 @@ OWN = {
     "make_flags",
     "make_overrides",
 }
+ALL = (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
 DISTRIBUTIONS = packages_distributions()
 EXTRAS_OF_USERS = tuple(PROJECT["optional-dependencies"].keys() - {"samples", "test", "docs", "benchmarks"})
+
+
+def test_the_oldest_release_of_each_is_its_lower_bound() -> None:
+    oldest = dict(line.split("==") for line in constraints())
+    bounds = {r.name: r.specifier for lines in ALL for r in map(Requirement, lines)}
+    bounded = {name for name, specifier in bounds.items() if ">=" in str(specifier)} - set(LEFT_OUT)
+    assert set(oldest) == bounded
+    assert all(f">={version}" in str(bounds[name]) and version in bounds[name] for name, version in oldest.items())
 
 
 def declared(*extras: str) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeopt.sources import PACKAGES, folders_of
 
 TESTS = Path(__file__).parent
-OF_TORCH = {"_version", "_subclasses"}
+OF_TORCH = {"_version", "_subclasses", "_schema"}
 """Private names of torch's that edgeopt has as well."""
 
 
