@@ -23,7 +23,7 @@ from edgeopt.files import check_writable, replacing, write_whole
 from edgeopt.frontend.load import Loaded
 from edgeopt.ir.convert import save
 from edgeopt.ir.metrics import Arrays, Sample
-from edgeopt.ir.pass_base import Pass, PassRecord
+from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.passes.exact.remove_noops import RemoveNoops
@@ -33,6 +33,7 @@ from edgeopt.plugins.target import AUTO
 from edgeopt.plugins.threads import fitting_threads, torch_threads
 from edgeopt.quant.scheme import Scheme
 from edgeopt.recipes.options import TuningSamples, tuning_samples
+from edgeopt.records.passes import PassRecord
 from edgeopt.records.swaps import Swaps
 from edgeopt.verification import Inventor, VerificationInputs, varied
 
@@ -173,7 +174,7 @@ def _observer(dump: str | None, on_progress: OnProgress) -> Callable[[PassRecord
             check_writable(file, r"\A(input|constant|return) ")
 
     def observe(entry: PassRecord, program: Program) -> None:
-        on_progress(f"{entry.name}: {len(entry.applied)} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
+        on_progress(f"{entry.name}: {entry.applied} applied, {len(entry.refused)} refused ({entry.seconds:.2f} s)")
         if folder is not None:
             write_whole(folder / f"{len(program.history):02d}-{entry.name}.txt", program.text())
 

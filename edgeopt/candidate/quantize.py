@@ -15,7 +15,7 @@ from edgeopt.calib.moments import PATCHES, Patches, observe_patches
 from edgeopt.calib.ranges import read_ranges
 from edgeopt.errors import UserError, nearest
 from edgeopt.ir.context import EMPTY, FLOAT_PROGRAM, Context
-from edgeopt.ir.pass_base import Pass, PassRecord
+from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.provenance import module_path
 from edgeopt.ir.rewrite import arguments
@@ -28,6 +28,7 @@ from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.passes.quantization.smooth_quant import SmoothQuant
 from edgeopt.plugins.target import Target
 from edgeopt.quant.scheme import WEIGHTED, Scheme
+from edgeopt.records.passes import PassRecord
 
 OnPass = Callable[[PassRecord, Program], None]
 

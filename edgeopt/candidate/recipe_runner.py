@@ -10,12 +10,13 @@ from edgeopt.candidate.records import Request
 from edgeopt.candidate.swapping import Swapping
 from edgeopt.candidate.tuning import Tune, TunedResult
 from edgeopt.ir.context import SAMPLES, TIMER
-from edgeopt.ir.pass_base import Pass, PassRecord
+from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.passes.order import skipping
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.attention_swap import AttentionSwap
 from edgeopt.recipes.recipe import Recipe
+from edgeopt.records.passes import PassRecord
 from edgeopt.records.swaps import Swaps
 
 _FIT_SAMPLES = 256

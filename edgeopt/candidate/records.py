@@ -15,7 +15,6 @@ from edgeopt.candidate.limits import Measured
 from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.quantize import Calibrated, OnPass
 from edgeopt.ir.metrics import Comparison, Reference, Sample
-from edgeopt.ir.pass_base import PassRecord
 from edgeopt.ir.program import Program
 from edgeopt.plugins.target import Target, TargetOptions
 from edgeopt.quant.scheme import Scheme
@@ -23,7 +22,7 @@ from edgeopt.records.latency import Baseline, Latency
 from edgeopt.records.layers import Fallback, Layer
 from edgeopt.records.limits import Limit
 from edgeopt.records.outputs import Error
-from edgeopt.records.passes import PassEntry
+from edgeopt.records.passes import PassRecord
 from edgeopt.records.quantization import Quantization
 from edgeopt.records.run import Accuracy, Model
 from edgeopt.records.search import Search
@@ -113,7 +112,7 @@ class Evidence:
     """
 
     model: Model
-    passes: tuple[PassEntry, ...]
+    passes: tuple[PassRecord, ...]
     sample: Sample
     noise: Noise
     quantization: Quantization | None

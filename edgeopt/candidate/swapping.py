@@ -11,10 +11,11 @@ from edgeopt.candidate.quantize import OnPass
 from edgeopt.distill.model import with_constants
 from edgeopt.distill.swap import Swap, Swapper, SwapResult
 from edgeopt.ir.context import Context
-from edgeopt.ir.pass_base import Pass, PassRecord
+from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.ir.selective import FITS
 from edgeopt.passes.pipeline import Pipeline
+from edgeopt.records.passes import PassRecord
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from torch import fx
 from edgeopt.analysis.attention import Attention
 from edgeopt.analysis.normalization import Normalizer
 from edgeopt.analysis.residual_stream import find_streams
-from edgeopt.ir.pass_base import Note, PassRecord
+from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.passes.exact.remove_noops import RemoveNoops
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.attention_swap import AttentionSwap
 from edgeopt.plugins.registry import pass_classes
+from edgeopt.records.passes import PassRecord
 
 APPLIES = "applies"
 

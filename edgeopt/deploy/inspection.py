@@ -20,11 +20,10 @@ from edgeopt.deploy.decisions import Verdicts
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.frontend.static_shapes import load_for
 from edgeopt.ir.metrics import Sample
-from edgeopt.ir.pass_base import PassRecord
 from edgeopt.ir.program import Program, op_name, spec_of
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.registry import pass_classes, resolve
-from edgeopt.records.passes import PassEntry
+from edgeopt.records.passes import PassRecord
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Fact, Section, Table
 from edgeopt.verification import Inventor
@@ -91,8 +90,8 @@ class Inspection:
     layers: tuple[LayerFacts, ...]
     blocks: tuple[BlockFacts, ...]
     normalizers: tuple[NormalizerFacts, ...]
-    passes: tuple[PassEntry, ...]
-    further: tuple[PassEntry, ...]
+    passes: tuple[PassRecord, ...]
+    further: tuple[PassRecord, ...]
 
 
 def inspect_model(
@@ -122,8 +121,8 @@ def inspect_model(
         layers=tuple(_layer(program, node, macs.get(node.name, 0)) for node in calls),
         blocks=tuple(_block(block, told) for block in find_blocks(told.program)),
         normalizers=tuple(_normalizer(found, told) for found in find_normalizers(told.program)),
-        passes=tuple(map(PassEntry.of, records)),
-        further=tuple(map(PassEntry.of, further)),
+        passes=tuple(records),
+        further=tuple(further),
     )
 
 
@@ -245,10 +244,10 @@ def _operator_table(found: Inspection) -> Table:
     return Table((Column("Operator", "code"), Column("Calls", "figure")), rows)
 
 
-def _pass_tables(passes: Sequence[PassEntry]) -> tuple[Table, ...]:
+def _pass_tables(passes: Sequence[PassRecord]) -> tuple[Table, ...]:
     rows = tuple((p.name, p.kind, str(p.applied), str(len(p.refused))) for p in passes)
     columns = Column("Pass"), Column("Kind"), Column("Applied", "figure"), Column("Refused", "figure")
-    refusals = tuple(dict.fromkeys((p.name, one.node, one.reason) for p in passes for one in p.refused))
+    refusals = tuple(dict.fromkeys((p.name, one.node, one.reason or "") for p in passes for one in p.refused))
     applied = Table(columns, rows)
     return (
         (applied, Table((Column("Pass"), Column("Node", "code"), Column("Why not")), refusals))

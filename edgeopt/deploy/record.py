@@ -22,20 +22,18 @@ from edgeopt.plugins.target import Artifact
 from edgeopt.records.layers import executed_precision
 from edgeopt.records.limits import Limit
 from edgeopt.records.outputs import OutputNoise
-from edgeopt.records.passes import PassEntry
 from edgeopt.records.quantization import Quantization
 from edgeopt.records.run import ArtifactFiles, File, Model, Run, TargetUsed
 
 
 def evidence_of(loaded: Loaded, prepared: Prepared, request: Request) -> Evidence:
     """Return what the record and the checks need once the programs, and with them their weights, are gone."""
-    passes = tuple(map(PassEntry.of, prepared.records))
     return Evidence(
         model=_model(loaded, prepared.macs),
-        passes=passes,
+        passes=prepared.records,
         sample=prepared.samples[0],
         noise=prepared.noise,
-        quantization=_quantization(prepared, passes, request),
+        quantization=_quantization(prepared, request),
         swapped=prepared.swapped,
         searched=prepared.searched,
         is_binary=is_binary(prepared.program),
@@ -57,9 +55,9 @@ def _model(loaded: Loaded, macs: int) -> Model:
     )
 
 
-def _quantization(prepared: Prepared, passes: tuple[PassEntry, ...], request: Request) -> Quantization | None:
+def _quantization(prepared: Prepared, request: Request) -> Quantization | None:
     """Return how the program was quantized, and what the accuracy gate gave back."""
-    stage, options = prepared.stage, request.options.quant
+    stage, passes, options = prepared.stage, prepared.records, request.options.quant
     if stage is None:
         return None
     return replace(

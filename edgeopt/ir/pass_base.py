@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 from edgeopt.errors import PassError, UserError
 from edgeopt.ir.context import EMPTY, Context, Need
 from edgeopt.ir.program import Program
-from edgeopt.records.outputs import Error
+from edgeopt.records.passes import Kind as Kind
+from edgeopt.records.passes import Note as Note
 
-Kind = Literal["exact", "calibrated", "trained"]
 Stage = Literal["float", "quantize", "quantized"]
 STAGES: tuple[Stage, ...] = ("float", "quantize", "quantized")
 """In the order in which they run: on floats; what makes the precision; on what is quantized."""
@@ -27,15 +27,6 @@ AFFINE_FOLDED = "affine maps folded"
 ATTENTION_EXPANDED = "attention expanded"
 INTEGER_LAYERS = "layers on integers"
 BLOCK_WEIGHTS = "weights in blocks"
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a rule did at a node: applied where ``reason`` is None, refused for the reason otherwise."""
-
-    rule: str
-    node: str
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,25 +84,3 @@ class Step:
     build: Callable[[], Pass]
     reason: str
     optional: bool = False
-
-
-@dataclass(frozen=True)
-class PassRecord:
-    """What one pass did: its notes, seconds, and the error after it against the original."""
-
-    name: str
-    kind: Kind
-    changed: bool
-    notes: tuple[Note, ...]
-    seconds: float
-    error: Error | None
-
-    @property
-    def applied(self) -> tuple[Note, ...]:
-        """Notes of rules that rewrote."""
-        return tuple(note for note in self.notes if note.reason is None)
-
-    @property
-    def refused(self) -> tuple[Note, ...]:
-        """Notes of rules that matched and refused."""
-        return tuple(note for note in self.notes if note.reason is not None)

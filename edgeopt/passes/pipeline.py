@@ -13,10 +13,11 @@ from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
 from edgeopt.analysis.exactness import excessive_change
 from edgeopt.errors import PassError
 from edgeopt.ir.context import EMPTY, Context
-from edgeopt.ir.pass_base import Pass, PassRecord, PassResult
+from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.order import check_needs, check_requirements, check_stages
 from edgeopt.records.outputs import Error
+from edgeopt.records.passes import PassRecord
 
 
 class Pipeline:
@@ -86,7 +87,7 @@ class Pipeline:
             message = f"pass {step.name} failed: {failure.message} (passes already run: {ran})"
             raise PassError(message, failure.hint, program) from failure
         after.history = (*program.history, step.name)
-        return result, PassRecord(step.name, step.kind, result.changed, result.notes, seconds, error)
+        return result, PassRecord.of(step.name, step.kind, result.changed, result.notes, seconds, error)
 
     def _measure(self, step: Pass, before: Program, after: Program, context: Context) -> Error | None:
         if self.tracker is None:

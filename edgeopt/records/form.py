@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Annotated, ClassVar
+from functools import cache
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
 
 _NUMBER_OR_NULL = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})
 
@@ -20,3 +22,21 @@ class Record:
     """A part of the record: a frozen dataclass whose fields' docstrings are the descriptions of the JSON Schema."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    def to_json(self) -> str:
+        """Return its fields as JSON text.
+
+        Raises PydanticSerializationError where a field does not have its type.
+        """
+        return form_of(type(self)).dump_json(self, indent=2, warnings="error").decode() + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its fields as JSON values."""
+        content: dict[str, Any] = json.loads(self.to_json())
+        return content
+
+
+@cache
+def form_of(kind: Any) -> TypeAdapter[Any]:
+    """Return what writes and reads records of a kind, and knows their JSON Schema."""
+    return TypeAdapter(kind)

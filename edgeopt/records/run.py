@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import PurePath
 from typing import Any, Final, Literal
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from edgeopt.errors import UserError
-from edgeopt.records.form import Record
+from edgeopt.records.form import Record, form_of
 from edgeopt.records.latency import Baseline, Latency
 from edgeopt.records.layers import Fallback
 from edgeopt.records.limits import Limit
 from edgeopt.records.outputs import Error, OutputComparison, OutputNoise
-from edgeopt.records.passes import PassEntry
+from edgeopt.records.passes import PassRecord
 from edgeopt.records.quantization import Quantization
 from edgeopt.records.search import Search
 from edgeopt.records.swaps import Swaps
@@ -128,7 +127,7 @@ class Run(Record):
     """The original model."""
     target: TargetUsed
     """Where the artifact runs."""
-    passes: tuple[PassEntry, ...]
+    passes: tuple[PassRecord, ...]
     """The passes in the order in which they ran."""
     verdict: Verdict
     """What the comparison with the original says: every element equal; within the default limits; a default limit
@@ -193,15 +192,6 @@ class Run(Record):
         """0, or 1 where a limit is missed."""
         return 0 if self.ok else 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the content of ``report.json`` as JSON values."""
-        content: dict[str, Any] = json.loads(self.to_json())
-        return content
-
-    def to_json(self) -> str:
-        """Return the text of ``report.json``."""
-        return run_form().dump_json(self, indent=2, warnings="error").decode() + "\n"
-
     @classmethod
     def from_json(cls, text: str) -> Run:
         """Read the text of a ``report.json``.
@@ -210,17 +200,12 @@ class Run(Record):
         """
         data = _with_version(text)
         try:
-            return run_form().validate_python(data)
+            run: Run = form_of(cls).validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UserError(f"the report is damaged at '{place}': {first['msg']}", "export the model again") from error
-
-
-@cache
-def run_form() -> TypeAdapter[Run]:
-    """Return what writes and reads records, and knows their JSON Schema."""
-    return TypeAdapter(Run)
+        return run
 
 
 def _with_version(text: str) -> dict[str, Any]:

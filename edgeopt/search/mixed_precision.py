@@ -18,7 +18,7 @@ from edgeopt.distill.distil import Distillation
 from edgeopt.distill.loop import OnProgress, TuneOptions
 from edgeopt.distill.tuned import SetTuned
 from edgeopt.ir.context import SAMPLES
-from edgeopt.ir.pass_base import Pass, PassRecord, PassResult
+from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.ir.program import Program, op_name, origin
 from edgeopt.ir.selective import FITS, FittedResult, SelectivePass
 from edgeopt.passes.exact.standard import PACKED
@@ -29,6 +29,7 @@ from edgeopt.passes.substitution.binarize import Binarize
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.quant.scheme import WEIGHTED, Scheme
+from edgeopt.records.passes import PassRecord
 from edgeopt.search.path import Mix
 
 BINARY, INT8 = "binary", "int8"

@@ -26,7 +26,7 @@ def test_the_mean_of_the_first_layer_comes_back(scheme: Any) -> None:
         module[0].weight.mul_(torch.linspace(0.9, 1.1, 8).view(-1, 1, 1, 1))
     reference, program, data, seen = quantized(scheme, module)
     corrected, (record,) = Pipeline([BiasCorrection()]).run(program, context(reference, seen))
-    assert record.changed and len(record.applied) == 3
+    assert record.changed and record.applied == 3
     layer = next(node.name for node in reference.calls)
     before, after = (mean_shift(reference, one, data, layer) for one in (program, corrected))
     assert after < before / 2

@@ -29,7 +29,7 @@ def case(outlier: Any = 1) -> Any:
 def test_weights_alone() -> None:
     program, data = case()
     result, (record,) = Pipeline([FpqSearch()]).run(program, EMPTY.adding(CALIBRATION, data))
-    assert all(note.rule in ("store-in-e1m2", "store-in-e2m1") for note in record.applied)
+    assert all(note.rule in ("store-in-e1m2", "store-in-e2m1") for note in record.notes if note.reason is None)
     assert "round_activations" not in result.text()
     assert sqnr(program, result, data) > sqnr(program, WeightOnlyQuantization("fp4")(program).program, data) > 10
     _, (again,) = Pipeline([FpqSearch()]).run(result, EMPTY.adding(CALIBRATION, data))
@@ -75,7 +75,7 @@ def test_layers_that_read_the_same_value_read_it_rounded_once() -> None:
     data = Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
     result, (record,) = Pipeline([FpqSearch(activations=True)]).run(program, EMPTY.adding(CALIBRATION, data))
     assert result.text().count("edgeopt.round_activations(") == 1
-    assert [note.rule[:5] for note in record.applied] == ["store", "store", "read-"]
+    assert [note.rule[:5] for note in record.notes if note.reason is None] == ["store", "store", "read-"]
     for name, expected in program.run({program.inputs[0].name: x}).items():
         lost = (expected - result.run({program.inputs[0].name: x})[name]).mean(0)
         assert abs(lost).max() < 1e-4

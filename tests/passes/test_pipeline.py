@@ -13,11 +13,12 @@ from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.errors import PassError
 from edgeopt.ir.context import Context
 from edgeopt.ir.nodes import shape_of
-from edgeopt.ir.pass_base import Pass, PassRecord, PassResult
+from edgeopt.ir.pass_base import Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.standard import EXACT
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import to_program
+from edgeopt.records.passes import PassRecord
 from tests.passes.builders import randomized
 
 aten = torch.ops.aten

@@ -12,7 +12,7 @@ from tests.passes.quantized import SCHEMES, quantized
 def test_no_number_changes() -> None:
     _, program, data, _ = quantized(SCHEMES["float bias"])
     unsigned, (record,) = Pipeline([UnsignedWeights()]).run(program)
-    assert len(record.applied) == 3
+    assert record.applied == 3
     weights = [tensor for tensor in unsigned.constants.values() if tensor.dtype == torch.uint8 and tensor.dim() > 1]
     assert len(weights) == 3 and all(int(tensor.min()) > 0 and int(tensor.max()) == 255 for tensor in weights)
     for sample in data:

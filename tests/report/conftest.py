@@ -12,7 +12,7 @@ from edgeopt.records.latency import Baseline, Latency
 from edgeopt.records.layers import Fallback, Layer
 from edgeopt.records.limits import Limit
 from edgeopt.records.outputs import Error, OutputComparison
-from edgeopt.records.passes import PassEntry, Refusal
+from edgeopt.records.passes import Note, PassRecord
 from edgeopt.records.run import Accuracy, ArtifactFiles, File, Model, Run, TargetUsed
 
 EQUAL = Error(max_abs=0.0, relative=0.0, sqnr_db=math.inf, cosine=1.0)
@@ -68,12 +68,12 @@ def _layers() -> tuple[Layer, ...]:
     )
 
 
-def _passes() -> tuple[PassEntry, ...]:
-    refusal = Refusal(rule="batch-norm-into-conv", node="batch_norm_7", reason="the weight of conv2d_7 is shared")
+def _passes() -> tuple[PassRecord, ...]:
+    refusal = Note(rule="batch-norm-into-conv", node="batch_norm_7", reason="the weight of conv2d_7 is shared")
     return (
-        PassEntry(name="remove-noops", kind="exact", changed=False, applied=0, seconds=0.004, error=EQUAL),
-        PassEntry(name="fold-constants", kind="exact", changed=False, applied=0, seconds=0.011, error=EQUAL),
-        PassEntry(
+        PassRecord(name="remove-noops", kind="exact", changed=False, applied=0, seconds=0.004, error=EQUAL),
+        PassRecord(name="fold-constants", kind="exact", changed=False, applied=0, seconds=0.011, error=EQUAL),
+        PassRecord(
             name="fold-batch-norm",
             kind="exact",
             changed=True,
@@ -83,7 +83,7 @@ def _passes() -> tuple[PassEntry, ...]:
             seconds=0.052,
             error=_error(2.4e-7, 138.2),
         ),
-        PassEntry(
+        PassRecord(
             name="fold-affine",
             kind="exact",
             changed=True,

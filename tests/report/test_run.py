@@ -11,11 +11,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from edgeopt.errors import UserError
-from edgeopt.ir.pass_base import Note, PassRecord
+from edgeopt.ir.pass_base import Note
 from edgeopt.records.latency import SAMPLES_KEPT, Latency
 from edgeopt.records.layers import Layer, executed_precision
 from edgeopt.records.outputs import NOT_FINITE, Error
-from edgeopt.records.passes import PassEntry
+from edgeopt.records.passes import PassRecord
 from edgeopt.records.quantization import GateAttempt, LayerSensitivity, PairedLayer, Quantization
 from edgeopt.records.run import Run
 from tests.report.conftest import limit
@@ -65,7 +65,7 @@ def test_a_figure_of_another_type_is_not_written(run: Run) -> None:
 
 def test_pass_entry_counts_by_rule() -> None:
     notes = (Note("b", "n1"), Note("a", "n2"), Note("b", "n3"), Note("a", "n4", "it is shared"))
-    entry = PassEntry.of(PassRecord("fold", "exact", True, notes, 0.5, Error(0.0, 0.0, math.inf, 1.0)))
+    entry = PassRecord.of("fold", "exact", True, notes, 0.5, Error(0.0, 0.0, math.inf, 1.0))
     assert entry.applied == 3
     assert entry.rules == {"a": 1, "b": 2}
     assert [(r.rule, r.node, r.reason) for r in entry.refused] == [("a", "n4", "it is shared")]

@@ -9,7 +9,7 @@ import pytest
 
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND
 from edgeopt.records.outputs import NOT_FINITE, Error, OutputComparison
-from edgeopt.records.passes import PassEntry, Refusal
+from edgeopt.records.passes import Note, PassRecord
 from edgeopt.records.quantization import GateAttempt, LayerSensitivity, PairedLayer, Quantization
 from edgeopt.records.run import ArtifactFiles, Run
 from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Section
@@ -109,7 +109,7 @@ def test_a_precision_other_than_requested_is_shown(run: Run) -> None:
 
 
 def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
-    refused = tuple(Refusal(rule="r", node=f"n{i}", reason="shared") for i in range(5))
+    refused = tuple(Note(rule="r", node=f"n{i}", reason="shared") for i in range(5))
     entry = replace(run.passes[0], refused=refused)
     table = told(but(run, passes=(entry,)))["passes"].tables[-1]
     assert table.rows == (("r", "shared", "n0, n1, n2 and 2 more"),)
@@ -117,7 +117,7 @@ def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
 
 def test_errors_without_a_finite_value_are_told(run: Run) -> None:
     lost = NOT_FINITE
-    entry = PassEntry(name="quantize", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
+    entry = PassRecord(name="quantize", kind="calibrated", changed=True, applied=1, seconds=1.0, error=lost)
     row = told(but(run, passes=(entry,)))["passes"].tables[0].rows[0]
     assert row == ("quantize", "calibrated", "1", "0", "∞", "-∞ dB", "1.00 s")
 

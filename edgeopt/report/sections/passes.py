@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgeopt.records.outputs import OutputNoise
-from edgeopt.records.passes import PassEntry
+from edgeopt.records.passes import PassRecord
 from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, ErrorSteps, Section, Table
@@ -42,7 +42,7 @@ def _noise(noise: OutputNoise) -> str:
     return f"{told}." if noise.reason is None else f"{told}, without a run in float64: {noise.reason}."
 
 
-def _pass_row(entry: PassEntry) -> tuple[str, ...]:
+def _pass_row(entry: PassRecord) -> tuple[str, ...]:
     return (
         entry.name,
         entry.kind,
@@ -54,17 +54,17 @@ def _pass_row(entry: PassEntry) -> tuple[str, ...]:
     )
 
 
-def _rules(passes: Iterable[PassEntry]) -> tuple[Table, ...]:
+def _rules(passes: Iterable[PassRecord]) -> tuple[Table, ...]:
     rows = tuple((entry.name, rule, str(count)) for entry in passes for rule, count in entry.rules.items())
     columns = (Column("Pass", "code"), Column("Rule", "code"), Column("Applied", "figure"))
     return (Table(columns, rows, "Rules applied", detail=True),) if rows else ()
 
 
-def _refusals(passes: Iterable[PassEntry]) -> tuple[Table, ...]:
+def _refusals(passes: Iterable[PassRecord]) -> tuple[Table, ...]:
     nodes: dict[tuple[str, str], list[str]] = {}
     for entry in passes:
         for refusal in entry.refused:
-            nodes.setdefault((refusal.rule, refusal.reason), []).append(refusal.node)
+            nodes.setdefault((refusal.rule, refusal.reason or ""), []).append(refusal.node)
     columns = (Column("Rule", "code"), Column("Reason", "prose"), Column("Nodes", "code"))
     rows = tuple((rule, reason, _names(places)) for (rule, reason), places in nodes.items())
     return (Table(columns, rows, "Left alone, and why"),) if rows else ()
