@@ -40,9 +40,9 @@ def test_blocks(found: Inspection) -> None:
 
 
 def test_passes_beyond_the_targets(found: Inspection) -> None:
-    applied = {entry["name"]: entry["applied"] for entry in found.further}
+    applied = {entry.name: entry.applied for entry in found.further}
     assert (applied["merge-low-rank"], applied["pre-rmsnorm"]) == (1, 5)
-    assert not {entry["name"] for entry in found.further} & {entry["name"] for entry in found.passes}
+    assert not {entry.name for entry in found.further} & {entry.name for entry in found.passes}
 
 
 def test_sections(found: Inspection) -> None:
