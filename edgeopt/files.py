@@ -45,6 +45,11 @@ def explained(error: OSError, place: Path | None = None) -> UserError:
     return UserError(f"{subject} cannot be used: {error.strerror}", _REMEDIES.get(error.errno or 0, "check the path"))
 
 
+def reason(error: Exception) -> str:
+    """Return what an exception says, without the number that the system gives it."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
 @contextmanager
 def reading(source: object, remedy: str) -> Iterator[None]:
     """Raise UserError where what the block reads of ``source`` is damaged.
@@ -59,8 +64,8 @@ def reading(source: object, remedy: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.filename is not None:
             found = explained(error)
             raise UserError(found.message, found.hint if is_circumstance(error) else remedy) from error
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"'{source}' is truncated or damaged: {reason[:300]}", remedy) from error
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"'{source}' is truncated or damaged: {said[:300]}", remedy) from error
 
 
 @contextmanager

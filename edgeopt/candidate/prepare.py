@@ -122,9 +122,9 @@ def _run_passes(
         program, records, swapped = substituted(program, recipe, conditions)
         before = (*before, *records)
     place, scheme = _quantizes(passes)
-    if scheme is None and options.quant.keep_float:
+    if scheme is None and (unread := options.quant.given(options.skip_passes)):
         precision = request.target_options.precision
-        raise UserError(f"--keep-float is given with precision '{precision}'", "ask for --precision int8 or auto")
+        raise UserError(f"--{unread[0]} is given with precision '{precision}'", "ask for --precision int8 or auto")
     program, records = Pipeline(passes[:place], tracker, on_pass).run(program, context)
     before = (*before, *records)
     if scheme is None:

@@ -19,7 +19,7 @@ from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.provenance import module_path
 from edgeopt.ir.rewrite import arguments
-from edgeopt.options import option
+from edgeopt.options import described, option
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.adaptive_rounding import AdaptiveRounding
 from edgeopt.passes.quantization.bias_correction import BiasCorrection
@@ -67,6 +67,15 @@ class QuantOptions:
         """Return the options without the recoveries among ``skipped``."""
         left = tuple(name for name in self.recover if name not in skipped)
         return self if left == self.recover else replace(self, recover=left)
+
+    def given(self, skipped: Collection[str]) -> tuple[str, ...]:
+        """Return the options, by flag, that differ from their defaults and that only what quantizes reads.
+
+        Calibration data, which also verifies, is not among them. ``skipped``: recoveries that are left out.
+        """
+        changed = described(self).keys() - described(QuantOptions().without(skipped)).keys()
+        changed -= {"calib"} if self.recover else {"calib", "recover"}
+        return tuple(sorted(changed))
 
 
 @dataclass(frozen=True)

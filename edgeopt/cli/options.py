@@ -14,6 +14,7 @@ import click
 
 from edgeopt.cli.command import repeated
 from edgeopt.errors import UserError, nearest
+from edgeopt.files import reason
 
 if TYPE_CHECKING:
     from edgeopt.options import Option
@@ -118,7 +119,7 @@ def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
-            f"'{path}' is not a readable TOML file ({error})", "write lines such as: precision = 'bf16'"
+            f"'{path}' is not a readable TOML file ({reason(error)})", "write lines such as: precision = 'bf16'"
         ) from error
     options = {key.replace("-", "_"): value for key, value in content.items()}
     if misplaced := sorted(options.keys() & set(flags_alone)):

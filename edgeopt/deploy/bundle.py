@@ -24,7 +24,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from edgeopt.errors import UserError
-from edgeopt.files import followed, made_parents, reading, write_whole, writing
+from edgeopt.files import followed, made_parents, reading, reason, write_whole, writing
 from edgeopt.frontend.inputs import load_sample
 from edgeopt.ir.metrics import Reference
 from edgeopt.plugins.registry import resolve
@@ -187,7 +187,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{folder}' is not a bundle ({error})", "give the folder that edgeopt export wrote") from error
+        raise UserError(
+            f"'{folder}' is not a bundle ({reason(error)})", "give the folder that edgeopt export wrote"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"'{folder}' holds a manifest of another form", "export the model again")
     try:

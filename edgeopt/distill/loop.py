@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from edgeopt.errors import UserError
-from edgeopt.files import replacing
+from edgeopt.files import reason, replacing
 
 T = TypeVar("T")
 Parameters = dict[str, torch.Tensor]
@@ -156,7 +156,9 @@ class Loop:
         try:
             saved: dict[str, Any] = torch.load(path, weights_only=True)
         except Exception as error:
-            raise UserError(f"checkpoint '{path}' cannot be read: {error}", "remove it to start anew") from error
+            raise UserError(
+                f"checkpoint '{path}' cannot be read: {reason(error)}", "remove it to start anew"
+            ) from error
         shapes = {name: tensor.shape for name, tensor in saved["parameters"].items()}
         if shapes != {name: tensor.shape for name, tensor in self.parameters.items()}:
             raise UserError(f"checkpoint '{path}' is of another model or swap", "remove it to start anew")

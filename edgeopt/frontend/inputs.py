@@ -109,11 +109,19 @@ def load_sample(path: Path) -> Sample:
     if not path.exists():
         raise UserError(f"'{path}' does not exist", "check the path of the .npz file")
     with reading(path, "write it with numpy.savez"):
+        if path.is_file() and not _is_of_numpy(path):
+            raise UserError(f"'{path}' is neither an .npz nor an .npy file", "write it with numpy.savez")
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return {"": content}
         with content as archive:
             return {name: archive[name] for name in archive.files}
+
+
+def _is_of_numpy(path: Path) -> bool:
+    """Return whether a file begins as archives of arrays do; numpy takes all others for pickles."""
+    with path.open("rb") as stream:
+        return stream.read(6).startswith((b"PK", b"\x93NUMPY"))
 
 
 def check_inputs(specs: Sequence[TensorSpec], arrays: Arrays) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from edgeopt.distill.budget import parse_budget
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import UserError, nearest
+from edgeopt.files import reason
 from edgeopt.ir.pass_base import Kind, Pass
 from edgeopt.plugins.registry import pass_class
 
@@ -102,7 +103,7 @@ def load_recipe(given: str) -> Recipe:
     try:
         return parse(given, path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe '{given}' cannot be read: {error}", "give a TOML file in UTF-8") from error
+        raise UserError(f"recipe '{given}' cannot be read: {reason(error)}", "give a TOML file in UTF-8") from error
 
 
 def parse(name: str, text: str) -> Recipe:

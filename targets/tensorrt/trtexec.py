@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.errors import UserError
+from edgeopt.files import reason
 from edgeopt.records.latency import Latency
 from edgeopt.records.layers import Layer, executed_precision, with_shares
 from edgeopt.records.run import Run
@@ -55,7 +56,9 @@ def read(files: Iterable[Path]) -> Measured:
         try:
             _sort(json.loads(path.read_text("utf-8")), found, path)
         except (OSError, ValueError) as error:
-            raise UserError(f"'{path}' cannot be read ({error})", "give the files that trtexec exported") from error
+            raise UserError(
+                f"'{path}' cannot be read ({reason(error)})", "give the files that trtexec exported"
+            ) from error
     if not found.times:
         raise UserError("the files hold no times of inferences", "give trtexec's --exportTimes file among them")
     return found

@@ -70,9 +70,13 @@ def test_a_recovery_that_is_added_is_named_with_its_option() -> None:
     assert caught.value.hint == "ask for it with --precision int8 --calib DATA --recover bias-correction"
 
 
-def test_layers_are_kept_in_float_where_others_are_not(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--keep-float is given with precision 'fp32'"):
-        exported(tmp_path, keep_float=("0",))
+@pytest.mark.parametrize(
+    ("option", "value"), [("keep_float", ("0",)), ("recover", ("bias-correction",)), ("calib_method", "minmax")]
+)
+def test_what_only_quantization_reads_is_refused_without(option: str, value: object, tmp_path: Path) -> None:
+    flag = option.replace("_", "-")
+    with pytest.raises(UserError, match=f"--{flag} is given with precision 'fp32'"):
+        exported(tmp_path, **{option: value})
 
 
 def test_options_without_skipped_recoveries_are_the_same() -> None:

@@ -200,6 +200,8 @@ def _options() -> Iterator[Any]:
     yield (*MODEL, "--config", "steps.toml"), "'on_progress', which is not an option"
     yield (*MODEL, "--config", "deep.toml"), "not a readable TOML"
     yield (*MODEL, "two.pt2"), "'two.pt2' is one argument too many"
+    yield (*MODEL, "--sample", "file"), "'file' is neither an .npz nor an .npy file"
+    yield (*MODEL, "--config", "absent.toml"), "(No such file or directory)"
     yield (*MODEL, "--samples", "3", "--samples", "4"), "option '--samples' is given more than once"
     yield (*MODEL, "--baseline", "--no-baseline"), "option '--baseline' or '--no-baseline' is given more than once"
     yield (*PICKLED, "--input", "x:1x4", "--input", "x:2x4"), "'x' more than once"
