@@ -55,6 +55,20 @@ def test_what_is_indexed_bounds_an_index() -> None:
     assert ranges["add_1"] == (-100, 30099)
 
 
+def test_what_indexes_bounds_all_of_a_value_or_none_of_it() -> None:
+    class Indexing(nn.Module):
+        def forward(self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> list[torch.Tensor]:
+            chosen, from_end, picked = x.gather(0, (a + 2)), x[b], x.gather(0, c[:1])
+            places = torch.nn.functional.max_pool2d(x[None], 2, return_indices=True)[1]
+            return [chosen, from_end, picked, a + 0, b + 0, c + 0, places + 0]
+
+    index = torch.zeros(4, 5, dtype=torch.int64)
+    program = to_program(Indexing(), (torch.zeros(6, 5), index, index[0], index.clone()))
+    ranges = {node.name: interval for node, interval in integer_ranges(program, 100).items()}
+    assert ranges["a"] == (-2, 3) and ranges["b"] == (-6, 5) and ranges["c"] == (-100, 100)
+    assert ranges[program.results[-1].name] == (0, 29)
+
+
 def test_what_has_wrapped_may_be_anything_of_its_type() -> None:
     class Wrapped(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

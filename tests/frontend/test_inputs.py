@@ -44,7 +44,7 @@ def test_sample_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         load_sample(tmp_path / "absent.npz")
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(UserError, match="neither an .npz nor an .npy file"):
+    with pytest.raises(UserError, match=r"neither an \.npz nor an \.npy file"):
         load_sample(tmp_path / "text.npz")
     np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
     with pytest.raises(UserError, match="truncated or damaged"):
