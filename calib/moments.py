@@ -21,10 +21,9 @@ from torch.nn import functional
 from edgeopt.calib.data import CalibrationData
 from edgeopt.calib.observe import Accumulator, observe
 from edgeopt.ir.context import Need
+from edgeopt.ir.nodes import aten, pair
 from edgeopt.ir.program import Program, Range
 from edgeopt.ir.rewrite import arguments
-
-aten = torch.ops.aten
 
 
 @dataclass
@@ -191,18 +190,14 @@ def patches(layer: fx.Node, value: torch.Tensor) -> torch.Tensor:
     is_line = layer.target is aten.conv1d.default
     if is_line:
         value = value.unsqueeze(-2)
-    size, stride, dilation = ((1, *v) if is_line else _pair(v) for v in (kernel, given["stride"], given["dilation"]))
-    padding = (0, *given["padding"]) if is_line else _pair(given["padding"])
+    size, stride, dilation = ((1, *v) if is_line else pair(v) for v in (kernel, given["stride"], given["dilation"]))
+    padding = (0, *given["padding"]) if is_line else pair(given["padding"])
     columns = functional.unfold(value, size, dilation, padding, stride)
     groups = given["groups"]
     batch, rows, length = columns.shape
     return (
         columns.reshape(batch, groups, rows // groups, length).permute(1, 0, 3, 2).reshape(groups, -1, rows // groups)
     )
-
-
-def _pair(values: Sequence[int]) -> tuple[int, ...]:
-    return tuple(values) * 2 if len(values) == 1 else tuple(values)
 
 
 def observe_patches(program: Program, data: CalibrationData, layers: Sequence[fx.Node]) -> dict[str, Patches]:

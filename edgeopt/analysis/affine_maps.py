@@ -16,12 +16,10 @@ from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
 from edgeopt.analysis.layers import describe
-from edgeopt.ir.nodes import as_node, node_arg, rank_of
+from edgeopt.ir.nodes import as_node, aten, node_arg, rank_of
 from edgeopt.ir.program import Program, same_spec, spec_of
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import FACTORS, SUMS
-
-aten = torch.ops.aten
 
 _ARITHMETIC = frozenset({*SUMS, *FACTORS, aten.permute.default, aten.batch_norm.default})
 _BATCH_TENSORS = ("running_mean", "running_var", "weight", "bias")

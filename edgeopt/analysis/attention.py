@@ -18,12 +18,10 @@ from torch import fx
 
 from edgeopt.analysis.masks import Mask, Term, mask_of
 from edgeopt.analysis.walk import UNCHANGED, before_moves, layer_after, layer_before, number, source
-from edgeopt.ir.nodes import dtype_of, node_arg, rank_of, shape_of
+from edgeopt.ir.nodes import aten, dtype_of, node_arg, rank_of, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import FACTORS, FILLS, PRODUCTS
-
-aten = torch.ops.aten
 
 _SCORE_PRODUCTS = frozenset({*PRODUCTS, aten.baddbmm.default})
 _SOFTMAXES = frozenset({aten.softmax.int, aten._safe_softmax.default})

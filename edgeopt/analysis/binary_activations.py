@@ -20,12 +20,10 @@ from torch import fx
 from edgeopt.analysis.affine_folds import Affine
 from edgeopt.analysis.affine_maps import compose
 from edgeopt.analysis.layers import describe
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import AT_LEAST, AT_MOST, DTYPE_CASTS, FACTORS, SUMS
-
-aten = torch.ops.aten
 
 _CHOICES = (aten.where.self, aten.where.Scalar, aten.where.ScalarSelf, aten.where.ScalarOther)
 _NEVER_NEGATIVE = (aten.relu.default, aten.sigmoid.default, aten.softmax.int, aten.abs.default, aten.exp.default)

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.attention import Attention, find_attentions
 from edgeopt.analysis.normalization import Normalizer, find_normalizers
 from edgeopt.analysis.walk import before_moves, layer_after, layer_before, readers, source
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program
-
-aten = torch.ops.aten
 
 _BETWEEN = frozenset({aten.mul.Tensor, aten.div.Tensor})
 """What scales a branch before it is added to the stream: LayerScale, a residual factor."""

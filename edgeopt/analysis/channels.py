@@ -11,16 +11,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.layers import describe
-from edgeopt.ir.nodes import int_list, node_arg, rank_of, shape_of
+from edgeopt.ir.nodes import aten, int_list, node_arg, rank_of, shape_of
 from edgeopt.ir.program import same_size
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import PRODUCTS
-
-aten = torch.ops.aten
 
 
 def moves(node: fx.Node, factor: bool = False) -> bool:

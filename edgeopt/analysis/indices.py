@@ -11,12 +11,10 @@ from torch import fx
 from edgeopt.analysis.channels import moves
 from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.walk import UNCHANGED, number
-from edgeopt.ir.nodes import shape_of
+from edgeopt.ir.nodes import aten, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import SUMS
-
-aten = torch.ops.aten
 
 _EMBEDDING_BAGS = frozenset({aten.embedding_bag.default, aten.embedding_bag.padding_idx})
 _INDEXED = frozenset(

@@ -33,8 +33,6 @@ from edgeopt.analysis.integer_rules import (
 from edgeopt.analysis.intervals import Interval, hull, meet, within
 from edgeopt.ir.program import Program
 
-aten = torch.ops.aten
-
 
 def of_dtype(dtype: torch.dtype) -> Interval:
     """Return the interval of an integer type; of ``torch.bool`` 0 to 1."""

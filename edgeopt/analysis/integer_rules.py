@@ -26,10 +26,8 @@ from edgeopt.analysis.intervals import (
     signed_remainder,
     times,
 )
-from edgeopt.ir.nodes import int_list, node_arg, shape_of
+from edgeopt.ir.nodes import aten, int_list, node_arg, shape_of
 from edgeopt.ops.opsets import CASTS, FILLS, RIGHT_SHIFTS
-
-aten = torch.ops.aten
 
 LARGEST_SIZE = 2**16
 """What a dimension without an upper bound is taken to be at most."""

@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import Target, node_arg, rank_of
+from edgeopt.ir.nodes import Target, aten, node_arg, rank_of
 from edgeopt.ir.program import Program, dtype_name, op_name, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.opsets import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
-
-aten = torch.ops.aten
 
 _SPATIAL_AXES: dict[Target, int] = {aten.linear.default: 0} | CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS
 _EXACT_DTYPES = (torch.float32, torch.float64)

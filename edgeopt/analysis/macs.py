@@ -10,12 +10,11 @@ from torch import fx
 from torch.fx.node import map_arg
 
 from edgeopt.ir.metrics import Arrays
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.operator import operator_of
 from edgeopt.ops.opsets import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
-
-aten = torch.ops.aten
 
 Shape = Sequence[int]
 

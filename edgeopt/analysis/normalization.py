@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
@@ -30,11 +29,9 @@ from edgeopt.analysis.channels import moves
 from edgeopt.analysis.layers import is_layer
 from edgeopt.analysis.norms import Norm, find_norms, take_constant
 from edgeopt.analysis.walk import before_moves, number, only_reader, readers, source
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ops.opsets import FACTORS, SUMS
-
-aten = torch.ops.aten
 
 _NAMES = {"layer": "LayerNorm", "rms": "RMSNorm"}
 

@@ -17,12 +17,10 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.walk import number, only_reader, source
-from edgeopt.ir.nodes import as_node, shape_of
+from edgeopt.ir.nodes import as_node, aten, shape_of
 from edgeopt.ir.program import Program, same_size
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import LAST_AXIS_NORMS
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)

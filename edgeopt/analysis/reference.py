@@ -16,10 +16,9 @@ import torch
 from torch import fx
 
 from edgeopt.ir.metrics import Arrays, Pointed, Reference
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Observer, Program, to_numpy
 from edgeopt.ir.rewrite import arguments
-
-aten = torch.ops.aten
 
 _CHOOSERS = frozenset(
     {

@@ -20,12 +20,10 @@ from edgeopt.analysis.channels import carry, moves
 from edgeopt.analysis.layers import describe, is_layer, layer_of
 from edgeopt.analysis.norms import Norm, find_norms
 from edgeopt.analysis.walk import UNCHANGED, before_moves
-from edgeopt.ir.nodes import node_arg, node_args, rank_of, shape_of
+from edgeopt.ir.nodes import aten, node_arg, node_args, rank_of, shape_of
 from edgeopt.ir.program import Program, dtype_name, same_size
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import CONVOLUTIONS, FACTORS, SUMS
-
-aten = torch.ops.aten
 
 _COMPOSED = frozenset({*SUMS, *FACTORS, aten.cat.default, aten.embedding.default})
 _EXACT_DTYPES = (torch.float32, torch.float64)

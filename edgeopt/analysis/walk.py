@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.channels import moves
 from edgeopt.analysis.layers import is_layer
-from edgeopt.ir.nodes import node_arg, run_node
+from edgeopt.ir.nodes import aten, node_arg, run_node
 from edgeopt.ir.program import Program
 from edgeopt.ops.opsets import CASTS
-
-aten = torch.ops.aten
 
 UNCHANGED = frozenset({*CASTS, aten.alias.default, aten.clone.default, aten.detach.default, aten.dropout.default})
 """What hands on the values of its operand: casts and copies."""

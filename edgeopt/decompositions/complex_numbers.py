@@ -14,10 +14,8 @@ from edgeopt.decompositions import fourier
 from edgeopt.decompositions.fourier import NoMatrix, Pair
 from edgeopt.errors import Placement, Unsupported
 from edgeopt.ir.attribution import attribute_to
-from edgeopt.ir.nodes import Target, node_arg, run_node
+from edgeopt.ir.nodes import Target, aten, node_arg, run_node
 from edgeopt.ir.program import Program, op_name
-
-aten = torch.ops.aten
 
 _REASON = "complex numbers are computed as pairs of real ones, and this operator has no such form"
 _ENDS = "complex numbers do not pass in or out: give torch.view_as_real() of them, and torch.view_as_complex() inside"

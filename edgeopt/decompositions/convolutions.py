@@ -15,8 +15,7 @@ import torch
 from torch.nn import functional
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes, each
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 CONVOLUTIONS: dict[int, Callable[..., torch.Tensor]] = {
     1: aten.conv1d.default,

@@ -19,8 +19,7 @@ import torch
 
 from edgeopt.analysis.integer_rules import INTEGERS
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 def result_type(a: Any, b: Any) -> torch.dtype:

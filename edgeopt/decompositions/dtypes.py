@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 _OPERATORS = (
     aten.softmax.int,

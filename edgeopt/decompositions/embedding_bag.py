@@ -16,8 +16,7 @@ import torch
 from torch.nn import functional
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 _SUM, _MEAN = 0, 1
 

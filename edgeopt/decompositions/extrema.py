@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 @decomposes(aten.max.dim, aten.min.dim, where=lambda given: given["self"].dim() == 0)

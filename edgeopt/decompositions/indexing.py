@@ -17,8 +17,7 @@ import torch
 from torch.nn import functional
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 def _sizes(index: torch.Tensor) -> tuple[slice, ...]:

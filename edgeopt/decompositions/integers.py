@@ -9,8 +9,7 @@ import torch
 
 from edgeopt.analysis.integer_rules import INTEGERS
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 @decomposes(

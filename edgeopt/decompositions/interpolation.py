@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 Interpolation = Callable[..., torch.Tensor]
 

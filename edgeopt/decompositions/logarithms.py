@@ -20,8 +20,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 def _is_real(x: torch.Tensor) -> bool:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 _NONE, _MEAN = 0, 1
 

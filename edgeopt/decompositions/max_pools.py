@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from edgeopt.decompositions.pools import windows
 from edgeopt.decompositions.writing_out import Arguments, decomposes, each
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 MAX_POOLS: dict[int, Callable[..., torch.Tensor]] = {
     1: aten.max_pool1d.default,

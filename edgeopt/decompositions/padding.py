@@ -14,8 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 def _wraps(given: Arguments) -> bool:

@@ -18,8 +18,7 @@ import torch
 from torch.nn import functional
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes, each
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 AVERAGE_POOLS: dict[int, Callable[..., torch.Tensor]] = {
     1: aten.avg_pool1d.default,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.integer_rules import INTEGERS
 from edgeopt.errors import Placement
-from edgeopt.ir.nodes import Target, dtype_of
+from edgeopt.ir.nodes import Target, aten, dtype_of
 from edgeopt.ir.program import Program, op_name
-
-aten = torch.ops.aten
 
 _CANCELS = "the exporter's formula loses its digits far from 0"
 

@@ -15,11 +15,10 @@ from edgeopt.distill.blocks import observer, relative
 from edgeopt.distill.labels import cross_entropy
 from edgeopt.distill.loop import Parameters, TuneOptions
 from edgeopt.distill.swap import Swap
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import NORMS
-
-aten = torch.ops.aten
 
 _SOFTMAXES = frozenset({aten.softmax.int, aten._softmax.default, aten.log_softmax.int})
 

@@ -24,14 +24,13 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, dtype_name, op_name
 from edgeopt.ir.provenance import source_line
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.passes.exact.fold_constants import evaluated, is_constant
 from edgeopt.quant.qparams import Affine
-
-aten = torch.ops.aten
 
 NAMESPACE = "quantized_decomposed"
 _FLOAT_MODEL = "give the float model: edgeopt quantizes it with --precision int8 --calib DATA"

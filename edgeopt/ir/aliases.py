@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
-from edgeopt.ir.nodes import Target
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import Target, aten
 
 _NAMES = {
     "absolute": "abs",

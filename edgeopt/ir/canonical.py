@@ -25,17 +25,14 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import fx
 from torch.fx.node import Argument
 
 from edgeopt.errors import UserError
 from edgeopt.ir.aliases import PLAIN
-from edgeopt.ir.nodes import Target, node_arg, node_args, rank_of, shape_of, tensor_of
+from edgeopt.ir.nodes import Target, aten, node_arg, node_args, rank_of, shape_of, tensor_of
 from edgeopt.ir.program import Program, same_size, without_defaults
 from edgeopt.ir.provenance import source_line
-
-aten = torch.ops.aten
 
 _CONV = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
 _CONV_TRANSPOSE = {

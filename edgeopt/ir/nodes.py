@@ -5,13 +5,16 @@ An access raises TypeError where a node does not hold what is asked of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 from torch.fx.node import Target as Target
 from torch.fx.node import map_arg
+
+aten = torch.ops.aten
+"""The operators of torch that nodes call."""
 
 
 def as_node(value: object) -> fx.Node:
@@ -37,6 +40,12 @@ def node_args(node: fx.Node, index: int) -> list[fx.Node]:
 def int_list(value: Any) -> list[int]:
     """Return sizes or dimensions of which one or several were given; one known only at run time is a SymInt or node."""
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def pair(values: Sequence[int]) -> tuple[int, int]:
+    """Return sizes of an image's two axes, of which one may have been given for both."""
+    first, *rest = values
+    return first, rest[0] if rest else first
 
 
 def tensor_of(node: fx.Node) -> torch.Tensor:

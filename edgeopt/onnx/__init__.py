@@ -29,6 +29,7 @@ from edgeopt.foreign import add_libraries
 from edgeopt.ir.attribution import marked
 from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.convert import to_exported
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, op_name
 from edgeopt.onnx import names as onnx_names
 from edgeopt.ops.operator import OPERATORS, onnx_functions
@@ -36,7 +37,6 @@ from edgeopt.ops.operator import OPERATORS, onnx_functions
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-aten = torch.ops.aten
 add_libraries(("onnx", "onnxscript", "onnx_ir", "onnxruntime"))
 
 DOMAIN = "edgeopt"

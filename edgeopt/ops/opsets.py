@@ -6,11 +6,7 @@ say: see ``edgeopt.quant.scheme``.
 
 from __future__ import annotations
 
-import torch
-
-from edgeopt.ir.nodes import Target
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import Target, aten
 
 SUMS = (aten.add.Tensor, aten.sub.Tensor)
 """Elementwise sums and differences."""

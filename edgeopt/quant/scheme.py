@@ -9,12 +9,11 @@ import torch
 from torch import fx
 
 from edgeopt.errors import UserError
-from edgeopt.ir.nodes import Target
+from edgeopt.ir.nodes import Target, aten
 from edgeopt.ir.rewrite import arguments
 from edgeopt.quant import pairs
 from edgeopt.quant.float4 import Element
 
-aten = torch.ops.aten
 Operator = Callable[..., object]
 
 WEIGHTED: frozenset[Operator] = frozenset({aten.conv1d.default, aten.conv2d.default, aten.linear.default})

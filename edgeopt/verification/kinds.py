@@ -10,10 +10,9 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.indices import bag_of, legal_indices, static_size
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
-
-aten = torch.ops.aten
 
 Kind = Literal["floats", "masks", "indices", "offsets", "integers"]
 """``masks``: booleans, and numbers that stand for them. ``indices``: integers whose range the graph tells.

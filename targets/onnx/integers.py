@@ -22,10 +22,8 @@ from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.decompositions.writing_out import replace_by
 from edgeopt.ir.canonical import canonicalize
-from edgeopt.ir.nodes import Target
+from edgeopt.ir.nodes import Target, aten
 from edgeopt.ir.program import Program
-
-aten = torch.ops.aten
 
 LARGEST_IN_DOUBLE = 2**53
 _EXACT = (-LARGEST_IN_DOUBLE, LARGEST_IN_DOUBLE)

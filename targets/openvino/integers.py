@@ -16,13 +16,11 @@ from edgeopt.analysis.integer_ranges import bound_by_index, casts_floats, float_
 from edgeopt.analysis.integer_rules import is_integer
 from edgeopt.analysis.intervals import Interval, within
 from edgeopt.errors import Placement
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ir.rewrite import replace as replace_node
 from edgeopt.ops.opsets import CASTS, RIGHT_SHIFTS
-
-aten = torch.ops.aten
 
 LARGEST_IN_FLOAT = 2**24
 _IN_32_BITS = of_dtype(torch.int32)

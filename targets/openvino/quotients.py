@@ -24,9 +24,8 @@ from edgeopt.decompositions import write_out
 from edgeopt.decompositions.division import operands, result_type
 from edgeopt.decompositions.writing_out import replace_by
 from edgeopt.ir.canonical import canonicalize
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program
-
-aten = torch.ops.aten
 
 LARGEST_QUOTIENT = 2**22
 """Quotient of two floats up to which their remainder is exact: its whole part is off by 1 at most."""

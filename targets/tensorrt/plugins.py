@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import shape_of
+from edgeopt.ir.nodes import aten, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Pattern, Rewrite, arguments, op
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
@@ -22,8 +22,6 @@ from edgeopt.ops.linear_attention import LINEAR_ATTENTION
 from edgeopt.ops.rms_norm import RMS_NORM
 from edgeopt.passes.exact.expand_linear_attention import LinearAttentionAsProducts
 from edgeopt.quant.float4 import E2M1
-
-aten = torch.ops.aten
 
 _WORD = 8
 """Elements that the kernel reads at a time: a group is a multiple of it."""

@@ -9,10 +9,9 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine, Fold, fold_back, fold_forward, into_producer, into_readers
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, redefine
 from edgeopt.ir.rewrite import Match, Rule
-
-aten = torch.ops.aten
 
 
 class AffineRule(Rule):

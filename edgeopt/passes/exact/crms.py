@@ -20,11 +20,9 @@ from edgeopt.analysis.channels import carry, moves
 from edgeopt.analysis.layers import describe, is_layer, layer_of
 from edgeopt.analysis.norms import Norm
 from edgeopt.analysis.residual_stream import Stream
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
-
-aten = torch.ops.aten
 
 
 def refuses(program: Program, stream: Stream) -> str | None:

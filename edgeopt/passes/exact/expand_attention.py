@@ -23,11 +23,10 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import ATTENTION_EXPANDED
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
-
-aten = torch.ops.aten
 
 
 class AttentionAsProducts(Rule):

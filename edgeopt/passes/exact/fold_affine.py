@@ -33,13 +33,12 @@ from torch import fx
 from edgeopt.analysis.affine_folds import Affine, Fold, fold_forward, into_readers, is_beside_layer
 from edgeopt.analysis.affine_maps import compose, variables
 from edgeopt.analysis.layers import describe
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import AFFINE_FOLDED
 from edgeopt.ir.program import Program, dtype_name, origin, redefine
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.ops.opsets import FACTORS, LAST_AXIS_NORMS, NORMS, SUMS
 from edgeopt.passes.exact.affine_rule import AffineRule
-
-aten = torch.ops.aten
 
 
 class NormIntoLayers(Rule):

@@ -21,18 +21,16 @@ Inference, CVPR 2018, section 3.2.
 
 from __future__ import annotations
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.affine_folds import Affine
 from edgeopt.analysis.affine_maps import batch_norm_map, compose, variables
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import BATCH_NORMS_FOLDED
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Pattern, Rewrite, op
 from edgeopt.ops.opsets import SUMS
 from edgeopt.passes.exact.affine_rule import AffineRule
-
-aten = torch.ops.aten
 
 
 class BatchNormIntoLayer(AffineRule):

@@ -22,10 +22,9 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.layers import Layer, layer_of
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
-
-aten = torch.ops.aten
 
 _FACTORS = (aten.linear.default, aten.conv1d.default, aten.conv2d.default)
 

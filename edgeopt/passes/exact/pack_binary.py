@@ -26,12 +26,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.binary_activations import Signs, signs_of
 from edgeopt.analysis.layers import Layer, describe, layer_of
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
@@ -39,8 +38,6 @@ from edgeopt.ops.binary_linear import BINARY_LINEAR
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.quant.binary import pack, scaled_signs
 from edgeopt.quant.scheme import MOVES
-
-aten = torch.ops.aten
 
 _MOVES = MOVES - {aten.max_pool2d.default, aten.pad.default}
 

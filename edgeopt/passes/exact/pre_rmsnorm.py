@@ -26,19 +26,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.norms import Norm
 from edgeopt.analysis.residual_stream import Obstacle, Source, Stream, find_streams
 from edgeopt.ir.context import Context
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, origin, redefine
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.passes.exact import crms as compression
-
-aten = torch.ops.aten
 
 _OUTPUT_AXIS = 0
 """Axis of the outputs in the weight of a linear or convolution."""

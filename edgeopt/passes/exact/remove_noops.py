@@ -21,14 +21,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import fx
 
-from edgeopt.ir.nodes import as_node, node_arg, shape_of
+from edgeopt.ir.nodes import as_node, aten, node_arg, shape_of
 from edgeopt.ir.program import Program, same_size, same_spec
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, any_, arguments, op
-
-aten = torch.ops.aten
 
 _DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
 _COPIES = (

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import operator
 
-import torch
 from torch import fx
 
-from edgeopt.ir.nodes import node_arg
+from edgeopt.ir.nodes import aten, node_arg
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.quant.scheme import DIVISIONS
-
-aten = torch.ops.aten
 
 
 class PartOfTensor(Rule):

@@ -22,12 +22,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import run_node, shape_of
+from edgeopt.ir.nodes import aten, run_node, shape_of
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import Match, Pattern, Rewrite, Rule, arguments, op
 from edgeopt.quant.scheme import DIVISIONS, MOVES
-
-aten = torch.ops.aten
 
 _PARTS = (aten.select.int, aten.slice.Tensor, operator.getitem)
 _WHOLE = MOVES - set(_PARTS) - {aten.max_pool2d.default, aten.pad.default, aten.expand.default}

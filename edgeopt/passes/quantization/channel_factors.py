@@ -23,11 +23,10 @@ import torch
 from torch import fx
 
 from edgeopt.analysis.layers import Layer, describe, is_layer, layer_of
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, redefine
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.opsets import LAST_AXIS_NORMS
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)

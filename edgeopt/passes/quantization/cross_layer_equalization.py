@@ -23,10 +23,9 @@ from torch import fx
 from edgeopt.analysis.affine_folds import Affine, Fold, fold_forward, into_readers
 from edgeopt.analysis.layers import Layer, fold_after, input_magnitudes, is_layer, layer_of, output_magnitudes
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, origin, redefine
-
-aten = torch.ops.aten
 
 _MOST_SWEEPS = 50
 _ALIKE = 1.1

@@ -26,6 +26,7 @@ from edgeopt.calib.data import CALIBRATION
 from edgeopt.calib.moments import Rows
 from edgeopt.calib.observe import observe
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import BLOCK_WEIGHTS, Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
@@ -34,8 +35,6 @@ from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
 from edgeopt.quant.blockwise import Blocks
 from edgeopt.quant.float4 import unpack
 from edgeopt.quant.fpq import Found, Rounded, search
-
-aten = torch.ops.aten
 
 _RULE = "search-format"
 _ROWS = 16

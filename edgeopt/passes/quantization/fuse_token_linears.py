@@ -13,13 +13,12 @@ import torch
 from torch import fx
 
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.quantize import DEQUANTIZE
 from edgeopt.ops.token_linear import ROUND_TOKENS, TOKEN_LINEAR
-
-aten = torch.ops.aten
 
 _RULE = "fuse-token-linear"
 

@@ -32,7 +32,7 @@ import torch
 from torch import fx
 
 from edgeopt.ir.context import Context
-from edgeopt.ir.nodes import Target, node_arg
+from edgeopt.ir.nodes import Target, aten, node_arg
 from edgeopt.ir.pass_base import INTEGER_LAYERS, Note, PassResult
 from edgeopt.ir.program import Program, Range
 from edgeopt.ir.rewrite import arguments
@@ -46,8 +46,6 @@ from edgeopt.quant.power_of_two import to_powers
 from edgeopt.quant.qparams import Affine, fitting_bias, for_activation, for_bias, for_weight, symmetric, to_integers
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.quant.sums import MOST_PRODUCTS, fitting_sums
-
-aten = torch.ops.aten
 
 _LEAST_LEVELS = 16
 """Integers that a joined value keeps at least: four bits."""

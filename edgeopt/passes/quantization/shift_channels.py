@@ -31,12 +31,11 @@ from edgeopt.calib.data import CALIBRATION
 from edgeopt.calib.moments import Channels, Rows, Together
 from edgeopt.calib.observe import observe
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.passes.quantization.channel_factors import Maker, divide_inputs, maker
 from edgeopt.quant.fpq import trial
-
-aten = torch.ops.aten
 
 _RULE, _FOLD = "shift-channels", "fold-shift"
 _REACHES = ((1.0, 2), (1.0, 3), (1.0, 5), (0.8, 3), (0.8, 5), (0.6, 3))

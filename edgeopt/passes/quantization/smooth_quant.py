@@ -31,14 +31,13 @@ from edgeopt.calib.data import CALIBRATION
 from edgeopt.calib.moments import Channels, HeldOut, Identified
 from edgeopt.calib.observe import observe
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program, Range, redefine
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.quantize import rounded_to
 from edgeopt.quant.qparams import for_activation, for_weight
 from edgeopt.quant.scheme import WEIGHTED
-
-aten = torch.ops.aten
 
 _RULE = "migrate-scale"
 _STRENGTHS = torch.linspace(0, 0.7, 8).tolist()

@@ -18,13 +18,12 @@ import torch
 from torch import fx
 
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note, Pass, PassResult
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS, ELEMENTS, real_scale
 from edgeopt.quant.float4 import unpack
-
-aten = torch.ops.aten
 
 _RULE = "widen-to-int8"
 _LONGEST, _LARGEST = 128, 127

@@ -26,6 +26,7 @@ from edgeopt.calib.data import CALIBRATION, CalibrationData
 from edgeopt.calib.moments import Patches, observe_patches
 from edgeopt.errors import UserError
 from edgeopt.ir.context import Context
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import BLOCK_WEIGHTS, Note
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
@@ -34,8 +35,6 @@ from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.ops.round_activations import ROUND_ACTIVATIONS
 from edgeopt.quant.blockwise import FORMATS, Blocks
 from edgeopt.quant.gptq import compensated
-
-aten = torch.ops.aten
 
 _RULE = "store-in-four-bits"
 

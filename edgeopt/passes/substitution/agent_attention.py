@@ -33,8 +33,6 @@ from edgeopt.ops.agent_attention import AGENT_ATTENTION
 from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, grid_of
 from edgeopt.passes.substitution.value_convolution import add_convolution
 
-aten = torch.ops.aten
-
 _KERNEL = 3
 
 

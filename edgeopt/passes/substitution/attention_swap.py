@@ -7,19 +7,17 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.attention import Attention, find_attentions
 from edgeopt.analysis.walk import layer_before
 from edgeopt.distill.swap import Start, Swap, Swapper, SwapResult, inputs_of, kept
 from edgeopt.ir.context import TIMER, Context, Timer
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.passes.substitution.pays import Measured
-
-aten = torch.ops.aten
 
 Inserted = tuple[fx.Node, tuple[str, ...]]
 """A node with the attention's value, and the names of the constants that come with it."""

@@ -31,12 +31,11 @@ from edgeopt.analysis.layers import Layer, is_layer, layer_of
 from edgeopt.distill.swap import FittedSwapper, Swap, SwapResult, kept
 from edgeopt.ir.context import Context
 from edgeopt.ir.metrics import Sample
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.rewrite import arguments, replace
 from edgeopt.quant.binary import binarize, signs
-
-aten = torch.ops.aten
 
 _LAYERS = (aten.linear.default, aten.conv2d.default)
 _OFF_ZERO = 1e-3

@@ -35,15 +35,13 @@ from edgeopt.analysis.attention import Attention
 from edgeopt.analysis.masks import Mask
 from edgeopt.analysis.walk import evaluate
 from edgeopt.errors import UserError, nearest
-from edgeopt.ir.nodes import shape_of
+from edgeopt.ir.nodes import aten, shape_of
 from edgeopt.ir.program import Program, origin
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.feature_maps import LEARNED, MAPS, feature_count
 from edgeopt.ops.hybrid_attention import HYBRID_ATTENTION
 from edgeopt.ops.linear_attention import KINDS, LINEAR_ATTENTION
 from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, grid_of
-
-aten = torch.ops.aten
 
 _KERNEL, _SEED = 5, 0
 _BLOCKED = -1e4

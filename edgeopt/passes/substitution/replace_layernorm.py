@@ -41,10 +41,9 @@ from edgeopt.distill.swap import FittedSwapper, Swap, SwapResult, kept
 from edgeopt.errors import UserError, nearest
 from edgeopt.ir.context import Context
 from edgeopt.ir.metrics import Sample
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.pass_base import Note
 from edgeopt.ir.program import Program, origin
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)

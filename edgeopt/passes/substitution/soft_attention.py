@@ -29,12 +29,11 @@ from torch import fx
 from edgeopt.analysis.attention import Attention
 from edgeopt.analysis.masks import Mask
 from edgeopt.errors import UserError
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, origin
 from edgeopt.ops.soft_attention import SOFT_ATTENTION
 from edgeopt.passes.substitution.attention_swap import AttentionSwap, Inserted, grid_of
 from edgeopt.passes.substitution.value_convolution import add_convolution
-
-aten = torch.ops.aten
 
 _KERNEL = 5
 

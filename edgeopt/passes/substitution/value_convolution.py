@@ -10,9 +10,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, origin
-
-aten = torch.ops.aten
 
 
 def add_convolution(

@@ -12,15 +12,13 @@ which the program's own sign turns. Where it turns the other way the layer's wei
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import run_node
+from edgeopt.ir.nodes import aten, pair, run_node
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu import binary
 from edgeopt.kernels.mcu.binary import ByteThresholds, Requant, Thresholds
@@ -38,8 +36,6 @@ from edgeopt.targets.mcu.nodes.binary_max_pool2d import BinaryMaxPool2d
 from edgeopt.targets.mcu.nodes.node import Node
 from edgeopt.targets.mcu.nodes.of_signs import tensor_of_signs
 from edgeopt.targets.mcu.nodes.sign import Sign
-
-aten = torch.ops.aten
 
 LAYERS = (BINARY_CONV2D, BINARY_LINEAR)
 
@@ -163,16 +159,13 @@ def _pooled(state: Lowering, pool: fx.Node, x: Tensor, shape: Shape) -> tuple[Te
     found = arguments(pool)
     if tuple(found["dilation"]) not in ((1,), (1, 1)) or found["ceil_mode"]:
         raise Refused("a max pool with dilation or ceil_mode")
-    kernel, stride, padding = (_pair(found[name]) for name in ("kernel_size", "stride", "padding"))
+    sizes = (found["kernel_size"], found["stride"] or found["kernel_size"], found["padding"])
+    kernel, stride, padding = map(pair, sizes)
     height, width, channels = map_shape(shape_of(pool))
     y = tensor_of_signs(f"{pool.name}.signs.{len(state.nodes)}", height, width, channels)
-    window, samples = window_of(kernel, stride or kernel, padding * 2), shape_of(pool)[0]
+    window, samples = window_of(kernel, stride, padding * 2), shape_of(pool)[0]
     _add(state, BinaryMaxPool2d(y.name, (x.name,), y.name, window, samples=samples), y)
     return y, (height, width, channels)
-
-
-def _pair(values: Sequence[int]) -> Any:
-    return tuple(values) * 2 if len(values) == 1 else tuple(values)
 
 
 def _add(state: Lowering, node: Node, y: Tensor) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu import packing, reference
 from edgeopt.kernels.mcu.reference import AddFactors, Clamp, Window
@@ -23,8 +24,6 @@ from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
 from edgeopt.targets.mcu.nodes.linear import Linear
 from edgeopt.targets.mcu.nodes.max_pool2d import MaxPool2d
 from edgeopt.targets.mcu.nodes.node import Node
-
-aten = torch.ops.aten
 
 _BIAS_LIMIT = 2**30
 

@@ -20,6 +20,7 @@ import torch
 from torch import fx
 
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing
+from edgeopt.ir.nodes import aten
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu.reference import Clamp
@@ -38,8 +39,6 @@ from edgeopt.targets.mcu.lower.state import Lowering, Refused, Value, copied, ma
 from edgeopt.targets.mcu.nodes.copy import Copy
 from edgeopt.targets.mcu.nodes.node import Node
 from edgeopt.targets.mcu.nodes.table import Table
-
-aten = torch.ops.aten
 
 NAME = "mcu"
 """What operators call this target by."""

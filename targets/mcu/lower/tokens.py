@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import node_arg, run_node
+from edgeopt.ir.nodes import aten, node_arg, run_node
 from edgeopt.ir.rewrite import arguments
 from edgeopt.kernels.mcu import reference
 from edgeopt.kernels.mcu.reference import Clamp, NormFactors
@@ -23,8 +23,6 @@ from edgeopt.targets.mcu.nodes.copy import Copy, Piece
 from edgeopt.targets.mcu.nodes.matmul import MatMul
 from edgeopt.targets.mcu.nodes.norm import Norm
 from edgeopt.targets.mcu.nodes.softmax import Softmax
-
-aten = torch.ops.aten
 
 
 def matmul(state: Lowering, node: fx.Node, y: Tensor, clamp: Clamp) -> Value:
