@@ -124,6 +124,16 @@ def _absolute(a: Range) -> Range:
     return (0.0, max(map(abs, a)))
 
 
+def _product(node: fx.Node, read: Read) -> Range:
+    found = _two(_times)(node, read)
+    return (max(found[0], 0.0), found[1]) if node.args[0] is node.args[1] else found
+
+
+def _raised(node: fx.Node, read: Read) -> Range:
+    exponent = _argument(node, 1)
+    return (0.0, inf) if exponent in (2, 4, 6, 8) else ANYTHING
+
+
 def _divided(node: fx.Node, read: Read) -> Range:
     found = _two(_over)(node, read)
     return _whole(found) if node.kwargs.get("rounding_mode") else found
@@ -171,7 +181,10 @@ _RULES: dict[str, Rule] = {
     "add": _two(_plus),
     "sub": _two(_minus),
     "rsub": _two(lambda a, b: _minus(b, a)),
-    "mul": _two(_times),
+    "mul": _product,
+    "pow": _raised,
+    **dict.fromkeys(("exp", "exp2", "square", "sqrt", "rsqrt", "softplus"), _fixed(0.0, inf)),
+    **dict.fromkeys(("var", "std", "norm", "linalg_vector_norm"), _fixed(0.0, inf)),
     "div": _divided,
     "remainder": _two(_modulo),
     "fmod": _two(_modulo),

@@ -59,6 +59,11 @@ def integer_ranges(program: Program, assumed: int) -> dict[fx.Node, Interval]:
     return _ranges(program, assumed, assumed)[0]
 
 
+def float_ranges_of(program: Program) -> dict[fx.Node, float_ranges.Range]:
+    """Return the range of every node that holds floats, inputs of which may be anything."""
+    return _ranges(program, of_dtype(torch.int32)[1], inf)[1]
+
+
 @dataclass(frozen=True)
 class FloatCasts:
     """Where floats become integers: the ``inputs`` that have to lie within a bound for it, and casts of what no bound

@@ -23,6 +23,12 @@ def module_path(node: fx.Node) -> str:
     return path.removeprefix("L['self']").removeprefix(".")
 
 
+def titled(node: fx.Node) -> str:
+    """Return a node's name with the module that computes it: ``relu in 'encoder.1'``, as far as it is known."""
+    module = module_path(node)
+    return f"{node.name} in '{module}'" if module else node.name
+
+
 def place(node: fx.Node) -> str:
     """Return `` in module 'encoder.layers.0' (file.py:12: code)``, as far as it is known."""
     module = module_path(node)

@@ -13,8 +13,9 @@ from edgeopt.analysis.intervals import Interval
 from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
 from edgeopt.ir.program import Program, op_name, origin
+from edgeopt.ir.provenance import titled
 from edgeopt.ops.opsets import DTYPE_CASTS
-from edgeopt.targets.openvino import integers, quotients
+from edgeopt.targets.openvino import integers, nans, quotients
 
 _IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inputs with .float(), or export to onnx"
 
@@ -47,9 +48,10 @@ def fitted(program: Program) -> Fitted:
             f"OpenVINO computes integers in 32 bits: right while those that nothing bounds lie within ±{assumed:,}",
         )
     if casts := integers.unbounded_casts(exact):
-        names = ", ".join(node.name for node in casts)
+        names = ", ".join(map(titled, casts))
         notes += (f"OpenVINO casts floats to 32 bits: right while those that {names} reads lie within ±{assumed:,}",)
     reach = {origin(node): assumed for node in casts}
+    notes += nans.notes(exact)
     divided, reaches = quotients.rewritten(exact)
     return Fitted(divided, integers.unbounded_inputs(exact, assumed), (*notes, *reaches), reach=reach)
 
