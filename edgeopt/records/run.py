@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from pydantic import JsonValue, ValidationError
 
 from edgeopt.errors import UserError
-from edgeopt.records.form import Record, form_of
+from edgeopt.records.form import Record
 from edgeopt.records.latency import Baseline, Latency
 from edgeopt.records.layers import Fallback
 from edgeopt.records.limits import Limit
@@ -200,7 +200,7 @@ class Run(Record):
         """
         data = _with_version(text)
         try:
-            run: Run = form_of(cls).validate_python(data)
+            run: Run = cls.form().validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))

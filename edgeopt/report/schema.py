@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-from edgeopt.records.form import form_of
 from edgeopt.records.run import Run
 
 
 def schema_text() -> str:
     """Return the schema as text; every field carries its meaning as description."""
-    schema = form_of(Run).json_schema(mode="serialization")
+    schema = Run.form().json_schema(mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
