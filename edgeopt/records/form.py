@@ -24,7 +24,7 @@ class Record:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     @classmethod
-    def form(cls) -> TypeAdapter[Any]:
+    def json_form(cls) -> TypeAdapter[Any]:
         """Return what writes and reads records of this class, and knows their JSON Schema."""
         kind: Any = cls  # mypy takes a class that defines __hash__ for one that has none itself
         return _form_of(kind)
@@ -34,7 +34,7 @@ class Record:
 
         Raises PydanticSerializationError where a field does not have its type.
         """
-        return self.form().dump_json(self, indent=2, warnings="error").decode() + "\n"
+        return self.json_form().dump_json(self, indent=2, warnings="error").decode() + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Return its fields as JSON values."""

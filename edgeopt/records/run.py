@@ -200,7 +200,7 @@ class Run(Record):
         """
         data = _with_version(text)
         try:
-            run: Run = cls.form().validate_python(data)
+            run: Run = cls.json_form().validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))

@@ -9,7 +9,7 @@ from edgeopt.records.run import Run
 
 def schema_text() -> str:
     """Return the schema as text; every field carries its meaning as description."""
-    schema = Run.form().json_schema(mode="serialization")
+    schema = Run.json_form().json_schema(mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
