@@ -22,6 +22,7 @@ from edgeopt.decompositions import (  # noqa: F401
     losses,
     max_pools,
     padding,
+    places,
     pools,
     recurrent,
 )

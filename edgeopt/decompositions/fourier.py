@@ -12,11 +12,16 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import aten, dtype_of, rank_of, shape_of
+from edgeopt.ir.nodes import dtype_of, rank_of, shape_of
 from edgeopt.ir.program import Program
+
+aten = torch.ops.aten
 
 LONGEST = 2048
 """Values of a transform up to which its matrices (32 MB at most) are worth it."""
+
+_NOISE = 1e-14
+"""What sines and cosines of quarter turns are off from zero, in float64; of others none is as small."""
 
 Pair = tuple[fx.Node, fx.Node]
 """The real and the imaginary part of a complex tensor."""
@@ -91,7 +96,9 @@ def _waves(size: int, is_forward: bool) -> torch.Tensor:
     # The product of positions, modulo the size, before it is turned to an angle: exact for any size.
     positions = torch.arange(size)
     angles = (positions[:, None] * positions[None, :] % size).double() * (2 * pi / size)
-    return torch.polar(torch.ones_like(angles), -angles if is_forward else angles)
+    real, imaginary = angles.cos(), -angles.sin() if is_forward else angles.sin()
+    # Exact at quarter turns: noise in what is zero would turn the angle of a negative real number from pi to -pi.
+    return torch.complex(*(torch.where(part.abs() < _NOISE, 0.0, part) for part in (real, imaginary)))
 
 
 def _product(program: Program, node: fx.Node, pair: Pair, waves: torch.Tensor, dim: int) -> Pair:

@@ -1,0 +1,48 @@
+"""Operators that exporters refuse or compute wrongly by themselves are torch's, on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeopt.plugins.registry import resolve
+from tests.operators.cases import Case, call, case
+from tests.operators.judge import difference
+from tests.operators.runner import THROUGH_EXPORTERS, traced
+
+
+def cases() -> Iterator[Case]:
+    torch.manual_seed(0)
+    signal, edges = torch.randn(4, 16), torch.linspace(-2, 2, 9)
+    # Of a real signal the ends of the spectrum are real: below 0 the angle is pi, not -pi.
+    yield case("angle", "rfft", lambda x: torch.fft.rfft(x).angle(), signal)
+    yield case("angle", "odd", lambda x: torch.fft.rfft(x).angle(), signal[:, 1:])
+    yield case("angle", "real", torch.angle, torch.tensor([1.0, -1.0, 0.0, -0.0]))
+    yield case("angle", "integers", torch.angle, torch.tensor([-2, 0, 3]))
+    yield case("searchsorted", "left", torch.searchsorted, edges, signal)
+    yield case("searchsorted", "right", call(torch.searchsorted, right=True), edges, signal.round())
+    yield case("aminmax", "all", lambda x: tuple(torch.aminmax(x)), signal)
+    yield case("aminmax", "axis", lambda x: tuple(torch.aminmax(x, dim=1, keepdim=True)), signal)
+
+
+@pytest.mark.parametrize("name", THROUGH_EXPORTERS)
+def test_computed_as_torch_does(name: str, tmp_path: Path) -> None:
+    target = resolve(name)
+    if not (probe := target.probe()).found:
+        pytest.skip(str(probe.install))
+    groups, lost = traced(list(cases()))
+    faults = dict(lost)
+    for index, group in enumerate(groups):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        target.compile(group.program, folder, target.Options())
+        with closing(target.open(folder, target.Options())) as session:
+            got = session.run(group.feed)
+        for output, expected in group.program.run(group.feed).items():
+            if (fault := difference(expected, got[output], 0.0)) is not None:
+                faults[group.cases[int(output.split("_")[1])].name] = fault
+    assert not faults
