@@ -20,11 +20,14 @@ from edgeopt.decompositions import (  # noqa: F401
     interpolation,
     logarithms,
     losses,
+    matrices,
     max_pools,
     padding,
     places,
     pools,
     recurrent,
+    spaces,
+    views,
 )
 from edgeopt.decompositions.refused import refused
 from edgeopt.decompositions.writing_out import TABLE, is_needed, write_out

@@ -17,7 +17,7 @@ from tests.operators.runner import THROUGH_EXPORTERS, traced
 
 def cases() -> Iterator[Case]:
     torch.manual_seed(0)
-    signal, edges = torch.randn(4, 16), torch.linspace(-2, 2, 9)
+    signal, edges, square = torch.randn(4, 16), torch.linspace(-2, 2, 9), torch.randn(2, 3, 3)
     # Of a real signal the ends of the spectrum are real: below 0 the angle is pi, not -pi.
     yield case("angle", "rfft", lambda x: torch.fft.rfft(x).angle(), signal)
     yield case("angle", "odd", lambda x: torch.fft.rfft(x).angle(), signal[:, 1:])
@@ -25,6 +25,10 @@ def cases() -> Iterator[Case]:
     yield case("angle", "integers", torch.angle, torch.tensor([-2, 0, 3]))
     yield case("searchsorted", "left", torch.searchsorted, edges, signal)
     yield case("searchsorted", "right", call(torch.searchsorted, right=True), edges, signal.round())
+    yield case("imag", "of a conjugate", lambda x: torch.view_as_complex(x).conj().imag + 1, torch.randn(3, 2))
+    for exponent in (0, 1, 3, 6, 7):
+        yield case("matrix_power", f"{exponent}", lambda x, n=exponent: torch.linalg.matrix_power(x, n) + 1, square)
+    yield case("linspace", "tensors", lambda a, b: torch.linspace(a, b, 7), *edges[[2, 7]].unbind())
     yield case("aminmax", "all", lambda x: tuple(torch.aminmax(x)), signal)
     yield case("aminmax", "axis", lambda x: tuple(torch.aminmax(x, dim=1, keepdim=True)), signal)
 
