@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 
 def _is_number(given: Arguments) -> bool:
-    return given["self"].dim() == 0
+    return bool(given["self"].dim() == 0)
 
 
 @decomposes(aten.max.dim, aten.min.dim, where=_is_number)
