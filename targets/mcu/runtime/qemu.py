@@ -68,8 +68,8 @@ def build(
         return toolchain.link(
             core, [*sources, *services], script, folder / "firmware.elf", [FIRMWARE, *include], define
         )
-    except EdgeoptError as error:
-        if overflow := _OVERFLOW.search(error.message):
+    except toolchain.ToolFailed as error:
+        if overflow := _OVERFLOW.search(error.said):
             raise _too_large(board, overflow["region"].lower(), int(overflow["bytes"])) from error
         raise
 

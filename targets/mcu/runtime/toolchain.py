@@ -28,6 +28,17 @@ class Sections:
     bss: int
 
 
+class ToolFailed(EdgeoptError):
+    """A compiler or linker failed; ``said`` is all that it said, the message its first error."""
+
+    def __init__(self, tool: str, status: int, said: str) -> None:
+        super().__init__(
+            f"{tool} ended with status {status}: {first_error(said)}",
+            "mend what it names; if edgeopt wrote that, please report the model",
+        )
+        self.said = said
+
+
 def require(tool: str) -> str:
     """Return the path of a tool; raise ToolchainMissing with the line that installs it."""
     path = shutil.which(tool)
@@ -37,13 +48,10 @@ def require(tool: str) -> str:
 
 
 def command(tool: str, *arguments: str | Path, cwd: Path | None = None) -> str:
-    """Run a tool and return its stdout; raise EdgeoptError with its first error where it fails."""
+    """Run a tool and return its stdout; raise ToolFailed where it fails."""
     done = subprocess.run([require(tool), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
     if done.returncode:
-        raise EdgeoptError(
-            f"{tool} ended with status {done.returncode}: {first_error(done.stderr)}",
-            "mend what it names; if edgeopt wrote that, please report the model",
-        )
+        raise ToolFailed(tool, done.returncode, done.stderr)
     return done.stdout
 
 
