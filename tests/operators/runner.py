@@ -183,12 +183,12 @@ def _outcomes(group: Group, target: str) -> dict[str, Outcome]:
     refused = dict(results) if isinstance(results, list) else {}
     if isinstance(results, Outcome) and len(group.cases) == 1:
         refused = dict.fromkeys(group.cases, results)
-    found = {group.cases[index].name: outcome for index, outcome in refused.items()}
+    if refused.keys() == group.cases.keys():
+        return {group.cases[index].name: outcome for index, outcome in refused.items()}
     left = [index for index in group.cases if index not in refused]
-    for part in [left] if refused else _parts(group, left, results):
-        if part:
-            found.update(_outcomes(group.only(part), target))
-    return found
+    # What is refused beside others is tried without them: what translates a whole program may take it alone.
+    parts = (left, list(refused)) if refused else _parts(group, left, results)
+    return {name: found for part in parts if part for name, found in _outcomes(group.only(part), target).items()}
 
 
 def _parts(group: Group, left: list[int], failure: Outcome | list) -> tuple[list[int], list[int]]:
