@@ -59,8 +59,10 @@ def _composed(program: Program, node: fx.Node, known: Known) -> Affine | str:
 
 
 def variables(program: Program, node: fx.Node) -> list[fx.Node]:
-    """Return the operands of a sum or product that are no constants."""
-    return [as_node(value) for value in node.args[:2] if not _is_constant(program, value)]
+    """Return the operands of a sum or product that are no constants; none where one is a complex number, which no map
+    of real numbers has."""
+    operands = [value for value in node.args[:2] if not _is_constant(program, value)]
+    return [] if any(isinstance(value, complex) for value in operands) else list(map(as_node, operands))
 
 
 def batch_norm_map(program: Program, node: fx.Node) -> Affine | str:

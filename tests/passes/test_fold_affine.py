@@ -219,3 +219,8 @@ def test_arithmetic_refusals(function: Callable[..., torch.Tensor], reason: str)
 def test_arithmetic_far_from_layers_is_no_candidate() -> None:
     result = fold(lambda m, x: (x.exp() * 0.5 + 1).tanh(), TOKENS, changes=False)
     assert result.notes == ()
+
+
+def test_factors_that_are_complex_are_left_alone() -> None:
+    result = FoldAffine()(to_program(Call(lambda m, x: torch.view_as_complex(x) * 2j), (torch.randn(3, 2),)))
+    assert not result.changed
