@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from edgeopt.distill.loop import TuneOptions
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, quoted
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 UNBOUNDED_STEPS, UNBOUNDED_SECONDS = 10**9, 1e9
@@ -20,12 +20,12 @@ def parse_budget(text: str, options: TuneOptions) -> TuneOptions:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)|(\d+)(?: ?steps)?", text.strip())
     if found is None:
         raise UserError(
-            f"'{text}' is not a budget of tuning", "write a duration (90s, 5min, 1h) or a number of steps (500)"
+            f"{quoted(text)} is not a budget of tuning", "write a duration (90s, 5min, 1h) or a number of steps (500)"
         )
     if found[3]:
         steps, seconds = int(found[3]), UNBOUNDED_SECONDS
     else:
         steps, seconds = UNBOUNDED_STEPS, float(found[1]) * _UNITS[found[2]]
     if not steps or not seconds:
-        raise UserError(f"a budget of '{text}' tunes nothing", "give at least one step or second")
+        raise UserError(f"a budget of {quoted(text)} tunes nothing", "give at least one step or second")
     return replace(options, steps=steps, seconds=seconds)

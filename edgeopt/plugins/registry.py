@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, TypeVar
 
-from edgeopt.errors import EdgeoptError, UserError, nearest
+from edgeopt.errors import EdgeoptError, UserError, nearest, quoted
 
 if TYPE_CHECKING:
     from edgeopt.ir.pass_base import Pass
@@ -77,7 +77,7 @@ def resolve(request: str) -> Target:
     if request in offered:
         cls, candidate = offered[request]
         return cls(candidate)
-    raise UserError(f"unknown target '{request}'", nearest(request, [*target_names(), *offered]))
+    raise UserError(f"unknown target {quoted(request)}", nearest(request, [*target_names(), *offered]))
 
 
 def _entries(group: str) -> dict[str, EntryPoint]:
@@ -97,7 +97,7 @@ def _importable(names: Iterable[str], load: Callable[[str], T]) -> dict[str, T]:
 def _load(group: str, name: str, what: str) -> type:
     entries = _entries(group)
     if name not in entries:
-        raise UserError(f"unknown {what} '{name}'", nearest(name, entries))
+        raise UserError(f"unknown {what} {quoted(name)}", nearest(name, entries))
     try:
         loaded: type = entries[name].load()
         return loaded

@@ -21,7 +21,7 @@ from typing import Any
 
 from edgeopt.distill.budget import parse_budget
 from edgeopt.distill.loop import TuneOptions
-from edgeopt.errors import UserError, nearest
+from edgeopt.errors import UserError, nearest, quoted
 from edgeopt.files import reason
 from edgeopt.ir.pass_base import Kind, Pass
 from edgeopt.plugins.registry import pass_class
@@ -131,7 +131,7 @@ def parse(name: str, text: str) -> Recipe:
 def _step(where: str, entry: Mapping[str, Any]) -> RecipeStep:
     if not isinstance(name := entry.get("name"), str):
         raise UserError(f"{where} has a pass without a name", "see edgeopt passes for the names")
-    place = f"pass '{name}' of {where}"
+    place = f"pass {quoted(name)} of {where}"
     known = _settings(pass_class(name))
     settings = {key.replace("-", "_"): value for key, value in entry.items() if key != "name"}
     _check_keys(place, settings, known)
@@ -172,13 +172,13 @@ def _check_keys(place: str, given: Iterable[str], known: Iterable[str]) -> None:
     for key in (key.replace("_", "-") for key in given):
         if key not in names:
             remedy = nearest(key, names) if names else "it has no settings: remove the key"
-            raise UserError(f"{place} has the unknown key '{key}'", remedy)
+            raise UserError(f"{place} has the unknown key {quoted(key)}", remedy)
 
 
 def _check_type(place: str, key: str, value: Any, kind: type) -> None:
     fits = value is None or type(value) is kind or (kind is float and type(value) is int)
     if not fits:
-        raise UserError(f"'{key.replace('_', '-')}' of {place} is {value!r}", f"give a {kind.__name__}")
+        raise UserError(f"{quoted(key.replace('_', '-'))} of {place} is {quoted(value)}", f"give a {kind.__name__}")
 
 
 def _dashed(settings: Mapping[str, Any]) -> dict[str, Any]:
