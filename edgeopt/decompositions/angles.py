@@ -13,8 +13,7 @@ import math
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 @decomposes(aten.atan2.default)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 def _is_number(given: Arguments) -> bool:

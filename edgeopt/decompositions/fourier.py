@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeopt.ir.nodes import dtype_of, rank_of, shape_of
+from edgeopt.ir.nodes import aten, dtype_of, rank_of, shape_of
 from edgeopt.ir.program import Program
-
-aten = torch.ops.aten
 
 LONGEST = 2048
 """Values of a transform up to which its matrices (32 MB at most) are worth it."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 @decomposes(aten.linalg_matrix_power.default, where=lambda given: given["n"] >= 0)

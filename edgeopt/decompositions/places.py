@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 @decomposes(aten.searchsorted.Tensor, aten.searchsorted.Scalar)

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from edgeopt.decompositions.writing_out import Arguments, decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 def _is_float(given: Arguments) -> bool:

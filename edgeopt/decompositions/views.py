@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from edgeopt.decompositions.writing_out import decomposes
-
-aten = torch.ops.aten
+from edgeopt.ir.nodes import aten
 
 
 @decomposes(aten._neg_view.default)
