@@ -154,28 +154,25 @@ class Loop:
         if path is None or not path.exists():
             return
         try:
-            self._restore(torch.load(path, weights_only=True), state, optimizer)
-        except _OtherModel:
-            raise UserError(f"checkpoint '{path}' is of another model or swap", "remove it to start anew") from None
+            self._restore(path, state, optimizer)
+        except UserError:
+            raise
         except Exception as error:  # whatever a damaged file makes torch raise
             raise UserError(
                 f"checkpoint '{path}' cannot be read: {reason(error)}", "remove it to start anew"
             ) from error
 
-    def _restore(self, saved: dict[str, Any], state: _State, optimizer: torch.optim.Adam) -> None:
+    def _restore(self, path: Path, state: _State, optimizer: torch.optim.Adam) -> None:
+        saved: dict[str, Any] = torch.load(path, weights_only=True)
         shapes = {name: tensor.shape for name, tensor in saved["parameters"].items()}
         if shapes != {name: tensor.shape for name, tensor in self.parameters.items()}:
-            raise _OtherModel
+            raise UserError(f"checkpoint '{path}' is of another model or swap", "remove it to start anew")
         with torch.no_grad():
             for name, tensor in saved["parameters"].items():
                 self.parameters[name].copy_(tensor)
         optimizer.load_state_dict(saved["optimizer"])
         for name in ("step", "seconds", "before", "best", "best_error", "stalled"):
             setattr(state, name, saved[name])
-
-
-class _OtherModel(Exception):
-    """A checkpoint's parameters are not those that are tuned."""
 
 
 @dataclass

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from edgeopt.plugins.registry import resolve
 from tests.operators.cases import Case, call, case
@@ -15,7 +16,7 @@ from tests.operators.judge import difference
 from tests.operators.runner import THROUGH_EXPORTERS, traced
 
 
-def cases() -> Iterator[Case]:
+def plain_forms() -> Iterator[Case]:
     torch.manual_seed(0)
     signal, edges, square = torch.randn(4, 16), torch.linspace(-2, 2, 9), torch.randn(2, 3, 3)
     # Of a real signal the ends of the spectrum are real: below 0 the angle is pi, not -pi.
@@ -33,8 +34,25 @@ def cases() -> Iterator[Case]:
     yield case("aminmax", "axis", lambda x: tuple(torch.aminmax(x, dim=1, keepdim=True)), signal)
 
 
+def places() -> Iterator[Case]:
+    """Where the largest values of pools are."""
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 9, 8)
+    for given in ({}, {"padding": 1, "ceil_mode": True}, {"padding": 1, "dilation": 2, "ceil_mode": True}):
+        pool = {"kernel_size": 3, "stride": 2, "return_indices": True, **given}
+        yield case("max_pool2d", f"places {given}", lambda x, p=pool: F.max_pool2d(x, **p), image)
+        yield case("max_pool1d", f"places {given}", lambda x, p=pool: F.max_pool1d(x, **p), image[0])
+    yield case(
+        "adaptive_max_pool1d", "places", call(F.adaptive_max_pool1d, output_size=4, return_indices=True), image[0]
+    )
+    yield case(
+        "adaptive_max_pool2d", "places", call(F.adaptive_max_pool2d, output_size=(3, 4), return_indices=True), image
+    )
+
+
+@pytest.mark.parametrize("cases", [plain_forms, places])
 @pytest.mark.parametrize("name", THROUGH_EXPORTERS)
-def test_computed_as_torch_does(name: str, tmp_path: Path) -> None:
+def test_computed_as_torch_does(name: str, cases: Callable[[], Iterator[Case]], tmp_path: Path) -> None:
     target = resolve(name)
     if not (probe := target.probe()).found:
         pytest.skip(str(probe.install))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from edgeopt.errors import PassError
+from edgeopt.ir.convert import from_exported, to_exported
 from edgeopt.ir.program import Program, same_size
 from edgeopt.plugins.testing import to_program
 from tests.passes.builders import Call
@@ -115,3 +116,11 @@ def test_dynamic_dimensions() -> None:
     size = program.input_nodes[0].meta["val"].shape[0]
     assert program.is_dynamic and isinstance(spec.shape[0], str) and spec.shape[1] == 4
     assert same_size(size, size) and not same_size(size, 4) and same_size(2 * size, size + size)
+
+
+def test_a_functional_program_is_not_changed_by_being_made_functional() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 3))
+    exported = to_exported(to_program(module.eval(), [torch.randn(2, 1, 4, 4)]))
+    assert exported.dialect == "ATEN"
+    again = exported.run_decompositions({})
+    assert from_exported(exported).fingerprint() == from_exported(again).fingerprint()
