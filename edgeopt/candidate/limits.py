@@ -94,9 +94,9 @@ class LimitKind:
     def refuse_illegal(self, limit: float) -> None:
         """Raise UserError for a limit that is not a number, or lies outside what is measured."""
         least, most = _RANGES.get(self.unit, (0.0, math.inf))
-        if not isinstance(limit, int | float) or not least <= limit <= most:
+        if not isinstance(limit, int | float) or not least <= limit <= most or math.isinf(limit):
             span = f"from {least:g} to {most:g}" if math.isfinite(most) else f"from {least:g} up"
-            raise UserError(f"limit {self.name} is {limit!r}", f"give a number {span}")
+            raise UserError(f"limit {self.name} is {limit!r}", f"give a finite number {span}")
 
     def check(self, limit: float, measured: Measured) -> Limit:
         """Hold what was measured against a limit of this kind."""

@@ -151,7 +151,8 @@ def test_the_loss_of_accuracy_has_a_default() -> None:
     [
         ("max_latency", "2", "from 0 up"),
         ("max_error", -0.1, "from 0 up"),
-        ("max_error", float("nan"), "from 0 up"),
+        ("max_error", math.nan, "from 0 up"),
+        ("max_latency", math.inf, "from 0 up"),
         ("max_size", -1, "from 0 up"),
         ("min_accuracy", 90, "from 0 to 1"),
         ("max_drop", -0.1, "from 0 to 1"),
@@ -161,4 +162,4 @@ def test_the_loss_of_accuracy_has_a_default() -> None:
 def test_a_limit_that_nothing_can_be_held_against_is_refused(name: str, limit: Any, span: str) -> None:
     with pytest.raises(UserError) as refused:
         Limits(**{name: limit})
-    assert repr(limit) in refused.value.message and refused.value.hint == f"give a number {span}"
+    assert repr(limit) in refused.value.message and refused.value.hint == f"give a finite number {span}"

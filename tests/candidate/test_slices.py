@@ -57,6 +57,11 @@ def test_channels_may_lie_along_the_second_axis_or_be_sparse() -> None:
     assert missed(dead, [array + np.array([0, 1e-8], np.float32) for array in dead]) == {}
 
 
+def test_an_output_of_zeros_has_no_small_channels() -> None:
+    zeros = boxes(0, 0)
+    assert check_slices(Reference(({"y": zeros[0]},)), [{"y": zeros[0]}], FLOORS["fp32"], QUIET) == ()
+
+
 def test_a_small_sample_is_judged_alone() -> None:
     small, large = boxes(1e-3, 1e-3, count=1)[0], boxes(10, 10, count=1)[0]
     assert missed([small, large], [small * 1.01, large]) == {"default-sample": "y of verification input 0"}

@@ -79,6 +79,7 @@ class Two(Net):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with models, samples and other files, good and bad."""
     path = tmp_path_factory.mktemp("inputs")
+    torch.manual_seed(0)
     net, x = Net().eval(), torch.ones(1, 4)
     torch.export.save(torch.export.export(net, (x,)), path / "model.pt2")
     torch.export.save(torch.export.export(Two().eval(), (x, x.clone())), path / "two.pt2")
