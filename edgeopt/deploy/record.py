@@ -17,6 +17,7 @@ from edgeopt.candidate.records import Evidence, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
 from edgeopt.deploy.warnings import warnings_of
 from edgeopt.frontend.load import Loaded
+from edgeopt.ir.provenance import module_path
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.plugins.target import Artifact
 from edgeopt.records.layers import executed_precision
@@ -29,7 +30,7 @@ from edgeopt.records.run import ArtifactFiles, File, Model, Run, TargetUsed
 def evidence_of(loaded: Loaded, prepared: Prepared, request: Request) -> Evidence:
     """Return what the record and the checks need once the programs, and with them their weights, are gone."""
     return Evidence(
-        model=_model(loaded, prepared.macs),
+        model=_model(loaded, prepared),
         passes=prepared.records,
         sample=prepared.samples[0],
         noise=prepared.noise,
@@ -42,16 +43,19 @@ def evidence_of(loaded: Loaded, prepared: Prepared, request: Request) -> Evidenc
     )
 
 
-def _model(loaded: Loaded, macs: int) -> Model:
+def _model(loaded: Loaded, prepared: Prepared) -> Model:
     program = loaded.program
     return Model(
         source=loaded.source,
         sha256=loaded.sha256,
         format=loaded.format.value,
         parameters=program.parameters,
-        macs=macs,
+        macs=prepared.macs,
         inputs=tuple(map(str, program.inputs)),
         outputs=tuple(map(str, program.outputs)),
+        modules={
+            node.name: path for one in (program, prepared.program) for node in one.calls if (path := module_path(node))
+        },
     )
 
 

@@ -31,7 +31,7 @@ class Layer(Record):
     @property
     def computes(self) -> tuple[str, ...]:
         """The names of the program's nodes that it computes, or computes a part of."""
-        return tuple(dict.fromkeys(re.split("[/.]", part, maxsplit=1)[0] for part in self.name.split(",")))
+        return nodes_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Fallback(Record):
     """Why."""
     share: float | None = None
     """Its part of the time, 0 to 1, where known."""
+
+
+def nodes_of(name: str) -> tuple[str, ...]:
+    """Return the names of the program's nodes that a layer of this name computes, or computes a part of."""
+    return tuple(dict.fromkeys(re.split("[/.]", part, maxsplit=1)[0] for part in name.split(",")))
 
 
 def with_shares(layers: Sequence[Layer]) -> tuple[Layer, ...]:

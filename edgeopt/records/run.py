@@ -7,7 +7,7 @@ torch nor a vendor SDK.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final, Literal
@@ -25,7 +25,7 @@ from edgeopt.records.quantization import Quantization
 from edgeopt.records.search import Search
 from edgeopt.records.swaps import Swaps
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Raised whenever a field is added, removed or changes its meaning."""
 
 Verdict = Literal["equal", "close", "differs", "not compared", "not run"]
@@ -51,6 +51,8 @@ class Model(Record):
     """Inputs as `name:shape:dtype`."""
     outputs: tuple[str, ...] = ()
     """Outputs as `name:shape:dtype`."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Paths of the modules that compute the nodes, by node; nodes of the model's own forward are absent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ class ArtifactFiles(Record):
 class Run(Record):
     """What one export did, as data: the passes, the error after each, the artifact, its cost, the versions."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     """Version of this form."""
     model: Model
     """The original model."""
@@ -186,6 +188,11 @@ class Run(Record):
     def is_accepted(self) -> bool:
         """Whether a difference was accepted."""
         return self.accepted_difference is not None
+
+    def modules_of(self, nodes: Iterable[str]) -> str:
+        """Return the paths of the modules that compute these nodes, by commas; empty where none is known."""
+        modules = self.model.modules
+        return ", ".join(dict.fromkeys(modules[node] for node in nodes if node in modules))
 
     @property
     def exit_code(self) -> int:

@@ -20,7 +20,7 @@ def bundle(tmp_path: Path, run: Any) -> Any:
 
 
 def test_every_command(bundle: Any, run: Any) -> None:
-    assert bundle["schema_version"] == 2
+    assert bundle["schema_version"] == 3
     expected = {
         ("inspect", "model.pt2"): lambda found: found["macs"] == 4 and found["operators"] == {"aten.linear": 1},
         ("verify", "out"): lambda found: found["ok"] is True,

@@ -132,8 +132,8 @@ def test_records_are_immutable_and_know_their_fields(run: Run) -> None:
         ("", "is not JSON"),
         ("[1, 2]", "no edgeopt report"),
         ('{"name": "edgeopt"}', "no edgeopt report"),
-        ('{"schema_version": 9}', "has form 9, this edgeopt reads form 2"),
-        ('{"schema_version": 2, "target": {}}', "is damaged at 'model'"),
+        ('{"schema_version": 9}', "has form 9, this edgeopt reads form 3"),
+        ('{"schema_version": 3, "target": {}}', "is damaged at 'model'"),
     ],
 )
 def test_foreign_files_are_refused(text: str, message: str) -> None:

@@ -111,8 +111,9 @@ def test_a_precision_other_than_requested_is_shown(run: Run) -> None:
 def test_refusals_of_one_reason_are_one_row(run: Run) -> None:
     refused = tuple(Note(rule="r", node=f"n{i}", reason="shared") for i in range(5))
     entry = replace(run.passes[0], refused=refused)
-    table = told(but(run, passes=(entry,)))["passes"].tables[-1]
-    assert table.rows == (("r", "shared", "n0, n1, n2 and 2 more"),)
+    model = replace(run.model, modules={"n0": "stem", "n2": "head.0", "n4": "head.1"})
+    table = told(but(run, passes=(entry,), model=model))["passes"].tables[-1]
+    assert table.rows == (("r", "shared", "n0, n1, n2 and 2 more", "stem, head.0"),)
 
 
 def test_errors_without_a_finite_value_are_told(run: Run) -> None:
@@ -127,6 +128,14 @@ def test_slowest_layers_and_types_come_in_order(run: Run) -> None:
     assert [row[0] for row in slowest.rows[:3]] == ["conv2d_1", "conv2d_2", "conv2d_4"]
     assert types.rows[0] == ("Convolution", "9", "1.13 ms", "98.9 %")
     assert len(every.rows) == 12
+
+
+def test_layers_bear_the_paths_of_their_modules(run: Run) -> None:
+    assert run.latency is not None
+    fused = replace(run.latency.layers[0], name="linear,gelu/Erf,relu_1")
+    model = replace(run.model, modules={"linear": "mlp.0", "gelu": "mlp.1"})
+    changed = replace(run, model=model, latency=replace(run.latency, layers=(fused,)))
+    assert told(changed)["layers"].tables[-1].rows[0][:2] == ("linear,gelu/Erf,relu_1", "mlp.0, mlp.1")
 
 
 def test_layers_without_times(run: Run) -> None:
@@ -192,10 +201,10 @@ def test_quantization_tells_what_the_gate_tried_and_gave_back(run: Run) -> None:
     paired = PairedLayer(layer="linear", op="aten.linear", full_db=43.4, sqnr_db=41.3)
     both = quantization(replace(run, quantization=replace(done, paired=(paired,))))
     assert both is not None and "without VNNI sum exactly, too: 1." in both.lead
-    assert both.tables[2].rows == (("linear", "aten.linear", "41.3 dB", "43.4 dB"),)
+    assert both.tables[2].rows == (("linear", "", "aten.linear", "41.3 dB", "43.4 dB"),)
     section = quantization(replace(run, quantization=done))
     assert section is not None and section.lead == "9 operators run on integers, ranges by mse. In float: conv2d_1."
     tried, sensitive = section.tables
     assert [row[0] for row in tried.rows] == ["0", "1"]
-    assert [(row[0], row[3]) for row in sensitive.rows] == [("conv2d_1", "float"), ("linear", "int8")]
+    assert [(row[0], row[4]) for row in sensitive.rows] == [("conv2d_1", "float"), ("linear", "int8")]
     assert quantization(run) is None

@@ -24,7 +24,9 @@ def formats(run: Run) -> Section | None:
     )
     if one.reused:
         lead += f" {one.reused} measurements are of an earlier search."
-    return Section("formats", "Formats", lead, tables=(_trials(one, unit), _layers(one, unit)), plots=(_front(one),))
+    return Section(
+        "formats", "Formats", lead, tables=(_trials(one, unit), _layers(run, one, unit)), plots=(_front(one),)
+    )
 
 
 def _trials(one: Search, unit: str) -> Table:
@@ -56,10 +58,10 @@ def _name(trial: Trial) -> str:
     return counts if rest is None or rest in trial.counts else f"{counts}; rest {rest}"
 
 
-def _layers(one: Search, unit: str) -> Table:
-    columns = Column("Layer", "code"), Column("Operator", "code"), Column("Format")
+def _layers(run: Run, one: Search, unit: str) -> Table:
+    columns = Column("Layer", "code"), Column("Module", "code"), Column("Operator", "code"), Column("Format")
     more = Column("Signal to noise alone, by format", "prose"), Column("Cost, by format", "prose")
-    rows = tuple((x.layer, x.op, x.format, _noise(x), _cost(x, unit)) for x in one.layers)
+    rows = tuple((x.layer, run.modules_of([x.layer]), x.op, x.format, _noise(x), _cost(x, unit)) for x in one.layers)
     return Table((*columns, *more), rows, "Every layer", detail=True)
 
 

@@ -15,6 +15,7 @@ SLOWEST = 8
 
 LAYER_COLUMNS = (
     Column("Layer", "code"),
+    Column("Module", "code"),
     Column("Type"),
     Column("Precision"),
     Column("Median", "figure"),
@@ -29,13 +30,13 @@ def layers(run: Run) -> Section | None:
         return None
     executed, unit = run.latency.layers, run.latency.unit
     slowest = sorted(executed, key=_median, reverse=True)[:SLOWEST]
-    every = _table(executed, unit, f"All {len(executed)} layers")
+    every = _table(run, executed, f"All {len(executed)} layers")
     if not any(map(_median, executed)):
         lead = f"{len(executed)} layers were executed; the runtime does not tell their times."
         return Section("layers", "Layers", lead, tables=(every,))
     share = sum(layer.share or 0 for layer in slowest)
     lead = f"The slowest {len(slowest)} of {len(executed)} layers take {figures.percent(share)} of the layers' time."
-    top = replace(_table(slowest, unit), plotted=True)
+    top = replace(_table(run, slowest), plotted=True)
     tables = (top, _by_type(executed, unit), every)
     return Section("layers", "Layers", lead, tables=tables, plots=(_plot(slowest, unit),))
 
@@ -44,13 +45,14 @@ def _median(layer: Layer) -> float:
     return layer.median or 0.0
 
 
-def _table(rows: Iterable[Layer], unit: str, title: str = "") -> Table:
-    return Table(LAYER_COLUMNS, tuple(_row(layer, unit) for layer in rows), title, detail=bool(title))
+def _table(run: Run, rows: Iterable[Layer], title: str = "") -> Table:
+    return Table(LAYER_COLUMNS, tuple(_row(run, layer) for layer in rows), title, detail=bool(title))
 
 
-def _row(layer: Layer, unit: str) -> tuple[str, ...]:
+def _row(run: Run, layer: Layer) -> tuple[str, ...]:
+    unit = run.latency.unit if run.latency is not None else ""
     cost, share = figures.cost(layer.median, unit), figures.percent(layer.share)
-    return (layer.name, layer.type, layer.precision or ABSENT, cost, share)
+    return (layer.name, run.modules_of(layer.computes), layer.type, layer.precision or ABSENT, cost, share)
 
 
 def _plot(slowest: Iterable[Layer], unit: str) -> Bars:

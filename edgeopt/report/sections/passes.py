@@ -33,7 +33,7 @@ def passes(run: Run) -> Section:
         Column("Time", "figure"),
     )
     rows = tuple(_pass_row(entry) for entry in run.passes)
-    tables = (Table(columns, rows), *_rules(run.passes), *_refusals(run.passes))
+    tables = (Table(columns, rows), *_rules(run.passes), *_refusals(run))
     return Section("passes", "Passes", lead, tables=tables, plots=_error_plot(run))
 
 
@@ -60,19 +60,20 @@ def _rules(passes: Iterable[PassRecord]) -> tuple[Table, ...]:
     return (Table(columns, rows, "Rules applied", detail=True),) if rows else ()
 
 
-def _refusals(passes: Iterable[PassRecord]) -> tuple[Table, ...]:
+def _refusals(run: Run) -> tuple[Table, ...]:
     nodes: dict[tuple[str, str], list[str]] = {}
-    for entry in passes:
+    for entry in run.passes:
         for refusal in entry.refused:
             nodes.setdefault((refusal.rule, refusal.reason or ""), []).append(refusal.node)
-    columns = (Column("Rule", "code"), Column("Reason", "prose"), Column("Nodes", "code"))
-    rows = tuple((rule, reason, _names(places)) for (rule, reason), places in nodes.items())
+    columns = (Column("Rule", "code"), Column("Reason", "prose"), Column("Nodes", "code"), Column("Modules", "code"))
+    rows = tuple((rule, reason, *_places(run, places)) for (rule, reason), places in nodes.items())
     return (Table(columns, rows, "Left alone, and why"),) if rows else ()
 
 
-def _names(nodes: Sequence[str]) -> str:
-    named = ", ".join(nodes[:NODES_NAMED])
-    return named if len(nodes) <= NODES_NAMED else f"{named} and {len(nodes) - NODES_NAMED} more"
+def _places(run: Run, nodes: Sequence[str]) -> tuple[str, str]:
+    """Return the first nodes, with how many more there are, and the modules that compute these first ones."""
+    named, more = nodes[:NODES_NAMED], len(nodes) - NODES_NAMED
+    return ", ".join(named) + (f" and {more} more" if more > 0 else ""), run.modules_of(named)
 
 
 def _error_plot(run: Run) -> tuple[ErrorSteps, ...]:

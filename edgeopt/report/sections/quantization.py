@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from edgeopt.records.quantization import Quantization
+from edgeopt.records.quantization import LayerSensitivity, PairedLayer, Quantization
 from edgeopt.records.run import Run
 from edgeopt.report import figures
 from edgeopt.report.blocks import Column, Section, Table
 
 _SHOWN = 10
+_NAMED = (Column("Layer", "code"), Column("Module", "code"), Column("Operator", "code"))
 
 
 def quantization(run: Run) -> Section | None:
@@ -20,7 +21,7 @@ def quantization(run: Run) -> Section | None:
         lead += f" Layers rounded so that processors without VNNI sum exactly, too: {len(one.paired)}."
     if one.kept_float:
         lead += f" In float: {', '.join(one.kept_float)}."
-    tables = tuple(table for table in (_attempts(run, one), _layers(one), _paired(one)) if table.rows)
+    tables = tuple(table for table in (_attempts(run, one), _layers(run, one), _paired(run, one)) if table.rows)
     return Section("quantization", "Quantization", lead, tables=tables, detail=True)
 
 
@@ -41,21 +42,20 @@ def _attempts(run: Run, one: Quantization) -> Table:
     return Table((*(Column(title, "figure") for title in columns), Column("Limits")), rows)
 
 
-def _layers(one: Quantization) -> Table:
-    columns = (Column("Layer", "code"), Column("Operator", "code"), Column("SQNR alone", "figure"), Column("Runs in"))
+def _layers(run: Run, one: Quantization) -> Table:
+    columns = (*_NAMED, Column("SQNR alone", "figure"), Column("Runs in"))
     rows = tuple(
-        (layer.layer, layer.op, f"{layer.sqnr_db:.1f} dB", "float" if layer.layer in one.kept_float else "int8")
+        (*_named(run, layer), f"{layer.sqnr_db:.1f} dB", "float" if layer.layer in one.kept_float else "int8")
         for layer in one.layers[:_SHOWN]
     )
     return Table(columns, rows)
 
 
-def _paired(one: Quantization) -> Table:
-    columns = (
-        Column("Layer", "code"),
-        Column("Operator", "code"),
-        Column("Weight SQNR", "figure"),
-        Column("With VNNI alone", "figure"),
-    )
-    rows = tuple((layer.layer, layer.op, f"{layer.sqnr_db:.1f} dB", f"{layer.full_db:.1f} dB") for layer in one.paired)
+def _paired(run: Run, one: Quantization) -> Table:
+    columns = (*_NAMED, Column("Weight SQNR", "figure"), Column("With VNNI alone", "figure"))
+    rows = tuple((*_named(run, layer), f"{layer.sqnr_db:.1f} dB", f"{layer.full_db:.1f} dB") for layer in one.paired)
     return Table(columns, rows)
+
+
+def _named(run: Run, layer: LayerSensitivity | PairedLayer) -> tuple[str, str, str]:
+    return layer.layer, run.modules_of([layer.layer]), layer.op
