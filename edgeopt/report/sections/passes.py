@@ -13,7 +13,7 @@ from edgeopt.report.blocks import Column, ErrorSteps, Section, Table
 EXACT_BOUND = 1e-5
 """The tracker's bound, repeated because reading a report needs no torch."""
 
-NODES_NAMED = 3
+PLACES_NAMED = 3
 
 
 def passes(run: Run) -> Section:
@@ -65,15 +65,16 @@ def _refusals(run: Run) -> tuple[Table, ...]:
     for entry in run.passes:
         for refusal in entry.refused:
             nodes.setdefault((refusal.rule, refusal.reason or ""), []).append(refusal.node)
-    columns = (Column("Rule", "code"), Column("Reason", "prose"), Column("Nodes", "code"), Column("Modules", "code"))
-    rows = tuple((rule, reason, *_places(run, places)) for (rule, reason), places in nodes.items())
+    columns = (Column("Rule", "code"), Column("Reason", "prose"), Column("Places", "code"))
+    rows = tuple((rule, reason, _places(run, places)) for (rule, reason), places in nodes.items())
     return (Table(columns, rows, "Left alone, and why"),) if rows else ()
 
 
-def _places(run: Run, nodes: Sequence[str]) -> tuple[str, str]:
-    """Return the first nodes, with how many more there are, and the modules that compute these first ones."""
-    named, more = nodes[:NODES_NAMED], len(nodes) - NODES_NAMED
-    return ", ".join(named) + (f" and {more} more" if more > 0 else ""), run.modules_of(named)
+def _places(run: Run, nodes: Sequence[str]) -> str:
+    """Return the first of the modules that compute the nodes, or the nodes of the model's own, and how many more."""
+    named = tuple(dict.fromkeys(run.modules_of([node]) or node for node in nodes))
+    more = len(named) - PLACES_NAMED
+    return ", ".join(named[:PLACES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _error_plot(run: Run) -> tuple[ErrorSteps, ...]:
