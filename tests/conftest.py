@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -18,8 +19,8 @@ os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"edgeopt-tests
 import pytest
 import torch
 from filelock import FileLock
-from torch._export import utils as exporting
 
+from tests import exporting
 from tests.models import mlperf_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.nightly)
 
 
+def pytest_collection_finish() -> None:
+    """Take what importing left out of garbage collection: to walk a million objects again and again takes a fifth."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _plots_drawn_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the plots out of reports but where a test is of reports: drawing takes a third of a small export."""
@@ -51,21 +58,8 @@ def _plots_drawn_where_they_are_looked_at(request: pytest.FixtureRequest, monkey
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _operators_listed_once() -> Iterator[None]:
-    """Let torch.export look at operators that are implicitly composite only where new ones are registered.
-
-    It asks for each of them by name, once a namespace, many times an export: a third of what an export here takes.
-    """
-    look_at_all, seen = exporting._materialize_cpp_cia_ops, set[str]()
-
-    def look_at_new() -> None:
-        registered = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
-        if not seen.issuperset(registered):
-            look_at_all()
-            seen.update(registered)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_materialize_cpp_cia_ops", look_at_new)
+def _exports_prepared_once() -> Iterator[None]:
+    with exporting.prepared_once():
         yield
 
 
