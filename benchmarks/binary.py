@@ -34,11 +34,13 @@ import edgeopt
 from benchmarks import binary_deit, binary_products
 from benchmarks.alternate import medians
 from benchmarks.table import show
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.ops.binary_conv2d import binary_conv2d
 from edgeopt.ops.binary_linear import binary_linear
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.binary import binarize, pack
+from tests.typed import some
 
 SHAPES = ((196, 192, 192), (196, 192, 768), (196, 768, 192), (196, 384, 384), (196, 768, 768), (196, 768, 3072))
 MLPS = ((196, 192, 768), (196, 768, 3072))
@@ -55,7 +57,7 @@ class Binary(nn.Module):
         self.register_buffer("shift", torch.zeros(layer.weight.shape[1]))
         self.register_buffer("weight", pack(signs.movedim(1, -1)))
         self.register_buffer("scale", scale)
-        self.register_buffer("bias", layer.bias.detach())
+        self.register_buffer("bias", some(layer.bias).detach())
         self.window = [layer.stride, layer.padding, layer.dilation] if isinstance(layer, nn.Conv2d) else []
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -130,8 +132,8 @@ def _compile(module: nn.Module, x: torch.Tensor, folder: Path) -> None:
 def _quantize(module: nn.Module, x: torch.Tensor, folder: Path) -> None:
     calibration = folder.with_suffix(".npz")
     np.savez(calibration, input=x.numpy())
-    settings = {"precision": "int8", "calib": str(calibration), "baseline": False, "max_seconds": 0.1}
-    edgeopt.export(module, "cpu", folder, inputs={"input": x}, **settings)
+    settings: Overrides = {"precision": "int8", "calib": str(calibration), "baseline": False, "max_seconds": 0.1}
+    edgeopt.export(module, "cpu", folder, **settings | {"inputs": {"input": x}})
 
 
 if __name__ == "__main__":

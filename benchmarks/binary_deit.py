@@ -16,6 +16,7 @@ from torch.nn import functional
 import edgeopt
 from benchmarks import openvino_int8
 from benchmarks.alternate import medians
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.ir.context import EMPTY, SAMPLES
 from edgeopt.ir.program import Program
 from edgeopt.passes.substitution.binarize import Binarize
@@ -25,6 +26,7 @@ from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino.sdk import openvino
 from tests.models import photographs, zoo
+from tests.typed import savez
 
 SIDES = (224, 512)
 """Sides of the images in pixels; a token is 16 x 16 of them."""
@@ -72,9 +74,9 @@ def of_signs(program: Program, images: np.ndarray) -> Program:
 
 
 def _int8(case: openvino_int8.Case, folder: Path) -> dict[str, Path]:
-    np.savez(folder / "images.npz", **case.samples)
-    settings = {"precision": "int8", "calib": str(folder / "images.npz"), "baseline": False, "max_seconds": 0.1}
-    edgeopt.export(case.model, "cpu", folder / "int8", inputs=case.sample(0), **settings)
+    savez(folder / "images.npz", case.samples)
+    settings: Overrides = {"precision": "int8", "calib": str(folder / "images.npz"), "inputs": case.sample(0)}
+    edgeopt.export(case.model, "cpu", folder / "int8", **settings | {"baseline": False, "max_seconds": 0.1})
     paths = {"int8": folder / "int8" / "model.xml"}
     for name, model in openvino_int8.nncf_models(case, folder).items():
         if name.startswith("nncf"):

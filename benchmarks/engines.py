@@ -27,6 +27,7 @@ import torch
 
 import edgeopt
 from benchmarks.table import show
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.ir import context
 from edgeopt.ir.convert import to_exported
 from edgeopt.ir.pass_base import Pass
@@ -42,6 +43,7 @@ from samples import digits
 from samples.digits_cnn import DigitsCnn
 from tests.models import minilm, zoo
 from tests.models import mlperf_tiny as tiny
+from tests.typed import savez
 
 PRECISIONS = {
     "fp16": ("jetson-orin", "8.6"),
@@ -106,9 +108,9 @@ MODELS: dict[str, tuple[Callable[[], Case], tuple[str, ...]]] = {
 
 def _row(name: str, precision: str, case: Case, folder: Path) -> dict[str, Any]:
     program, samples = case
-    np.savez(folder / "calib.npz", **samples)
+    savez(folder / "calib.npz", samples)
     target, capability = PRECISIONS[precision]
-    options = {"precision": precision, "calib": str(folder / "calib.npz"), "recover": ()}
+    options: Overrides = {"precision": precision, "calib": str(folder / "calib.npz"), "recover": ()}
     run = edgeopt.export(to_exported(program), target, folder / "out", **options)
     model = folder / "out" / "model.onnx"
     engine = build(model, [capability], ())

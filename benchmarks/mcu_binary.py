@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 import edgeopt
 from benchmarks.mcu import BOARDS, table
+from edgeopt.deploy.overrides import Overrides
 from samples import digits, digits_cnn
 from tests.kernels import bench, fuzz_binary
+from tests.typed import some
 
 ISAS = {"M4": "dsp", "M55": "mve"}
 SHAPES = ((16, 3, 64, 64), (8, 3, 64, 64), (8, 3, 128, 32), (16, 3, 32, 32), (16, 1, 64, 64), (8, 1, 256, 64))
@@ -52,7 +55,7 @@ def layers(core: str) -> list[dict[str, object]]:
     return rows
 
 
-def _cells(row: dict) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     kernel, (inputs, outputs), size = row["kernel"], row["channels"], row["size"]
     return [
         row["core"], f"{kernel}x{kernel}, {inputs} to {outputs}", f"{size}x{size}", row["into"],
@@ -67,18 +70,22 @@ def networks() -> list[list[str]]:
         folder = Path(name)
         digits_cnn.main(folder)
         np.savez(folder / "tune.npz", images=digits.load().train_images.numpy())
-        tuned = {"recipe": "binary", "tune": "1200", "tune_data": str(folder / "tune.npz"), "force": True}
+        int8: Overrides = {"calib": str(folder / "tune.npz"), "data": str(folder / "eval.npz")}
+        tuned: Overrides = {
+            "recipe": "binary",
+            "tune": "1200",
+            "tune_data": str(folder / "tune.npz"),
+            "force": True,
+            **int8,
+        }
         rows = []
         for core in ("cortex-m4", "cortex-m55"):
-            for title, swap in (("int8", {}), ("binary", tuned)):
-                run = edgeopt.export(
-                    folder / "model.pt2", target=core, output=folder / f"{core}-{title}",
-                    calib=str(folder / "tune.npz"), data=str(folder / "eval.npz"), **swap,
-                )  # fmt: skip
+            for title, swap in (("int8", int8), ("binary", tuned)):
+                run = edgeopt.export(folder / "model.pt2", core, folder / f"{core}-{title}", **swap)
                 memory = run.artifact.memory
                 rows.append(
                     [
-                        f"{title}, {core}", f"{run.accuracy.exported:.1%}", f"{run.latency.median:,.0f}",
+                        f"{title}, {core}", f"{some(run.accuracy).exported:.1%}", f"{some(run.latency).median:,.0f}",
                         f"{memory['arena']:,}", f"{memory['weights']:,}",
                     ]
                 )  # fmt: skip

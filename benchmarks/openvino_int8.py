@@ -31,6 +31,7 @@ import edgeopt
 from benchmarks.table import show
 from tests.models import minilm, photographs, zoo
 from tests.models import mlperf_tiny as tiny
+from tests.typed import savez
 
 TOKENS = 128
 SAMPLES = 32
@@ -136,7 +137,7 @@ def alternate(runs: dict[str, Callable[[Arrays], object]], sample: Arrays, secon
 
 
 def _edgeopt(case: Case, folder: Path) -> Path:
-    np.savez(folder / "calibration.npz", **case.samples)
+    savez(folder / "calibration.npz", case.samples)
     edgeopt.export(
         case.model,
         "openvino",

@@ -31,6 +31,7 @@ from edgeopt.records.run import Run
 from samples import digits_cnn
 from tests.models import minilm
 from tests.models import mlperf_tiny as tiny
+from tests.typed import savez
 
 TOKENS = 64
 HELD_OUT = 100
@@ -89,7 +90,7 @@ def _ds_cnn(folder: Path) -> Case:
 
 def _minilm(folder: Path) -> Case:
     encoded = [_filled(sentence) for sentence in minilm.prose(192)]
-    np.savez(folder / "calib.npz", **{name: np.stack([one[name] for one in encoded]) for name in encoded[0]})
+    savez(folder / "calib.npz", {name: np.stack([one[name] for one in encoded]) for name in encoded[0]})
     first = {name: array[None] for name, array in encoded[0].items()}
     return Case(
         minilm.build(),

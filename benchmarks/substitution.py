@@ -30,11 +30,13 @@ from benchmarks import openvino_int8
 from benchmarks.docstrings import docstrings
 from benchmarks.table import show
 from edgeopt.deploy.bundle import open_bundle
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.plugins.target import Session
 from edgeopt.records.run import Run
 from edgeopt.records.swaps import SwappedLayer
 from samples import digits_vit_196
 from tests.models import minilm
+from tests.typed import savez
 
 Arrays = dict[str, np.ndarray]
 Row = dict[str, Any]
@@ -153,7 +155,7 @@ def tokens(scratch: Path, seconds: float) -> list[Row]:
     case = openvino_int8.Case(model, {"images": images}, is_transformer=True)
     folder = scratch / "tokens"
     folder.mkdir()
-    np.savez(folder / "images.npz", **case.samples)
+    savez(folder / "images.npz", case.samples)
     exported = torch.export.export(model, (), {"images": torch.from_numpy(images[:1])})
     runs: dict[str, Callable[[Arrays], object]] = {}
     for name, recipe in (("original", None), ("slab", "slab")):
@@ -169,9 +171,12 @@ def tokens(scratch: Path, seconds: float) -> list[Row]:
 def _session(exported: Any, folder: Path, recipe: str | None, precision: str) -> Session:
     bundle = folder / f"{recipe}-{precision}"
     images = str(folder / "images.npz")
-    tuned = {"recipe": recipe, "tune": "1", "tune_data": images} if recipe else {}
-    calib = {"calib": images} if precision == "int8" else {}
-    edgeopt.export(exported, "openvino", bundle, precision=precision, baseline=False, max_seconds=0.1, **tuned, **calib)
+    options: Overrides = {"precision": precision, "baseline": False, "max_seconds": 0.1}
+    if recipe:
+        options |= {"recipe": recipe, "tune": "1", "tune_data": images}
+    if precision == "int8":
+        options["calib"] = images
+    edgeopt.export(exported, "openvino", bundle, **options)
     return open_bundle(bundle)
 
 
@@ -189,10 +194,10 @@ def sentences(scratch: Path, tune: str | None, quick: bool) -> tuple[list[Row], 
     exported = torch.export.export(minilm.build(), inputs, dynamic_shapes=(length, length, length))
     (scratch / "hedgehog.toml").write_text(HEDGEHOG, "utf-8")
     # The second export goes on from what the first one tuned: all of its own budget is the gate's.
-    options = {"tune_data": str(scratch / "texts"), "tune": tune, "force": True, "baseline": False}
-    linear = {**options, "recipe": "linear", "checkpoint": str(scratch / "state")}
-    hedgehog = {**options, "recipe": str(scratch / "hedgehog.toml"), "tune": tune or "10min"}
-    cases = {
+    options: Overrides = {"tune_data": str(scratch / "texts"), "tune": tune, "force": True, "baseline": False}
+    linear: Overrides = {**options, "recipe": "linear", "checkpoint": str(scratch / "state")}
+    hedgehog: Overrides = {**options, "recipe": str(scratch / "hedgehog.toml"), "tune": tune or "10min"}
+    cases: dict[str, tuple[str, Overrides]] = {
         "all six swapped": ("all", linear),
         f"limit: cosine {MIN_COSINE}": ("held", {**linear, "min_cosine": MIN_COSINE}),
         "Hedgehog, blocks alone": ("hedgehog", hedgehog),
@@ -241,7 +246,7 @@ def _write_texts(scratch: Path, most: int | None) -> dict[int, list[Arrays]]:
     for length in LENGTHS:
         tests[length] = [next(pieces[length]) for _ in range(most or TEST_TEXTS)]
         tuning = [sample for _, sample in zip(range(most * 2 if most else 10**6), pieces[length], strict=False)]
-        np.savez(folder / f"{length}.npz", **{k: np.concatenate([s[k] for s in tuning]) for k in tuning[0]})
+        savez(folder / f"{length}.npz", {k: np.concatenate([s[k] for s in tuning]) for k in tuning[0]})
     return tests
 
 

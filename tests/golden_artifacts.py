@@ -26,6 +26,7 @@ from edgeopt.ops.linear_attention import linear_attention
 from samples.digits_cnn import DigitsCnn
 from samples.digits_vit import Attention, DigitsVit
 from tests.models import minilm, mlperf_tiny
+from tests.typed import savez
 
 TABLE = Path(__file__).with_suffix(".toml")
 Arrays = Mapping[str, np.ndarray]
@@ -143,7 +144,7 @@ def hashes(model: str, target: str, precision: str, options: Mapping[str, Any], 
     module, samples = _model(model)
     given = {"precision": precision, "baseline": False, "samples": 2, "max_seconds": 0.02, **options}
     if precision not in ("fp32", "fp16"):
-        np.savez(folder / "calib.npz", **samples)
+        savez(folder / "calib.npz", samples)
         given["calib"] = str(folder / "calib.npz")
     inputs = {key: array[:1] for key, array in samples.items()}
     edgeopt.export(module, target, folder / "out", inputs=inputs, accept_difference="the bytes are compared", **given)

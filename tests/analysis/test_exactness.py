@@ -24,6 +24,7 @@ from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.testing import to_program
+from tests.typed import some
 
 X = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
 
@@ -36,10 +37,10 @@ def ill_conditioned(depth: int, offset: float) -> nn.Module:
     with torch.no_grad():
         for _ in range(depth):
             convolution, norm = nn.Conv2d(y.shape[1], 16, 3, padding=1), nn.BatchNorm2d(16, eps=1e-12).eval()
-            convolution.bias += offset * convolution.bias.sign()
+            convolution.bias += offset * some(convolution.bias).sign()
             y = convolution(y)
-            norm.running_mean.copy_(y.mean((0, 2, 3)))
-            norm.running_var.copy_(y.var((0, 2, 3)))
+            some(norm.running_mean).copy_(y.mean((0, 2, 3)))
+            some(norm.running_var).copy_(y.var((0, 2, 3)))
             y = torch.relu(norm(y))
             layers += [convolution, norm, nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 5))

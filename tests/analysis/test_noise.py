@@ -29,7 +29,7 @@ class Applied(nn.Module):
         return self.function(x)
 
 
-def noise(function: Callable, inputs: np.ndarray) -> float:
+def noise(function: Callable[..., Any], inputs: np.ndarray) -> float:
     found = noise_of(to_program(Applied(function), torch.from_numpy(inputs)), [{"x": inputs}])
     assert found.reason is None
     return found.largest
@@ -49,7 +49,7 @@ def noise(function: Callable, inputs: np.ndarray) -> float:
     ],
     ids=["floor", "ceil", "threshold", "pooled", "equal", "grid", "grid-pooled", "remainder"],
 )
-def test_a_jump_that_inputs_lie_at_is_no_noise(function: Callable, inputs: np.ndarray) -> None:
+def test_a_jump_that_inputs_lie_at_is_no_noise(function: Callable[..., Any], inputs: np.ndarray) -> None:
     program, sample = to_program(Applied(function), torch.from_numpy(inputs)), {"x": inputs}
     found = noise_of(program, [sample])
     assert found.reason is None and found.largest < 1e-5
@@ -80,7 +80,9 @@ def test_a_jump_of_a_quotient_of_two_inputs_is_no_noise() -> None:
     ],
     ids=["sine", "cancellation", "hash", "constant"],
 )
-def test_what_rounding_does_to_an_ill_conditioned_model_is_noise(function: Callable, inputs: Any, least: float) -> None:
+def test_what_rounding_does_to_an_ill_conditioned_model_is_noise(
+    function: Callable[..., Any], inputs: Any, least: float
+) -> None:
     assert noise(function, inputs) > least
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from edgeopt.analysis.norms import find_norms
 from edgeopt.plugins.testing import to_program
 from tests.passes.builders import Call
+from tests.typed import some
 
 C, EPS = 8, 1e-5
 
@@ -59,7 +60,7 @@ def test_written_out(function: Any, kind: str, has_bias: bool) -> None:
     (norm,) = find_norms(program)
     assert (norm.kind, norm.eps, norm.channels, norm.is_fused) == (kind, EPS, C, False)
     assert norm.root is program.results[0] and norm.input is program.input_nodes[0]
-    assert norm.weight.name == "weight" and (norm.bias is not None) == has_bias
+    assert some(norm.weight).name == "weight" and (norm.bias is not None) == has_bias
     assert norm.interior == set(program.calls)
 
 

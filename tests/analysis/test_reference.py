@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -63,7 +65,7 @@ def test_indices_know_the_values_they_point_at() -> None:
 
 
 @pytest.mark.parametrize(("other", "ties"), [([[2, 0], [3, 1]], True), ([[0, 2], [0, 2]], False)])
-def test_ties_of_top_k(other: list, ties: bool) -> None:
+def test_ties_of_top_k(other: list[Any], ties: bool) -> None:
     reference, _ = by_name(Choosers(), X)
     got = {**reference.outputs[0], "topk": np.array(other)}
     found: OutputComparison = next(o for o in reference.compare([got]).outputs if o.name == "topk")

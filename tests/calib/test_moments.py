@@ -9,6 +9,7 @@ from edgeopt.calib.moments import LONGEST, HeldOut, Identified, Patches, patches
 from edgeopt.ir.program import Range
 from edgeopt.ir.rewrite import arguments
 from edgeopt.plugins.testing import to_program
+from tests.typed import some
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_patches_times_weight_is_the_layer(layer: Any, shape: Any) -> None:
     weight = program.constant(arguments(node)["weight"])
     vectors = patches(node, x)
     groups, _, size = vectors.shape
-    products = vectors @ weight.reshape(groups, -1, size).transpose(1, 2)
+    products = vectors @ some(weight).reshape(groups, -1, size).transpose(1, 2)
     with torch.no_grad():
         expected = layer(x)
     channels = expected.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)

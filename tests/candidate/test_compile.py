@@ -27,6 +27,7 @@ from edgeopt.targets.reference import Reference
 from edgeopt.targets.tensorrt.gpu import cuda, sdk
 from tests.qemu import skip_without_qemu
 from tests.targets.tensorrt import stand_in_gpu
+from tests.typed import savez
 
 WIDTH = 16
 DEVICES = ("onnx", "openvino", "host-c", "cortex-m55", "jetson", "tensorrt", "rtx")
@@ -87,7 +88,7 @@ def sample(rows: int = 1) -> dict[str, np.ndarray]:
 
 def export(folder: Path, device: str, **options: Any) -> edgeopt.Run:
     torch.manual_seed(0)
-    np.savez(folder / "calib.npz", **sample(8))
+    savez(folder / "calib.npz", sample(8))
     given = {"precision": "int8", "calib": str(folder / "calib.npz"), "baseline": False}
     given |= {"recover": (), "max_runs": 1, "warmup": 0}
     model = Wide(squared=not device.startswith(("host", "cortex"))).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Branches(nn.Module):
 class Compiler:
     """Runs programs in torch with one operator exchanged for another; counts them."""
 
-    def __init__(self, wrong: str = "", by: Callable = aten.neg.default) -> None:
+    def __init__(self, wrong: str = "", by: Callable[..., Any] = aten.neg.default) -> None:
         self.wrong, self.by, self.compiled = wrong, by, 0
 
     def __call__(self, program: Program, sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

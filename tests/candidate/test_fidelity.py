@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import fx, nn
 
 import edgeopt
 from edgeopt.candidate.fidelity import STEPS, check_program, fidelity
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import QUANTIZE
 from edgeopt.plugins.testing import to_program
@@ -78,7 +80,7 @@ def test_where_a_target_rounds_by_itself_nothing_is_checked(quantized: Program) 
     assert check_program(quantized, samples(quantized), [], None) == ()
 
 
-def wrong_at(name: str, change: Callable[[Program, fx.Node], None], lower: Callable) -> Callable:
+def wrong_at(name: str, change: Callable[[Program, fx.Node], None], lower: Callable[..., Any]) -> Callable:
     """Return a target's way to lower programs, with a fault at the node of that name."""
 
     def lowered(self: object, program: Program, options: object) -> object:
@@ -101,12 +103,12 @@ def to_negative(program: Program, node: fx.Node) -> None:
     program.constants[scales.name] = -program.constants[scales.name]
 
 
-QUICK = {"warmup": 1, "max_seconds": 0.05, "baseline": False}
+QUICK: Overrides = {"warmup": 1, "max_seconds": 0.05, "baseline": False}
 
 
 def test_an_export_that_is_compiled_wrong_names_the_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Reference, "lower", wrong_at("relu_1", to_abs, Reference.lower))
-    run = edgeopt.export(network(), "reference", tmp_path / "out", inputs={"input": IMAGES[:1]}, **QUICK)
+    run = edgeopt.export(network(), "reference", tmp_path / "out", **QUICK | {"inputs": {"input": IMAGES[:1]}})
     assert (run.verdict, run.ok, run.exit_code) == ("differs", False, 1)
     assert next(limit for limit in run.limits if limit.name == "program-error").ok is False
     assert "first at relu_1 (aten.relu) in 3" in (run.cause or "")
@@ -117,7 +119,7 @@ def test_a_microcontroller_that_computes_a_layer_wrong_names_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "data.npz", input=IMAGES)
-    given = {"inputs": {"input": IMAGES[:1]}, "calib": str(tmp_path / "data.npz"), **QUICK}
+    given: Overrides = {**QUICK, "inputs": {"input": IMAGES[:1]}, "calib": str(tmp_path / "data.npz")}
     right = edgeopt.export(network(), "host-c", tmp_path / "right", **given)
     assert right.ok and next(limit for limit in right.limits if limit.name.startswith("program-")).ok
     monkeypatch.setattr(Mcu, "lower", wrong_at("conv2d_1", to_negative, Mcu.lower))

@@ -11,6 +11,7 @@ from edgeopt.ir.context import EMPTY
 from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED, Scheme
+from tests.typed import savez
 
 SCHEME = Scheme(torch.uint8, WEIGHTED, integer_bias=False, integer_results=False)
 
@@ -28,7 +29,7 @@ def quantize(x: list[np.ndarray], folder: Path) -> Program:
     program = to_program(network(), [torch.from_numpy(x[0][:1])])
     folder.mkdir()
     for index, shard in enumerate(x):
-        np.savez(folder / f"{index}.npz", **{program.inputs[0].name: shard})
+        savez(folder / f"{index}.npz", {program.inputs[0].name: shard})
     options = QuantOptions(calib=str(folder), recover=RECOVERIES)
     context = EMPTY.adding(CALIBRATION, open_data(str(folder), program.inputs))
     ready = calibrated(program, SCHEME, options, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.pass_list import build_passes
 from edgeopt.candidate.quantize import RECOVERIES, QuantOptions
 from edgeopt.candidate.records import Request
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
 from edgeopt.records.run import Run
@@ -21,7 +23,7 @@ from edgeopt.records.run import Run
 X = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
 
 
-def exported(folder: Path, target: str = "reference", **options: object) -> Run:
+def exported(folder: Path, target: str = "reference", **options: Any) -> Run:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
     return edgeopt.export(
@@ -33,7 +35,7 @@ def exported(folder: Path, target: str = "reference", **options: object) -> Run:
 @pytest.mark.parametrize("skipped", [(), RECOVERIES])
 def test_recoveries_are_skipped(tmp_path: Path, skipped: tuple[str, ...]) -> None:
     np.savez(tmp_path / "calib.npz", input=X)
-    options = {"recover": RECOVERIES, "calib": str(tmp_path / "calib.npz"), "precision": "int8"}
+    options: Overrides = {"recover": RECOVERIES, "calib": str(tmp_path / "calib.npz"), "precision": "int8"}
     ran = {one.name for one in exported(tmp_path, "onnx", skip_passes=skipped, **options).passes}
     assert {*RECOVERIES} & ran == {*RECOVERIES} - {*skipped}
 

@@ -17,11 +17,20 @@ def test_small_tokens_beside_large_ones_keep_their_digits(target: str, tmp_path:
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 32))
     x = torch.randn(20, 6, 64) * torch.tensor([200.0, 1, 1, 1, 1, 1]).view(6, 1)
     np.savez(tmp_path / "calib.npz", input=x.numpy())
-    given = {"inputs": {"input": x[:1]}, "calib": str(tmp_path / "calib.npz"), "precision": "int8"}
-    options = {**given, "recover": ("adaptive-rounding", "bias-correction"), "baseline": False, "max_seconds": 0.1}
     errors = []
     for activations in ("tensor", "token"):
-        edgeopt.export(model, target, tmp_path / activations, activations=activations, **options)
+        edgeopt.export(
+            model,
+            target,
+            tmp_path / activations,
+            activations=activations,
+            inputs={"input": x[:1]},
+            calib=str(tmp_path / "calib.npz"),
+            precision="int8",
+            recover=("adaptive-rounding", "bias-correction"),
+            baseline=False,
+            max_seconds=0.1,
+        )
         with np.load(tmp_path / activations / "golden.npz") as golden:
             (got,) = (golden[name] for name in golden.files if name.endswith("output"))
         with torch.no_grad():

@@ -105,6 +105,6 @@ def test_the_reference_target_rounds_activations(precision: str, tmp_path: Path)
 
 def test_activations_of_the_reference_target_are_checked(tmp_path: Path) -> None:
     model, x = case(tmp_path)
-    for wrong, message in (({"activations": "two"}, "is 'two'"), ({"activations": "four-bits"}, "weights in fp32")):
+    for activations, message in (("two", "is 'two'"), ("four-bits", "weights in fp32")):
         with pytest.raises(UserError, match=message):
-            edgeopt.export(model, "reference", tmp_path / "out", inputs={"input": x}, **wrong)
+            edgeopt.export(model, "reference", tmp_path / "out", inputs={"input": x}, activations=activations)

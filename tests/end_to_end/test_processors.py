@@ -17,6 +17,7 @@ import torch
 
 from edgeopt.deploy.bundle import GOLDEN, read_manifest
 from tests.models import mlperf_tiny
+from tests.typed import savez
 
 KINDS = {
     "without AVX": {
@@ -51,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exported = torch.export.export(mlperf_tiny.build("ds_cnn"), (torch.from_numpy(samples[:1]),))
     torch.export.save(exported, folder / "model.pt2")
     name = exported.graph_signature.user_inputs[0]
-    np.savez(folder / "calib.npz", **{name: samples})
+    savez(folder / "calib.npz", {name: samples})
     return folder
 
 

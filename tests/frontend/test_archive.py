@@ -87,7 +87,7 @@ def test_bombs_are_refused_by_ratio_and_by_size(tmp_path: Path) -> None:
     plain = write_zip(tmp_path / "plain", {"a/data.pkl": bytes(5000)})
     with pytest.raises(UserError, match="limit 4000") as caught:
         identify(plain, max_bytes=4000)
-    assert "--max-archive-bytes" in caught.value.hint
+    assert "--max-archive-bytes" in str(caught.value.hint)
     assert identify(plain) is Format.CHECKPOINT
 
 

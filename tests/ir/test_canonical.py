@@ -79,7 +79,7 @@ LINEARS: list[Callable[[Call, torch.Tensor], torch.Tensor]] = [
 ]
 
 
-def product_with_a_weight(function: Callable) -> Call:
+def product_with_a_weight(function: Callable[..., Any]) -> Call:
     layers = {"linear": nn.Linear(8, 5), "unbiased": nn.Linear(8, 5, bias=False)}
     return Call(function, **layers, matrix=torch.randn(8, 5), bias=torch.randn(5))
 
@@ -99,7 +99,7 @@ OTHER_PRODUCTS: list[tuple[Callable[[Call, torch.Tensor], torch.Tensor], str]] =
 
 
 @pytest.mark.parametrize(("function", "left"), OTHER_PRODUCTS)
-def test_other_products_stay(function: Callable, left: str) -> None:
+def test_other_products_stay(function: Callable[..., Any], left: str) -> None:
     constants = {"matrix": torch.randn(8, 5), "bias": torch.randn(5), "stack": torch.randn(2, 8, 5)}
     assert left in ops(decomposed(Call(function, **constants), TOKENS))
 
@@ -182,7 +182,7 @@ def test_one_tensor_given_for_two_inputs_is_refused() -> None:
     x = torch.randn(2, 3)
     with pytest.raises(UserError, match="'first' and 'second' were traced with one tensor") as raised:
         from_exported(torch.export.export(Difference(), (x, x)))
-    assert "second=x.clone()" in raised.value.hint
+    assert "second=x.clone()" in str(raised.value.hint)
     assert len(from_exported(torch.export.export(Difference(), (x, x.clone()))).inputs) == 2
     assert len(to_program(Difference(), (x, x)).inputs) == 2
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,9 @@ VALUES = np.array([[5.0, 1.0, 5.0, 3.0]])
         ([[0, 9]], math.inf, None),
     ],
 )
-def test_an_index_is_judged_by_what_it_points_at(indices: list, relative: float | None, reason: str | None) -> None:
+def test_an_index_is_judged_by_what_it_points_at(
+    indices: list[Any], relative: float | None, reason: str | None
+) -> None:
     pointed = {"i": Pointed(VALUES, 1, (1, 2))}
     (output,) = Reference(({"i": np.array([[0, 2]])},), {}, (pointed,)).compare([{"i": np.array(indices)}]).outputs
     assert output.form == "index" and output.reason == reason

@@ -191,7 +191,7 @@ def _outcomes(group: Group, target: str) -> dict[str, Outcome]:
     return {name: found for part in parts if part for name, found in _outcomes(group.only(part), target).items()}
 
 
-def _parts(group: Group, left: list[int], failure: Outcome | list) -> tuple[list[int], list[int]]:
+def _parts(group: Group, left: list[int], failure: Outcome | list[Any]) -> tuple[list[int], list[int]]:
     """Return the cases in two parts: those that a failure names and the others, or else halves."""
     named = _named(group, failure.reason) if isinstance(failure, Outcome) else set()
     apart = named if 0 < len(named) < len(left) else set(left[: len(left) // 2])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_operator_passes_torchs_own_checks() -> None:
 
 
 @pytest.mark.parametrize(("agents", "grid", "message"), [((2,), GRID, "two sizes"), (AGENTS, (8, 8), "for 31 tokens")])
-def test_shape_rule_refuses(agents: tuple, grid: tuple, message: str) -> None:
+def test_shape_rule_refuses(agents: tuple[Any, ...], grid: tuple[Any, ...], message: str) -> None:
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):
         agent_attention(*qkv(), agents, grid, SCALE)
 

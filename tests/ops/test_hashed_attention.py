@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_operator_passes_torchs_own_checks() -> None:
     ("change", "message"),
     [({3: torch.ones(H, POINTS, 3)}, "anchors of size 3"), ({5: torch.ones(H, BITS, 2)}, "planes"), ({6: "x"}, "form")],
 )
-def test_shape_rule_refuses(change: dict, message: str) -> None:
+def test_shape_rule_refuses(change: dict[str, Any], message: str) -> None:
     given = [change.get(index, operand) for index, operand in enumerate([*operands(torch.float32), "paper"])]
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):
         hashed_attention(*given)

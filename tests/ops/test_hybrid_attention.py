@@ -135,7 +135,7 @@ def test_gradients_are_those_of_the_form() -> None:
         ({"key": torch.ones(B, H, N + 1, D)}, "keys"),
     ],
 )
-def test_shape_rule_refuses(change: dict, message: str) -> None:
+def test_shape_rule_refuses(change: dict[str, Any], message: str) -> None:
     q, k, v, gate = (torch.ones(x.shape) for x in tensors())
     given = {"query": q, "key": k, "value": v, "gate": gate, "feature_map": "relu", "window": 4, "scale": 1.0}
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -170,7 +171,7 @@ def test_gradients_are_those_of_the_form() -> None:
         (("relu", False, None, None, None, None, torch.ones(E, 1, 3, 3), None, (4, 3)), "for 9 tokens"),
     ],
 )
-def test_shape_rule_refuses(arguments: tuple, message: str) -> None:
+def test_shape_rule_refuses(arguments: tuple[Any, ...], message: str) -> None:
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):
         linear_attention(*(torch.ones(t.shape) for t in qkv()), *arguments)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -10,11 +11,28 @@ from torch import nn
 from edgeopt.ir.pass_base import PassResult
 from edgeopt.ir.program import Program, op_name
 
+if TYPE_CHECKING:
+
+    class Part(torch.Tensor):
+        """Either kind of part to its function: a tensor, or a layer or a list of layers."""
+
+        weight: torch.Tensor
+        running_mean: torch.Tensor
+        running_var: torch.Tensor
+
+        def __call__(self, *inputs: Any, **options: Any) -> torch.Tensor: ...
+
+        def __getitem__(self, index: Any) -> Part: ...
+
 
 class Call(nn.Module):
     """A function as a module; ``parts`` are its submodules, ``self.name`` within the function."""
 
-    def __init__(self, function: Callable[..., torch.Tensor], **parts: nn.Module | torch.Tensor) -> None:
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Part: ...
+
+    def __init__(self, function: Callable[..., Any], **parts: nn.Module | torch.Tensor) -> None:
         super().__init__()
         self.function = function
         for name, part in parts.items():
@@ -23,7 +41,7 @@ class Call(nn.Module):
             else:
                 self.add_module(name, part)
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, *inputs: torch.Tensor) -> Any:
         return self.function(self, *inputs)
 
 

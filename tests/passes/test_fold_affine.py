@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ IMAGE = torch.randn(2, 8, 6, 6)
 
 
 def fold(
-    function: Callable, x: torch.Tensor, changes: bool | None = True, **parts: nn.Module | torch.Tensor
+    function: Callable[..., Any], x: torch.Tensor, changes: bool | None = True, **parts: nn.Module | torch.Tensor
 ) -> PassResult:
     module = randomized(Call(function, **parts)).double()
     return assert_pass(FoldAffine(), module, (x.double(),), changes=changes, bound=1e-10)
@@ -101,7 +102,9 @@ def test_arithmetic_after_convolution(layer: nn.Module) -> None:
     assert len(ops(result)) == 1
 
 
-def folded_after_constants(function: Callable, x: torch.Tensor, **parts: nn.Module | torch.Tensor) -> PassResult:
+def folded_after_constants(
+    function: Callable[..., Any], x: torch.Tensor, **parts: nn.Module | torch.Tensor
+) -> PassResult:
     program = to_program(randomized(Call(function, **parts)).double(), (x.double(),))
     return assert_pass(FoldAffine(), FoldConstants()(program).program, (x.double(),), changes=True, bound=1e-10)
 

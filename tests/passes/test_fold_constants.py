@@ -16,7 +16,7 @@ from tests.passes.builders import Call, ops, reasons
 X = torch.randn(2, 3, 4)
 
 
-def run(function: Callable, changes: bool = True, **parts: nn.Module | torch.Tensor) -> Any:
+def run(function: Callable[..., Any], changes: bool = True, **parts: nn.Module | torch.Tensor) -> Any:
     return assert_pass(FoldConstants(), Call(function, **parts), (X,), changes=changes, bound=0.0)
 
 

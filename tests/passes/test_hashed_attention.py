@@ -77,7 +77,7 @@ def test_queries_that_tell_nothing_are_an_error_with_a_remedy() -> None:
         "no hash functions can be learned for 'scaled_dot_product_attention': to the queries of head 0 all keys are "
         "equally alike"
     )
-    assert 'start = "random"' in error.value.hint
+    assert 'start = "random"' in str(error.value.hint)
     started(program, "random")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def parts(name: str) -> dict[str, nn.Module | torch.Tensor]:
 
 
 def fold(
-    function: Callable, *inputs: torch.Tensor, bound: float = 1e-10, **given: nn.Module | torch.Tensor
+    function: Callable[..., Any], *inputs: torch.Tensor, bound: float = 1e-10, **given: nn.Module | torch.Tensor
 ) -> PassResult:
     module = randomized(Call(function, **given)).to(inputs[0].dtype)
     return assert_pass(exact, module, inputs, bound=bound)

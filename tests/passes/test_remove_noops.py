@@ -47,7 +47,9 @@ NOOPS: list[Callable[[torch.Tensor], torch.Tensor]] = [
 ]
 
 
-def run(function: Callable, x: torch.Tensor = X, changes: bool | None = True, **parts: nn.Module | torch.Tensor) -> Any:
+def run(
+    function: Callable[..., Any], x: torch.Tensor = X, changes: bool | None = True, **parts: nn.Module | torch.Tensor
+) -> Any:
     return assert_pass(RemoveNoops(), Call(lambda m, x: function(m, x), **parts), (x,), changes=changes)
 
 

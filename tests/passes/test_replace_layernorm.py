@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -138,7 +140,7 @@ def test_the_norm_fades_while_the_model_is_tuned(form: str) -> None:
     ("options", "message"),
     [({"form": "batch"}, "no form 'batch'"), ({"progressive": 1.5}, "a progressive part of 1.5")],
 )
-def test_what_is_no_form_is_refused(options: dict, message: str) -> None:
+def test_what_is_no_form_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ReplaceLayernorm(**options)
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import edgeopt
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.records.run import Run
 from samples import digits
 from samples.digits_vit import DigitsVit
 from tests.qemu import HAS_QEMU
+from tests.typed import some
 
 MOST_LOST = {"onnx": 0.03, "openvino": 0.03, "cortex-m7": 0.04}
 """Of the accuracy; on the microcontroller the sums and quotients of attention leave and enter as int8 too."""
@@ -33,13 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def export(folder: Path, output: Path, target: str) -> Run:
     # Steps and seed are the same, so the first export tunes and the others take up what it left.
-    tuned = {"recipe": "slab", "tune": "120", "checkpoint": str(folder / "state"), "force": True}
-    data = {
+    tuned: Overrides = {"recipe": "slab", "tune": "120", "checkpoint": str(folder / "state"), "force": True}
+    data: Overrides = {
         "tune_data": str(folder / "calib.npz"),
         "calib": str(folder / "calib.npz"),
         "data": str(folder / "eval.npz"),
     }
-    options = {"precision": "int8", "baseline": False, "max_seconds": 0.05, **tuned, **data}
+    options: Overrides = {**tuned, **data, "precision": "int8", "baseline": False, "max_seconds": 0.05}
     return edgeopt.export(str(folder / "model.pt2"), target, output, **options)
 
 
@@ -54,12 +56,12 @@ def export(folder: Path, output: Path, target: str) -> Run:
 )
 def test_slab_in_int8(target: str, folder: Path, tmp_path: Path) -> None:
     run = export(folder, tmp_path / "out", target)
-    print(f"{target}: {run.accuracy.original:.1%} before, {run.accuracy.exported:.1%} after")
-    assert run.ok and run.accuracy.original >= 0.96
-    assert run.accuracy.exported >= run.accuracy.original - MOST_LOST[target]
-    assert run.accuracy.agreement >= 0.98 - MOST_LOST[target]
-    assert sorted({layer.by for layer in run.swaps.layers}) == ["linear-attention", "replace-layernorm"]
-    assert not any(layer.kept for layer in run.swaps.layers)
+    print(f"{target}: {some(run.accuracy).original:.1%} before, {some(run.accuracy).exported:.1%} after")
+    assert run.ok and some(run.accuracy).original >= 0.96
+    assert some(run.accuracy).exported >= some(run.accuracy).original - MOST_LOST[target]
+    assert some(run.accuracy).agreement >= 0.98 - MOST_LOST[target]
+    assert sorted({layer.by for layer in some(run.swaps).layers}) == ["linear-attention", "replace-layernorm"]
+    assert not any(layer.kept for layer in some(run.swaps).layers)
     quantized = next(entry for entry in run.passes if entry.name == "insert-qdq")
     assert quantized.applied >= 12  # the linears of three blocks, at least
     if target == "onnx":

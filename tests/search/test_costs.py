@@ -26,6 +26,7 @@ from edgeopt.search.costs import Profile, Sizes, attributed, owners, profile
 from edgeopt.search.estimates import Estimates
 from edgeopt.targets.openvino.session import OpenVinoSession
 from samples.digits_cnn import DigitsCnn
+from tests.typed import some
 
 TARGETS = ("onnx", "openvino")
 
@@ -34,12 +35,20 @@ class Cut(Exception):
     pass
 
 
+QUICK: dict[str, Any] = {"baseline": False, "max_seconds": 0.05}
+
+
 def export(folder: Path, target: str, **options: Any) -> Run:
     """Choose formats for the digits CNN, untrained, under a limit that int8 holds."""
     torch.manual_seed(0)
     images = np.random.default_rng(0).standard_normal((20, 1, 8, 8)).astype(np.float32)
     np.savez(folder / "calib.npz", images=images)
-    given = {"precision": "auto", "baseline": False, "max_seconds": 0.05, "calib": str(folder / "calib.npz")}
+    given: dict[str, Any] = {
+        "precision": "auto",
+        "baseline": False,
+        "max_seconds": 0.05,
+        "calib": str(folder / "calib.npz"),
+    }
     given |= {"format": ("fp32", "int8"), "max_error": 0.5, **options}
     return edgeopt.export(DigitsCnn().eval(), target, folder / target, inputs={"images": images[:1]}, **given)
 
@@ -84,7 +93,7 @@ def test_a_layer_chosen_int8_that_runs_in_float_is_a_fallback(folder: Path, monk
         return tuple(Layer(one.name, one.type, "fp32", one.median) for one in told(session, inputs, runs))
 
     honest = export(folder, "openvino")
-    chosen = [layer for layer in honest.search.layers if layer.format == "int8"]
+    chosen = [layer for layer in some(honest.search).layers if layer.format == "int8"]
     assert chosen and not honest.fallbacks
     monkeypatch.setattr(OpenVinoSession, "layers", in_float)
     run = export(folder, "openvino")

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 import edgeopt
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.errors import UserError
 from edgeopt.report.sections import sections
 from tests.qemu import requires_qemu
+from tests.typed import some
 
 WIDTH = 64
 
@@ -32,11 +34,19 @@ class Fragile(nn.Module):
         return self.last(torch.relu(self.fragile(y) - 20.0 * y[:, :1]))
 
 
+QUICK: dict[str, Any] = {"baseline": False, "max_seconds": 0.05}
+
+
 def export(folder: Path, target: str = "onnx", **options: Any) -> Any:
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, WIDTH)).astype(np.float32)
     np.savez(folder / "calib.npz", x=x)
-    given = {"precision": "auto", "baseline": False, "max_seconds": 0.05, "calib": str(folder / "calib.npz")}
+    given: dict[str, Any] = {
+        "precision": "auto",
+        "baseline": False,
+        "max_seconds": 0.05,
+        "calib": str(folder / "calib.npz"),
+    }
     given |= {"format": ("fp32", "int8", "int4"), "binary_steps": 5}
     return edgeopt.export(Fragile().eval(), target, folder / "out", inputs={"x": x[:1]}, **{**given, **options})
 
@@ -159,16 +169,17 @@ def test_microcontrollers_mix_int8_four_bits_and_signs_under_a_limit_on_flash(fo
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((40, 8, 4, 4)).astype(np.float32)
     np.savez(folder / "small.npz", x=x)
-    given = {"precision": "auto", "baseline": False, "calib": str(folder / "small.npz"), "binary_steps": 5}
-    run = edgeopt.export(Small().eval(), "cortex-m4", folder / "micro", inputs={"x": x[:1]}, max_size=12_500, **given)
-    exact, *others = run.search.trials
+    given: Overrides = {"precision": "auto", "baseline": False, "calib": str(folder / "small.npz"), "binary_steps": 5}
+    given |= {"inputs": {"x": x[:1]}, "max_size": 12_500}
+    run = edgeopt.export(Small().eval(), "cortex-m4", folder / "micro", **given)
+    exact, *others = some(run.search).trials
     assert exact.counts == {"int8": 3} and exact.bytes > 12_500 and exact.speedup == 1.0
     assert {name for trial in others for name in trial.counts} == {"int8", "int4", "binary"}
-    trial = run.search.trials[run.search.chosen]
+    trial = some(run.search).trials[some(run.search).chosen]
     assert run.ok and run.artifact.memory["flash"] == trial.bytes <= 12_500
-    fitting = [other for other in run.search.trials if other.bytes <= 12_500]
+    fitting = [other for other in some(run.search).trials if other.bytes <= 12_500]
     assert trial.error.relative == min(other.error.relative for other in fitting)
-    assert run.latency.median == trial.latency
+    assert some(run.latency).median == trial.latency
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.build import convert
 from edgeopt.targets.openvino.native import kernels_of
 from edgeopt.targets.openvino.sdk import core
+from tests.typed import some
 
 requires_compiler = pytest.mark.skipif(extension.compiler() is None, reason="no C++ compiler is installed")
 _TYPES = {torch.float32: ("f32", "FP32"), torch.int32: ("i32", "I32")}
@@ -32,12 +33,12 @@ def operator(
     return _runner(core().read_model(_ir(kind, attributes, inputs, out).encode(), b""), inputs, threads=1)
 
 
-def module(called: nn.Module, inputs: Sequence[torch.Tensor], threads: int = 1) -> tuple[Callable, set[str]]:
+def module(called: nn.Module, inputs: Sequence[torch.Tensor], threads: int = 1) -> tuple[Callable[..., Any], set[str]]:
     """Return what runs a module with our kernels, and the types of its operators."""
     with tempfile.TemporaryDirectory() as folder:
         program = to_program(called, inputs)
         model = convert(program, Path(folder), kernels_of(program)).model
-        types = {node.get_type_name() for node in model.get_ordered_ops()}
+        types = {node.get_type_name() for node in some(model).get_ordered_ops()}
         return _runner(model, inputs, threads), types
 
 

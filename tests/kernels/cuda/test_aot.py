@@ -57,7 +57,7 @@ class Size(int):
         return int(self)
 
 
-class Shape(list):
+class Shape(list[Any]):
     def numel(self) -> int:
         return math.prod(self)
 
@@ -79,10 +79,10 @@ class Described(SimpleNamespace):
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Callable, Callable]]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
     """What each plug-in registers with a stand-in of ``tensorrt.plugin``: its shape and its implementation."""
-    described: dict[str, Callable] = {}
-    implemented: dict[str, Callable] = {}
+    described: dict[str, Callable[..., Any]] = {}
+    implemented: dict[str, Callable[..., Any]] = {}
     trtp: Any = ModuleType("tensorrt.plugin")
     trtp.TensorDesc, trtp.ShapeExprs = Described, Shape
     trtp.KernelLaunchParams, trtp.SymExprs, trtp.SymInt32 = SimpleNamespace, list, int
@@ -97,7 +97,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Callable, Cal
     return {name: (described[name], implemented[name]) for name in described}
 
 
-def test_every_plugin_registers_with_the_inventorys_inputs_and_attributes(registered: dict) -> None:
+def test_every_plugin_registers_with_the_inventorys_inputs_and_attributes(registered: dict[str, Any]) -> None:
     assert list(registered) == [f"{plugin.namespace}::{plugin.node}" for plugin in PLUGINS]
     for plugin, (described, implemented) in zip(PLUGINS, registered.values(), strict=True):
         expected = [*plugin.inputs, *(attribute.name for attribute in plugin.attributes)]
@@ -135,7 +135,7 @@ CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("node", CASES)
 def test_the_launched_kernel_gives_what_the_operator_does(
-    node: str, registered: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    node: str, registered: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The kernel on the host, with the constants, the grid and the shared memory that the plug-in gives."""
     operands, attributes = CASES[node]
@@ -164,7 +164,7 @@ def reference(node: str, operands: list[torch.Tensor], attributes: dict[str, Any
     return getattr(torch.ops.edgeopt, plugin.kernel)(*operands, **attributes)
 
 
-def test_attention_with_too_many_features_is_refused(registered: dict) -> None:
+def test_attention_with_too_many_features_is_refused(registered: dict[str, Any]) -> None:
     tensors = [Described.of(array) for array in attention_case(1, 1, 133, 1)]
     with pytest.raises(UserError, match="has 133 features, more than 132"):
         registered["edgeopt::LinearAttention"][1](*tensors, 0.5, None, 0)

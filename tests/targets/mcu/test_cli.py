@@ -15,6 +15,7 @@ from torch import nn
 from edgeopt.cli import main
 from samples.digits_vit import DigitsVit
 from tests.qemu import requires_qemu
+from tests.typed import savez
 
 QUICK = ("--recover", "bias-correction", "--no-baseline", "--samples", "1", "--max-seconds", "1")
 
@@ -28,7 +29,7 @@ def export(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
         exported = torch.export.export(module.eval(), (torch.from_numpy(x[:1]),))
         torch.export.save(exported, tmp_path / "model.pt2")
         (name,) = exported.graph_signature.user_inputs
-        np.savez(tmp_path / "calib.npz", **{str(name): x})
+        savez(tmp_path / "calib.npz", {str(name): x})
         files = (tmp_path / "model.pt2", "--calib", tmp_path / "calib.npz", "-o", tmp_path / "out")
         with pytest.raises(SystemExit) as ended:
             main(["export", *map(str, files), "--target", "mcu:cortex-m0plus", "--json", *QUICK])

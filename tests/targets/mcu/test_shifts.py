@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import edgeopt
+from edgeopt.deploy.overrides import Overrides
 from edgeopt.errors import UserError
 from edgeopt.ir.program import Program
 from edgeopt.plugins.registry import resolve
@@ -22,6 +23,7 @@ from edgeopt.targets.mcu.lower.power_of_two import by_shifts
 from edgeopt.targets.mcu.nodes.weighted import Weighted
 from edgeopt.targets.mcu.runtime.network import Network
 from tests.qemu import requires_qemu, skip_without_qemu
+from tests.typed import some
 
 from .quantized import quantize
 from .test_target import Small, assert_equals_the_reference
@@ -85,15 +87,15 @@ def test_a_core_without_long_multiplication_calls_none_and_takes_fewer_instructi
 def test_weights_in_four_bits_are_shifted_too(device: str, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(16, 3, 9, 8)).astype(np.float32)
     np.savez(tmp_path / "calib.npz", image=x)
-    given = {
+    given: Overrides = {
         "precision": "int4",
         "requantization": "shift",
         "calib": str(tmp_path / "calib.npz"),
         "inputs": {"image": x[:1]},
     }
     run = edgeopt.export(Small(), f"mcu:{device}", tmp_path / "out", **given)
-    assert {layer.precision for layer in run.latency.layers if "conv" in layer.type} >= {"w4a8"}
-    assert run.error.sqnr_db > 20
+    assert {layer.precision for layer in some(run.latency).layers if "conv" in layer.type} >= {"w4a8"}
+    assert some(run.error).sqnr_db > 20
 
 
 def test_unknown_requantizations_are_refused() -> None:

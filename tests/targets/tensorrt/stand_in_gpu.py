@@ -87,7 +87,7 @@ class _Config:
     profiling_verbosity = None
 
     def __init__(self) -> None:
-        self.profiles: list[dict[str, tuple]] = []
+        self.profiles: list[dict[str, tuple[Any, ...]]] = []
 
     def add_optimization_profile(self, profile: Any) -> None:
         self.profiles.append(profile.shapes)
@@ -95,9 +95,9 @@ class _Config:
 
 class _Profile:
     def __init__(self) -> None:
-        self.shapes: dict[str, tuple] = {}
+        self.shapes: dict[str, tuple[Any, ...]] = {}
 
-    def set_shape(self, name: str, *shapes: tuple) -> None:
+    def set_shape(self, name: str, *shapes: tuple[Any, ...]) -> None:
         self.shapes[name] = shapes
 
 
@@ -129,7 +129,7 @@ class Builder:
         return json.dumps(profile).encode() + b"\n" + network.model.SerializeToString()
 
 
-def _allows(value: onnx.ValueInfoProto, profile: dict[str, tuple]) -> bool:
+def _allows(value: onnx.ValueInfoProto, profile: dict[str, tuple[Any, ...]]) -> bool:
     """Say whether an input has fixed sizes, or three shapes in the profile that rise where its own are open."""
     sizes = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
     if value.name not in profile:
@@ -150,7 +150,7 @@ class _Runtime:
 
 
 class _Engine:
-    def __init__(self, session: Any, profile: dict[str, list]) -> None:
+    def __init__(self, session: Any, profile: dict[str, list[Any]]) -> None:
         self.session, self.profile = session, profile
         self.kinds = {v.name: _numpy(v.type) for v in (*session.get_inputs(), *session.get_outputs())}
         self.fixed = {v.name: v.shape for v in session.get_inputs()}

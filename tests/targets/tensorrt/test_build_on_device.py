@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,8 +36,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
         folder = tmp_path_factory.mktemp("bundle") / "out"
         batch = torch.export.Dim("batch", min=1, max=8)
         model = torch.export.export(Mlp(), (torch.randn(2, 64),), dynamic_shapes=({0: batch},))
-        image = {} if dynamic else {"inputs": {"x": torch.randn(1, 3, 8, 8)}}
-        edgeopt.export(model if dynamic else LinearVit().eval(), target, folder, jetpack=jetpack, **image)
+        if dynamic:
+            edgeopt.export(model, target, folder, jetpack=jetpack)
+        else:
+            inputs = {"x": torch.randn(1, 3, 8, 8)}
+            edgeopt.export(LinearVit().eval(), target, folder, jetpack=jetpack, inputs=inputs)
         assert [said for path in folder.glob("*.onnx") for said in refusals_of(path)] == []
         return folder
 
@@ -113,7 +117,7 @@ def test_wrong_outputs_end_with_1(own: Bundles, tmp_path: Path) -> None:
         ({"tensorrt": "10.3", "jetpack": "6.2", "free_mib": 100}, "100 MiB of memory are free"),
     ],
 )
-def test_what_is_missing_is_one_error(own: Bundles, tmp_path: Path, settings: dict, said: str) -> None:
+def test_what_is_missing_is_one_error(own: Bundles, tmp_path: Path, settings: dict[str, Any], said: str) -> None:
     done = FakeDevice(tmp_path / "device", **settings).run(own())
     assert done.returncode == 2
     assert said in done.stderr and "hint: " in done.stderr

@@ -129,7 +129,7 @@ def test_a_build_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch: 
 def test_fp4_here_is_what_the_reference_evaluates(target: str, tmp_path: Path) -> None:
     """NVFP4 is dequantized twice in the file; here its constants are unpacked, and nothing else differs."""
     options = {"precision": "nvfp4", "float_precision": "fp32"}
-    run = export(tmp_path / "out", target, **options)
+    run = export(tmp_path / "out", target, None, **options)
     assert run.error is not None and run.error.sqnr_db >= SQNR["nvfp4"]
     model = onnx.load(tmp_path / "out" / "model.onnx")
     kinds = [tensor.data_type for tensor in model.graph.initializer]
