@@ -8,7 +8,6 @@ expressions made of known names only (torch evaluates them).
 from __future__ import annotations
 
 import json
-import pickletools
 import re
 import stat
 import struct
@@ -20,6 +19,7 @@ from typing import Any
 
 from edgeopt.errors import UserError, quoted
 from edgeopt.files import reading
+from edgeopt.frontend.pickles import check_pickles
 
 DEFAULT_MAX_BYTES = 16 * 2**30
 """Largest unpacked size of an archive that is accepted unless told otherwise."""
@@ -115,7 +115,7 @@ def _identify_archive(path: Path, max_bytes: int) -> Format:
             _check_expressions(path, archive)
             return Format.EXPORTED
         if "constants.pkl" in names and any(n.startswith("code/") for n in names):
-            _check_pickles(archive)
+            check_pickles(archive)
             return Format.TORCHSCRIPT
     if "data.pkl" in names:
         return Format.CHECKPOINT
@@ -142,17 +142,6 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
         )
     if (damaged := archive.testzip()) is not None:
         raise UserError(f"'{path}' is damaged: member '{damaged}' fails its checksum", "copy or save the file again")
-
-
-def _check_pickles(archive: zipfile.ZipFile) -> None:
-    """Raise ValueError where a pickle ends early or holds what is not an instruction, without running any.
-
-    torch reserves the memory that a pickle asks for before it finds that it is damaged.
-    """
-    for member in archive.namelist():
-        if member.endswith((".pkl", ".debug_pkl")):
-            for _ in pickletools.genops(archive.read(member)):
-                pass
 
 
 def operators(path: Path) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operat
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec, load_sample
 from edgeopt.frontend.quantized import NAMESPACE, carry_quantization, define_operators
 from edgeopt.frontend.samples import named, plain
-from edgeopt.frontend.torchscript import converted
+from edgeopt.frontend.torchscript import convert
 from edgeopt.frontend.trace import trace
 from edgeopt.ir.convert import from_exported
 from edgeopt.ir.metrics import Arrays
@@ -154,19 +155,26 @@ def _read_exported(path: Path, options: LoadOptions) -> _Read:
         )
     register_all()
     _check_operators(path)
-    with _no_unpickling(), quiet(), _readable(path), logged_errors(torch.export.__name__) as causes:
+    with _readable(path):
         try:
-            exported = torch.export.load(path)
+            return _Read(_opened(path))
         except pickle.UnpicklingError as error:
             raise UserError(
                 f"'{path}' cannot be read: its example inputs hold objects, and loading those would run code",
                 "save it without them: set exported.example_inputs = None before torch.export.save",
             ) from error
+
+
+def _opened(path: Path) -> ExportedProgram:
+    """Return the program of a torch.export archive."""
+    with _no_unpickling(), quiet(), logged_errors(torch.export.__name__) as causes:
+        try:
+            exported = torch.export.load(path)
         except RuntimeError as error:
             # torch logs what it stumbled over, and raises that something was logged.
             raise (causes[0] if causes else error) from None
-        _keep_symbols(exported)
-        return _Read(exported)
+    _keep_symbols(exported)
+    return exported
 
 
 def _keep_symbols(exported: ExportedProgram) -> None:
@@ -178,9 +186,10 @@ def _keep_symbols(exported: ExportedProgram) -> None:
 
 
 def _read_torchscript(path: Path, options: LoadOptions) -> _Read:
-    with _readable(path):
-        module = torch.jit.load(path, map_location="cpu").eval()
-    return _Read(*converted(module, options.inputs, options.sample, options.dynamic))
+    with _readable(path), tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
+        output = Path(folder, "model.pt2")
+        names = convert(path, output, options.inputs, options.sample, options.dynamic)
+        return _Read(_opened(output), names)
 
 
 def _read_checkpoint(path: Path, options: LoadOptions) -> _Read:

@@ -1,52 +1,65 @@
-"""From a TorchScript module to an ExportedProgram."""
+"""TorchScript archives, which torch reads and converts in a process of its own: damaged ones can crash it."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import math
+import pickle
+import zipfile
+from pathlib import Path
 
 import torch
-from torch.export import ExportedProgram
-from torch.fx import GraphModule
 
 from edgeopt.errors import UserError
-from edgeopt.foreign import quiet
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec
-from edgeopt.frontend.trace import example_inputs, trace, traceable
 from edgeopt.ir.metrics import Arrays
+from edgeopt.plugins.worker import Ended, Worker
+
+SCRIPT = Path(__file__).with_name("torchscript_worker.py")
+SECONDS = 600.0
+"""Longest that a model may take."""
+_COPIES, _SPARE = 8, 4 * 2**30
+"""Bytes of memory for each byte of the model and its inputs, and for what torch needs itself."""
+
+WORKER = Worker(SCRIPT, SECONDS)
+"""The one of this process."""
 
 
-def converted(
-    module: torch.jit.ScriptModule,
+def convert(
+    path: Path,
+    output: Path,
     inputs: tuple[InputSpec, ...],
     sample: Arrays | None,
     dynamic: tuple[DynamicSpec, ...],
-) -> tuple[ExportedProgram, list[str]]:
-    """Return the module as an exported program, and the names of its inputs.
+) -> list[str]:
+    """Write a TorchScript archive as one of torch.export, and return the names of its inputs.
 
-    Raises UserError where it takes anything but tensors, or cannot be traced.
+    Raises UserError where it cannot be read, takes anything but tensors, cannot be traced, takes more memory or time
+    than it may, or crashes torch.
     """
-    from torch._export.converter import TS2EPConverter
-
-    example = example_inputs(_tensor_arguments(module), inputs, sample)
-    names = list(example)
-
-    class Converter(TS2EPConverter):
-        def retrace_as_exported_program(self, gm: GraphModule, name_to_constant: dict[str, Any]) -> ExportedProgram:
-            # The original traces with every dimension dynamic, which no pooling to a fixed size survives.
-            return trace(gm, inputs, sample, dynamic, names)
-
-    with traceable(), quiet():
-        return Converter(module, tuple(example.values())).convert(), names
-
-
-def _tensor_arguments(module: torch.jit.ScriptModule) -> list[str]:
-    """Return the names of the arguments of ``forward``; lists, optional ones and numbers are no inputs of a graph."""
-    forward: Any = module.forward
-    arguments = forward.schema.arguments[1:]  # without self
-    for argument in arguments:
-        if not isinstance(argument.type, torch.TensorType):
-            raise UserError(
-                f"argument '{argument.name}' of the TorchScript model is {argument.type.annotation_str}, not a tensor",
-                "script a module around it whose forward takes tensors alone and passes the rest on",
+    request = output.with_suffix(".request")
+    request.write_bytes(pickle.dumps((inputs, sample, dynamic)))
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    size += sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in inputs) + request.stat().st_size
+    try:
+        answer = json.loads(
+            WORKER.ask(
+                {
+                    "model": str(path.resolve()),
+                    "request": str(request),
+                    "output": str(output),
+                    "memory": _COPIES * size + _SPARE,
+                    "libraries": sorted(torch.ops.loaded_libraries),
+                }
             )
-    return [argument.name for argument in arguments]
+        )
+    except Ended as ended:
+        raise UserError(
+            f"'{path}' cannot be read: torch crashed ({ended}) as it converted it",
+            "copy or save the file again, or save the model with torch.export.save",
+        ) from ended
+    if "error" in answer:
+        raise UserError(*answer["error"])
+    names: list[str] = answer["names"]
+    return names

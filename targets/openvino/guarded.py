@@ -1,6 +1,6 @@
 """The other process, in which a model is compiled first: a script, for it needs OpenVINO alone.
 
-It reads a request a line and answers each by ``ANSWER``; what ends it does not end edgeopt.
+It reads a request a line and answers each by one; what ends it does not end edgeopt.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-
-ANSWER = "compiled\n"
 
 
 def _compile(core: Any, model: Any, settings: dict[str, Any]) -> None:
@@ -48,7 +46,7 @@ def serve(compile_model: Callable[[Any, Any, dict[str, Any]], None] = _compile) 
                 left = [opset13.result(port) for node in operators(model)[: asked["cut"]] for port in node.outputs()]
                 model = openvino.Model(left, model.get_parameters(), "cut")
             compile_model(core, model, asked["settings"])
-        print(ANSWER, end="", flush=True)
+        print("compiled", flush=True)
 
 
 if __name__ == "__main__":

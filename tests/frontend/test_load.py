@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgeopt.errors import UserError
+from edgeopt.frontend import torchscript
 from edgeopt.frontend.archive import Format
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec
 from edgeopt.frontend.load import LoadOptions, load
+from edgeopt.plugins.worker import Worker
 
 
 class Net(nn.Module):
@@ -299,6 +301,31 @@ def test_torchscript_takes_tensors_alone(tmp_path: Path, model: Any) -> None:
     torch.jit.script(model).save(tmp_path / "script.pt")
     with pytest.raises(UserError, match=r"argument 'xs' of the TorchScript model is .*Tensor.*, not a tensor"):
         load(tmp_path / "script.pt", LoadOptions(inputs=(InputSpec.parse("xs:2x3"),)))
+
+
+def test_a_crash_over_torchscript_is_an_error(tmp_path: Path, net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.jit.script(net).save(tmp_path / "script.pt")
+    (tmp_path / "crashing.py").write_text("import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(torchscript, "WORKER", Worker(tmp_path / "crashing.py"))
+    with pytest.raises(UserError, match=r"script\.pt' cannot be read: torch crashed \(SIGSEGV\)") as caught:
+        load(tmp_path / "script.pt", LoadOptions(inputs=SPEC))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "exported", "state"])
+def test_no_weight_is_read_beyond_what_the_file_holds(tmp_path: Path, net: Any, arch: str, kind: str) -> None:
+    if kind == "torchscript":
+        torch.jit.script(net).save(tmp_path / "model")
+    elif kind == "exported":
+        torch.export.save(torch.export.export(net, (torch.zeros(2, 3, 8, 8),)), tmp_path / "model")
+    else:
+        torch.save(net.state_dict(), tmp_path / "model")
+    with zipfile.ZipFile(tmp_path / "model") as good, zipfile.ZipFile(tmp_path / "short", "w") as short:
+        for name in good.namelist():
+            is_weight = name.endswith(("data/0", "weights/weight_0"))
+            short.writestr(name, good.read(name)[: 4 if is_weight else None])
+    with pytest.raises(UserError, match=r"is shorter than|out of bounds for storage of size 4|record size \(4 bytes\)"):
+        load(tmp_path / "short", LoadOptions(inputs=SPEC if kind != "exported" else (), arch=arch))
 
 
 def test_nan_weights_are_named(net: Any) -> None:

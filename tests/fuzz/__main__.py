@@ -18,8 +18,10 @@ from collections import Counter
 from pathlib import Path
 
 from edgeopt.errors import EdgeoptError
+from edgeopt.frontend import torchscript
+from edgeopt.plugins.worker import Worker
 from tests.fuzz.surfaces import MODEL_BYTES, SURFACES, Surface
-from tests.fuzz.watch import Watch
+from tests.fuzz.watch import WORKER, Watch
 
 _MEMORY = 4 * MODEL_BYTES
 """Bytes by which one case may raise the peak of the process: readers hold a file and what is unpacked of it."""
@@ -40,6 +42,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="edgeopt-fuzz-") as name:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        os.environ["TMPDIR"] = tempfile.tempdir = name
+        torchscript.WORKER = Worker(WORKER, torchscript.SECONDS)
         watch = Watch(folder)
         runs = [_run(s, round(arguments.count * s.share / share), arguments, folder, watch) for s in chosen]
     findings = [finding for run in runs for finding in run["findings"]]
