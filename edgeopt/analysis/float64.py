@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from edgeopt.analysis.wider_floats import NotWidened, widened
 from edgeopt.ir.program import Program
+from edgeopt.ir.wider_floats import NotWidened, widened
 
 _NARROWER = (torch.float16, torch.bfloat16, torch.float32)
 

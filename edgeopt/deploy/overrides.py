@@ -31,6 +31,8 @@ class Overrides(TypedDict, total=False):
     """Dimension that may vary."""
     arch: str | None
     """What builds the module of a state dict."""
+    float32: bool
+    """Take the model in float32 where it has other floating-point types, inputs and outputs among it."""
     trust: bool
     """Allow code from pickled models and data functions to run."""
     max_archive_bytes: int

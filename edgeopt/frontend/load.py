@@ -30,8 +30,9 @@ from edgeopt.frontend.torchscript import convert
 from edgeopt.frontend.trace import trace
 from edgeopt.ir.convert import from_exported
 from edgeopt.ir.metrics import Arrays
-from edgeopt.ir.program import Program, to_numpy
+from edgeopt.ir.program import Program, numpy_dtype, to_numpy
 from edgeopt.ir.provenance import constant_path
+from edgeopt.ir.wider_floats import OTHER_FLOATS, in_float32
 from edgeopt.ops import register_all
 from edgeopt.options import option
 
@@ -46,6 +47,7 @@ class LoadOptions:
 
     ``inputs``: specs, or ``sample``: arrays, to trace modules with (archives carry their own). ``dynamic``:
     dimensions that may vary. ``arch``: ``package.module:factory`` that builds the module of a state dict.
+    ``float32``: take everything in bfloat16, float16 and float64 in float32.
     ``trust``: allow pickled modules to run their code. ``max_archive_bytes``: largest unpacked size.
     """
 
@@ -59,6 +61,9 @@ class LoadOptions:
         (), "Dimension that may vary.", metavar="NAME:AXIS=MIN..MAX", parse=DynamicSpec.parse
     )
     arch: str | None = option(None, "What builds the module of a state dict.", metavar="MODULE:FACTORY")
+    float32: bool = option(
+        False, "Take the model in float32 where it has other floating-point types, inputs and outputs among it."
+    )
     trust: bool = option(False, "Allow code from pickled models and data functions to run.")
     max_archive_bytes: int = option(DEFAULT_MAX_BYTES, "Largest unpacked size of an archive.", metavar="N")
 
@@ -116,6 +121,7 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
     program = from_exported(read.exported, read.input_names)
     carry_quantization(program)
     _refuse_nan(program)
+    program, cast = in_float32(program, OTHER_FLOATS) if options.float32 else (program, ())
     given, names = options.sample, [spec.name for spec in program.inputs]
     example = named(given, names) if given is not None else _example(read.exported, program)
     if example:
@@ -124,7 +130,7 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
         check_spec(program.inputs, spec)
     # Archives bring the inputs that their owner traced them with.
     is_invented = options.sample is None and kind != Format.EXPORTED
-    return Loaded(program, source, kind, sha256, example, read.notes, is_invented)
+    return Loaded(program, source, kind, sha256, example, (*read.notes, *cast), is_invented)
 
 
 def _refuse_nan(program: Program) -> None:
@@ -141,7 +147,10 @@ def _example(exported: ExportedProgram, program: Program) -> dict[str, np.ndarra
     if exported.example_inputs is None:
         return {}
     leaves = [leaf for leaf in pytree.tree_leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor)]
-    return {spec.name: to_numpy(leaf) for spec, leaf in zip(program.inputs, leaves, strict=False)}
+    return {
+        spec.name: to_numpy(leaf).astype(numpy_dtype(spec.dtype), copy=False)
+        for spec, leaf in zip(program.inputs, leaves, strict=False)
+    }
 
 
 # -- readers: one a kind of file -----------------------------------------------------------------------

@@ -34,6 +34,7 @@ class OnnxSession(Session):
     def __init__(self, model: Path | bytes, threads: int, optimization: str) -> None:
         self._model, self._threads, self._optimization = model, threads, optimization
         self._session = self._load(model)
+        self._types = {one.name: one.type for one in self._session.get_inputs()}
         self._outputs = onnx.output_names(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -42,10 +43,15 @@ class OnnxSession(Session):
         Raises UserError where ONNX Runtime fails.
         """
         try:
-            values = self._session.run(None, dict(inputs))
+            values = self._session.run(None, {name: self._widened(name, array) for name, array in inputs.items()})
         except Exception as error:
             raise translated(error, "ONNX Runtime does not run the model", OTHER_TARGET) from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def _widened(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Return an input in float32 where the model has that in place of float16, which changes no number."""
+        is_narrow = array.dtype == np.float16 and self._types.get(name) == "tensor(float)"
+        return array.astype(np.float32) if is_narrow else array
 
     def layers(self, inputs: Arrays, runs: int) -> tuple[Layer, ...]:
         """Return the executed nodes, the type they recorded and their median time in ms over ``runs`` runs."""
@@ -90,7 +96,7 @@ def _no_kernel(message: str) -> UserError:
     kernel, node = (found[1], f" of node '{program_name(found[2])}'") if found else (message.splitlines()[0], "")
     return UserError(
         f"ONNX Runtime has no kernel for {kernel}{node} in its type of numbers",
-        "cast the model and its inputs to float32: model.float()",
+        "take the model in float32: --float32",
     )
 
 

@@ -24,6 +24,7 @@ from edgeopt.foreign import add_libraries
 from edgeopt.ir.metrics import Arrays as Arrays
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec
+from edgeopt.ir.wider_floats import OTHER_FLOATS, program_types
 from edgeopt.options import option
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.records.latency import Unit
@@ -218,7 +219,7 @@ class Target(ABC, Generic[AnyLowered]):
         """
         lowered = self.lower(program, options)
         if lowered.unsupported:
-            raise Unsupported(self.name, lowered.unsupported, "choose another target, or replace these operators")
+            raise Unsupported(self.name, lowered.unsupported, _remedy(program))
         if samples is not None:
             lowered = self.observe(lowered, samples, options)
         return self.write(lowered, folder, options)
@@ -259,6 +260,12 @@ class Target(ABC, Generic[AnyLowered]):
             raise UserError(f"threads is {options.threads}", "give at least one thread")
         if options.threads > MOST_THREADS:
             raise UserError(f"threads is {options.threads}", f"give at most {MOST_THREADS}")
+
+
+def _remedy(program: Program) -> str:
+    """Return what helps where nodes cannot be placed."""
+    other = "choose another target, or replace these operators"
+    return f"take the model in float32 with --float32, {other}" if program_types(program) & OTHER_FLOATS else other
 
 
 def processor_name() -> str:

@@ -12,10 +12,10 @@ import torch
 
 from edgeopt import onnx
 from edgeopt.analysis.saturation import deployment
-from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import NotRunHere, Unsupported, UserError
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program
+from edgeopt.ir.wider_floats import in_float32
 from edgeopt.onnx.session import OPTIMIZATION, OnnxSession
 from edgeopt.ops.dequantize_blocks_onnx import native
 from edgeopt.options import option
@@ -92,10 +92,10 @@ class OnnxOptions(TargetOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Translated(Lowered):
-    """A program with its translation; None where nodes have none. ``is_widened``: bfloat16 became float32."""
+    """A program with its translation; None where nodes have none. ``notes``: which of its types became float32."""
 
     translation: onnx.Translation | None
-    is_widened: bool
+    notes: tuple[str, ...]
 
 
 class Onnx(Target[Translated]):
@@ -130,13 +130,12 @@ class Onnx(Target[Translated]):
 
     def lower(self, program: Program, options: TargetOptions) -> Translated:
         """Translate the program, or find the nodes that ONNX has no translation of."""
-        wide = without_bfloat16(program)
-        is_widened = wide is not program
+        wide, notes = in_float32(program, (torch.bfloat16,))
         try:
             translation = onnx.translate(FuseTokenLinears()(rewritten(wide)).program)
         except Unsupported as error:
-            return Translated(wide, error.placements, translation=None, is_widened=is_widened)
-        return Translated(wide, translation=translation, is_widened=is_widened)
+            return Translated(wide, error.placements, translation=None, notes=notes)
+        return Translated(wide, translation=translation, notes=notes)
 
     def write(self, lowered: Translated, folder: Path, options: TargetOptions) -> Artifact:
         """Write ``model.onnx``, and large weights as ``model.onnx.data``."""
@@ -145,7 +144,7 @@ class Onnx(Target[Translated]):
         native(translation.model)
         files = onnx.save(translation.model, folder / FILE)
         weights = sum(tensor.nbytes for tensor in program.constants.values())
-        notes = (*translation.notes, *([BFLOAT16_NOTE] if lowered.is_widened else []))
+        notes = (*translation.notes, *lowered.notes)
         return Artifact(
             files, program.inputs, program.outputs, {"weights": weights}, notes=notes, facts=deployment(program)
         )

@@ -10,14 +10,14 @@ from torch import fx
 
 from edgeopt.analysis.integer_ranges import hands_on
 from edgeopt.analysis.intervals import Interval
-from edgeopt.analysis.wider_floats import BFLOAT16_NOTE, without_bfloat16
 from edgeopt.errors import Placement
 from edgeopt.ir.program import Program, op_name, origin
 from edgeopt.ir.provenance import titled
+from edgeopt.ir.wider_floats import in_float32
 from edgeopt.ops.opsets import DTYPE_CASTS
 from edgeopt.targets.openvino import integers, nans, quotients
 
-_IN_FLOAT32 = "OpenVINO computes float64 in float32: cast the model and its inputs with .float(), or export to onnx"
+_IN_FLOAT32 = "OpenVINO computes float64 in float32"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Fitted:
 def fitted(program: Program) -> Fitted:
     """Return the program with float32 for bfloat16, and with integers and quotients that are computed as
     torch does."""
-    wide = without_bfloat16(program)
-    notes: tuple[str, ...] = (BFLOAT16_NOTE,) if wide is not program else ()
+    wide, notes = in_float32(program, (torch.bfloat16,))
     exact = integers.rewritten(wide)
     assumed, unplaced = integers.bound(exact)
     if unplaced := [*_in_float64(exact), *_empty(exact), *unplaced]:

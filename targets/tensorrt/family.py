@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +17,7 @@ from edgeopt.errors import Placement, UserError
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.rewrite import arguments
+from edgeopt.ir.wider_floats import in_float32
 from edgeopt.ops.dequantize_blocks import DEQUANTIZE_BLOCKS
 from edgeopt.options import option
 from edgeopt.passes.exact.expand_attention import ExpandAttention
@@ -129,9 +131,11 @@ class TensorRtFamily(Target[Translated]):
 
     def lower(self, program: Program, options: TargetOptions) -> Translated:
         """Translate to ONNX; refuse nodes that have neither a body nor a plug-in, and FP4 that the device lacks."""
-        if placements := self._unplaced(program, options):
+        program, notes = in_float32(program, (torch.bfloat16, torch.float16))
+        if placements := (*_in_float64(program), *self._unplaced(program, options)):
             return Translated(program, placements)
         variants = translate(program)
+        variants = replace(variants, notes=(*variants.notes, *notes))
         if self.float_type(options) == "fp16":
             variants.bound_masks()
         return Translated(program, variants=variants)
@@ -204,6 +208,13 @@ class TensorRtFamily(Target[Translated]):
             kept = to_half(model, seen or {})
         opset = lower_opset(model)
         return Model(model, opset, precision.layers(model), (*refused, *kept), notes)
+
+
+def _in_float64(program: Program) -> tuple[Placement, ...]:
+    """Return the first node whose result is in float64."""
+    reason = "TensorRT does not compute in float64"
+    found = (node for node in program.calls if getattr(node.meta["val"], "dtype", None) == torch.float64)
+    return tuple(Placement(node.name, op_name(node), reason) for node in islice(found, 1))
 
 
 def _checked(model: ir.Model, seen: Extremes | None) -> tuple[str, ...]:

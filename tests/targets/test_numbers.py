@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgeopt import export
+from edgeopt.deploy.bundle import open_bundle
 from edgeopt.errors import Unsupported, UserError
 from edgeopt.ir.program import to_numpy
 from edgeopt.plugins.registry import resolve
@@ -39,9 +41,10 @@ def _run(
 ) -> tuple[Arrays, Arrays, Artifact]:
     """Return what torch computes, what the target does, and the artifact."""
     program, chosen = to_program(module, tuple(inputs)), resolve(target)
+    options = chosen.Options(precision="fp32")
     arrays = {spec.name: to_numpy(value) for spec, value in zip(program.inputs, inputs, strict=True)}
-    artifact = chosen.compile(program, folder, chosen.Options())
-    return program.run(arrays), chosen.open(folder, chosen.Options()).run(arrays), artifact
+    artifact = chosen.compile(program, folder, options)
+    return program.run(arrays), chosen.open(folder, options).run(arrays), artifact
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
@@ -97,7 +100,7 @@ def test_masks_and_positions_of_language_models_are_not_refused(tmp_path: Path) 
     assert list(artifact.facts["integer_inputs"]) == ["mask"]
 
 
-@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize("target", ["onnx", "openvino", "jetson"])
 def test_bfloat16_is_computed_in_float32(target: str, tmp_path: Path) -> None:
     class Tokens(nn.Module):
         def __init__(self) -> None:
@@ -117,8 +120,25 @@ def test_bfloat16_is_computed_in_float32(target: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got["y"], rounded["y"], rtol=3e-2, atol=3e-2)
     np.testing.assert_array_equal(got["float"], rounded["float"])
     np.testing.assert_array_equal(got["weight"], rounded["weight"])
-    assert "bfloat16" in artifact.notes[0]
+    assert any("bfloat16" in note for note in artifact.notes)
     assert {spec.dtype for spec in (*artifact.inputs, *artifact.outputs)} == {torch.int64, torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("target", ["onnx", "openvino", "jetson"])
+def test_models_are_taken_in_float32_where_asked(target: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).to(dtype).eval()
+    program = torch.export.export(net, (torch.randn(1, 3, 4, 4, dtype=dtype),))
+    options = {"precision": "fp32"} if target == "jetson" else {}
+    run = export(
+        program, target=target, output=tmp_path / "out", baseline=False, max_seconds=0.01, float32=True, **options
+    )
+    name = str(dtype).removeprefix("torch.")
+    assert any(f"what is in {name} in the model" in text for text in run.warnings)
+    assert run.ok and run.model.inputs == ("input:1x3x4x4:float32",)
+    x = np.random.default_rng(1).standard_normal((1, 3, 4, 4)).astype(np.float32)
+    (got,) = open_bundle(tmp_path / "out").run({"input": x}).values()
+    np.testing.assert_allclose(got, net.float()(torch.from_numpy(x)).detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_float64_is_computed_as_such_or_refused(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import torch
 from torch import fx
 from torch.fx.node import map_aggregate
 
+from edgeopt.errors import UserError
 from edgeopt.ir.program import Program, dtype_name, op_name
 
-BFLOAT16_NOTE = "what is in bfloat16 in the model, inputs and outputs among it, is in float32 here"
+OTHER_FLOATS = frozenset({torch.bfloat16, torch.float16, torch.float64})
+"""Types in which people train or compute, and few targets do."""
 
 
 class NotWidened(Exception):
@@ -43,14 +45,28 @@ def widened(program: Program, narrow: Collection[torch.dtype], wide: torch.dtype
     return copy
 
 
-def without_bfloat16(program: Program) -> Program:
-    """Return the program with float32 wherever it has bfloat16, for runtimes that do not compute in it.
-
-    Inputs and weights are the same numbers; results are rounded less often than the original's.
-    """
+def program_types(program: Program) -> set[torch.dtype]:
+    """Return the types of all tensors of a program."""
     values = (node.meta.get("val") for node in program.graph.nodes)
-    has_any = any(isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 for value in values)
-    return widened(program, (torch.bfloat16,), torch.float32) if has_any else program
+    return {value.dtype for value in values if isinstance(value, torch.Tensor)}
+
+
+def in_float32(program: Program, types: Collection[torch.dtype]) -> tuple[Program, tuple[str, ...]]:
+    """Return the program with float32 wherever it has one of ``types``, for runtimes that do not compute in them, and
+    a note that says so; the program itself and no note where it has none.
+
+    Of types that float32 holds, inputs and weights are the same numbers; results are rounded less often than the
+    original's. Raises UserError where an operator computes in such a type alone.
+    """
+    found = program_types(program).intersection(types)
+    if not found:
+        return program, ()
+    names = " and ".join(sorted(map(dtype_name, found)))
+    note = f"what is in {names} in the model, inputs and outputs among it, is in float32 here"
+    try:
+        return widened(program, found, torch.float32), (note,)
+    except NotWidened as error:
+        raise UserError(f"the model cannot be taken in float32: {error}", "cast it yourself: model.float()") from error
 
 
 def _inferred(program: Program, node: fx.Node, narrow: Collection[torch.dtype], wide: torch.dtype) -> Any:
