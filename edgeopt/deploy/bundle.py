@@ -23,10 +23,11 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from edgeopt.errors import UserError
+from edgeopt.errors import UserError, quoted
 from edgeopt.files import followed, made_parents, reading, reason, write_whole, writing
 from edgeopt.frontend.inputs import load_sample
 from edgeopt.ir.metrics import Reference
+from edgeopt.options import declared
 from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.target import Arrays, Session, TargetOptions
 from edgeopt.records.outputs import Error
@@ -206,7 +207,7 @@ def _refuse_unlisted(folder: Path, manifest: Mapping[str, Any]) -> None:
     needed = [*manifest["artifact"], *([GOLDEN] if manifest["golden"]["not_run"] is None else [])]
     listed = {entry["path"] for entry in manifest["files"]}
     if path := next((path for path in needed if path not in listed), None):
-        raise UserError(f"the manifest of '{folder}' does not list '{path}'", "export the model again")
+        raise UserError(f"the manifest of '{folder}' does not list {quoted(path)}", "export the model again")
 
 
 def write_report(folder: Path, run: Run) -> None:
@@ -303,7 +304,8 @@ def restore(manifest: Mapping[str, Any]) -> tuple[Any, TargetOptions]:
     chosen = manifest["target"]
     target = resolve(f"{chosen['name']}:{chosen['device']}")
     with reading(MANIFEST, "export the model again"):
-        options = target.Options(**chosen["options"])
+        declarations = declared(target.Options)
+        options = target.Options(**{name: declarations[name].value(given) for name, given in chosen["options"].items()})
         target.check_options(options)
     return target, options
 

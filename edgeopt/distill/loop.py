@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import torch
 
 from edgeopt.errors import UserError
-from edgeopt.files import reason, replacing
+from edgeopt.files import replacing
+from edgeopt.foreign import foreign
 
 T = TypeVar("T")
 Parameters = dict[str, torch.Tensor]
@@ -153,14 +154,8 @@ class Loop:
         path = self._checkpoint(options)
         if path is None or not path.exists():
             return
-        try:
+        with foreign(f"checkpoint '{path}' cannot be read", "remove it to start anew"):
             self._restore(path, state, optimizer)
-        except UserError:
-            raise
-        except Exception as error:  # whatever a damaged file makes torch raise
-            raise UserError(
-                f"checkpoint '{path}' cannot be read: {reason(error)}", "remove it to start anew"
-            ) from error
 
     def _restore(self, path: Path, state: _State, optimizer: torch.optim.Adam) -> None:
         saved: dict[str, Any] = torch.load(path, weights_only=True)

@@ -38,7 +38,7 @@ def check_pickles(archive: zipfile.ZipFile) -> None:
 def _check_instructions(content: bytes) -> None:
     """Raise ValueError where a pickle ends early, holds what is not an instruction, or counts what it does not hold."""
     for number, (instruction, argument, _) in enumerate(pickletools.genops(content)):
-        if instruction.name in _PUTS and int(argument) > number:
+        if instruction.name in _PUTS and argument is not None and int(argument) > number:
             raise ValueError(f"object {argument} is kept by instruction {number}")
 
 

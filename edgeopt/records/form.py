@@ -7,21 +7,24 @@ import math
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
+from pydantic import AllowInfNan, BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
 
 _NUMBER_OR_NULL = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})
 
 # JSON has no infinity and no NaN: null stands for them.
-Extended = Annotated[float, BeforeValidator(lambda given: math.inf if given is None else given), _NUMBER_OR_NULL]
+_Any = Annotated[float, AllowInfNan(True)]
+Extended = Annotated[_Any, BeforeValidator(lambda given: math.inf if given is None else given), _NUMBER_OR_NULL]
 """A number that may be infinite."""
-Decibels = Annotated[float, BeforeValidator(lambda given: math.nan if given is None else given), _NUMBER_OR_NULL]
+Decibels = Annotated[_Any, BeforeValidator(lambda given: math.nan if given is None else given), _NUMBER_OR_NULL]
 """A ratio that may be infinite in either direction: JSON does not tell in which."""
 
 
 class Record:
     """A part of the record: a frozen dataclass whose fields' docstrings are the descriptions of the JSON Schema."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @classmethod
     def json_form(cls) -> TypeAdapter[Any]:

@@ -11,15 +11,20 @@ from edgeopt.records.outputs import Error
 if TYPE_CHECKING:
     from edgeopt.records.limits import Limit
 
+_ZEROS = 1e-15
+"""A number below this, or above its inverse, is written with an exponent."""
 ABSENT = "-"
 """Stands where there is no figure."""
 
 
 def significant(value: float) -> str:
-    """Return ``value`` with three significant digits and no exponent: 1234.5 is ``1230``, 0.01234 ``0.0123``."""
+    """Return ``value`` with three significant digits: 1234.5 is ``1230``, 0.01234 ``0.0123``; with an exponent where
+    that would take many zeros."""
     if value == 0 or not math.isfinite(value):
         return _extended(value)
     rounded = _rounded(value)
+    if not _ZEROS <= abs(rounded) <= 1 / _ZEROS:
+        return f"{rounded:.2e}"
     places = 2 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:.{max(places, 0)}f}"
 

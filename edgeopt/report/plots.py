@@ -22,6 +22,8 @@ WIDTH = 4.6
 """Inches; small, so that text stays readable where a phone shrinks the plot."""
 BINS = 40
 INSTALL = "pip install 'edgeopt[plots]'"
+LEAST, MOST = 1e-100, 1e100
+"""Numbers beyond these, which only a damaged report holds, are drawn as zero and as infinity: axes reach no further."""
 LABEL = 36
 """Most characters of a label."""
 
@@ -79,10 +81,10 @@ def _height(plot: Plot) -> float:
 
 
 def _draw_error_steps(plot: ErrorSteps, axes: Axes) -> None:
-    shown = [value for value in (*plot.values, plot.bound) if 0 < value < math.inf]
+    shown = [value for value in (*plot.values, plot.bound) if _is_drawable(value)]
     # Zero and infinity have no place on a logarithmic axis: they stand at its ends, marked as what they are.
     low, high = min(shown) / 20, max(shown) * 8
-    heights = [low if value == 0 else value if math.isfinite(value) else high for value in plot.values]
+    heights = [value if _is_drawable(value) else low if value < LEAST else high for value in plot.values]
     places = range(len(heights))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
@@ -104,6 +106,15 @@ def _draw_error_steps(plot: ErrorSteps, axes: Axes) -> None:
     axes.grid(axis="y")
 
 
+def _bounded(value: float) -> float:
+    return min(max(value, -MOST), MOST)
+
+
+def _is_drawable(value: float) -> bool:
+    """Return whether a value has a place on a logarithmic axis."""
+    return LEAST < value < MOST
+
+
 def _turns(values: Sequence[float]) -> list[int]:
     """Return where a value is worth telling: the first, those twice or half the one told before, the last."""
     told = [0]
@@ -117,12 +128,13 @@ def _turns(values: Sequence[float]) -> list[int]:
 
 
 def _draw_distribution(plot: Distribution, axes: Axes) -> None:
-    values = sorted(value for *_, samples in plot.series for value in samples)
+    series = [(name, _bounded(median), [*map(_bounded, costs)]) for name, median, costs in plot.series]
+    values = sorted(value for *_, samples in series for value in samples)
     # The few slowest would squeeze the rest into a few bins; they are counted in the last one.
-    slow = min(values[math.ceil(0.99 * len(values)) - 1], 2 * max(median for _, median, _ in plot.series))
+    slow = min(values[math.ceil(0.99 * len(values)) - 1], 2 * max(median for _, median, _ in series))
     low, high = values[0], max(slow, values[0] * 1.001)
     edges = [low + (high - low) * i / BINS for i in range(BINS + 1)]
-    for (name, median, samples), color in zip(plot.series, (FIRST, SECOND), strict=False):
+    for (name, median, samples), color in zip(series, (FIRST, SECOND), strict=False):
         clipped = [min(value, high) for value in samples]
         label = f"{name}, median {figures.cost(median, plot.unit)}"
         shares = [100 / len(samples)] * len(samples)
@@ -137,8 +149,9 @@ def _draw_distribution(plot: Distribution, axes: Axes) -> None:
 
 
 def _draw_bars(plot: Bars, axes: Axes) -> None:
-    longest = max(length for _, length, _ in plot.bars) or 1.0
-    for place, (label, length, text) in enumerate(plot.bars):
+    lengths = [_bounded(length) for _, length, _ in plot.bars]
+    longest = max(lengths) or 1.0
+    for place, ((label, _, text), length) in enumerate(zip(plot.bars, lengths, strict=True)):
         axes.barh(place, longest, height=0.3, color=GRID)
         axes.barh(place, length, height=0.3, color=FIRST)
         axes.text(0, place - 0.25, _short(label), va="bottom")
@@ -149,7 +162,7 @@ def _draw_bars(plot: Bars, axes: Axes) -> None:
 
 
 def _draw_front(plot: Front, axes: Axes) -> None:
-    shown = [point for point in plot.points if 0 < point[1] < math.inf]
+    shown = [point for point in plot.points if abs(point[0]) < MOST and _is_drawable(point[1])]
     axes.set_yscale("log")
     line = [point for point in sorted(shown) if not any(o[0] >= point[0] and o[1] < point[1] for o in shown)]
     axes.plot([point[0] for point in line], [point[1] for point in line], color=GRID, linewidth=1.5, zorder=1)

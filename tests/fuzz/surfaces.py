@@ -26,6 +26,7 @@ from edgeopt.distill.loop import Loop, TuneOptions
 from edgeopt.frontend.inputs import InputSpec, load_sample
 from edgeopt.frontend.load import LoadOptions, load
 from edgeopt.plugins.registry import resolve
+from edgeopt.plugins.target import Target
 from edgeopt.recipes.recipe import load_recipe, recipe_names
 from edgeopt.report.render import html
 from edgeopt.report.sections import sections
@@ -199,8 +200,15 @@ seed = 4
 """
 
 
+@cache
+def _target() -> Target:
+    """Return the target of the options: to find one, all that is installed is looked through."""
+    target: Target = resolve("reference")
+    return target
+
+
 def _read_options(path: Path) -> object:
-    return split_options(resolve("reference"), ExportOptions(), read_config(path))
+    return split_options(_target(), ExportOptions(), read_config(path))
 
 
 SURFACES = (

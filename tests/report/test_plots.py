@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Plot
+from edgeopt.report.blocks import Bars, Distribution, ErrorSteps, Front, Plot
 from edgeopt.report.plots import svg
 
 PLOTS: dict[str, Plot] = {
@@ -19,6 +19,10 @@ PLOTS: dict[str, Plot] = {
     "two series": Distribution(
         "t", "a", "instructions", (("this export", 4.6e7, (4.6e7, 4.7e7)), ("plain export", 6e7, (6e7,)))
     ),
+    "huge steps": ErrorSteps("t", "a", ("fold", "artifact"), (1e308, 5e-324), 1e-5),
+    "huge runs": Distribution("t", "a", "ms", (("this export", 1.7e308, (-1e308, 1.7e308)),)),
+    "huge bars": Bars("t", "a", (("conv", 1.7e308, "1 ms"), ("linear", -1.7e308, "1 ms"))),
+    "huge front": Front("t", "a", ((1.7e308, 0.1, "a", True, True), (1.0, 5e-324, "b", False, True))),
     "zero": Bars("t", "a", (("conv", 0.0, "0 ms"),)),
     "names": Bars("t", "a", (('<b> "$x$" & \x1b[0m', 1.0, "1 ms"), ("层", 2.0, "2 ms"), ("x" * 90, 3.0, "3 ms"))),
 }
