@@ -48,12 +48,25 @@ def lost_by(prepared: Prepared, request: Request, evidence: Evidence, outputs: l
 
 
 def checked_by_reach(prepared: Prepared, reach: Mapping[str, int]) -> tuple[Limit, ...]:
-    """Hold the largest number of each value that a runtime holds only so far against that, over all samples."""
+    """Hold the largest number of each value that a runtime holds only so far against that, over all samples.
+
+    Of infinities and NaN no cast makes a number that is defined: a model that casts them does not read the result.
+    """
+    casts = {node: node.all_input_nodes for node in prepared.program.calls if origin(node) in reach}
+    sources = {source for read in casts.values() for source in read}
+    finite: dict[fx.Node, torch.Tensor] = {}
     found: dict[str, float] = {}
 
     def see(node: fx.Node, value: Any) -> None:
-        if (label := origin(node)) in reach and isinstance(value, torch.Tensor) and value.numel():
-            found[label] = max(found.get(label, 0.0), float(value.double().abs().max()))
+        if not isinstance(value, torch.Tensor):
+            return
+        if node in sources:
+            finite[node] = value.isfinite()
+        if node in casts:
+            defined = value.double().abs()
+            for source in casts[node]:
+                defined = defined.where(finite[source], 0.0)
+            found[origin(node)] = max(found.get(origin(node), 0.0), float(defined.max()) if value.numel() else 0.0)
 
     for sample in prepared.samples if reach else ():
         prepared.program.run(sample, see)

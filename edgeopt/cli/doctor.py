@@ -16,6 +16,7 @@ from edgeopt.cli.show import json_option, print_json, print_rows
 @json_option
 def command(as_json: bool) -> int:
     """Check this machine: versions, processor, and every target's toolchain with the line that installs it."""
+    from edgeopt.frontend.huggingface.library import INSTALL, installed
     from edgeopt.plugins.registry import target_classes
     from edgeopt.plugins.target import processor_name
 
@@ -31,6 +32,13 @@ def command(as_json: bool) -> int:
         state = "found" if probe.found else "missing"
         detail = versions if probe.install is None else f"{versions} install: {probe.install}".strip()
         rows.append({"what": f"target {name}", "state": state, "detail": detail})
+    rows.append(
+        {
+            "what": "Hugging Face folders",
+            "state": "found" if (found := installed()) else "missing",
+            "detail": f"transformers {found}" if found else f"install: {INSTALL}",
+        }
+    )
     if as_json:
         print_json(rows)
         return 0

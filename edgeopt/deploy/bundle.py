@@ -40,6 +40,8 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 REPORT = "report.json"
 REPORT_HTML = "report.html"
+PROCESSOR = "processor"
+"""Folder for what turns texts, images and sounds into the artifact's inputs."""
 _REPORTS = (REPORT, REPORT_HTML)
 
 
@@ -163,6 +165,13 @@ def file_entry(folder: Path, path: str) -> dict[str, Any]:
     with (folder / path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": path, "bytes": (folder / path).stat().st_size, "sha256": digest}
+
+
+def write_companions(folder: Path, files: Iterable[Path]) -> None:
+    """Copy the files that came with the model, such as its tokenizer's, to ``processor`` in a bundle."""
+    for file in files:
+        (folder / PROCESSOR).mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / PROCESSOR / file.name)
 
 
 def write_golden(folder: Path, inputs: Arrays, outputs: Arrays) -> None:

@@ -29,7 +29,7 @@ from edgeopt.candidate.measure import Timing, measure, measure_in_turns
 from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.candidate.prepare import prepare
 from edgeopt.candidate.records import Evidence, OnProgress, Outcome, Prepared, Request
-from edgeopt.deploy.bundle import refuse_within, staged
+from edgeopt.deploy.bundle import refuse_within, staged, write_companions
 from edgeopt.deploy.overrides import Overrides
 from edgeopt.deploy.record import evidence_of, write_bundle
 from edgeopt.errors import EdgeoptError, ToolchainMissing, UserError
@@ -120,6 +120,7 @@ def _build(
     samples = observed(prepared, request)
     shipped = compiled(prepared.program, folder, target, request.target_options, samples)
     plain, warnings = _compile_plain(loaded.program, scratch, samples, request, on_progress)
+    write_companions(folder, loaded.companions)
     evidence = evidence_of(loaded, prepared, request)
     session, answered = _run_compiled(shipped, prepared, request, evidence, on_progress)
     return _Built(shipped, plain, (*loaded.notes, *warnings), evidence, session, answered), request

@@ -31,10 +31,14 @@ class Overrides(TypedDict, total=False):
     """Dimension that may vary."""
     arch: str | None
     """What builds the module of a state dict."""
+    task: str | None
+    """Task of a Hugging Face folder (default: that of its configuration)."""
+    fixed: bool
+    """Keep the sizes of a Hugging Face folder's inputs fixed."""
     float32: bool
     """Take the model in float32 where it has other floating-point types, inputs and outputs among it."""
     trust: bool
-    """Allow code from pickled models and data functions to run."""
+    """Allow code from pickled models, folders and data functions to run."""
     max_archive_bytes: int
     """Largest unpacked size of an archive."""
     data: os.PathLike[str] | str | None

@@ -60,6 +60,7 @@ class Format(Enum):
     TORCHSCRIPT = "TorchScript archive"
     CHECKPOINT = "torch.save checkpoint"
     SAFETENSORS = "safetensors"
+    HUGGING_FACE = "Hugging Face folder"
     MODULE = "nn.Module"
 
 
@@ -71,7 +72,7 @@ def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
     if not path.exists():
         raise UserError(f"'{path}' does not exist", "check the path of the model file")
     if path.is_dir():
-        raise UserError(f"'{path}' is a folder", _folder_hint(path))
+        return _identify_folder(path)
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"'{path}' is empty (0 bytes)", _SAVE_HINT)
@@ -86,13 +87,13 @@ def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
     raise UserError(f"'{path}' is not a file that a PyTorch model is saved in{_kind_of(head, path)}", _SAVE_HINT)
 
 
-def _folder_hint(path: Path) -> str:
-    if (path / "config.json").is_file():
-        return (
-            "a folder of Hugging Face cannot be given: load it with transformers, and save it with "
-            "torch.export.save(torch.export.export(model, inputs), path)"
-        )
-    return "give the model file itself"
+def _identify_folder(path: Path) -> Format:
+    if (path / "config.json").exists():
+        return Format.HUGGING_FACE
+    raise UserError(
+        f"'{path}' is a folder without config.json, so not one of Hugging Face",
+        "give the model file itself, or a folder that save_pretrained wrote",
+    )
 
 
 def _kind_of(head: bytes, path: Path) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,12 +76,16 @@ def _memory() -> int:
 
 @dataclass(frozen=True)
 class DynamicSpec:
-    """``NAME:AXIS=MIN..MAX``: an input's dimension that may vary at run time."""
+    """``NAME:AXIS=MIN..MAX``: an input's dimension that may vary at run time.
+
+    One that is not required stays fixed where the model fixes it.
+    """
 
     name: str
     axis: int
     low: int
     high: int
+    is_required: bool = True
 
     @classmethod
     def parse(cls, text: str) -> DynamicSpec:
@@ -96,6 +100,10 @@ class DynamicSpec:
         if not 1 <= spec.low < spec.high:
             raise UserError(f"'{text}' has bounds {spec.low}..{spec.high}", "give 1 <= MIN < MAX")
         return spec
+
+    def including(self, size: int) -> DynamicSpec:
+        """Return the dimension with bounds that hold a size, too."""
+        return replace(self, low=min(self.low, size), high=max(self.high, size))
 
     def __str__(self) -> str:
         return f"{self.name}:{self.axis}={self.low}..{self.high}"

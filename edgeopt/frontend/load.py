@@ -23,13 +23,16 @@ from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, logged_errors, quiet
 from edgeopt.frontend.architecture import built
 from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operators
+from edgeopt.frontend.free_dimensions import traced_freely
+from edgeopt.frontend.huggingface.inputs import for_whole_text
+from edgeopt.frontend.huggingface.pretrained import read_folder
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec, load_sample
 from edgeopt.frontend.quantized import NAMESPACE, carry_quantization, define_operators
 from edgeopt.frontend.samples import named, plain
 from edgeopt.frontend.torchscript import convert
 from edgeopt.frontend.trace import trace
 from edgeopt.ir.convert import from_exported
-from edgeopt.ir.metrics import Arrays
+from edgeopt.ir.metrics import Arrays, Sample
 from edgeopt.ir.program import Program, numpy_dtype, to_numpy
 from edgeopt.ir.provenance import constant_path
 from edgeopt.ir.wider_floats import OTHER_FLOATS, in_float32
@@ -47,8 +50,10 @@ class LoadOptions:
 
     ``inputs``: specs, or ``sample``: arrays, to trace modules with (archives carry their own). ``dynamic``:
     dimensions that may vary. ``arch``: ``package.module:factory`` that builds the module of a state dict.
-    ``float32``: take everything in bfloat16, float16 and float64 in float32.
-    ``trust``: allow pickled modules to run their code. ``max_archive_bytes``: largest unpacked size.
+    ``task``: what a Hugging Face folder is to do, in the words of transformers' pipelines; ``fixed``: its inputs keep
+    their sizes, of which batch and length vary otherwise. ``float32``: take everything in bfloat16, float16 and float64
+    in float32. ``trust``: allow pickled modules, and the code of a folder, to run. ``max_archive_bytes``: largest
+    unpacked size.
     """
 
     inputs: tuple[InputSpec, ...] = option(
@@ -61,10 +66,12 @@ class LoadOptions:
         (), "Dimension that may vary.", metavar="NAME:AXIS=MIN..MAX", parse=DynamicSpec.parse
     )
     arch: str | None = option(None, "What builds the module of a state dict.", metavar="MODULE:FACTORY")
+    task: str | None = option(None, "Task of a Hugging Face folder (default: that of its configuration).")
+    fixed: bool = option(False, "Keep the sizes of a Hugging Face folder's inputs fixed.")
     float32: bool = option(
         False, "Take the model in float32 where it has other floating-point types, inputs and outputs among it."
     )
-    trust: bool = option(False, "Allow code from pickled models and data functions to run.")
+    trust: bool = option(False, "Allow code from pickled models, folders and data functions to run.")
     max_archive_bytes: int = option(DEFAULT_MAX_BYTES, "Largest unpacked size of an archive.", metavar="N")
 
     def __post_init__(self) -> None:
@@ -78,7 +85,7 @@ class Loaded:
     """A program and where it comes from.
 
     ``example`` holds the inputs it was traced with; ``has_invented_example``: nobody gave them, but for their shapes.
-    ``notes`` say what was done to the file's content to get it.
+    ``notes`` say what was done to the file's content to get it. ``companions``: files that belong beside the artifact.
     """
 
     program: Program
@@ -88,10 +95,12 @@ class Loaded:
     example: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     has_invented_example: bool = False
+    companions: tuple[Path, ...] = ()
 
 
 def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: LoadOptions | None = None) -> Loaded:
-    """Load a model: a file of any kind in ``edgeopt.frontend.archive.Format``, a module, or an exported program.
+    """Load a model: a file or folder of any kind in ``edgeopt.frontend.archive.Format``, a module, or an exported
+    program.
 
     Raises UserError where the file is unsafe or unreadable, where inputs do not fit, where an operator cannot
     be traced, or where weights hold NaN.
@@ -105,16 +114,27 @@ def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: L
         return _finish(_Read(_trace(model, options)), type(model).__name__, Format.MODULE, None, options)
     path = Path(model)
     kind = identify(path, options.max_archive_bytes)
-    return _finish(_READERS[kind](path, options), path.name, kind, _sha256(path), options)
+    if options.task is not None and kind != Format.HUGGING_FACE:
+        raise UserError(
+            f"--task is given, and '{path}' is a {kind.value}", "leave it out: it is for Hugging Face folders"
+        )
+    read = _READERS[kind](path, options)
+    return _finish(read, path.resolve().name, kind, read.sha256 or _sha256(path), options)
 
 
 @dataclass(frozen=True)
 class _Read:
-    """What a file holds; ``input_names`` where the program does not tell them, ``notes`` on what was done to get it."""
+    """What a file holds; ``input_names`` where the program does not tell them, ``notes`` on what was done to get it.
+
+    ``sample``: the example, where it is not what the program was traced with. ``sha256``: where it is not one file's.
+    """
 
     exported: ExportedProgram
     input_names: Sequence[str] | None = None
     notes: tuple[str, ...] = ()
+    sample: Sample | None = None
+    sha256: str | None = None
+    companions: tuple[Path, ...] = ()
 
 
 def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options: LoadOptions) -> Loaded:
@@ -122,7 +142,7 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
     carry_quantization(program)
     _refuse_nan(program)
     program, cast = in_float32(program, OTHER_FLOATS) if options.float32 else (program, ())
-    given, names = options.sample, [spec.name for spec in program.inputs]
+    given, names = read.sample or options.sample, [spec.name for spec in program.inputs]
     example = named(given, names) if given is not None else _example(read.exported, program)
     if example:
         check_inputs(program.inputs, example)
@@ -130,7 +150,7 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
         check_spec(program.inputs, spec)
     # Archives bring the inputs that their owner traced them with.
     is_invented = options.sample is None and kind != Format.EXPORTED
-    return Loaded(program, source, kind, sha256, example, (*read.notes, *cast), is_invented)
+    return Loaded(program, source, kind, sha256, example, (*read.notes, *cast), is_invented, read.companions)
 
 
 def _refuse_nan(program: Program) -> None:
@@ -263,11 +283,28 @@ def _read_safetensors(path: Path, options: LoadOptions) -> _Read:
     return _build(path, state, options)
 
 
+def _read_folder(path: Path, options: LoadOptions) -> _Read:
+    found = read_folder(path, options.task, options.trust, {spec.name: spec.shape for spec in options.inputs})
+    sample = dict(options.sample or found.sample)
+    others = [spec for spec in options.inputs if spec.name not in sample]
+    offered = () if options.fixed else found.dynamic
+    asked = for_whole_text(options.dynamic, sample)
+    exported, fixed = traced_freely(found.module, others, sample, asked, offered)
+    kept = () if not options.fixed else (f"the sizes of the inputs are fixed: {_sizes(sample)}",)
+    notes = (*found.notes, *fixed, *kept)
+    return _Read(exported, None, notes, None if others else sample, found.sha256, found.companions)
+
+
+def _sizes(sample: Sample) -> str:
+    return ", ".join(f"{name}:{'x'.join(map(str, array.shape))}" for name, array in sample.items())
+
+
 _READERS: dict[Format, Callable[[Path, LoadOptions], _Read]] = {
     Format.EXPORTED: _read_exported,
     Format.TORCHSCRIPT: _read_torchscript,
     Format.CHECKPOINT: _read_checkpoint,
     Format.SAFETENSORS: _read_safetensors,
+    Format.HUGGING_FACE: _read_folder,
 }
 
 

@@ -20,7 +20,7 @@ from edgeopt.plugins.target import Target
 
 def load_for(target: Target, model: Any, options: LoadOptions) -> Loaded:
     """Load a model, with fixed shapes where the target needs them; the example is cut to fit."""
-    loaded = load(model, options)
+    loaded = load(model, replace(options, fixed=options.fixed or target.needs_fixed_shapes))
     if not (target.needs_fixed_shapes and loaded.program.is_dynamic):
         return loaded
     program = fix_shapes(loaded.program)

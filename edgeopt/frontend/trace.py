@@ -41,7 +41,8 @@ def trace(
     for spec in dynamic:
         if spec.name not in example:
             raise UserError(f"the model has no input '{spec.name}'", nearest(spec.name, example))
-        shapes[spec.name] = {**(shapes[spec.name] or {}), spec.axis: Dim.DYNAMIC(min=spec.low, max=spec.high)}
+        kind = Dim.DYNAMIC if spec.is_required else Dim.AUTO
+        shapes[spec.name] = {**(shapes[spec.name] or {}), spec.axis: kind(min=spec.low, max=spec.high)}
         example[spec.name] = _at_least_two(example[spec.name], spec)
     args, kwargs = (tuple(example.values()), {}) if names else ((), example)
     dims = (tuple(shapes.values()) if names else shapes) if dynamic else None

