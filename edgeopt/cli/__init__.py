@@ -21,6 +21,7 @@ COMMANDS = {
     "inspect": "Show what is in a model, and which passes would apply and why not.",
     "verify": "Check a bundle's hashes and its golden outputs by running it.",
     "bench": "Measure one or several bundles side by side.",
+    "diff": "Tell what changed from one bundle to the next, under limits.",
     "report": "Print a bundle's report.",
     "targets": "List targets and devices: found, missing, the line that installs them.",
     "passes": "List passes, or a target's passes in order with reasons.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeopt.records.outputs import Error
 
 if TYPE_CHECKING:
-    from edgeopt.records.limits import Limit
+    from edgeopt.records.limits import Limit, Unit
 
 _ZEROS = 1e-15
 """A number below this, or above its inverse, is written with an exponent."""
@@ -87,6 +87,11 @@ def limit(one: Limit, value: float | None, latency_unit: str = "ms") -> str:
     """Return a limit, or what was measured of it, in the limit's unit."""
     if value is None:
         return "equal" if one.ok else "not finite" if one.is_default else "not measured"
+    return in_unit(value, one.unit, latency_unit)
+
+
+def in_unit(value: float, unit: Unit, latency_unit: str = "ms") -> str:
+    """Return a figure in the unit of a limit."""
     kinds: dict[str, Callable[[float], str]] = {
         "latency": lambda v: cost(v, latency_unit),
         "bytes": lambda v: size(round(v)),
@@ -95,9 +100,9 @@ def limit(one: Limit, value: float | None, latency_unit: str = "ms") -> str:
         "cosine": significant,
         "dB": lambda v: f"{v:.1f} dB",
         "elements": lambda v: f"{v:,.0f}",
-        "number": lambda v: f"{v:,.0f}",
+        "number": magnitude,
     }
-    return kinds[one.unit](value)
+    return kinds[unit](value)
 
 
 def verdict(ok: bool) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from edgeopt.records.run import Run
 from edgeopt.report.blocks import Section
 from edgeopt.report.sections.accuracy import accuracy
+from edgeopt.report.sections.changes import changes
 from edgeopt.report.sections.comparison import comparison
 from edgeopt.report.sections.fallbacks import fallbacks
 from edgeopt.report.sections.files import files
@@ -22,7 +23,7 @@ from edgeopt.report.sections.swaps import swaps
 from edgeopt.report.sections.verdict import outputs
 from edgeopt.report.sections.warnings import warnings
 
-__all__ = ["comparison", "sections"]
+__all__ = ["changes", "comparison", "sections"]
 
 SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     summary,
