@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import subprocess
@@ -44,12 +43,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.nightly)
 
 
-def pytest_collection_finish() -> None:
-    """Take what importing left out of garbage collection: to walk a million objects again and again takes a fifth."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def _plots_drawn_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the plots out of reports but where a test is of reports: drawing takes a third of a small export."""
@@ -58,8 +51,8 @@ def _plots_drawn_where_they_are_looked_at(request: pytest.FixtureRequest, monkey
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _exports_prepared_once() -> Iterator[None]:
-    with exporting.prepared_once():
+def _exporting_often() -> Iterator[None]:
+    with exporting.often():
         yield
 
 

@@ -35,19 +35,6 @@ TEMPORARY = ".edgeopt-"
 SLOWEST = 300.0
 """Seconds after which a command that was not killed counts as hanging, and nothing more is tried."""
 
-_IMPORTED_LATE = (
-    "edgeopt.deploy.export",
-    "edgeopt.targets.onnx",
-    "edgeopt.targets.reference",
-    "matplotlib.pyplot",
-    "networkx",
-    "onnxruntime",
-    "onnxscript",
-    "torch._dynamo",
-    "torch.onnx.ops",
-)
-"""What commands import as they go, imported once for all of them."""
-
 
 class Hanging(Exception):
     """A command does not end."""
@@ -143,12 +130,12 @@ def _run(arguments: tuple[str, ...], folder: Path) -> None:
 
 
 def start(command: Command, folder: Path) -> BaseProcess:
-    """Return the running process of a command, forked from one that has imported all of this and run nothing.
+    """Return the running process of a command, forked from one that has done what all commands do first.
 
     A process that has run a model has threads, and what they hold locked stays locked in its forks.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.fuzz.kills", *_IMPORTED_LATE])
+    context.set_forkserver_preload(["tests.fuzz.kills", "tests.fuzz.warm"])
     process = context.Process(target=_run, args=(command.arguments, folder))
     process.start()
     return process

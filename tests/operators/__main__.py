@@ -12,6 +12,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from edgeopt.plugins.registry import resolve
+from tests import exporting
 from tests.operators import sweep, table
 from tests.operators.runner import TARGETS, Outcome
 
@@ -55,4 +56,5 @@ def _text(results: sweep.Results) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exporting.often():
+        main()

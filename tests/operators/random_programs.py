@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgeopt.plugins.registry import resolve
+from tests import exporting
 from tests.operators.programs import program
 from tests.operators.runner import THROUGH_EXPORTERS, outcomes, traced
 
@@ -43,4 +44,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exporting.often():
+        main()
