@@ -33,11 +33,14 @@ class Record:
         return _form_of(kind)
 
     def to_json(self) -> str:
-        """Return its fields as JSON text.
+        """Return its fields as JSON text, which can be read again.
 
-        Raises PydanticSerializationError where a field does not have its type.
+        Raises PydanticSerializationError where a field does not have its type, and ValidationError where a number is
+        infinite, or is none, whose type has no place for that.
         """
-        return self.json_form().dump_json(self, indent=2, warnings="error").decode() + "\n"
+        text = self.json_form().dump_json(self, indent=2, warnings="error")
+        self.json_form().validate_json(text)
+        return text.decode() + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Return its fields as JSON values."""
