@@ -17,6 +17,7 @@ from edgeopt.errors import EdgeoptError, UserError
 _REMEDIES = {
     errno.ENOSPC: "free space there and in the folder of temporary files, or choose another place",
     errno.EDQUOT: "free space there and in the folder of temporary files, or choose another place",
+    errno.EFBIG: "raise the limit with ulimit -f, or choose another place",
     errno.EACCES: "choose a place where you may read and write",
     errno.EPERM: "choose a place where you may read and write",
     errno.EROFS: "choose a place where you may read and write",
@@ -74,15 +75,23 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        beside = isinstance(error.filename, str) and Path(error.filename).parent == place.parent
-        if not beside and not is_circumstance(error):
+        name = Path(error.filename) if isinstance(error.filename, str) else None
+        is_beside = name is not None and name.parent == place.parent
+        if not is_beside and name not in place.parents and not is_circumstance(error):
             raise
-        raise explained(error, place) from error
+        # What lies beside the place is a temporary file, whose name tells nobody anything.
+        raise explained(OSError(error.errno, error.strerror) if is_beside else error, place) from error
     except RuntimeError as error:
         # Libraries in C++ report a full disk in words of their own.
         if not _is_full(place):
             raise
         raise explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), place) from error
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raise OSError where a disk has less than ``size`` bytes left, for what ends the process when a write fails."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_full(place: Path) -> bool:

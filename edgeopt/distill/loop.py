@@ -5,6 +5,7 @@ Same seed, data and steps give the same weights. A budget in seconds stops where
 
 from __future__ import annotations
 
+import io
 import math
 import random
 import time
@@ -214,5 +215,7 @@ def _copy(parameters: Parameters) -> Parameters:
 
 def _save(path: Path, state: _State, parameters: Parameters, optimizer: torch.optim.Adam) -> None:
     content = {"parameters": _copy(parameters), "optimizer": optimizer.state_dict(), **vars(state)}
+    saved = io.BytesIO()  # torch ends the process where the disk is full
+    torch.save(content, saved)
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(saved.getbuffer())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -54,8 +55,10 @@ def _write(request: dict[str, Any]) -> list[str]:
     inputs, sample, dynamic = pickle.loads(Path(request["request"]).read_bytes())
     module = torch.jit.load(request["model"], map_location="cpu").eval()
     exported, names = converted(module, inputs, sample, dynamic)
+    saved = io.BytesIO()  # torch ends the process where the disk is full
     with quiet():
-        torch.export.save(exported, request["output"])
+        torch.export.save(exported, saved)
+    Path(request["output"]).write_bytes(saved.getbuffer())
     return names
 
 

@@ -28,6 +28,7 @@ from torch.export.graph_signature import (
 from torch.fx.node import map_arg
 
 from edgeopt.errors import UserError
+from edgeopt.files import check_space
 from edgeopt.foreign import foreign, quiet
 from edgeopt.ir.canonical import canonicalize
 from edgeopt.ir.naming import distinct
@@ -36,6 +37,8 @@ from edgeopt.ir.provenance import PATH, source_line
 
 log = logging.getLogger(__name__)
 
+_NODE_BYTES, _SPARE_NODES = 4096, 16
+"""What a node takes in an archive at most, and the rest of it, as nodes."""
 _CONSTANT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
@@ -169,10 +172,16 @@ def to_exported(program: Program) -> ExportedProgram:
 
 
 def save(program: Program, path: Path) -> None:
-    """Save a program as a torch.export archive, without source lines or machine paths."""
+    """Save a program as a torch.export archive, without source lines or machine paths.
+
+    Raises OSError where the disk has no space for it.
+    """
     exported = to_exported(program)
     for node in exported.graph.nodes:
         node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
+    weights = sum(tensor.nbytes for tensor in program.constants.values())
+    # torch ends the process where the disk is full.
+    check_space(path.parent, weights + _NODE_BYTES * (len(exported.graph.nodes) + _SPARE_NODES))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch asks for example inputs
         torch.export.save(exported, path)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeopt.calib.cache import cache_folder
 from edgeopt.errors import UserError
-from edgeopt.files import write_whole
+from edgeopt.files import write_whole, writing
 from edgeopt.sources import source_digest
 
 T = TypeVar("T")
@@ -53,7 +53,8 @@ class Store:
 
     def beside(self, suffix: str) -> Path:
         """Return the name of a file of this search beside the measurements."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.file):
+            self.folder.mkdir(parents=True, exist_ok=True)
         return self.file.with_suffix(suffix)
 
     def _read(self) -> dict[str, Any]:
