@@ -6,7 +6,7 @@ import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.utils._pytree as pytree
+from safetensors.torch import load_file
 from torch import nn
 from torch._export.utils import _get_shape_env_from_gm
 from torch.export import ExportedProgram
 
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, logged_errors, quiet
-from edgeopt.frontend.architecture import built
 from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operators
+from edgeopt.frontend.checkpoint import module_of, read_checkpoint
 from edgeopt.frontend.free_dimensions import traced_freely
 from edgeopt.frontend.huggingface.inputs import for_whole_text
 from edgeopt.frontend.huggingface.pretrained import read_folder
@@ -41,7 +42,6 @@ from edgeopt.options import option
 
 _ENTRIES = 8
 """Most names that a message lists."""
-_EXPORT_HINT = "save it with torch.export.save(torch.export.export(model.eval(), inputs), path)"
 
 
 @dataclass(frozen=True)
@@ -222,65 +222,18 @@ def _read_torchscript(path: Path, options: LoadOptions) -> _Read:
 
 
 def _read_checkpoint(path: Path, options: LoadOptions) -> _Read:
-    content = _unpickle(path, options)
-    notes: tuple[str, ...] = ()
-    if isinstance(content, Mapping) and not _is_state(content):
-        entry = _entry(path, content)
-        content, notes = content[entry], (f"the entry '{entry}' was taken from '{path}'",)
-    if isinstance(content, nn.Module):
-        return _Read(_trace(content, options), notes=notes)
-    if not _is_state(content):
-        raise UserError(f"'{path}' holds a {type(content).__name__}, not a model and not a state dict", _EXPORT_HINT)
-    read = _build(path, content, options)
-    return replace(read, notes=(*notes, *read.notes))
-
-
-def _is_state(content: Any) -> bool:
-    return isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
-
-
-def _entry(path: Path, content: Mapping[str, Any]) -> str:
-    """Return the entry of a training checkpoint that is the model: the only module, or else ``state_dict``.
-
-    Raises UserError where there is none, or several modules.
-    """
-    modules = [name for name, value in content.items() if isinstance(value, nn.Module)]
-    if len(modules) == 1:
-        return modules[0]
-    if not modules and _is_state(content.get("state_dict")):
-        return "state_dict"
-    entries = ", ".join(f"{name} ({_described(value)})" for name, value in list(content.items())[:_ENTRIES])
-    raise UserError(
-        f"'{path}' holds several things, of which it is not clear which is the model: {entries}",
-        "save the model or its state dict by itself: torch.save(torch.load(path)[entry], new_path)",
-    )
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, nn.Module):
-        return f"module {type(value).__name__}"
-    return "state dict" if _is_state(value) and value else type(value).__name__
-
-
-def _unpickle(path: Path, options: LoadOptions) -> Any:
-    with _readable(path):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            if not options.trust:
-                raise UserError(
-                    f"'{path}' is a pickle, and loading it would run code from the file",
-                    f"{_EXPORT_HINT}; or pass --trust if you trust where the file comes from",
-                ) from None
-        return torch.load(path, map_location="cpu", weights_only=False)
+    return _read_state(path, read_checkpoint(path, options.trust), options)
 
 
 def _read_safetensors(path: Path, options: LoadOptions) -> _Read:
-    from safetensors.torch import load_file
-
     with _readable(path):
         state = load_file(path)
-    return _build(path, state, options)
+    return _read_state(path, state, options)
+
+
+def _read_state(path: Path, content: Any, options: LoadOptions) -> _Read:
+    module, notes = module_of(path, content, options.arch)
+    return _Read(_trace(module, options), notes=notes)
 
 
 def _read_folder(path: Path, options: LoadOptions) -> _Read:
@@ -306,16 +259,6 @@ _READERS: dict[Format, Callable[[Path, LoadOptions], _Read]] = {
     Format.SAFETENSORS: _read_safetensors,
     Format.HUGGING_FACE: _read_folder,
 }
-
-
-def _build(path: Path, state: Mapping[str, torch.Tensor], options: LoadOptions) -> _Read:
-    if options.arch is None:
-        raise UserError(
-            f"'{path}' holds {len(state)} tensors and no architecture",
-            "name what builds the module: --arch package.module:factory",
-        )
-    model, notes = built(str(path), state, options.arch)
-    return _Read(_trace(model, options), notes=notes)
 
 
 def _trace(module: nn.Module, options: LoadOptions) -> ExportedProgram:

@@ -9,15 +9,14 @@ import torch
 from edgeopt.ir.program import dtype_name
 
 
-def upcast_note(stored: Iterable[torch.Tensor], to: torch.dtype = torch.float32) -> tuple[str, ...]:
-    """Return what is to be told of stored floating-point tensors that are held in another type."""
-    others = {one.dtype for one in stored if one.is_floating_point()} - {to}
+def cast_notes(stored: Iterable[tuple[torch.dtype, torch.dtype]]) -> tuple[str, ...]:
+    """Return what is to be told of floating-point tensors stored in one type and held in another."""
+    casts = {(old, new) for old, new in stored if old.is_floating_point and old != new}
     return tuple(
-        f"weights stored in {dtype_name(dtype)} are held in {dtype_name(to)}, {_how(dtype, to)}"
-        for dtype in sorted(others, key=str)
+        f"weights stored in {dtype_name(old)} are held in {dtype_name(new)}, {_how(old, new)}"
+        for old, new in sorted(casts, key=str)
     )
 
 
-def _how(stored: torch.dtype, to: torch.dtype) -> str:
-    exact = torch.promote_types(stored, to) == to
-    return "which holds their values exactly" if exact else "which rounds their values"
+def _how(old: torch.dtype, new: torch.dtype) -> str:
+    return "which holds their values exactly" if torch.promote_types(old, new) == new else "which rounds their values"

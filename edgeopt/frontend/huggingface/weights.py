@@ -13,7 +13,7 @@ from edgeopt.errors import UserError
 from edgeopt.foreign import foreign
 from edgeopt.frontend.huggingface.folder import Folder
 from edgeopt.frontend.keys import disagreement
-from edgeopt.frontend.precision import upcast_note
+from edgeopt.frontend.precision import cast_notes
 
 
 def loaded(folder: Folder, config: Any, kind: Any) -> tuple[Any, tuple[str, ...]]:
@@ -23,7 +23,7 @@ def loaded(folder: Folder, config: Any, kind: Any) -> tuple[Any, tuple[str, ...]
     configuration of another model, for transformers fills with random numbers what it does not find.
     """
     state = folder.weights()
-    notes = upcast_note(state.values())
+    notes = cast_notes((tensor.dtype, torch.float32) for tensor in state.values())
     with foreign(f"'{folder.path}' is not a {kind.__name__}", "check that configuration and weights are of one model"):
         model, report = kind.from_pretrained(
             None,
