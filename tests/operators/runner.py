@@ -92,8 +92,8 @@ def _traced(cases: Sequence[Case]) -> Group:
 
 
 def _owners(program: Program, condition: Callable[[fx.Node], bool]) -> set[int]:
-    """Return the indices of the cases that have a node of which a condition holds."""
-    owners = (_owner(program, node) for node in program.calls if condition(node))
+    """Return the indices of the cases that have an input or a call of which a condition holds."""
+    owners = (_owner(program, node) for node in (*program.input_nodes, *program.calls) if condition(node))
     return {index for index in owners if index is not None}
 
 
