@@ -1,7 +1,10 @@
-"""Largest and smallest values: ONNX has none along the axis of a tensor without axes, and not both at once.
+"""Largest and smallest values: ONNX has none along the axis of a tensor without axes, and not both at once. Runtimes
+clamp with the largest finite number where a bound is absent, and infinity becomes that.
 
 max(x, 0), min(x, 0)    =>  x, 0          of a tensor without axes
 aminmax(x)              =>  amin(x), amax(x)
+clamp(x, min=0)         =>  relu(x)
+clamp(x, min=c)         =>  maximum(x, c)     and max alike
 """
 
 from __future__ import annotations
@@ -29,3 +32,26 @@ def extrema(x: torch.Tensor, dim: int | None, keepdim: bool) -> tuple[torch.Tens
         return x.clone(), x.clone()
     dims = list(range(x.dim())) if dim is None else [dim]
     return x.amin(dims, keepdim), x.amax(dims, keepdim)
+
+
+def _has_one_bound(given: Arguments) -> bool:
+    is_float: bool = given["self"].is_floating_point()
+    return is_float and (given.get("min") is None) != (given.get("max") is None)
+
+
+@decomposes(aten.clamp.default, where=_has_one_bound)
+def clamped(x: torch.Tensor, least: float | None, most: float | None) -> torch.Tensor:
+    """Return ``x`` [...] within its one bound."""
+    return clamped_below(x, least) if least is not None else clamped_above(x, most)
+
+
+@decomposes(aten.clamp_min.default, where=_has_one_bound)
+def clamped_below(x: torch.Tensor, least: float) -> torch.Tensor:
+    """Return ``x`` [...], no value below ``least``."""
+    return x.relu() if least == 0 else torch.maximum(x, torch.full((), least, dtype=x.dtype))
+
+
+@decomposes(aten.clamp_max.default, where=_has_one_bound)
+def clamped_above(x: torch.Tensor, most: float | None) -> torch.Tensor:
+    """Return ``x`` [...], no value above ``most``."""
+    return torch.minimum(x, torch.full((), most, dtype=x.dtype))

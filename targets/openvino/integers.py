@@ -38,7 +38,7 @@ _IN_FLOAT = frozenset(
     for name in names
 )
 _SHIFTS_BY_TENSORS = (aten.__rshift__.Tensor, aten.bitwise_right_shift.Tensor)
-_WRAPPING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.rsub.Scalar)
+_WRAPPING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.rsub.Scalar, aten.neg.default, aten.abs.default)
 _NARROW = (torch.uint8, torch.int8, torch.int16)
 
 

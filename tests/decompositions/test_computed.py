@@ -27,6 +27,13 @@ def plain_forms() -> Iterator[Case]:
     yield case("searchsorted", "left", torch.searchsorted, edges, signal)
     yield case("searchsorted", "right", call(torch.searchsorted, right=True), edges, signal.round())
     yield case("imag", "of a conjugate", lambda x: torch.view_as_complex(x).conj().imag + 1, torch.randn(3, 2))
+    far = torch.tensor([-torch.inf, -3.0, 0.5, torch.inf])
+    yield case("clamp", "below", lambda x: (x.clamp(min=0), x.clamp(min=0.25), x.clamp_min(0.25)), far)
+    yield case("clamp", "above", lambda x: (x.clamp(max=0), x.clamp(max=0.25), x.clamp_max(0.25)), far)
+    for dtype in (torch.int8, torch.int16):
+        limits = torch.iinfo(dtype)
+        yield case("abs", str(dtype), torch.abs, torch.tensor([limits.min, -5, 0, limits.max], dtype=dtype))
+    yield case("neg", "uint8", torch.neg, torch.tensor([0, 1, 200, 255], dtype=torch.uint8))
     for exponent in (0, 1, 3, 6, 7):
         yield case("matrix_power", f"{exponent}", lambda x, n=exponent: torch.linalg.matrix_power(x, n) + 1, square)
     yield case("linspace", "tensors", lambda a, b: torch.linspace(a, b, 7), *edges[[2, 7]].unbind())
