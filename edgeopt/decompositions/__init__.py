@@ -28,6 +28,7 @@ from edgeopt.decompositions import (  # noqa: F401
     recurrent,
     spaces,
     views,
+    windows,
 )
 from edgeopt.decompositions.refused import refused
 from edgeopt.decompositions.writing_out import TABLE, is_needed, write_out

@@ -12,6 +12,7 @@ from torch.fx.node import map_arg
 
 from edgeopt.decompositions import fourier
 from edgeopt.decompositions.fourier import NoMatrix, Pair
+from edgeopt.decompositions.writing_out import TABLE, is_needed, replace_by
 from edgeopt.errors import Placement, Unsupported
 from edgeopt.ir.attribution import attribute_to
 from edgeopt.ir.nodes import Target, aten, node_arg, run_node
@@ -63,6 +64,8 @@ _OUT_OF_PLACE = {aten.transpose_.default: aten.transpose.int, aten.mul_.Tensor: 
 
 def _expand(program: Program) -> None:
     """Write operators that torch composes of others (``fft_rfft2``, ``stft``) by those."""
+    for node in [node for node in program.calls if _touches(node) and is_needed(program, node)]:
+        replace_by(program, node, TABLE[node.target].write)
     for node in list(program.calls):
         target = node.target
         if not (_touches(node) and isinstance(target, torch._ops.OpOverload) and target._can_decompose()):

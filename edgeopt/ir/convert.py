@@ -249,8 +249,13 @@ def _erase_placeholder(graph: fx.Graph, name: str) -> None:
 
 def _refuse_state(exported: ExportedProgram) -> None:
     for spec in exported.graph_signature.output_specs:
+        what = spec.target or spec.arg.name
+        if spec.kind == OutputKind.USER_INPUT_MUTATION:
+            raise UserError(
+                f"the model writes into its input '{what}'",
+                "let it compute on a copy: x = x.clone() first in forward()",
+            )
         if spec.kind != OutputKind.USER_OUTPUT:
-            what = spec.target or spec.arg.name
             raise UserError(
                 f"the model writes its own state ('{what}', {spec.kind.name.lower()})",
                 "call model.eval() before torch.export, and return state as an output instead of storing it",

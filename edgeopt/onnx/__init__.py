@@ -107,7 +107,8 @@ def save(model: ir.Model, path: Path) -> tuple[str, ...]:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise EdgeoptError(
-            f"torch.onnx wrote what is not legal ONNX: {_reason(error)}", "report the operator it names"
+            f"torch.onnx wrote what is not legal ONNX: {_reason(error)}",
+            "give the operator that it names another type in forward(), or choose another target",
         ) from error
     return (path.name,) if data is None else (path.name, data)
 

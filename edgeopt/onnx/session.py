@@ -96,7 +96,7 @@ def _no_kernel(message: str) -> UserError:
     kernel, node = (found[1], f" of node '{program_name(found[2])}'") if found else (message.splitlines()[0], "")
     return UserError(
         f"ONNX Runtime has no kernel for {kernel}{node} in its type of numbers",
-        "take the model in float32: --float32",
+        "take a model of other floats in float32 with --float32, or give the operator another type in forward()",
     )
 
 

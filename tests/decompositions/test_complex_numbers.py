@@ -32,6 +32,9 @@ _MODELS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "cut_and_padded": lambda x, w: real(fft.fft(x, n=5)) + real(fft.fft(x, n=9))[:, :, :5],
     "shifted": lambda x, w: fft.fftshift(fft.ifft(fft.rfft(x))).imag,
     "short_time": lambda x, w: torch.stft(x.flatten(1), 16, 4, window=torch.hann_window(16), return_complex=True).abs(),
+    "short_window": lambda x, w: torch.stft(
+        x.flatten(1), 16, 4, 9, window=torch.hann_window(9), return_complex=True
+    ).abs(),
     "rotated": lambda x, w: real(_complex(x) * w[:, :4].conj()).flatten(2),
     "divided": lambda x, w: real(_complex(x) / (_complex(x.flip(0)) + 2j) - 3),
     "multiplied": lambda x, w: real((_complex(x) @ w[:4, :4] * 0.5).sum(1)),
