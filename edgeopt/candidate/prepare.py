@@ -35,7 +35,7 @@ from edgeopt.quant.scheme import Scheme
 from edgeopt.recipes.options import TuningSamples, tuning_samples
 from edgeopt.records.passes import PassRecord
 from edgeopt.records.swaps import Swaps
-from edgeopt.verification import Inventor, VerificationInputs, varied
+from edgeopt.verification import Inventor, VerificationInputs, out_of_range, varied
 
 FEWEST_SAMPLES, MOST_SAMPLES = 3, 8
 VERIFIED_MACS = 20 * 10**9
@@ -73,13 +73,14 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgr
         labeled,
         stage,
         swapped,
-        left_out=inputs.left_out,
+        doubts=(*inputs.left_out, *_misfits(loaded, stage)),
     )
 
 
 def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> VerificationInputs:
-    """Return the verification inputs: what the model was traced with and invented ones; or calibration samples; or
-    those held out of tuning. Of ranges that were calibrated elsewhere, the labeled data, or the first of these alone.
+    """Return the verification inputs: what the model was traced with and invented ones; or calibration samples, and the
+    sample that was given; or those held out of tuning. Of ranges that were calibrated elsewhere, the labeled data, or
+    the first of these alone.
 
     Invented inputs saturate ranges that were calibrated on real ones: they say nothing of a quantized program, nor of
     one that was tuned.
@@ -89,11 +90,19 @@ def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> V
         return VerificationInputs(tuple(tuning.held_out))
     if (source := _real_inputs(options)) is not None:
         data = open_data(source, original.inputs, options.load.trust)
-        return VerificationInputs(varied(data, options.samples or FEWEST_SAMPLES))
+        given = (loaded.example,) if options.load.sample is not None else ()
+        return VerificationInputs((*varied(data, options.samples or FEWEST_SAMPLES), *given))
     inventor = Inventor(original, loaded.example, options.seed, loaded.has_invented_example)
     if options.quant.ranges is not None:
         return inventor.samples(1)
     return inventor.samples(options.samples or _affordable(count_macs(original, inventor.example)))
+
+
+def _misfits(loaded: Loaded, stage: QuantizedStage | None) -> tuple[str, ...]:
+    """Return in words where the ranges that were calibrated do not fit what the model was traced with."""
+    if stage is None or loaded.has_invented_example:
+        return ()
+    return tuple(out_of_range(loaded.example, stage.ready.program.ranges))
 
 
 def _real_inputs(options: ExportOptions) -> str | None:

@@ -86,8 +86,8 @@ class Prepared:
     ``noise``: what rounding alone does to the original's outputs. ``macs``: multiply-accumulates of the original on the
     first sample. ``stage``: how it was quantized, if it was.
     ``swapped``: what a recipe did, if there was one. ``searched``: what precision ``auto`` tried. ``formats``: by node
-    the format of the layer that it computes, where ``auto`` chose it. ``left_out``: which verification inputs could not
-    be invented, and why.
+    the format of the layer that it computes, where ``auto`` chose it. ``doubts``: which verification inputs could not
+    be invented, and where calibrated ranges do not fit the example.
     """
 
     program: Program
@@ -101,14 +101,14 @@ class Prepared:
     swapped: Swaps | None = None
     searched: Search | None = None
     formats: Mapping[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What outlasts the programs once they are compiled: parts of the record, and a sample to measure on.
 
-    ``is_binary``: whether the program computes with signs. ``formats``, ``left_out``: as of ``Prepared``.
+    ``is_binary``: whether the program computes with signs. ``formats``, ``doubts``: as of ``Prepared``.
     """
 
     model: Model
@@ -120,7 +120,7 @@ class Evidence:
     searched: Search | None
     is_binary: bool
     formats: Mapping[str, str]
-    left_out: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,10 @@ def _has_one_bound(given: Arguments) -> bool:
 @decomposes(aten.clamp.default, where=_has_one_bound)
 def clamped(x: torch.Tensor, least: float | None, most: float | None) -> torch.Tensor:
     """Return ``x`` [...] within its one bound."""
-    return clamped_below(x, least) if least is not None else clamped_above(x, most)
+    if least is not None:
+        return clamped_below(x, least)
+    assert most is not None
+    return clamped_above(x, most)
 
 
 @decomposes(aten.clamp_min.default, where=_has_one_bound)
@@ -52,6 +55,6 @@ def clamped_below(x: torch.Tensor, least: float) -> torch.Tensor:
 
 
 @decomposes(aten.clamp_max.default, where=_has_one_bound)
-def clamped_above(x: torch.Tensor, most: float | None) -> torch.Tensor:
+def clamped_above(x: torch.Tensor, most: float) -> torch.Tensor:
     """Return ``x`` [...], no value above ``most``."""
     return torch.minimum(x, torch.full((), most, dtype=x.dtype))

@@ -39,7 +39,7 @@ def evidence_of(loaded: Loaded, prepared: Prepared, request: Request) -> Evidenc
         searched=prepared.searched,
         is_binary=is_binary(prepared.program),
         formats=prepared.formats,
-        left_out=prepared.left_out,
+        doubts=prepared.doubts,
     )
 
 

@@ -17,7 +17,7 @@ def warnings_of(request: Request, evidence: Evidence, outcome: Outcome) -> tuple
     """Return the warnings of an export, those of its stages among them."""
     return (
         *_nothing_swapped(evidence),
-        *evidence.left_out,
+        *evidence.doubts,
         *outcome.warnings,
         *_unstable(outcome),
         *_slower(request, outcome),

@@ -1,6 +1,7 @@
 """Inputs to verify a program on: the example, and invented ones that are able to find faults."""
 
 from edgeopt.verification.calibrated import varied
+from edgeopt.verification.out_of_range import out_of_range
 from edgeopt.verification.samples import Inventor, VerificationInputs
 
-__all__ = ["Inventor", "VerificationInputs", "varied"]
+__all__ = ["Inventor", "VerificationInputs", "out_of_range", "varied"]
