@@ -19,6 +19,7 @@ import numpy as np
 import edgeopt
 from edgeopt.calib.cache import Entry, program_digest
 from edgeopt.calib.data import CALIBRATION, CalibrationData
+from edgeopt.calib.masked_scores import without_masks
 from edgeopt.calib.methods import Method, method
 from edgeopt.calib.observe import Accumulator, observable, observe
 from edgeopt.calib.ranges import Ranges, TensorRange, read_ranges
@@ -140,7 +141,8 @@ class _Observation:
                 write_whole(self.entry.checkpoint, self.state.dump())
                 self.saved = time.monotonic()
 
-        return observe(self.program, self.data, accumulators, self.state.done, after_each)
+        seen = without_masks(self.program, accumulators)
+        return observe(self.program, self.data, seen, self.state.done, after_each)
 
 
 def _estimate(program: Program, state: _State, name: str, chosen: Method) -> TensorRange | None:
