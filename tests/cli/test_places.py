@@ -53,7 +53,7 @@ def refused(run: Any, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (code, out) == (2, "") and error.startswith("error: ") and hint.startswith("hint: "), err
         assert not any("Traceback" in line or line.startswith(("error: ", "hint: ")) for line in progress)
         assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
-        return error
+        return str(error)
 
     return call
 

@@ -15,10 +15,14 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
+from unittest import mock
 
 from edgeopt.errors import EdgeoptError
 from edgeopt.frontend import torchscript
+from edgeopt.plugins import registry
 from edgeopt.plugins.worker import Worker
 from tests.fuzz.surfaces import MODEL_BYTES, SURFACES, Surface
 from tests.fuzz.watch import WORKER, Watch
@@ -39,7 +43,9 @@ def main() -> int:
     warnings.simplefilter("ignore")
     chosen = [surface for surface in SURFACES if arguments.surface in (None, surface.name)]
     share = sum(surface.share for surface in chosen)
-    with tempfile.TemporaryDirectory(prefix="edgeopt-fuzz-") as name:
+    # What is installed is looked through once, not for each file.
+    found_once = mock.patch.object(registry, "entry_points", cache(entry_points))
+    with tempfile.TemporaryDirectory(prefix="edgeopt-fuzz-") as name, found_once:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         os.environ["TMPDIR"] = tempfile.tempdir = name
