@@ -84,7 +84,7 @@ def _row(kind: type[Scores] | type[Mixture], heads: int, tokens: int, channels: 
 def _model(module: nn.Module, sample: dict[str, np.ndarray], path: Path, with_kernel: bool = False) -> Path:
     program = to_program(module, [torch.from_numpy(array) for array in sample.values()])
     kernels = kernels_of(program) if with_kernel else NONE
-    save(convert(program, path.parent, kernels).model, program, path)
+    save(convert(program, path.parent, kernels).model, program, path, {})
     return path
 
 

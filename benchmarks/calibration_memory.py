@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -30,7 +31,7 @@ _SHAPE = (1, 49, 10)
 @click.option("--json", "as_json", is_flag=True, help="Rows as JSON.")
 def main(few: int, many: int, method: str, as_json: bool) -> None:
     """Calibrate on both numbers of samples and compare the peaks."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for count in (few, many):
             click.echo(f"{count:,} samples", err=True)

@@ -70,7 +70,7 @@ def _minilm() -> Case:
 
 def _deit(*passes: Pass) -> Case:
     model, inputs = zoo.build("deit")
-    program = to_program(model, inputs.values())
+    program = to_program(model, list(inputs.values()))
     (spec,) = program.inputs
     samples = {spec.name: np.random.default_rng(0).standard_normal((SAMPLES, 3, 224, 224), dtype=np.float32)}
     return _rewritten(program, samples, passes), samples

@@ -68,7 +68,7 @@ def _minilm() -> Built:
 
 def _wide_mlp() -> Built:
     model = WideMlp().eval()
-    return model, {"x": torch.randn(1, model.layers[0].in_features)}
+    return model, {"x": torch.randn(1, model.get_parameter("layers.0.weight").shape[1])}
 
 
 MODELS: dict[str, Callable[[], Built]] = {"resnet8": _resnet8, "minilm": _minilm, "wide-mlp": _wide_mlp}

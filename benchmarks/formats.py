@@ -115,11 +115,12 @@ def size(program: Program) -> float:
     """Return the bytes of weights in four bits, scales included, over those of the weights in float32."""
     stored = [node for node in program.calls if node.target is DEQUANTIZE_BLOCKS]
     parts = [program.constants[part.name].nbytes for node in stored for part in node.all_input_nodes]
-    return sum(parts) / sum(4 * node.meta["val"].numel() for node in stored)
+    found: float = sum(parts) / sum(4 * node.meta["val"].numel() for node in stored)
+    return found
 
 
 def _calibration() -> Iterator[dict[str, np.ndarray]]:
-    for sentence in minilm.prose(CALIBRATION):
+    for sentence in minilm.prose(CALIBRATION_TEXTS):
         yield {name: array[0] for name, array in minilm.tokens([sentence]).items()}
 
 

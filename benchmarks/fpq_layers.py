@@ -35,7 +35,7 @@ def main(as_json: bool) -> None:
     model = minilm.build()
     rows: list[dict[str, Any]] = []
     every: dict[str, list[float]] = {way: [] for way in WAYS}
-    for index, block in enumerate(model.bert.encoder.layer):
+    for index, block in enumerate(model.get_submodule("bert.encoder.layer").children()):
         linears = [module for module in block.modules() if isinstance(module, torch.nn.Linear)]
         seen, held = (
             minilm.read_by(model, linears, texts) for texts in (minilm.prose(CALIBRATION), minilm.HELD_OUT[::4])
@@ -51,7 +51,7 @@ def main(as_json: bool) -> None:
             row[way], row[f"{way}, worst layer"] = _mean(ratios), max(ratios)
         click.echo(row, err=True)
         rows.append(row)
-    total = {"block": "all"}
+    total: dict[str, Any] = {"block": "all"}
     for way, ratios in every.items():
         total |= {way: _mean(ratios), f"{way}, worst layer": max(ratios)}
     show([*rows, total], as_json)

@@ -95,12 +95,13 @@ class Unmasked(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        bert = minilm.build().bert
-        self.embeddings, self.encoder = bert.embeddings, bert.encoder
+        bert = minilm.build().get_submodule("bert")
+        self.embeddings, self.encoder = bert.get_submodule("embeddings"), bert.get_submodule("encoder")
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return [batch, tokens, 384]."""
-        return self.encoder(self.embeddings(input_ids)).last_hidden_state
+        y: torch.Tensor = self.encoder(self.embeddings(input_ids)).last_hidden_state
+        return y
 
 
 def encoder() -> tuple[Program, list[Sample]]:

@@ -104,7 +104,7 @@ def converted(program: Program, folder: Path, with_kernel: bool) -> Path:
     """Return the model file of a program in a new folder, our operators by their kernels or written out."""
     folder.mkdir()
     model = convert(program, folder, kernels_of(program) if with_kernel else NONE).model
-    save(model, program, folder / "model.xml")
+    save(model, program, folder / "model.xml", {})
     return folder / "model.xml"
 
 

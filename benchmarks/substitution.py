@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import click
 import numpy as np
@@ -102,8 +102,8 @@ def digits(scratch: Path, folder: Path | None, tune: str | None, quick: bool) ->
         digits_vit_196.main(folder, epochs=2 if quick else 100)
     data = np.load(folder / "eval.npz")
     bundle = scratch / "slab"
-    options = {"tune_data": str(folder / "tune.npz"), "data": str(folder / "eval.npz"), "tune": tune}
-    run = _export(folder / "model.pt2", bundle, "slab", **options)
+    options: Overrides = {"tune_data": str(folder / "tune.npz"), "data": str(folder / "eval.npz"), "tune": tune}
+    run = _export(folder / "model.pt2", bundle, **options | {"recipe": "slab"})
     original = edgeopt.export(str(folder / "model.pt2"), "openvino", scratch / "original", baseline=False)
     outputs = [_outputs(path, data["images"]) for path in (scratch / "original", bundle)]
     assert run.accuracy is not None and run.swaps is not None and run.baseline is not None
@@ -121,13 +121,12 @@ def digits(scratch: Path, folder: Path | None, tune: str | None, quick: bool) ->
     return row, run.swaps.layers
 
 
-def _export(model: Any, output: Path, recipe: str, **options: Any) -> Run:
-    given = {name: value for name, value in options.items() if value is not None}
+def _export(model: Any, output: Path, **options: Unpack[Overrides]) -> Run:
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     return edgeopt.export(
         model if isinstance(model, torch.export.ExportedProgram) else str(model),
         "openvino",
         output,
-        recipe=recipe,
         on_progress=lambda step: click.echo(step, err=True) if "tuning" in step or "recipe" in step else None,
         **given,
     )
@@ -286,7 +285,8 @@ def _compared(scratch: Path, folder: str, texts: Sequence[Arrays]) -> Row:
 def _neighbors(embeddings: np.ndarray) -> np.ndarray:
     cosines = embeddings @ embeddings.T
     np.fill_diagonal(cosines, -1)
-    return cosines.argmax(1)
+    found: np.ndarray = cosines.argmax(1)
+    return found
 
 
 # -- the plot ------------------------------------------------------------------------------------------

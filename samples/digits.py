@@ -93,7 +93,8 @@ def train(
 def accuracy(model: nn.Module, digits: Digits) -> float:
     """Return the share of held-out digits that the model gets right."""
     with torch.no_grad():
-        return (model(digits.test_images).argmax(1) == digits.test_labels).float().mean().item()
+        found: float = (model(digits.test_images).argmax(1) == digits.test_labels).float().mean().item()
+        return found
 
 
 def save(model: nn.Module, digits: Digits, folder: Path) -> None:
@@ -115,4 +116,5 @@ def output_folder(default: str, description: str | None) -> Path:
     """Parse the command line of a sample: its only option is where to write."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--output", type=Path, default=Path(default), help="folder for model.pt2 and eval.npz")
-    return parser.parse_args().output
+    found: Path = parser.parse_args().output
+    return found

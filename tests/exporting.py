@@ -36,7 +36,7 @@ def often() -> Iterator[None]:
         collected = _collected(utils._collect_all_valid_cia_ops)
         patch.setattr(exported_program, "_collect_all_valid_cia_ops", collected)
         patch.setattr(decomp_utils, "_collect_all_valid_cia_ops", collected)
-        patch.setattr(decomp_utils, "_get_decomp_for_cia", _the_same(decomp_utils._get_decomp_for_cia))
+        patch.setattr(decomp_utils, "_get_decomp_for_cia", _the_same(utils._get_decomp_for_cia))
         replayed = _replayed(exported_program._override_composite_implicit_decomp)
         patch.setattr(exported_program, "_override_composite_implicit_decomp", replayed)
         yield

@@ -40,7 +40,9 @@ class CountingSession(ScriptedSession):
     is_deterministic = True
 
 
-def answering(open_session: Callable[..., Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable:
+def answering(
+    open_session: Callable[..., Any], change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Callable[..., Any]:
     """Return a target's ``open`` whose sessions' outputs are changed."""
 
     def opened(self: Any, folder: Path, options: Any) -> Any:

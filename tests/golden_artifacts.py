@@ -66,7 +66,7 @@ class Binary(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = self.first(images)
         for layer in self.middle:
-            weight = torch.where(layer.weight >= 0, 1.0, -1.0)
+            weight = torch.where(layer.get_parameter("weight") >= 0, 1.0, -1.0)
             x = nn.functional.conv2d(torch.where(x >= 0, 1.0, -1.0), weight) * 0.1
         return self.last(x.mean((2, 3)))
 

@@ -95,7 +95,8 @@ def _pairs(order: Order, channels: int, count: int) -> torch.Tensor:
         at = at.T.reshape(-1, 1)
     if len(at) % 2:
         at = torch.cat([at, torch.full_like(at[:1], count)])
-    return at.unflatten(0, (-1, 2)).transpose(1, 2).reshape(-1, 2)
+    y: torch.Tensor = at.unflatten(0, (-1, 2)).transpose(1, 2).reshape(-1, 2)
+    return y
 
 
 def _sums(read: torch.Tensor, weight: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

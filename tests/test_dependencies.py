@@ -55,7 +55,7 @@ def declared(*extras: str) -> set[str]:
 @cache
 def imported(folder: str, late: bool) -> dict[str, str]:
     """The distributions that a folder imports, ``late`` ones too, each with a file that does."""
-    found = {}
+    found: dict[str, str] = {}
     packages = [file.parent for file in (ROOT / folder).rglob("pyproject.toml")]  # with dependencies of their own
     for path in (ROOT / folder).rglob("*.py"):
         if any(path.is_relative_to(package) for package in packages):

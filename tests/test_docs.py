@@ -19,59 +19,59 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def readme_commands():
+def readme_commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("edgeopt ")]
 
 
-def test_the_page_of_the_command_line_is_the_live_help(monkeypatch):
+def test_the_page_of_the_command_line_is_the_live_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     import make_cli
 
     assert make_cli.PAGE.read_text("utf-8") == make_cli.page(), "run: python docs/make_cli.py"
 
 
-def test_the_keywords_of_export_are_the_declared_options(monkeypatch):
+def test_the_keywords_of_export_are_the_declared_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     import make_overrides
 
     assert make_overrides.MODULE.read_text("utf-8") == make_overrides.module(), "run: python docs/make_overrides.py"
 
 
-def test_the_flags_are_those_of_the_declared_options(monkeypatch):
+def test_the_flags_are_those_of_the_declared_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     import make_flags
 
     assert make_flags.FILE.read_text("utf-8") == make_flags.content(), "run: python docs/make_flags.py"
 
 
-def test_links_and_pictures_exist():
+def test_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
 
 
-def test_folders_of_the_tree_exist():
+def test_folders_of_the_tree_exist() -> None:
     for folder in re.findall(r"^\| `([a-z/]+/)` \|", README, re.MULTILINE):
         assert (ROOT / folder).is_dir(), folder
 
 
-def figure(out, label):
-    return re.search(rf"^ *{label} +(.*?)(  |$)", out, re.MULTILINE)[1].strip()
+def figure(out: str, label: str) -> str:
+    return str(some(re.search(rf"^ *{label} +(.*?)(  |$)", out, re.MULTILINE))[1]).strip()
 
 
-def size_on_disk(bundle):
+def size_on_disk(bundle: str) -> int:
     entries = read_manifest(Path(bundle))["files"]
     return sum((Path(bundle) / entry["path"]).stat().st_size for entry in entries if entry["path"] != GOLDEN)
 
 
-def check_size(printed, bundle):
+def check_size(printed: str, bundle: str) -> None:
     number, unit = printed.split()
     size = float(number) * {"B": 1, "KiB": 2**10, "MiB": 2**20}[unit]
     assert abs(size - size_on_disk(bundle)) <= 0.005 * size, f"{bundle}: {printed}"
 
 
-def check_export(out, bundle):
+def check_export(out: str, bundle: str) -> None:
     """Of a bundle: its size on disk, the error and the accuracy that its record has, and bounds of both."""
     run = read_report(Path(bundle))
     check_size(figure(out, "Size"), bundle)
@@ -84,7 +84,7 @@ def check_export(out, bundle):
         assert run.accuracy.original == 1 and run.accuracy.exported >= (1 if is_float else 0.9)
 
 
-def check_figures(words, out):
+def check_figures(words: list[str], out: str) -> None:
     """What a command prints is what the model, the samples and the files say."""
     match words:
         case ["inspect", *_]:
@@ -96,7 +96,7 @@ def check_figures(words, out):
             rows = re.findall(r"^  model .*$", out, re.MULTILINE)
             assert len(rows) == len(bundles)
             for row, bundle in zip(rows, bundles, strict=True):
-                check_size(re.search(r"[\d.]+ [KM]?i?B", row)[0], bundle)
+                check_size(some(re.search(r"[\d.]+ [KM]?i?B", row))[0], bundle)
         case ["verify", bundle]:
             count = len(read_manifest(Path(bundle))["files"])
             assert f"files: {count} of {count} intact" in out and "relative error 0.00e+00" in out
@@ -108,7 +108,9 @@ def check_figures(words, out):
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+def test_every_command_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
     x = torch.randn(30, 1, 8, 8)

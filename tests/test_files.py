@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,11 @@ def test_a_place_that_cannot_be_is_named_before_the_work(
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
-    for refused in (lambda file: check_writable(file, "own"), lambda file: write_whole(file, "text")):
+    refusals: tuple[Callable[[Path], object], ...] = (
+        lambda file: check_writable(file, "own"),
+        lambda file: write_whole(file, "text"),
+    )
+    for refused in refusals:
         with pytest.raises(UserError) as caught:
             refused(Path(place))
         assert caught.value.hint

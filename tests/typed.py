@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from edgeopt.ir.program import TensorSpec
+
 T = TypeVar("T")
 
 
@@ -22,3 +24,9 @@ def savez(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     assert "allow_pickle" not in arrays
     entries: dict[str, Any] = {**arrays}
     np.savez(path, **entries)
+
+
+def fixed_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """Return the shape of an input that has no dynamic dimension."""
+    assert not [size for size in spec.shape if isinstance(size, str)]
+    return tuple(size for size in spec.shape if isinstance(size, int))

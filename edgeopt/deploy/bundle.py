@@ -176,9 +176,9 @@ def write_companions(folder: Path, files: Iterable[Path]) -> None:
 
 def write_golden(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
     """Write the inputs and the artifact's outputs on them as ``golden.npz``."""
-    arrays = {f"input.{name}": array for name, array in inputs.items()}
+    arrays: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
     arrays |= {f"output.{name}": array for name, array in outputs.items()}
-    np.savez(folder / GOLDEN, **arrays)  # type: ignore[arg-type]
+    np.savez(folder / GOLDEN, **arrays)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -92,7 +92,7 @@ class ContractModel(torch.nn.Module):
         self.conv = torch.nn.Conv2d(3, 8, 3)
         self.norm = torch.nn.BatchNorm2d(8)
         self.head = torch.nn.Linear(8, 4)
-        self.register_buffer("classes", torch.arange(4))
+        self.classes = torch.nn.Buffer(torch.arange(4))
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) / 4
 

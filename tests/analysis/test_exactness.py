@@ -37,7 +37,8 @@ def ill_conditioned(depth: int, offset: float) -> nn.Module:
     with torch.no_grad():
         for _ in range(depth):
             convolution, norm = nn.Conv2d(y.shape[1], 16, 3, padding=1), nn.BatchNorm2d(16, eps=1e-12).eval()
-            convolution.bias += offset * some(convolution.bias).sign()
+            bias = some(convolution.bias)
+            bias += offset * bias.sign()
             y = convolution(y)
             some(norm.running_mean).copy_(y.mean((0, 2, 3)))
             some(norm.running_var).copy_(y.var((0, 2, 3)))
@@ -99,7 +100,10 @@ class Rounded(nn.Module):
         self.register_buffer("zero", torch.tensor(0, dtype=torch.int32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(DEQUANTIZE(QUANTIZE(x, self.scale, self.zero, 0, torch.int32), self.scale, self.zero, 0))
+        y: torch.Tensor = self.body(
+            DEQUANTIZE(QUANTIZE(x, self.scale, self.zero, 0, torch.int32), self.scale, self.zero, 0)
+        )
+        return y
 
 
 def test_where_float64_does_not_run_the_change_is_held_against_the_noise() -> None:

@@ -41,7 +41,7 @@ def test_what_is_indexed_bounds_an_index() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.rows = nn.Embedding(30000, 2)
-            self.register_buffer("steps", torch.arange(5, 9))
+            self.steps = nn.Buffer(torch.arange(5, 9))
 
         def forward(self, ids: torch.Tensor, free: torch.Tensor) -> dict[str, torch.Tensor]:
             positions = (ids != 3).long().cumsum(1) + self.steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgeopt.analysis.blocks import Block, find_blocks
@@ -40,7 +42,7 @@ NORMS = {"vit": 5, "deit": 5, "swin": 11, "pvt_v2": 9, "bert": 5, "distilbert": 
 NORMS |= {"llama": 5, "minilm": 5, "swin_padded": 11}
 
 
-def told(block: Block) -> tuple:
+def told(block: Block) -> tuple[Any, ...]:
     a = block.attention
     return block.form, a.heads, a.kv_heads, a.tokens, a.keys, a.head_size, a.windows, str(a.mask)
 

@@ -30,7 +30,7 @@ class Applied(nn.Module):
 
 
 def noise(function: Callable[..., Any], inputs: np.ndarray) -> float:
-    found = noise_of(to_program(Applied(function), torch.from_numpy(inputs)), [{"x": inputs}])
+    found = noise_of(to_program(Applied(function), [torch.from_numpy(inputs)]), [{"x": inputs}])
     assert found.reason is None
     return found.largest
 
@@ -50,7 +50,7 @@ def noise(function: Callable[..., Any], inputs: np.ndarray) -> float:
     ids=["floor", "ceil", "threshold", "pooled", "equal", "grid", "grid-pooled", "remainder"],
 )
 def test_a_jump_that_inputs_lie_at_is_no_noise(function: Callable[..., Any], inputs: np.ndarray) -> None:
-    program, sample = to_program(Applied(function), torch.from_numpy(inputs)), {"x": inputs}
+    program, sample = to_program(Applied(function), [torch.from_numpy(inputs)]), {"x": inputs}
     found = noise_of(program, [sample])
     assert found.reason is None and found.largest < 1e-5
     reference = program.run(sample)

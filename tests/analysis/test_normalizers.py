@@ -44,7 +44,7 @@ def test_pre_norm_branch_with_layer_scale(name: str) -> None:
         x = m.stem(x)
         return x + m.down(m.up(m.norm(x)).relu()) * m.gamma
 
-    linears = {"stem": nn.Linear(C, C), "up": nn.Linear(C, 12), "down": nn.Linear(12, C)}
+    linears: dict[str, Any] = {"stem": nn.Linear(C, C), "up": nn.Linear(C, 12), "down": nn.Linear(12, C)}
     found = told(branch, norm=NORMALIZERS[name](C), gamma=torch.rand(C), **linears)
     assert found == [FORMS[name], ("LayerScale", "")]
 

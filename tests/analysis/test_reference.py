@@ -32,7 +32,7 @@ class Choosers(nn.Module):
 class Others(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("table", torch.arange(4))
+        self.table = nn.Buffer(torch.arange(4))
 
     def forward(self, x: torch.Tensor, i: torch.Tensor) -> dict[str, torch.Tensor]:
         return {
@@ -44,7 +44,7 @@ class Others(nn.Module):
         }
 
 
-def by_name(module: nn.Module, *inputs: torch.Tensor) -> tuple:
+def by_name(module: nn.Module, *inputs: torch.Tensor) -> tuple[Any, ...]:
     program = to_program(module, inputs)
     sample = {spec.name: value.numpy() for spec, value in zip(program.inputs, inputs, strict=True)}
     return reference_of(program, [sample]), sample

@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_npz_with_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.arange(6, dtype=np.float32).reshape(2, 3), labels=[1, 0])
     data = open_data(str(tmp_path / "d.npz"), [X])
     assert [sample["x"].tolist() for sample in data] == [[[0, 1, 2]], [[3, 4, 5]]]
-    assert some(data.labels()).tolist() == [1, 0] and len(data) == 2
+    assert some(data.labels()).tolist() == [1, 0] and isinstance(data, Sized) and len(data) == 2
 
 
 def test_compressed_archives_and_shards_of_npy(tmp_path: Path) -> None:

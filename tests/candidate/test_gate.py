@@ -30,7 +30,7 @@ def judge_that_wants(least: Any, asked: Any) -> Any:
 
 @pytest.mark.parametrize("least", range(1, 10))
 def test_the_fewest_layers_are_kept_worst_first(least: Any) -> None:
-    asked = []
+    asked: list[Any] = []
     held = hold(judge_that_wants(least, asked), lambda: HURTS)
     assert held.kept == tuple(f"layer_{index}" for index in range(least))
     assert list(held.hurts) == sorted(HURTS)

@@ -27,8 +27,22 @@ from edgeopt.plugins.target import Target
 from edgeopt.records.outputs import EQUAL, Error
 
 GOOD = Measured(error=Error(0.1, 0.01, 40.0, 0.999), accuracy=0.9, drop=0.02, latency=2.0, bytes=1000)
-TIGHT = {"max_latency": 1, "max_size": 999, "min_accuracy": 0.91, "max_drop": 0.01, "max_error": 1e-3, "min_cosine": 1}
-WIDE = {"max_latency": 2, "max_size": 1000, "min_accuracy": 0.9, "max_drop": 0.02, "max_error": 0.01, "min_cosine": 0.9}
+TIGHT: dict[str, Any] = {
+    "max_latency": 1,
+    "max_size": 999,
+    "min_accuracy": 0.91,
+    "max_drop": 0.01,
+    "max_error": 1e-3,
+    "min_cosine": 1,
+}
+WIDE: dict[str, Any] = {
+    "max_latency": 2,
+    "max_size": 1000,
+    "min_accuracy": 0.9,
+    "max_drop": 0.02,
+    "max_error": 0.01,
+    "min_cosine": 0.9,
+}
 
 
 @pytest.mark.parametrize("name", TIGHT)

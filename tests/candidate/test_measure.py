@@ -74,7 +74,7 @@ def test_what_does_not_fit_together_is_opened_for_its_blocks_in_turn() -> None:
         def close(self) -> None:
             closed.append("closed")
 
-    closed = []
+    closed: list[Any] = []
     plan = MeasurePlan(warmup=0, min_runs=8, max_runs=2, min_seconds=0.0)
     openers = {"a": lambda: Large("a", 10.0), "b": lambda: Large("b", 20.0)}
     timings = measure_in_turns(openers, X, plan)

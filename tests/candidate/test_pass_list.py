@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from edgeopt.ir.program import Program
 from edgeopt.plugins import registry
 from edgeopt.plugins.target import Target, TargetOptions
 
-ON_DATA = EMPTY.adding(CALIBRATION, ())  # type: ignore[arg-type]
+ON_DATA = EMPTY.adding(CALIBRATION, ())
 
 
 class Mine(Pass):
@@ -60,7 +61,7 @@ def requests() -> Iterator[tuple[Target, TargetOptions]]:
             yield target, replace(cls.Options(**target.device.options), precision=precision)
 
 
-def passes(target: Target, options: TargetOptions, context: Context = ON_DATA, **given: tuple[str, ...]) -> list[str]:
+def passes(target: Target, options: TargetOptions, context: Context = ON_DATA, **given: Any[str, ...]) -> list[str]:
     return [one.name for one in build_passes(Request(target, ExportOptions(**given), options), context)]
 
 

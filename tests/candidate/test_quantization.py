@@ -20,7 +20,7 @@ def network() -> nn.Module:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 4))
     with torch.no_grad():
-        model[0].weight[3] *= 30
+        model.get_parameter("0.weight")[3] *= 30
     return model
 
 

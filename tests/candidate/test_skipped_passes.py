@@ -75,7 +75,7 @@ def test_a_recovery_that_is_added_is_named_with_its_option() -> None:
 @pytest.mark.parametrize(
     ("option", "value"), [("keep_float", ("0",)), ("recover", ("bias-correction",)), ("calib_method", "minmax")]
 )
-def test_what_only_quantization_reads_is_refused_without(option: str, value: object, tmp_path: Path) -> None:
+def test_what_only_quantization_reads_is_refused_without(option: str, value: Any, tmp_path: Path) -> None:
     flag = option.replace("_", "-")
     with pytest.raises(UserError, match=f"--{flag} is given with precision 'fp32'"):
         exported(tmp_path, **{option: value})

@@ -19,7 +19,9 @@ from edgeopt.plugins.testing import to_program
 QUIET = Noise({})
 
 
-def missed(expected: list[np.ndarray], got: list[np.ndarray], precision: str = "fp32", noise: Noise = QUIET) -> dict:
+def missed(
+    expected: list[np.ndarray], got: list[np.ndarray], precision: str = "fp32", noise: Noise = QUIET
+) -> dict[str, Any]:
     reference = Reference(tuple({"y": array} for array in expected))
     checked = check_slices(reference, [{"y": array} for array in got], FLOORS[precision], noise)
     return {one.name: one.output for one in checked if not one.ok}

@@ -33,6 +33,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         with pytest.raises(SystemExit) as ended:
             main(list(arguments))
         out, err = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
         return ended.value.code, out, err
 
     return call

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ CONFIGS = {
     "target.toml": "target = 'absent'\noutput = 'elsewhere'",
     "deep.toml": "a = " + "[" * 100_000,
 }
-LABELS = {
+LABELS: dict[str, Any] = {
     "labels_pairs.npz": np.ones((3, 2), int),
     "labels_floats.npz": np.ones(3),
     "labels_texts.npz": np.array(list("abc")),
@@ -70,7 +70,11 @@ class Net(nn.Module):
         return self.head(x).relu()
 
 
-class Two(Net):
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return self.head(x + y)
 
@@ -309,7 +313,7 @@ def test_verify_misses_golden_outputs(folder: Path, tmp_path: Path, capsys: pyte
 
 def test_verify_misses_one_golden_output_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Pair(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return x + 1, x * 2
 
     sample = {"x": np.ones((1, 2), np.float32)}
@@ -334,7 +338,8 @@ def test_verify_tells_of_a_report_that_cannot_be_read(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = shutil.copytree(folder / "bundle", tmp_path / "bundle")
-    for spoil in (lambda file: file.write_text("garbage"), lambda file: file.unlink()):
+    spoilers: tuple[Callable[[Path], object], ...] = (lambda file: file.write_text("garbage"), Path.unlink)
+    for spoil in spoilers:
         spoil(bundle / "report.json")
         code, out = verified(bundle, capsys)
         assert code == 1 and "report.json" in out

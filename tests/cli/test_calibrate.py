@@ -35,6 +35,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def call(*arguments: str) -> int:
     with pytest.raises(SystemExit) as done:
         main(["calibrate", "model.pt2", *arguments])
+    assert isinstance(done.value.code, int)
     return done.value.code
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,13 @@ def test_a_fault_leaves_a_file_to_send(failing: Any, tmp_path: Path, error: Any)
 def test_a_folder_that_takes_no_file_is_passed_over(
     failing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import edgeopt.cli.failures as failures
 
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(failures.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     monkeypatch.chdir("/proc")
     code, _, err = failing(ValueError("bad"))
     assert code == 2 and str(tmp_path / "temporary") in err
-    monkeypatch.setattr(failures.tempfile, "gettempdir", lambda: "/proc")
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/proc")
     code, _, err = failing(ValueError("bad"))
     assert code == 2 and "no file could be written" in err
 

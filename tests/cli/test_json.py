@@ -1,6 +1,7 @@
 """Every command speaks JSON on stdout, and nothing else there."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def bundle(tmp_path: Path, run: Any) -> Any:
 
 def test_every_command(bundle: Any, run: Any) -> None:
     assert bundle["schema_version"] == 3
-    expected = {
+    expected: dict[tuple[str, ...], Callable[[Any], bool]] = {
         ("inspect", "model.pt2"): lambda found: found["macs"] == 4 and found["operators"] == {"aten.linear": 1},
         ("verify", "out"): lambda found: found["ok"] is True,
         ("bench", "out"): lambda found: found[0]["latency"]["runs"] >= 1,

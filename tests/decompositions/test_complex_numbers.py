@@ -47,7 +47,7 @@ class _Complex(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.register_buffer("weight", torch.randn(7, 5, dtype=torch.complex64, generator=generator))
+        self.weight = nn.Buffer(torch.randn(7, 5, dtype=torch.complex64, generator=generator))
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {name: model(x, self.weight) for name, model in _MODELS.items()}

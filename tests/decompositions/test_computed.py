@@ -64,7 +64,7 @@ def test_computed_as_torch_does(name: str, cases: Callable[[], Iterator[Case]], 
     if not (probe := target.probe()).found:
         pytest.skip(str(probe.install))
     groups, lost = traced(list(cases()))
-    faults = dict(lost)
+    faults: dict[str, object] = dict(lost)
     for index, group in enumerate(groups):
         folder = tmp_path / str(index)
         folder.mkdir()

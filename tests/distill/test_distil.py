@@ -20,6 +20,7 @@ from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import replace
 from edgeopt.plugins.testing import to_program
+from tests.typed import fixed_shape
 
 OPTIONS = TuneOptions(steps=300, rate=5e-2)
 
@@ -45,7 +46,7 @@ def swapped(program: Program) -> tuple[Program, Swap]:
 def samples(program: Program, count: int) -> list[Sample]:
     random = np.random.default_rng(0)
     (spec,) = program.inputs
-    return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
+    return [{spec.name: random.standard_normal(fixed_shape(spec), dtype=np.float32)} for _ in range(count)]
 
 
 def test_block_is_matched_on_the_originals_inputs() -> None:

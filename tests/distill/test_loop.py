@@ -108,5 +108,6 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
     "name", ["steps", "seconds", "rate", "model_part", "old_part", "batch", "check_every", "patience"]
 )
 def test_options_must_be_positive(name: str) -> None:
+    nothing: dict[str, Any] = {name: 0}
     with pytest.raises(UserError, match=f"{name} is 0"):
-        TuneOptions(**{name: 0})
+        TuneOptions(**nothing)

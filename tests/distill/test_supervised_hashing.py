@@ -22,7 +22,10 @@ def clusters(seed: int = 0) -> torch.Tensor:
 def agreement(x: torch.Tensor, hashing: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Return the mean h_i . h_j / b between clusters, [heads, clusters, clusters]."""
     h = codes(x, *hashing[:3])
-    return (h @ h.mT / BITS).mean(0).unflatten(-1, (CLUSTERS, EACH)).unflatten(-3, (CLUSTERS, EACH)).mean((-3, -1))
+    y: torch.Tensor = (
+        (h @ h.mT / BITS).mean(0).unflatten(-1, (CLUSTERS, EACH)).unflatten(-3, (CLUSTERS, EACH)).mean((-3, -1))
+    )
+    return y
 
 
 @pytest.mark.parametrize("form", FORMS)

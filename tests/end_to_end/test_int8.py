@@ -187,13 +187,14 @@ def test_sentence_embeddings_keep_their_directions(target: str, shipped: list[Pr
 def similarities(embeddings: np.ndarray) -> np.ndarray:
     """Return the cosine of every pair."""
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    found: np.ndarray = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    return found
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Return Spearman's rank correlation."""
     ranks = [values.argsort().argsort() for values in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.asarray(np.corrcoef(np.stack(ranks)))[0, 1])
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -37,15 +37,16 @@ class Pt2e(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.least = torch.iinfo(dtype).min
         self.integers = (self.least, self.least + levels, dtype)
-        self.register_buffer("kernel", torch.randint(-127, 128, (16, 8, 3, 3), dtype=torch.int8, generator=generator))
-        self.register_buffer("kernel_scale", torch.rand(16, generator=generator) * 0.002 + 0.001)
-        self.register_buffer("zeros", torch.zeros(16, dtype=torch.int64))
-        self.register_buffer("matrix", torch.randint(-127, 128, (10, 16), dtype=torch.int8, generator=generator))
+        self.kernel = nn.Buffer(torch.randint(-127, 128, (16, 8, 3, 3), dtype=torch.int8, generator=generator))
+        self.kernel_scale = nn.Buffer(torch.rand(16, generator=generator) * 0.002 + 0.001)
+        self.zeros = nn.Buffer(torch.zeros(16, dtype=torch.int64))
+        self.matrix = nn.Buffer(torch.randint(-127, 128, (10, 16), dtype=torch.int8, generator=generator))
         self.bias = nn.Parameter(torch.randn(16, generator=generator))
 
     def rounded(self, x: torch.Tensor, scale: float, zero: int) -> torch.Tensor:
         q = qd.quantize_per_tensor(x, scale, self.least + zero, *self.integers)
-        return qd.dequantize_per_tensor(q, scale, self.least + zero, *self.integers)
+        y: torch.Tensor = qd.dequantize_per_tensor(q, scale, self.least + zero, *self.integers)
+        return y
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kernel = qd.dequantize_per_channel(self.kernel, self.kernel_scale, self.zeros, 0, -127, 127, torch.int8)
@@ -62,10 +63,10 @@ class Qat(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.conv = nn.Conv2d(8, 16, 3)
-        self.register_buffer("scale", torch.tensor([1 / 255]))
-        self.register_buffer("zero", torch.tensor([0], dtype=torch.int32))
-        self.register_buffer("scales", self.conv.weight.detach().abs().amax((1, 2, 3)) / 127)
-        self.register_buffer("zeros", torch.zeros(16, dtype=torch.int32))
+        self.scale = nn.Buffer(torch.tensor([1 / 255]))
+        self.zero = nn.Buffer(torch.tensor([0], dtype=torch.int32))
+        self.scales = nn.Buffer(self.conv.weight.detach().abs().amax((1, 2, 3)) / 127)
+        self.zeros = nn.Buffer(torch.zeros(16, dtype=torch.int32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, 255)
@@ -164,14 +165,16 @@ def test_without_the_passes_sums_would_saturate() -> None:
 class AsItRuns(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         scale, zero = qd.choose_qparams.tensor(x, 0, 255, 1e-6, torch.uint8)
-        return qd.dequantize_per_tensor.tensor(
+        y: torch.Tensor = qd.dequantize_per_tensor.tensor(
             qd.quantize_per_tensor.tensor(x, scale, zero, 0, 255, torch.uint8), scale, zero, 0, 255, torch.uint8
         )
+        return y
 
 
 class Wide(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return qd.quantize_per_tensor(x, 0.1, 0, -32768, 32767, torch.int16)
+        y: torch.Tensor = qd.quantize_per_tensor(x, 0.1, 0, -32768, 32767, torch.int16)
+        return y
 
 
 @pytest.mark.parametrize(("module", "reason"), [(AsItRuns(), "running model"), (Wide(), "of int16")])
@@ -186,8 +189,8 @@ class Long(nn.Module):
 
     def __init__(self, inputs: int, bias: int) -> None:
         super().__init__()
-        self.register_buffer("matrix", torch.full((2, inputs), 127, dtype=torch.int8))
-        self.register_buffer("bias", torch.full((2,), bias, dtype=torch.int32))
+        self.matrix = nn.Buffer(torch.full((2, inputs), 127, dtype=torch.int8))
+        self.bias = nn.Buffer(torch.full((2,), bias, dtype=torch.int32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = qd.quantize_per_tensor(x, 1 / 255, -128, -128, 127, torch.int8)
@@ -195,7 +198,8 @@ class Long(nn.Module):
         matrix = qd.dequantize_per_tensor(self.matrix, 1e-5, 0, -127, 127, torch.int8)
         bias = qd.dequantize_per_tensor(self.bias, 1e-5 / 255, 0, -(2**31), 2**31 - 1, torch.int32)
         y = qd.quantize_per_tensor(nn.functional.linear(x, matrix, bias), 10.0, 0, -128, 127, torch.int8)
-        return qd.dequantize_per_tensor(y, 10.0, 0, -128, 127, torch.int8)
+        out: torch.Tensor = qd.dequantize_per_tensor(y, 10.0, 0, -128, 127, torch.int8)
+        return out
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ def net() -> Any:
 @pytest.fixture
 def arch(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = types.ModuleType("some_arch")
-    module.make = Net
-    module.broken = lambda: 1 / 0
+    vars(module).update(make=Net, broken=lambda: 1 / 0)
     monkeypatch.setitem(sys.modules, "some_arch", module)
     return "some_arch:make"
 
@@ -145,7 +145,7 @@ def test_pickles_inside_an_export_archive_do_not_run(tmp_path: Path, net: Any) -
     assert not Marker.ran
 
 
-ALTERED = {
+ALTERED: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
     "weights/weight_0": (lambda content: content[:8], "out of bounds for storage of size 8"),
     "weights/weight_1": (lambda content: None, "failed locating file data/weights/weight_1"),
     "model.json": (lambda content: content.replace(b"linear.default", b"linear.absent"), "aten.linear.absent"),
@@ -159,9 +159,9 @@ def test_altered_archives_are_told_by_what_is_wrong(tmp_path: Path, member: Any)
     with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as bad:
         for name in good.namelist():
             content = good.read(name)
-            content = change(content) if name.endswith(member) else content
-            if content is not None:
-                bad.writestr(name, content)
+            altered = change(content) if name.endswith(member) else content
+            if altered is not None:
+                bad.writestr(name, altered)
     with pytest.raises(UserError, match=fact):
         load(tmp_path / "bad.pt2")
 
@@ -221,10 +221,10 @@ def test_bfloat16_inputs_travel_as_float32() -> None:
 
 def test_an_input_without_dimensions_keeps_none() -> None:
     class Scaled(nn.Module):
-        def forward(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, factor: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return x * factor, factor + 1
 
-    sample = {"x": np.ones((1, 2), np.float32), "factor": np.float32(3)}
+    sample: dict[str, Any] = {"x": np.ones((1, 2), np.float32), "factor": np.float32(3)}
     loaded = load(Scaled(), LoadOptions(sample=sample))
     outputs = loaded.program.run(loaded.example)
     assert outputs["output_1"].shape == () and np.array_equal(outputs["output_0"], [[3, 3]])
@@ -240,7 +240,7 @@ def test_prefixes_of_wrappers_are_taken_off_and_said(tmp_path: Path, net: Any, a
 
 def test_a_prefix_that_is_the_models_own_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("wrapped_arch")
-    module.make = lambda: Own()
+    vars(module).update(make=lambda: Own())
     monkeypatch.setitem(sys.modules, "wrapped_arch", module)
 
     class Own(nn.Module):
@@ -354,7 +354,7 @@ def test_a_model_exported_in_training_mode_is_refused(net: Any) -> None:
 
 def test_outputs_are_named_after_their_place() -> None:
     class Many(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor) -> dict[str, Any]:
             return {"logits": x, "hidden": (x * 2, None, 3, x * 3)}
 
     loaded = load(Many(), LoadOptions(inputs=SPEC))

@@ -18,6 +18,7 @@ from collections import Counter
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from edgeopt.errors import EdgeoptError
@@ -59,7 +60,7 @@ def main() -> int:
     return 1 if findings else 0
 
 
-def _run(surface: Surface, count: int, arguments: argparse.Namespace, folder: Path, watch: Watch) -> dict[str, object]:
+def _run(surface: Surface, count: int, arguments: argparse.Namespace, folder: Path, watch: Watch) -> dict[str, Any]:
     """Read ``count`` mutated files of one kind."""
     seeds = surface.seeds()
     whole = folder / "whole"

@@ -106,7 +106,8 @@ class Normed(torch.nn.Module):
         self.norm, self.rest = torch.nn.LayerNorm(4), model()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.rest(self.norm(x))
+        y: torch.Tensor = self.rest(self.norm(x))
+        return y
 
 
 def prepare(folder: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _saved(save: Callable[[io.BytesIO], object]) -> bytes:
 def _exported() -> tuple[bytes, ...]:
     fixed = torch.export.export(model(), (torch.zeros(1, 4),))
     dynamic = torch.export.export(model(), (torch.zeros(2, 4),), dynamic_shapes=({0: torch.export.Dim("n", max=9)},))
-    return tuple(_saved(lambda stream, one=one: torch.export.save(one, stream)) for one in (fixed, dynamic))
+    return tuple(_saved(partial(torch.export.save, one)) for one in (fixed, dynamic))
 
 
 def _torchscript() -> tuple[bytes, ...]:
@@ -80,10 +80,7 @@ def _checkpoints() -> tuple[bytes, ...]:
     state = model().state_dict()
     contents = (state, {"state_dict": state}, model())
     ways = [(one, zipped) for one in contents for zipped in (True, False)]
-    return tuple(
-        _saved(lambda stream, one=one, zipped=zipped: torch.save(one, stream, _use_new_zipfile_serialization=zipped))
-        for one, zipped in ways
-    )
+    return tuple(_saved(partial(torch.save, one, _use_new_zipfile_serialization=zipped)) for one, zipped in ways)
 
 
 def _read_model(path: Path) -> object:
@@ -99,8 +96,8 @@ def _read_exported(path: Path) -> object:
 
 
 def _arrays() -> tuple[bytes, ...]:
-    rows = {"input": np.arange(12, dtype=np.float32).reshape(3, 4), "labels": np.array([0, 1, 0])}
-    return tuple(_saved(lambda stream, write=write: write(stream, **rows)) for write in (np.savez, np.savez_compressed))
+    rows: dict[str, Any] = {"input": np.arange(12, dtype=np.float32).reshape(3, 4), "labels": np.array([0, 1, 0])}
+    return tuple(_saved(partial(write, **rows)) for write in (np.savez, np.savez_compressed))
 
 
 @cache

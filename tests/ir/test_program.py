@@ -57,7 +57,7 @@ def test_observer_sees_every_operator(program: Program) -> None:
 def test_clone_shares_tensors_and_no_graph(program: Program) -> None:
     clone = program.clone()
     linear = next(clone.calls)
-    linear.replace_all_uses_with(linear.args[0])
+    linear.replace_all_uses_with(linear.all_input_nodes[0])
     assert "linear" in program.text() and clone.constants["_0_weight"] is program.constants["_0_weight"]
 
 

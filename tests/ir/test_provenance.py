@@ -26,7 +26,8 @@ class Head(nn.Module):
         self.layers = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.cholesky(self.layers(x) * 0 + x)
+        y: torch.Tensor = torch.linalg.cholesky(self.layers(x) * 0 + x)
+        return y
 
 
 class Model(nn.Module):
@@ -48,7 +49,7 @@ def model() -> Model:
 
 def test_a_weight_is_called_by_its_path(model: Model) -> None:
     with torch.no_grad():
-        model.head.layers[2].weight[0] = torch.nan
+        model.get_parameter("head.layers.2.weight")[0] = torch.nan
     with pytest.raises(UserError, match=r"weight 'head\.layers\.2\.weight' holds 4 NaN of 16 values"):
         load(model, LoadOptions(sample=SAMPLE))
 

@@ -34,7 +34,8 @@ class ExpOfLog(Rule):
         return None if m["x"].target is aten.abs.default else f"{m['x'].name} may be negative"
 
     def rewrite(self, program: Program, m: Match) -> fx.Node:
-        return m["x"]
+        found: fx.Node = m["x"]
+        return found
 
 
 class Cancel(Rewrite):
@@ -57,7 +58,7 @@ def test_constants_match_constants_only() -> None:
 
 def test_commutative_tries_both_orders() -> None:
     program = traced(lambda m, x: m.c * x, c=torch.ones(3))
-    drawn = {"self": any_("x"), "other": const("c")}
+    drawn: dict[str, Any] = {"self": any_("x"), "other": const("c")}
     assert found(program, op(aten.mul.Tensor, **drawn)) is None
     m = found(program, op(aten.mul.Tensor, commutative=True, **drawn))
     assert m is not None and m["x"].name == "inputs_0"
@@ -131,7 +132,8 @@ class Total(Rule):
 
 
 def with_rules(*rules: Rule) -> Rewrite:
-    return type("Ad", (Rewrite,), {"name": "ad-hoc", "rules": rules})()
+    found: Rewrite = type("Ad", (Rewrite,), {"name": "ad-hoc", "rules": rules})()
+    return found
 
 
 def test_rules_that_undo_each_other_end() -> None:

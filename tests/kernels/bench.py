@@ -122,7 +122,10 @@ class Case:
 
     def layout(self) -> dict[str, int]:
         """Offsets in the arena: x, b, c, y, scratch, with guards around them, and its size."""
-        up = lambda bytes_: -(-(bytes_ + GUARD) // 4) * 4  # noqa: E731
+
+        def up(count: int) -> int:
+            return -(-(count + GUARD) // 4) * 4
+
         x_at = GUARD
         if self.distance is None:
             y_at = x_at + up(self.x.size)
@@ -173,7 +176,7 @@ def device(name: str) -> Device:
 def has_sanitizers(tool: str, folder: Path) -> bool:
     """Whether a compiler has the sanitizers' runtime; ``folder`` is written to."""
     (folder / "empty.c").write_text("int main(void) { return 0; }")
-    command = [tool, *SANITIZERS, folder / "empty.c", "-o", folder / "empty"]
+    command: list[str | Path] = [tool, *SANITIZERS, folder / "empty.c", "-o", folder / "empty"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

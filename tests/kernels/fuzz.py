@@ -24,7 +24,8 @@ class Layer:
 
     def folded_bias(self) -> np.ndarray:
         total = self.weights.reshape(len(self.weights), -1).astype(np.int64).sum(1)
-        return (self.bias - self.in_zero * total).astype(np.int32)
+        found: np.ndarray = (self.bias - self.in_zero * total).astype(np.int32)
+        return found
 
 
 def layer(rng: np.random.Generator, shape: tuple[int, ...], depth: int) -> Layer:
@@ -55,8 +56,8 @@ def _packed(isa: str, p: Layer, shifts: bool, pack: Callable[..., np.ndarray]) -
 
 
 def window(rng: np.random.Generator, kernel: tuple[int, int], stride: tuple[int, int]) -> reference.Window:
-    pads = tuple(int(rng.integers(0, k)) for k in (*kernel, *kernel))
-    return reference.Window(kernel, stride, pads)
+    top, left, bottom, right = (int(rng.integers(0, k)) for k in (*kernel, *kernel))
+    return reference.Window(kernel, stride, (top, left, bottom, right))
 
 
 def c_window(win: reference.Window, x: np.ndarray, y: np.ndarray, in_zero: int, clamp: reference.Clamp) -> bench.Window:
@@ -84,7 +85,8 @@ def c_add(f: reference.AddFactors, low: int = -128, high: int = 127) -> bench.Ad
 def map_size(rng: np.random.Generator, win: reference.Window) -> tuple[int, int]:
     """Height and width of an input that the window, with its padding, fits into."""
     least = (max(1, k - a - b) for k, a, b in zip(win.kernel, win.padding[:2], win.padding[2:], strict=True))
-    return tuple(size + int(rng.integers(0, 9)) for size in least)
+    height, width = (size + int(rng.integers(0, 9)) for size in least)
+    return height, width
 
 
 Expected = tuple[bench.Case, np.ndarray]

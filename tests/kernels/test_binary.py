@@ -26,7 +26,7 @@ def test_the_specification_is_the_operator() -> None:
         channels, outputs = int(rng.integers(1, 70)), int(rng.integers(1, 40))
         x = rng.choice(np.array([-1, 1], np.int8), (9, 8, channels))
         weights = rng.choice(np.array([-1, 1], np.int8), (outputs, *kernel, channels))
-        window = reference.Window(kernel, stride, (*pad, *pad))
+        window = reference.Window(kernel, stride, (pad[0], pad[1], pad[0], pad[1]))
         expected = BINARY_CONV2D(
             torch.from_numpy(x).permute(2, 0, 1)[None].float(), torch.zeros(channels),
             pack(torch.from_numpy(weights)), torch.ones(outputs), torch.zeros(outputs), stride, pad, [1, 1],

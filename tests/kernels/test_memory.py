@@ -119,7 +119,8 @@ def _walked(win: reference.Window, x: tuple[int, int, int], y: tuple[int, int, i
         for written in range(pixel * y[2], (pixel + 1) * y[2])
         for byte in np.flatnonzero(last_read >= pixel)[:1]
     ]
-    return max(needed) + 1
+    found: int = max(needed) + 1
+    return found
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, -0.1])

@@ -23,7 +23,17 @@ def _objects(tool: str, folder: Path) -> Iterator[Path]:
     include = ("-isystem", extension.installed() / "include", f"-I{extension.SOURCES}", f"-I{HARNESS}")
     for index, source in enumerate(sorted(ours)):
         target = folder / f"{index}.o"
-        command = [tool, *extension.flags(source), "-O0", *bench.SANITIZERS, *include, "-c", source, "-o", target]
+        command: list[str | Path] = [
+            tool,
+            *extension.flags(source),
+            "-O0",
+            *bench.SANITIZERS,
+            *include,
+            "-c",
+            source,
+            "-o",
+            target,
+        ]
         subprocess.run(command, check=True)
         yield target
 
@@ -35,7 +45,7 @@ def test_operators_have_no_undefined_behavior(tmp_path: Path) -> None:
         pytest.skip("no C++ compiler is installed")
     if not bench.has_sanitizers(tool, tmp_path):
         pytest.skip("the sanitizers' runtime is not installed")
-    linked = (*extension.libraries(), f"-Wl,-rpath,{extension.installed() / 'libs'}")
+    linked: tuple[str | Path, ...] = (*extension.libraries(), f"-Wl,-rpath,{extension.installed() / 'libs'}")
     subprocess.run([tool, *bench.SANITIZERS, *_objects(tool, tmp_path), *linked, "-o", tmp_path / "fuzz"], check=True)
     # OpenVINO keeps what it allocates once.
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}

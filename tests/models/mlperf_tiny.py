@@ -122,7 +122,8 @@ def fc_autoencoder() -> LayerList:
 
 
 def _description(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    return found
 
 
 def _path(layer_name: str) -> str:
@@ -137,7 +138,8 @@ def _module(layer: dict[str, Any]) -> nn.Module:
         case "Linear":
             return nn.Linear(layer["in_features"], layer["out_features"])
         case "BatchNorm1d" | "BatchNorm2d" as kind:
-            return getattr(nn, kind)(layer["num_features"], eps=layer["eps"])
+            found: nn.Module = getattr(nn, kind)(layer["num_features"], eps=layer["eps"])
+            return found
         case "ZeroPad2d":
             return nn.ZeroPad2d(tuple(layer["padding_lrtb"]))
         case "AvgPool2d":
@@ -147,6 +149,7 @@ def _module(layer: dict[str, Any]) -> nn.Module:
         case "Add":
             return Add()
         case "ReLU" | "Flatten" as kind:
-            return getattr(nn, kind)()
+            plain: nn.Module = getattr(nn, kind)()
+            return plain
         case unknown:
             raise ValueError(f"layer '{layer['name']}' has the unknown operator {unknown}")

@@ -34,7 +34,7 @@ class PRepBN(nn.Module):
     def __init__(self, channels: int, blend: float = 0.0) -> None:
         super().__init__()
         self.norm, self.rep = nn.LayerNorm(channels), RepBNInside(channels)
-        self.register_buffer("blend", torch.tensor(blend))
+        self.blend = nn.Buffer(torch.tensor(blend))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.blend * self.norm(x) + (1 - self.blend) * self.rep(x)
@@ -46,7 +46,7 @@ class UN(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
+        self.running_var = nn.Buffer(torch.ones(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.weight * (x / (self.running_var + 1e-5).sqrt()) + self.bias
@@ -96,7 +96,8 @@ class Scaled(nn.Module):
         self.norm, self.factor = nn.LayerNorm(channels), depth**-0.5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(x) * self.factor
+        y: torch.Tensor = self.norm(x) * self.factor
+        return y
 
 
 NORMALIZERS: dict[str, Callable[[int], nn.Module]] = {

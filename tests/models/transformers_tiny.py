@@ -13,6 +13,7 @@ from edgeopt.ir.program import Program
 from edgeopt.plugins.testing import to_program
 from tests.models.normalizers import with_normalizer
 from tests.passes.builders import randomized
+from tests.typed import fixed_shape
 
 NAMES = (
     "vit",
@@ -67,9 +68,9 @@ def inputs(name: str, program: Program, seed: int = 0) -> dict[str, torch.Tensor
         if spec.name == "attention_mask":
             found[spec.name] = (torch.arange(_LENGTH) < torch.tensor([[_LENGTH], [_LENGTH - 3]])).long()
         elif spec.dtype.is_floating_point:
-            found[spec.name] = torch.randn(spec.shape, generator=generator, dtype=spec.dtype)
+            found[spec.name] = torch.randn(fixed_shape(spec), generator=generator, dtype=spec.dtype)
         else:
-            found[spec.name] = torch.randint(0, _VOCABULARY, spec.shape, generator=generator)
+            found[spec.name] = torch.randint(0, _VOCABULARY, fixed_shape(spec), generator=generator)
     return found
 
 
@@ -84,12 +85,16 @@ class _First(nn.Module):
 
 class _OfImages(_First):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.model(pixel_values, return_dict=False, **self.options)[0]
+        y: torch.Tensor = self.model(pixel_values, return_dict=False, **self.options)[0]
+        return y
 
 
 class _OfText(_First):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **self.options)[0]
+        y: torch.Tensor = self.model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **self.options
+        )[0]
+        return y
 
 
 Built = tuple[nn.Module, tuple[torch.Tensor, ...]]
@@ -130,8 +135,15 @@ def _deit(attention: str) -> Built:
 def _swin(attention: str, side: int = 32) -> Built:
     from transformers import SwinConfig, SwinForImageClassification
 
-    sizes = {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
-    config = SwinConfig(image_size=side, patch_size=2, num_labels=5, attn_implementation=attention, **sizes)
+    sizes: dict[str, Any] = {
+        "attn_implementation": attention,
+        "num_labels": 5,
+        "embed_dim": 16,
+        "depths": [2, 2],
+        "num_heads": [2, 4],
+        "window_size": 4,
+    }
+    config = SwinConfig(image_size=side, patch_size=2, **sizes)
     model = SwinForImageClassification(config)
     for name, table in model.named_parameters():
         if name.endswith("relative_position_bias_table"):
@@ -147,6 +159,7 @@ def _swin_padded(attention: str) -> Built:
 def _pvt_v2(attention: str) -> Built:
     from transformers import PvtV2Config, PvtV2ForImageClassification
 
+    labels: dict[str, Any] = {"num_labels": 5}
     config = PvtV2Config(
         image_size=32,
         num_encoder_blocks=2,
@@ -157,7 +170,7 @@ def _pvt_v2(attention: str) -> Built:
         strides=[4, 2],
         num_attention_heads=[1, 2],
         mlp_ratios=[2, 2],
-        num_labels=5,
+        **labels,
     )
     return _OfImages(PvtV2ForImageClassification(config)), _image()
 
@@ -190,16 +203,31 @@ def _minilm(attention: str) -> Built:
 def _distilbert(attention: str) -> Built:
     from transformers import DistilBertConfig, DistilBertModel
 
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 16}
-    config = DistilBertConfig(vocab_size=_VOCABULARY, attn_implementation=attention, **sizes)
+    sizes: dict[str, Any] = {
+        "attn_implementation": attention,
+        "dim": 32,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 64,
+        "max_position_embeddings": 16,
+    }
+    config = DistilBertConfig(vocab_size=_VOCABULARY, **sizes)
     return _OfText(DistilBertModel(config)), _text()
 
 
 def _gpt2(attention: str) -> Built:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = {"n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
-    config = GPT2Config(vocab_size=_VOCABULARY, attn_implementation=attention, **sizes)
+    sizes: dict[str, Any] = {
+        "attn_implementation": attention,
+        "n_positions": 16,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    config = GPT2Config(vocab_size=_VOCABULARY, **sizes)
     return _OfText(GPT2LMHeadModel(config), use_cache=False), _text()
 
 
@@ -207,8 +235,14 @@ def _whisper_encoder(attention: str) -> Built:
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    sizes = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 64}
-    config = WhisperConfig(num_mel_bins=8, max_source_positions=10, attn_implementation=attention, **sizes)
+    sizes: dict[str, Any] = {
+        "attn_implementation": attention,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+    }
+    config = WhisperConfig(num_mel_bins=8, max_source_positions=10, **sizes)
     return _OfImages(WhisperEncoder(config)), (torch.randn(1, 8, 20),)
 
 

@@ -24,7 +24,7 @@ class Entry:
     inputs: Callable[[Any], Inputs]
     sets: dict[str, Any] = field(default_factory=dict)
     small: dict[str, Any] = field(default_factory=dict)
-    part: Callable[[nn.Module], nn.Module] = lambda model: model
+    part: Callable[[Any], nn.Module] = lambda model: model
 
 
 def build(name: str, small: bool = False, **sets: Any) -> tuple[nn.Module, Inputs]:

@@ -99,7 +99,7 @@ def _answers(model: ir.Model) -> list[list[np.ndarray]]:
 @given(st.data())
 def test_any_graph_is_legal_under_any_names(data: st.DataObject) -> None:
     drawn = _Drawn(data)
-    inputs, before = [value.name for value in drawn.model.graph.inputs], _answers(drawn.model)
+    inputs, before = [str(value.name) for value in drawn.model.graph.inputs], _answers(drawn.model)
     onnx_names.set_names(drawn.model, drawn.outputs)
     onnx_package.checker.check_model(ir.to_proto(drawn.model), full_check=True)
     graph = drawn.model.graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +44,21 @@ def _(x: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(x)
 
 
-def _scale_relu_function() -> Callable:
+def _scale_relu_function() -> Callable[..., Any]:
     from onnxscript import opset20 as op
     from onnxscript import script
     from onnxscript.values import Opset
 
     @script(Opset("edgeopt", 1))
     def ScaleRelu(x: Any, scale: Any, slope: float) -> object:  # noqa: N802
-        zero = op.CastLike(0.0, x)
+        zero = op.CastLike(0.0, x)  # type: ignore[type-var]
         return op.Where(op.Greater(x, zero), op.Mul(x, scale), op.Mul(x, slope))
 
     return ScaleRelu
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     name = "edgeopt::test_scale_relu"
     monkeypatch.setitem(OPERATORS, name, Operator(name, onnx=_scale_relu_function))
     yield

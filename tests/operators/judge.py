@@ -38,7 +38,8 @@ def _equal(expected: np.ndarray, got: np.ndarray, bound: float, least: float) ->
         finite = np.isfinite(expected)
         scale = np.abs(expected[finite].astype(np.float64)).max(initial=0.0)
         near = np.abs(expected.astype(np.float64) - got) <= max(bound * scale, least)
-        return np.where(finite, near, (expected == got) | np.isnan(expected) & np.isnan(got))
+        found: np.ndarray = np.where(finite, near, (expected == got) | np.isnan(expected) & np.isnan(got))
+        return found
 
 
 def _first(expected: np.ndarray, got: np.ndarray, wrong: np.ndarray) -> str:

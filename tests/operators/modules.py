@@ -52,13 +52,13 @@ def _pools() -> Iterator[Case]:
     line, image, volume = torch.randn(2, 3, 9), torch.randn(2, 3, 9, 8), torch.randn(1, 2, 7, 9, 8)
     windows = ((3, 2, 1), (3, 2, 0), (2, 3, 1), (5, 4, 2), (4, 3, 2))
     for (kernel, stride, pad), counted in product(windows, (True, False)):
-        given = {"stride": stride, "padding": pad, "ceil_mode": True, "count_include_pad": counted}
+        given: dict[str, Any] = {"stride": stride, "padding": pad, "ceil_mode": True, "count_include_pad": counted}
         label = f"{kernel} {given}"
         yield case("avg_pool1d", label, nn.AvgPool1d(kernel, **given), line)
         yield case("avg_pool2d", label, nn.AvgPool2d(kernel, **given), image)
         yield case("avg_pool3d", label, nn.AvgPool3d(kernel, **given), volume)
     for counted in (True, False):
-        plain = {"stride": 2, "padding": 1, "count_include_pad": counted}
+        plain: dict[str, Any] = {"stride": 2, "padding": 1, "count_include_pad": counted}
         yield case("avg_pool1d", f"3 {plain}", nn.AvgPool1d(3, **plain), line)
         yield case("avg_pool2d", f"3 {plain}", nn.AvgPool2d(3, **plain), image)
         yield case("avg_pool2d", f"3 divisor 5 {plain}", nn.AvgPool2d(3, **plain, divisor_override=5), image)
@@ -86,8 +86,9 @@ def _interpolations() -> Iterator[Case]:
         exact = {"scale_factor": 1.7, "recompute_scale_factor": True}
         yield case("interpolate", f"{exact} {given}", call(F.interpolate, **exact, **given), image)
     for mode in ("nearest", "nearest-exact", "area"):
-        for size in ({"size": (5, 13)}, {"scale_factor": (0.4, 1.7)}, {"scale_factor": 2}):
-            yield case("interpolate", f"{size} {mode}", call(F.interpolate, mode=mode, **size), image)
+        whole: dict[str, Any]
+        for whole in ({"size": (5, 13)}, {"scale_factor": (0.4, 1.7)}, {"scale_factor": 2}):
+            yield case("interpolate", f"{whole} {mode}", call(F.interpolate, mode=mode, **whole), image)
         yield case("interpolate", f"line {mode}", call(F.interpolate, mode=mode, size=14), line)
     for corners in (True, False):
         yield case(
@@ -127,11 +128,11 @@ def _attentions() -> Iterator[Case]:
             padding,
         )
     for needed in (True, False):
-        layer = nn.MultiheadAttention(8, 2, batch_first=True, add_bias_kv=needed, add_zero_attn=not needed).eval()
+        attention = nn.MultiheadAttention(8, 2, batch_first=True, add_bias_kv=needed, add_zero_attn=not needed).eval()
         yield case(
             "MultiheadAttention",
             f"{needed}",
-            lambda x, p, m=layer, n=needed: m(x, x, x, key_padding_mask=p, need_weights=n),
+            lambda x, p, m=attention, n=needed: m(x, x, x, key_padding_mask=p, need_weights=n),
             tokens,
             padding,
         )

@@ -27,7 +27,8 @@ def _one_of(*functions: Function) -> Kind:
 
 
 def _axis(draw: Draw, x: torch.Tensor) -> int:
-    return draw(st.integers(-x.dim(), x.dim() - 1))
+    found: int = draw(st.integers(-x.dim(), x.dim() - 1))
+    return found
 
 
 def _along(*functions: Callable[[torch.Tensor, int], torch.Tensor]) -> Kind:
@@ -45,7 +46,10 @@ def _permuted(draw: Draw, x: torch.Tensor) -> Function:
 
 def _reshaped(draw: Draw, x: torch.Tensor) -> Function:
     start = draw(st.integers(0, x.dim() - 2))
-    return draw(st.sampled_from([lambda x: x.flatten(start, start + 1), lambda x: x.reshape(-1, x.shape[start])]))
+    found: Function = draw(
+        st.sampled_from([lambda x: x.flatten(start, start + 1), lambda x: x.reshape(-1, x.shape[start])])
+    )
+    return found
 
 
 def _cut(draw: Draw, x: torch.Tensor) -> Function:
@@ -67,7 +71,8 @@ def _linear(draw: Draw, x: torch.Tensor) -> Function:
 def _normed(draw: Draw, x: torch.Tensor) -> Function:
     norm = draw(st.sampled_from([nn.LayerNorm, nn.RMSNorm]))
     # One value alone has no variance: its norm is 0 / 0 but for epsilon.
-    return norm(x.shape[-1], eps=0.1)
+    found: Function = norm(x.shape[-1], eps=0.1)
+    return found
 
 
 def _convolved(draw: Draw, x: torch.Tensor) -> Function:
@@ -81,7 +86,8 @@ def _pooled(draw: Draw, x: torch.Tensor) -> Function:
         return torch.tanh
     rank = x.dim() - 2
     kind = draw(st.sampled_from([(nn.AvgPool1d, nn.AvgPool2d), (nn.MaxPool1d, nn.MaxPool2d)]))[rank - 1]
-    return kind(2, draw(st.integers(1, 2)), 1, ceil_mode=draw(st.booleans()))
+    found: Function = kind(2, draw(st.integers(1, 2)), 1, ceil_mode=draw(st.booleans()))
+    return found
 
 
 def _resized(draw: Draw, x: torch.Tensor) -> Function:
@@ -106,7 +112,8 @@ class _First(nn.Module):
         self.layer = layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x)[0]
+        y: torch.Tensor = self.layer(x)[0]
+        return y
 
 
 def _embedded(draw: Draw, x: torch.Tensor) -> Function:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.operators import opinfo
-from tests.operators.runner import TARGETS, Outcome
+from tests.operators.runner import TARGETS, Kind, Outcome
 from tests.operators.sweep import Results
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
@@ -30,7 +30,7 @@ each target and held against torch eager. Written by `{COMMAND}`; `make test` ru
 Where forms of an operator fare differently, the number of the forms stands with each result.
 """
 
-_ORDER = ("exact", "close", "refused", "not comparable", "fault", "wrong")
+_ORDER: tuple[Kind, ...] = ("exact", "close", "refused", "not comparable", "fault", "wrong")
 _UNSAMPLED = Outcome(
     "not comparable",
     f"torch has no sample of it that runs on a CPU, dense and of at most {opinfo.MOST_ELEMENTS} numbers",

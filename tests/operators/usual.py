@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,5 +117,5 @@ def _unsampled() -> Iterator[Case]:
     yield case("imag", "of a product", lambda x: (torch.view_as_complex(x) * 2j).imag, pairs)
     yield case("view_as_real", "of a product", lambda x: torch.view_as_real(torch.view_as_complex(x) * 2j), pairs)
     yield case("silu.complex", "parts", lambda x: _pair(F.silu(torch.view_as_complex(x))), pairs)
-    given = {"n_fft": 16, "hop_length": 4, "window": window}
+    given: dict[str, Any] = {"n_fft": 16, "hop_length": 4, "window": window}
     yield case("istft", "of stft", lambda x: torch.istft(torch.stft(x, **given, return_complex=True), **given), signal)

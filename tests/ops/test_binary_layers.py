@@ -86,7 +86,8 @@ class Layers(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         conv = (self.conv_shift, self.conv_weight, self.conv_scale, self.conv_bias)
         y = BINARY_CONV2D(x, *conv, [2, 1], [1, 1], [1, 1]).flatten(1)
-        return BINARY_LINEAR(y, self.linear_shift, self.linear_weight, self.linear_scale, self.linear_bias)
+        out: torch.Tensor = BINARY_LINEAR(y, self.linear_shift, self.linear_weight, self.linear_scale, self.linear_bias)
+        return out
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ from torch import nn
 from edgeopt.ops.hashed_attention import FORMS, HASHED_ATTENTION, codes, hashed_attention
 from edgeopt.quant.binary import dot_signs, pack
 from tests.ops.on_targets import NAMES, error_on
+from tests.typed import some
 
 B, H, N, D, E, POINTS, BITS = 2, 3, 12, 8, 5, 25, 16
 
@@ -48,7 +49,7 @@ def test_equals_its_definition(form: str) -> None:
                 wanted = weights @ own / weights.sum(-1, keepdim=True)
             else:
                 wanted = (agreeing @ own + (BITS + 1) * own) / weights.sum(-1, keepdim=True)
-            torch.testing.assert_close(found[image, head], wanted)
+            torch.testing.assert_close(some(found)[image, head], wanted)
 
 
 def test_codes_agree_as_often_as_their_packed_words_say() -> None:
@@ -81,7 +82,7 @@ def test_operator_passes_torchs_own_checks() -> None:
     ("change", "message"),
     [({3: torch.ones(H, POINTS, 3)}, "anchors of size 3"), ({5: torch.ones(H, BITS, 2)}, "planes"), ({6: "x"}, "form")],
 )
-def test_shape_rule_refuses(change: dict[str, Any], message: str) -> None:
+def test_shape_rule_refuses(change: dict[int, Any], message: str) -> None:
     given = [change.get(index, operand) for index, operand in enumerate([*operands(torch.float32), "paper"])]
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):
         hashed_attention(*given)

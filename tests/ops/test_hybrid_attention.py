@@ -81,8 +81,8 @@ def test_steps_equal_the_parallel_form(kind: str, dtype: torch.dtype, bound: flo
     state, found = empty_state(q[:, :, :1], k[:, :, :1], v[:, :, :1], kind, WINDOW, *weights), []
     sizes = [x.shape for x in state]
     for t in range(64):
-        token = [x[:, :, t : t + 1] for x in (q, k, v)]
-        out, state = step(*token, state, gate, kind, WINDOW, SCALE, *weights)
+        one_q, one_k, one_v = (x[:, :, t : t + 1] for x in (q, k, v))
+        out, state = step(one_q, one_k, one_v, state, gate, kind, WINDOW, SCALE, *weights)
         found.append(out)
     assert [x.shape for x in state] == sizes
     assert compare({"": expected.numpy()}, {"": torch.cat(found, 2).numpy()}).relative <= bound
@@ -91,7 +91,7 @@ def test_steps_equal_the_parallel_form(kind: str, dtype: torch.dtype, bound: flo
 class Step(nn.Module):
     def forward(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, gate: torch.Tensor, *state: Any
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, ...]:
         out, state = step(q, k, v, state, gate, "elu", WINDOW, SCALE)
         return out, *state
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def test_taylor_is_the_second_order_expansion_with_153_features_for_16_channels(
 @pytest.mark.parametrize("kind", ["relu", "elu"])
 def test_fixed_maps(kind: str) -> None:
     q, k, v = qkv()
-    phi = {"relu": torch.relu, "elu": lambda x: functional.elu(x) + 1}[kind]
+    maps: dict[str, Callable[[torch.Tensor], torch.Tensor]]
+    maps = {"relu": torch.relu, "elu": lambda x: functional.elu(x) + 1}
+    phi = maps[kind]
     weights = phi(q) @ phi(k).mT
     expected = weights @ v / (weights.sum(-1, keepdim=True) + 1e-6)
     torch.testing.assert_close(linear_attention(q, k, v, kind), expected)
@@ -57,7 +60,10 @@ def test_the_three_hedgehogs_differ() -> None:
     q, k, v = qkv()
     w, b, u, c = parameters("hedgehog-exp")
     z, y = q @ w + b, k @ u + c
-    both = lambda x, f: torch.cat([f(x), f(-x)], -1)  # noqa: E731
+
+    def both(x: torch.Tensor, f: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        return torch.cat([f(x), f(-x)], -1)
+
     expected = {
         "hedgehog-exp": both(z, torch.exp) @ both(y, torch.exp).mT,
         "hedgehog-split-softmax": both(z, lambda x: x.softmax(-1)) @ both(y, lambda x: x.softmax(-1)).mT,
@@ -65,7 +71,8 @@ def test_the_three_hedgehogs_differ() -> None:
     }
     for kind, weights in expected.items():
         torch.testing.assert_close(linear_attention(q, k, v, kind, False, w, b, u, c), by_weights(weights, v))
-    assert not torch.allclose(*list(expected.values())[:2]) and not torch.allclose(*list(expected.values())[1:])
+    exp, split, joint = expected.values()
+    assert not torch.allclose(exp, split) and not torch.allclose(split, joint)
 
 
 def test_inline_weights_sum_to_one() -> None:

@@ -57,7 +57,7 @@ def test_operator_passes_torchs_own_checks() -> None:
 @pytest.mark.parametrize(
     ("change", "message"), [({0: torch.ones(B, H, N, 3)}, "landmarks"), ({2: torch.ones(B, H, 3, E)}, "3 values")]
 )
-def test_shape_rule_refuses(change: dict[str, Any], message: str) -> None:
+def test_shape_rule_refuses(change: dict[int, Any], message: str) -> None:
     given = [change.get(index, operand) for index, operand in enumerate(operands(torch.float32))]
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match=message):
         soft_attention(*given)

@@ -41,7 +41,8 @@ def test_onnx_computes_the_same_in_integers(biased: Any, tmp_path: Path) -> None
     class Both(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = torch.ops.edgeopt.token_linear(x, weight, scale, bias if biased else None)
-            return torch.ops.edgeopt.round_tokens(y)
+            out: torch.Tensor = torch.ops.edgeopt.round_tokens(y)
+            return out
 
     program = to_program(Both(), [x])
     model = onnx.translate(program).model

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
 from edgeopt.ir.pass_base import PassResult
 from edgeopt.ir.program import Program, op_name
+
+Module = TypeVar("Module", bound=nn.Module)
 
 if TYPE_CHECKING:
 
@@ -56,7 +58,7 @@ class Branches(nn.Module):
         return tuple(branch(x) for branch in self.branches)
 
 
-def randomized(module: nn.Module) -> nn.Module:
+def randomized(module: Module) -> Module:
     """Give norms and biases values under which a wrong fold shows; the defaults, 1 and 0, hide it."""
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,14 +27,14 @@ from tests.passes.builders import Call, ops, reasons
 from tests.passes.test_linear_attention import HEADS, QUICK, WIDTH, Layer, model, samples
 from tests.typed import some
 
-FORMS: dict[str, tuple[type[AttentionSwap], dict[str, int], str]] = {
+FORMS: dict[str, tuple[type[AttentionSwap], dict[str, Any], str]] = {
     "agent-attention": (AgentAttention, {"agents": 4}, "edgeopt.agent_attention"),
     "soft-attention": (SoftAttention, {"landmarks": 4}, "edgeopt.soft_attention"),
     "hashed-attention": (HashedAttention, {"bits": 8}, "edgeopt.hashed_attention"),
 }
 
 
-def swapped(program: Program, form: str, **options: bool) -> SwapResult:
+def swapped(program: Program, form: str, **options: Any) -> SwapResult:
     cls, settings, _ = FORMS[form]
     return cls(**settings, force=True, **options)(program)
 
@@ -42,11 +43,11 @@ def swapped(program: Program, form: str, **options: bool) -> SwapResult:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_attention_is_swapped_and_can_be_tuned(form: str, tokens: int, fused: bool) -> None:
     program = model(fused, tokens=tokens)
-    found = swapped(program, form)
-    result = found.program
+    swap = swapped(program, form)
+    result = swap.program
     assert ops(result).count(FORMS[form][2]) == 2
     assert not {"softmax.int", "scaled_dot_product_attention"} & set(ops(result))
-    found = distil(program, result, found.swaps, samples(program, 24), QUICK)
+    found = distil(program, result, swap.swaps, samples(program, 24), QUICK)
     assert all(found.blocks_after[label] < 0.97 * before for label, before in found.blocks_before.items())
     assert found.outputs_after < found.outputs_before
     # What is added for images looks at them: it has learned something.
@@ -76,8 +77,9 @@ def test_the_convolution_is_of_channels_as_images(filters: int) -> None:
     given, weight = torch.randn(2, HEADS, 50, 8), torch.randn(filters, 1, 3, 3)
     program = to_program(Call(lambda m, x: 2 * x), (given,))
     (root,) = program.calls
-    new, _ = add_convolution(program, root, root.args[0], root.args[0], weight, 7)
-    root.replace_input_with(root.args[0], new)
+    (x,) = root.all_input_nodes
+    new, _ = add_convolution(program, root, x, x, weight, 7)
+    root.replace_input_with(x, new)
     images = given[:, :, 1:].permute(0, 1, 3, 2).reshape(2, HEADS * 8, 7, 7)
     each = weight if filters > HEADS else weight.repeat_interleave(8, 0)
     local = nn.functional.conv2d(images, each, padding=1, groups=HEADS * 8).reshape(2, HEADS, 8, 49).mT

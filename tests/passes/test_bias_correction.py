@@ -11,7 +11,7 @@ from tests.passes.quantized import SCHEMES, context, network, quantized
 
 def mean_shift(reference: Any, program: Any, data: Any, name: str) -> Any:
     """Return how far the mean of each output channel of a layer is off."""
-    values = {"reference": [], "program": []}
+    values: dict[str, list[Any]] = {"reference": [], "program": []}
     for key, one in (("reference", reference), ("program", program)):
         for sample in data:
             one.run(sample, lambda node, value, key=key: values[key].append(value) if node.name == name else None)

@@ -54,7 +54,8 @@ Scores = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def scaled(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    return (q * q.shape[-1] ** -0.5) @ k.mT
+    y: torch.Tensor = (q * q.shape[-1] ** -0.5) @ k.mT
+    return y
 
 
 def causal(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,9 @@ class Attention(nn.Module):
         if mask is not None:
             self.register_buffer("mask", mask)
 
-    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor = None) -> torch.Tensor:
+    def forward(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         mask = getattr(self, "mask", mask)
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, **self.options)
 
@@ -91,7 +93,7 @@ class Cached(nn.Module):
 
     def forward(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, ...]:
         keys, values = torch.cat([keys, k], 2), torch.cat([values, v], 2)
         return nn.functional.scaled_dot_product_attention(q, keys, values), keys, values
 

@@ -36,7 +36,7 @@ def test_norm_into_query_key_value() -> None:
         y = m.norm(x)
         return m.q(y) * m.k(y) + m.v(y)
 
-    parts = {name: nn.Linear(8, 8, bias=name != "k") for name in "qkv"}
+    parts: dict[str, Any] = {name: nn.Linear(8, 8, bias=name != "k") for name in "qkv"}
     result = fold(function, TOKENS, norm=nn.LayerNorm(8), **parts)
     assert ops(result) == ["layer_norm", "linear", "linear", "mul.Tensor", "linear", "add.Tensor"] and is_bare(result)
 
@@ -125,7 +125,7 @@ def test_input_scaling() -> None:
 
 
 def test_input_scale_and_shift_per_channel() -> None:
-    parts = {"mean": torch.randn(8, 1, 1), "std": torch.rand(1, 8, 1, 1) + 0.5}
+    parts: dict[str, Any] = {"mean": torch.randn(8, 1, 1), "std": torch.rand(1, 8, 1, 1) + 0.5}
     result = fold(lambda m, x: m.conv((x - m.mean) / m.std), IMAGE, conv=nn.Conv2d(8, 4, 3), **parts)
     assert ops(result) == ["conv2d"]
 
@@ -149,7 +149,7 @@ def test_attention_scaling() -> None:
         scores = (q * 0.5) @ k.transpose(2, 3) / 3
         return scores.softmax(-1) @ v
 
-    result = fold(function, TOKENS, **{name: nn.Linear(8, 8) for name in "qkv"})
+    result = fold(function, TOKENS, q=nn.Linear(8, 8), k=nn.Linear(8, 8), v=nn.Linear(8, 8))
     assert "mul.Tensor" not in ops(result) and "div.Tensor" not in ops(result)
 
 
@@ -212,8 +212,8 @@ ARITHMETIC_REFUSALS: list[tuple[Callable[..., torch.Tensor], str]] = [
 
 @pytest.mark.parametrize(("function", "reason"), ARITHMETIC_REFUSALS)
 def test_arithmetic_refusals(function: Callable[..., torch.Tensor], reason: str) -> None:
-    parts = {"linear": nn.Linear(8, 8), "conv": nn.Conv1d(8, 4, 3, padding=1), "gamma": torch.rand(8)}
-    constants = {"table": torch.randn(6, 8), "outer": torch.randn(3, 1, 1, 8), "six": torch.rand(6)}
+    parts: dict[str, Any] = {"linear": nn.Linear(8, 8), "conv": nn.Conv1d(8, 4, 3, padding=1), "gamma": torch.rand(8)}
+    constants: dict[str, Any] = {"table": torch.randn(6, 8), "outer": torch.randn(3, 1, 1, 8), "six": torch.rand(6)}
     program = to_program(randomized(Call(function, **constants, **parts)), (TOKENS,))
     result = FoldAffine()(program)
     assert any(reason in found for found in reasons(result)), (reasons(result), program.text())

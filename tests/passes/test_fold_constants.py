@@ -81,7 +81,8 @@ def test_refusals(function: Callable[..., torch.Tensor], reason: str) -> None:
 
 def test_refuses_to_undo_quantization() -> None:
     def function(m: Call, x: torch.Tensor) -> torch.Tensor:
-        return x @ torch.ops.edgeopt.dequantize(m.weight, m.scale, m.zero, 0)
+        y: torch.Tensor = x @ torch.ops.edgeopt.dequantize(m.weight, m.scale, m.zero, 0)
+        return y
 
     parts = {"scale": torch.tensor(0.5), "zero": torch.tensor(0, dtype=torch.int8)}
     result = run(function, changes=False, weight=torch.ones(4, 4, dtype=torch.int8), **parts)
@@ -90,7 +91,8 @@ def test_refuses_to_undo_quantization() -> None:
 
 def test_refuses_to_unpack_weights_in_four_bits() -> None:
     def function(m: Call, x: torch.Tensor) -> torch.Tensor:
-        return x @ torch.ops.edgeopt.dequantize_blocks(m.weight, m.scale, m.factor, "int4")
+        y: torch.Tensor = x @ torch.ops.edgeopt.dequantize_blocks(m.weight, m.scale, m.factor, "int4")
+        return y
 
     parts = {"scale": torch.ones(4, 1), "factor": torch.tensor(1.0)}
     result = run(function, changes=False, weight=torch.ones(4, 2, dtype=torch.uint8), **parts)

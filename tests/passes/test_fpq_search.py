@@ -7,6 +7,7 @@ from torch import nn
 from edgeopt.calib.data import CALIBRATION, Function
 from edgeopt.errors import UserError
 from edgeopt.ir.context import EMPTY
+from edgeopt.ir.pass_base import Pass
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.fpq import FpqSearch
 from edgeopt.passes.quantization.shift_channels import ShiftChannels
@@ -20,10 +21,9 @@ def case(outlier: Any = 1) -> Any:
     module = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 16))
     x = torch.randn(200, 64) * torch.logspace(0, 1.2, 64, base=4)
     x[:, 5] *= outlier
-    module[0].weight.data[:, 5] /= outlier
-    x = x.numpy()
-    program = to_program(module, [torch.from_numpy(x[:1])])
-    return program, Function(lambda: ({program.inputs[0].name: row} for row in x), "memory", program.inputs)
+    module.get_parameter("0.weight").data[:, 5] /= outlier
+    program = to_program(module, [x[:1]])
+    return program, Function(lambda: ({program.inputs[0].name: row} for row in x.numpy()), "memory", program.inputs)
 
 
 def test_weights_alone() -> None:
@@ -47,7 +47,7 @@ def test_weights_and_activations(name: str) -> None:
 
 def test_shifts_and_compensation_err_less() -> None:
     program, data = case(outlier=30)
-    passes = {
+    passes: dict[str, list[Pass]] = {
         "nearest": [FpqSearch(True, compensate=False)],
         "compensated": [FpqSearch(True)],
         "shifted": [ShiftChannels(), FpqSearch(True)],
@@ -64,7 +64,7 @@ class Branches(nn.Module):
         super().__init__()
         self.left, self.right = nn.Linear(16, 6), nn.Linear(16, 4, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.left(x), self.right(x)
 
 

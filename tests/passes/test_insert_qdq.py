@@ -12,6 +12,7 @@ from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
+from tests.typed import some
 
 KERNELS = Scheme(torch.int8, WEIGHTED | SUMS | POOLS | CONCATENATIONS | PRODUCTS)
 FUSING = Scheme(torch.uint8, WEIGHTED | SUMS | POOLS, integer_bias=False, integer_results=False)
@@ -116,7 +117,7 @@ def test_ranges_too_different_for_one_map_stay_float(scheme: Any) -> None:
             self.a, self.b, self.c = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3), nn.Conv2d(16, 8, 1)
             with torch.no_grad():
                 self.a.weight *= 600
-                self.a.bias *= 600
+                some(self.a.bias).mul_(600)
                 self.c.weight[:, :8] /= 600
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -137,7 +138,7 @@ def test_results_that_are_joined_take_the_map_of_the_whole(shares: Any) -> None:
             super().__init__()
             self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
             a = self.a(x)
             joined = torch.cat([a, self.b(x)], 1)
             return (joined, a) if shares else joined

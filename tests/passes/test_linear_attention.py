@@ -20,7 +20,7 @@ from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.linear_attention import LinearAttention
 from edgeopt.plugins.testing import to_program
 from tests.passes.builders import ops, reasons
-from tests.typed import some
+from tests.typed import fixed_shape, some
 
 WIDTH, HEADS, TOKENS = 16, 2, 64
 QUICK = TuneOptions(steps=120, check_every=10, rate=2e-2)
@@ -56,7 +56,7 @@ def model(fused: bool = True, causal: bool = False, tokens: int = TOKENS) -> Pro
 def samples(program: Program, count: int = 8) -> list[dict[str, np.ndarray]]:
     random = np.random.default_rng(0)
     (spec,) = program.inputs
-    return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
+    return [{spec.name: random.standard_normal(fixed_shape(spec), dtype=np.float32)} for _ in range(count)]
 
 
 def run(program: Program, **options: Any) -> PassResult:
@@ -133,7 +133,7 @@ class Padded(Layer):
         super().__init__(fused=True, causal=False)
         self.dtype, self.expanded = dtype, expanded
 
-    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         mask = keep[:, None, None, :] > 0
         if self.expanded:
             mask = mask.expand(-1, 1, x.shape[1], -1)
@@ -154,7 +154,7 @@ def test_what_padding_holds_does_not_reach_the_others(dtype: torch.dtype, expand
     swapped = run(program, window=window).program
     assert "scaled_dot_product_attention" not in {node.name for node in swapped.calls}
     x, keep = (spec.name for spec in program.inputs)
-    sample = {x: np.random.default_rng(0).standard_normal((1, TOKENS, WIDTH), dtype=np.float32)}
+    sample: dict[str, Any] = {x: np.random.default_rng(0).standard_normal((1, TOKENS, WIDTH), dtype=np.float32)}
     sample[keep] = (np.arange(TOKENS) < 50).astype(np.int64)[None]
     other = {x: sample[x].copy(), keep: sample[keep]}
     other[x][:, 50:] += 1

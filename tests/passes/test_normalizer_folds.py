@@ -72,7 +72,7 @@ def test_encoder(name: str, dtype: torch.dtype, bound: float, seed: int) -> None
 
 
 def test_patch_embedding_keeps_its_bias_term() -> None:
-    given = {"patch": nn.Conv2d(3, C, 2, 2), "norm": RepBN(C)}
+    given: dict[str, Any] = {"patch": nn.Conv2d(3, C, 2, 2), "norm": RepBN(C)}
     result = fold(lambda m, x: m.norm(m.patch(x).flatten(2).transpose(1, 2)), torch.randn(2, 3, 4, 4).double(), **given)
     assert "batch_norm" not in ops(result) and "add.Tensor" not in ops(result)
 
@@ -84,14 +84,18 @@ def test_border_is_exact_where_zeros_are_padded(norm: nn.Module) -> None:
         padded = nn.functional.pad(y, (0, 0, 1, 2))
         return m.q(padded), m.k(padded), m.conv(m.other(x).transpose(1, 2))
 
-    given = {"q": nn.Linear(C, C), "k": nn.Linear(C, 3, bias=False), "conv": nn.Conv1d(C, 4, 3, padding=1)}
+    given: dict[str, Any] = {
+        "q": nn.Linear(C, C),
+        "k": nn.Linear(C, 3, bias=False),
+        "conv": nn.Conv1d(C, 4, 3, padding=1),
+    }
     result = fold(function, torch.randn(2, 5, C).double(), norm=norm, other=RepBNInside(C), **given)
     assert ops(result).count("add.Tensor") == 2 and "batch_norm" not in ops(result)
     assert ops(result).count("mul.Tensor") == isinstance(norm, DyT)
 
 
 def test_mid_schedule_is_refused() -> None:
-    given = {"norm": PRepBN(C, blend=0.25), "linear": nn.Linear(C, 3)}
+    given: dict[str, Any] = {"norm": PRepBN(C, blend=0.25), "linear": nn.Linear(C, 3)}
     result = fold(lambda m, x: m.linear(m.norm(x)), torch.randn(2, 5, C).double(), **given)
     assert "layer_norm" in ops(result)
 
@@ -101,7 +105,7 @@ def test_a_map_that_is_read_in_its_middle_goes_forward_only() -> None:
         y = m.stem(x) * m.gamma
         return m.linear(y + m.gamma), y.exp()
 
-    given = {"stem": nn.Linear(C, C), "linear": nn.Linear(C, 3), "gamma": torch.rand(C)}
+    given: dict[str, Any] = {"stem": nn.Linear(C, C), "linear": nn.Linear(C, 3), "gamma": torch.rand(C)}
     result = fold(function, torch.randn(2, 5, C).double(), **given)
     assert ops(result) == ["linear", "linear", "exp"]
 
@@ -110,6 +114,6 @@ def test_shift_of_a_dead_channel_stays() -> None:
     def function(m: Call, x: torch.Tensor) -> torch.Tensor:
         return m.linear(nn.functional.pad(x * m.dead + m.gamma, (0, 0, 1, 1)))
 
-    given = {"linear": nn.Linear(C, 3), "gamma": torch.rand(C), "dead": torch.arange(C) / C}
+    given: dict[str, Any] = {"linear": nn.Linear(C, 3), "gamma": torch.rand(C), "dead": torch.arange(C) / C}
     result = fold(function, torch.randn(2, 5, C).double(), **given)
     assert any("pads with 0, which" in reason for reason in reasons(result))

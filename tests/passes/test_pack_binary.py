@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeopt.analysis.accuracy_tracker import EXACT_BOUND, AccuracyTracker
+from edgeopt.ir.program import op_name
 from edgeopt.ops.binary_matmul import BINARY_MATMUL
 from edgeopt.passes.exact.fold_constants import FoldConstants
 from edgeopt.passes.exact.pack_binary import PackBinary
@@ -88,7 +89,8 @@ class Attention(nn.Module):
         weights = ((q @ k.transpose(-1, -2)) * 0.25).softmax(-1)
         if self.weights_of_one_bit:
             weights = self.level * torch.clamp(torch.round(weights / self.level), 0, 1)
-        return (weights @ v).permute(0, 2, 1, 3).flatten(2)
+        y: torch.Tensor = (weights @ v).permute(0, 2, 1, 3).flatten(2)
+        return y
 
 
 @pytest.mark.parametrize("weights_of_one_bit", [True, False])
@@ -153,8 +155,8 @@ def test_batch_norms_become_thresholds_and_scales(padding: int) -> None:
     x = torch.randn(2, 40, 9, 8)
     program = Pipeline(step.build() for step in EXACT)(to_program(Block(padding), (x,))).program
     result = assert_pass(PackBinary(), program, [x], changes=True)
-    calls = [node.target.name() for node in result.program.calls]
-    assert calls == ["edgeopt::binary_conv2d"]
+    calls = [op_name(node) for node in result.program.calls]
+    assert calls == ["edgeopt.binary_conv2d"]
 
 
 def test_the_ledger_holds_it_to_its_word() -> None:
@@ -162,7 +164,7 @@ def test_the_ledger_holds_it_to_its_word() -> None:
     program = to_program(Block().eval(), (x,))
     passes = [*(step.build() for step in EXACT), PackBinary()]
     final, records = Pipeline(passes, AccuracyTracker(program, [{"x": x.numpy()}])).run(program)
-    assert [node.target.name() for node in final.calls] == ["edgeopt::binary_conv2d"]
+    assert [op_name(node) for node in final.calls] == ["edgeopt.binary_conv2d"]
     assert records[-1].name == "pack-binary" and some(records[-1].error).relative < EXACT_BOUND
 
 

@@ -40,7 +40,8 @@ class EditPass(Pass):
 
 def edited(edit: Callable[[Program], object], changed: bool = True, name: str = "edit", **declared: Any) -> Pass:
     """Return the pass of this name with the class attributes ``declared``."""
-    return type("Edit", (EditPass,), {"name": name, **declared})(edit, changed)
+    found: Pass = type("Edit", (EditPass,), {"name": name, **declared})(edit, changed)
+    return found
 
 
 def nothing(program: Program) -> None:

@@ -22,7 +22,8 @@ H, N, D = 2, 6, 4
 
 def attend(m: Call, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     q, k, v = m.project(x).unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).unbind(0)
-    return (q @ k.mT + bias).softmax(-1) @ v
+    y: torch.Tensor = (q @ k.mT + bias).softmax(-1) @ v
+    return y
 
 
 def alibi(m: Call, x: torch.Tensor) -> torch.Tensor:
@@ -66,7 +67,8 @@ def positional_softmax(m: Call, x: torch.Tensor) -> torch.Tensor:
     features = torch.stack([offset, offset**2, offset.abs()], -1)
     gate = m.gate.sigmoid()[:, None, None]
     mixed = (1 - gate) * (q @ k.mT).softmax(-1) + gate * m.position(features).permute(2, 0, 1).softmax(-1)
-    return mixed / mixed.sum(-1, keepdim=True) @ v
+    y: torch.Tensor = mixed / mixed.sum(-1, keepdim=True) @ v
+    return y
 
 
 def model(function: Callable[..., torch.Tensor]) -> Call:

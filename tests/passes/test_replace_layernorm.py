@@ -17,6 +17,7 @@ from edgeopt.passes.pipeline import Pipeline
 from edgeopt.passes.substitution.replace_layernorm import ReplaceLayernorm
 from edgeopt.plugins.testing import assert_pass, to_program
 from tests.passes.builders import ops, randomized, reasons
+from tests.typed import fixed_shape
 
 C = 8
 
@@ -50,7 +51,7 @@ def program_of(norm: type[nn.Module] = nn.LayerNorm) -> Program:
 def samples(program: Program, count: int = 12) -> list[dict[str, np.ndarray]]:
     random = np.random.default_rng(0)
     (spec,) = program.inputs
-    return [{spec.name: random.standard_normal(spec.shape, dtype=np.float32)} for _ in range(count)]
+    return [{spec.name: random.standard_normal(fixed_shape(spec), dtype=np.float32)} for _ in range(count)]
 
 
 def given(data: list[dict[str, np.ndarray]]) -> Context:
@@ -113,7 +114,8 @@ def test_unified_normalization_divides_by_the_samples_mean_square() -> None:
     assert not any("spread" in name for swap in result.swaps for name in swap.parameters)
     # Both forms start at the same function, and both fold away.
     first = data[0]
-    np.testing.assert_allclose(*(next(iter(p.run(first).values())) for p in (apart, swapped)), rtol=1e-4, atol=1e-5)
+    one, other = (next(iter(p.run(first).values())) for p in (apart, swapped))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     folded = assert_pass(FoldAffine(), swapped, {k: torch.from_numpy(v) for k, v in first.items()})
     assert "div.Tensor" not in ops(folded) and ops(folded).count("linear") == 6
 
@@ -126,7 +128,8 @@ def test_the_norm_fades_while_the_model_is_tuned(form: str) -> None:
     swapped = result.program
     assert ops(swapped).count("layer_norm") == 3
     plain = Pipeline([ReplaceLayernorm(form=form)])(program, given(data)).program
-    np.testing.assert_allclose(*(next(iter(p.run(data[0]).values())) for p in (swapped, plain)), rtol=1e-5, atol=1e-6)
+    one, other = (next(iter(p.run(data[0]).values())) for p in (swapped, plain))
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     tuned = distil(program, swapped, result.swaps, data, TuneOptions(steps=120, check_every=5), whole=True)
     assert tuned.outputs_after < 0.95 * tuned.outputs_before
     # What is left behind is judged, and folds, without the norm.
@@ -147,7 +150,7 @@ def test_what_is_no_form_is_refused(options: dict[str, Any], message: str) -> No
 
 def test_a_channel_that_never_varies_is_refused() -> None:
     module = nn.Sequential(nn.Linear(6, C), nn.LayerNorm(C))
-    nn.init.zeros_(module[0].weight)
+    nn.init.zeros_(module.get_parameter("0.weight"))
     program = to_program(module, (torch.randn(2, 6),))
     result = Pipeline([ReplaceLayernorm()])(program, given(samples(program)))
     assert not result.changed and reasons(result) == ["a channel of its input never varies on the samples"]

@@ -83,7 +83,7 @@ def test_norms_and_layers_before_relu_take_what_nothing_else_reads() -> None:
 
 def test_a_norm_without_weight_gets_one() -> None:
     model = nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16, elementwise_affine=False), nn.Linear(16, 4))
-    model[0].weight.data[3:] *= 40
+    model.get_parameter("0.weight").data[3:] *= 40
     _, result, record = shifted(model, 16)
     assert "layer_norm_weight" in result.constants and reasons(record)["layer_norm"] is None
 

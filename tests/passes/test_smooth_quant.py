@@ -82,8 +82,8 @@ def test_between_layers_the_scale_is_folded() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 4, 1))
     with torch.no_grad():
-        model[0].weight[3] *= 30
-        model[2].weight[1] *= 30
+        model.get_parameter("0.weight")[3] *= 30
+        model.get_parameter("2.weight")[1] *= 30
     text = migrate(model, torch.randn(3, 3, 9, 9)).program.text()
     assert "aten.mul" not in text
 

@@ -51,18 +51,22 @@ def test_mlperf_tiny(name: str) -> None:
 
 def transformers_model(name: str, **config: Any) -> nn.Module:
     transformers = pytest.importorskip("transformers")
-    return getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**config))
+    found: nn.Module = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**config))
+    return found
 
 
 def gpt2() -> nn.Module:
     transformers = pytest.importorskip("transformers")
     small = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100, "bos_token_id": 0, "eos_token_id": 0}
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**small, use_cache=False))
+    found: nn.Module = transformers.GPT2LMHeadModel(transformers.GPT2Config(**small, use_cache=False))
+    return found
 
 
 def whisper_encoder() -> nn.Module:
     sizes = {f"{part}_{what}": value for part in ("encoder", "decoder") for what, value in WHISPER.items()}
-    return transformers_model("Whisper", d_model=32, num_mel_bins=20, max_source_positions=50, **sizes).encoder
+    return transformers_model("Whisper", d_model=32, num_mel_bins=20, max_source_positions=50, **sizes).get_submodule(
+        "encoder"
+    )
 
 
 WHISPER = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}

@@ -30,7 +30,8 @@ def test_not_a_bit_of_the_weights_changes(name: str) -> None:
 def test_codes_computed_at_run_time_are_refused() -> None:
     class Stored(nn.Module):
         def forward(self, codes: torch.Tensor) -> torch.Tensor:
-            return torch.ops.edgeopt.dequantize_blocks(codes, torch.ones(2, 1), torch.tensor(1.0), "e2m1")
+            y: torch.Tensor = torch.ops.edgeopt.dequantize_blocks(codes, torch.ones(2, 1), torch.tensor(1.0), "e2m1")
+            return y
 
     result = UnpackBlocks()(to_program(Stored(), [torch.zeros(2, 8, dtype=torch.uint8)]))
     assert [note.reason for note in result.notes] == ["its codes or scales are computed at run time"]
@@ -46,7 +47,8 @@ def test_blocks_whose_scales_fit_become_one(scales: Any, groups: Any) -> None:
             self.factor = nn.Buffer(torch.tensor(0.5))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x @ torch.ops.edgeopt.dequantize_blocks(self.codes, self.scales, self.factor, "e2m1").mT
+            y: torch.Tensor = x @ torch.ops.edgeopt.dequantize_blocks(self.codes, self.scales, self.factor, "e2m1").mT
+            return y
 
     torch.manual_seed(0)
     program = to_program(Stored(), [torch.eye(256)])

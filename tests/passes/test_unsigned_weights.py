@@ -31,7 +31,7 @@ class Signed(nn.Module):
         self.register_buffer("scale", torch.ones(4))
         self.register_buffer("zero", torch.zeros(4, dtype=torch.int8))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         w = torch.ops.edgeopt.dequantize(self.q, self.scale, self.zero, 0)
         if self.by_token:
             return nn.functional.linear(torch.ops.edgeopt.round_tokens(x), w)

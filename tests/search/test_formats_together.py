@@ -36,8 +36,9 @@ class Heads(nn.Module):
     def __init__(self, count: int) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.heads = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(count))
-        for head in self.heads:
+        heads = [nn.Linear(WIDTH, WIDTH) for _ in range(count)]
+        self.heads = nn.ModuleList(heads)
+        for head in heads:
             head.weight.data[:, 0] = 4 * head.weight.data.abs().amax(1)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -56,12 +57,13 @@ def test_every_layer_keeps_its_format(name: str, tmp_path: Path, monkeypatch: py
     x[:, 0] = 0.0
     np.savez(tmp_path / "calib.npz", x=x)
     steps = [step.build() for step in target.pipeline(options)]
-    (place,) = [index for index, step in enumerate(steps) if isinstance(step, InsertQdq)]
+    (insert,) = [step for step in steps if isinstance(step, InsertQdq)]
+    place = steps.index(insert)
     program = Pipeline(steps[:place])(to_program(Heads(2 * len(formats)), [torch.zeros(1, WIDTH)])).program
     quant = QuantOptions(calib=str(tmp_path / "calib.npz"), recover=())
     data = open_data(str(quant.calib), program.inputs, False)
-    ready = calibrated(program, steps[place].scheme, quant, EMPTY.adding(CALIBRATION, data))
-    configuration = MixedPrecision(ready, steps[place].scheme, quant, data, formats)
+    ready = calibrated(program, insert.scheme, quant, EMPTY.adding(CALIBRATION, data))
+    configuration = MixedPrecision(ready, insert.scheme, quant, data, formats)
     # Once in order and once against it: whichever format comes first, it is not the others'.
     wanted = dict(zip(configuration.nodes, [*formats, *reversed(formats)], strict=True))
     mixed = Pipeline(steps[place + 1 :])(configuration.program(wanted)[0]).program

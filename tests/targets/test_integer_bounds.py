@@ -67,7 +67,8 @@ def _agrees(functions: dict[str, Function], x: torch.Tensor, folder: Path) -> di
     for name, function in functions.items():
         np.testing.assert_array_equal(got[name], to_numpy(function(x)), err_msg=name)
         assert got[name].dtype == to_numpy(function(x)).dtype, name
-    return artifact.facts.get("integer_inputs", {})
+    found: dict[str, tuple[int, int]] = artifact.facts.get("integer_inputs", {})
+    return found
 
 
 def test_floats_become_integers_as_in_torch(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_bfloat16_is_computed_in_float32(target: str, tmp_path: Path) -> None:
 def test_models_are_taken_in_float32_where_asked(target: str, dtype: torch.dtype, tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).to(dtype).eval()
     program = torch.export.export(net, (torch.randn(1, 3, 4, 4, dtype=dtype),))
-    options = {"precision": "fp32"} if target == "jetson" else {}
+    options: dict[str, Any] = {"precision": "fp32"} if target == "jetson" else {}
     run = export(
         program, target=target, output=tmp_path / "out", baseline=False, max_seconds=0.01, float32=True, **options
     )

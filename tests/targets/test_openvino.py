@@ -168,7 +168,8 @@ def test_channels_scaled_between_a_reduction_and_rounding(tmp_path: Path, reduce
             channels = found.shape[1]
             factors = torch.linspace(0.2, 2, channels).view(1, channels, *[1] * (found.dim() - 2))
             q = QUANTIZE(found * factors + factors, self.scale, self.zero_point, 0, torch.uint8)
-            return DEQUANTIZE(q, self.scale, self.zero_point, 0)
+            y: torch.Tensor = DEQUANTIZE(q, self.scale, self.zero_point, 0)
+            return y
 
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     program, target = to_program(Reduced(), (x,)), resolve("cpu")

@@ -25,10 +25,10 @@ class Layer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.register_buffer("shift", torch.randn(inputs) * 0.3)
-        self.register_buffer("weight", pack(torch.randn(outputs, inputs)))
-        self.register_buffer("scale", torch.rand(outputs) * inputs**-0.5)
-        self.register_buffer("bias", torch.randn(outputs))
+        self.shift = nn.Buffer(torch.randn(inputs) * 0.3)
+        self.weight = nn.Buffer(pack(torch.randn(outputs, inputs)))
+        self.scale = nn.Buffer(torch.rand(outputs) * inputs**-0.5)
+        self.bias = nn.Buffer(torch.randn(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return binary_linear(x, self.shift, self.weight, self.scale, self.bias)
@@ -160,10 +160,10 @@ class Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: list[int], *window: list[int]) -> None:
         super().__init__()
-        self.register_buffer("shift", torch.randn(inputs) * 0.3)
-        self.register_buffer("weight", pack(torch.randn(outputs, *kernel, inputs)))
-        self.register_buffer("scale", torch.rand(outputs) * inputs**-0.5)
-        self.register_buffer("bias", torch.randn(outputs))
+        self.shift = nn.Buffer(torch.randn(inputs) * 0.3)
+        self.weight = nn.Buffer(pack(torch.randn(outputs, *kernel, inputs)))
+        self.scale = nn.Buffer(torch.rand(outputs) * inputs**-0.5)
+        self.bias = nn.Buffer(torch.randn(outputs))
         self.window = window
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -239,7 +239,8 @@ def test_what_follows_a_convolution_is_fused(activation: nn.Module) -> None:
 
     class Chain(Block):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return activation(self.third(activation(self.second(activation(self.first(x)))))) * 1.5
+            y: torch.Tensor = activation(self.third(activation(self.second(activation(self.first(x)))))) * 1.5
+            return y
 
     x = torch.randn(1, 40, 9, 8)
     for called in (Block(), Chain()):

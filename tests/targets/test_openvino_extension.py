@@ -21,6 +21,7 @@ from edgeopt.plugins.registry import resolve
 from edgeopt.plugins.testing import to_program
 from edgeopt.targets.openvino import extension
 from edgeopt.targets.openvino.native_kernel import NativeKernel
+from tests.typed import fixed_shape
 
 from .openvino_kernels import requires_compiler
 from .test_openvino_linear_attention import Attention
@@ -31,8 +32,8 @@ def program() -> Program:
     return to_program(Attention("relu", "qkvo"), [torch.randn(1, 20, 3, 8) for _ in "qkv"])
 
 
-def sample(program: Program) -> dict:
-    return {spec.name: torch.randn(spec.shape).numpy() for spec in program.inputs}
+def sample(program: Program) -> dict[str, Any]:
+    return {spec.name: torch.randn(fixed_shape(spec)).numpy() for spec in program.inputs}
 
 
 @requires_compiler
@@ -127,7 +128,7 @@ class Tripled(nn.Module):
 def in_onnx() -> Callable[..., Any]:
     from onnxscript import opset20 as op
 
-    return lambda x: op.Mul(x, op.CastLike(3.0, x))
+    return lambda x: op.Mul(x, op.CastLike(3.0, x))  # type: ignore[type-var]
 
 
 def bring(

@@ -58,7 +58,7 @@ class Networks(nn.Module):
         line: torch.Tensor,
         batch: torch.Tensor,
         linear: torch.Tensor,
-    ) -> torch.Tensor:
+    ) -> dict[str, Any]:
         given = (plain, dilated, grouped, line, batch, linear)
         return {name: getattr(self, name)(x) for name, x in zip(SHAPES, given, strict=True)}
 
@@ -69,7 +69,7 @@ def calibrated() -> tuple[Program, list[dict[str, np.ndarray]]]:
     samples = [{name: torch.randn(shape).numpy() for name, shape in SHAPES.items()} for _ in range(4)]
     program = to_program(Networks(), [torch.from_numpy(samples[0][name]) for name in SHAPES])
     rows = [{name: array[0] for name, array in sample.items()} for sample in samples]
-    data = Function(lambda: rows, "memory", program.inputs)
+    data = Function(lambda: iter(rows), "memory", program.inputs)
     program.ranges = calibrate(program, data, "minmax").program_ranges()
     return program, samples
 
@@ -116,7 +116,8 @@ def test_the_promise_is_read_off_the_integers(calibrated: Any) -> None:
 
 def test_a_processor_without_vnni_refuses_what_it_computes_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = resolve("openvino")
-    options = replace(chosen.Options(), precision="int8", only_vnni=True)
+    declared: dict[str, Any] = {"precision": "int8", "only_vnni": True}
+    options = chosen.Options(**declared)
     monkeypatch.setattr("edgeopt.targets.openvino.lacks_vnni", lambda: True)
     with pytest.raises(UserError, match="no VNNI"):
         chosen.check_options(options)
@@ -158,7 +159,7 @@ def test_long_sums_stay_in_32_bits(target: str, tmp_path: Path) -> None:
     sample = {original.inputs[0].name: x.numpy()}
     original.ranges = calibrate(
         original,
-        Function(lambda: [{name: row[0] for name, row in sample.items()}], "memory", original.inputs),
+        Function(lambda: iter([{name: row[0] for name, row in sample.items()}]), "memory", original.inputs),
         "minmax",
     ).program_ranges()
     program, chosen = quantized(original, target), resolve(target)

@@ -144,7 +144,8 @@ def test_a_positive_example_is_varied_with_its_sign_kept() -> None:
 
 class Cholesky(nn.Module):
     def forward(self, matrix: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.cholesky(matrix)
+        y: torch.Tensor = torch.linalg.cholesky(matrix)
+        return y
 
 
 def test_an_example_with_a_structure_is_scaled_as_a_whole() -> None:

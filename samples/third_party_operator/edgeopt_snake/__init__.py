@@ -100,7 +100,10 @@ class Snake(Node):
         q = operands[0].astype(np.int64) - self.in_zero
         phase = (q * self.phase + 2**23) % 2**32
         steps = q * self.slope + SQUARES[phase >> 24].astype(np.int64) * self.height
-        return np.clip((steps + 2**23 >> 24) + self.clamp.zero, self.clamp.low, self.clamp.high).astype(np.int8)
+        found: np.ndarray = np.clip((steps + 2**23 >> 24) + self.clamp.zero, self.clamp.low, self.clamp.high).astype(
+            np.int8
+        )
+        return found
 
     def needs(self, isa: str, x: Shape, y: Shape) -> Needs:
         """The constants; the output may be written over the input."""

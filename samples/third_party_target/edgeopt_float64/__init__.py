@@ -33,7 +33,7 @@ class Float64(Reference):
     """The program without any pass, in double precision."""
 
     name = "float64"
-    Options = Options
+    Options = Options  # type: ignore[assignment]  # the reference has options of its own, none of which is here
     precisions = ("fp64",)
     golden_bounds = {"fp64": 1e-6}
 

@@ -21,7 +21,8 @@ def run(module: nn.Module, folder: Path) -> np.ndarray:
     program, target = to_program(module, [X]), Float64(Float64.devices()[0])
     target.compile(program, folder, target.Options())
     (output,) = target.open(folder, target.Options()).run({program.inputs[0].name: X.numpy()}).values()
-    return output
+    found: np.ndarray = output
+    return found
 
 
 def test_is_nearer_to_the_truth_than_float32(tmp_path: Path) -> None:

@@ -33,7 +33,18 @@ def host_library(folder: Path) -> ctypes.CDLL:
 def host_build(source: Path, folder: Path, constants: Mapping[str, object] | None = None) -> ctypes.CDLL:
     """Build a source for the host, every thread a fibre."""
     library = folder / f"lib{source.stem}.so"
-    flags = ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-include", HERE / "host.h"]
+    flags: list[str | Path] = [
+        "-std=c++17",
+        "-O1",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-include",
+        HERE / "host.h",
+    ]
     flags += [f"-D{name}={value}" for name, value in (constants or {}).items()]
     subprocess.run(["g++", "-x", "c++", "-I", ROOT, *flags, source, "-o", library], check=True)
     return ctypes.CDLL(str(library))
@@ -43,7 +54,7 @@ def host_build(source: Path, folder: Path, constants: Mapping[str, object] | Non
 def gpu_library(folder: Path) -> ctypes.CDLL:
     """Build the launchers for the GPU that is here."""
     library = folder / "libedgeopt_gpu.so"
-    flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", "-arch=native"]
+    flags: list[str | Path] = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", "-arch=native"]
     subprocess.run(["nvcc", *flags, ROOT / "launchers.cu", "-o", library], check=True)
     return load(ctypes.CDLL(str(library)))
 

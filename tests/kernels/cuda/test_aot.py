@@ -6,6 +6,7 @@ import ctypes
 import inspect
 import math
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_ptx_has_the_kernels_with_the_arguments_that_tensorrt_passes() -> None:
 
 
 def test_a_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aot.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ToolchainMissing, match="nvcc is not installed"):
         aot.ptx("8.7", {})
 
@@ -156,12 +157,13 @@ def test_the_launched_kernel_gives_what_the_operator_does(
 
 
 def reference(node: str, operands: list[torch.Tensor], attributes: dict[str, Any]) -> torch.Tensor:
-    if node == "LinearAttention":
-        return normalized(*operands, attributes["epsilon"])
-    if node == "CausalLinearAttention":
-        return causal_normalized(*operands, attributes["epsilon"])
+    if node in ("LinearAttention", "CausalLinearAttention"):
+        q, k, v = operands
+        form = normalized if node == "LinearAttention" else causal_normalized
+        return form(q, k, v, attributes["epsilon"])
     plugin = next(plugin for plugin in PLUGINS if plugin.node == node)
-    return getattr(torch.ops.edgeopt, plugin.kernel)(*operands, **attributes)
+    y: torch.Tensor = getattr(torch.ops.edgeopt, plugin.kernel)(*operands, **attributes)
+    return y
 
 
 def test_attention_with_too_many_features_is_refused(registered: dict[str, Any]) -> None:

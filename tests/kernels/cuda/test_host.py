@@ -41,7 +41,8 @@ def reference(name: str, causal: int, *operands: torch.Tensor) -> torch.Tensor:
     """Return attention of features, keys' features and values."""
     if name == "inline":
         return (causal_inline if causal else inline)(*operands)
-    return (causal_normalized if causal else normalized)(*operands, epsilon(name))
+    q, k, v = operands
+    return (causal_normalized if causal else normalized)(q, k, v, epsilon(name))
 
 
 def close(got: np.ndarray, expected: torch.Tensor, dtype: str) -> bool:
@@ -76,8 +77,8 @@ def test_queries_and_keys_may_differ_in_number(library: ctypes.CDLL) -> None:
     workspace = np.empty(library.eo_linear_attention_workspace(3, 140, 8, 6, 2) // 4, np.float32)
     out = np.zeros((3, 20, 6), np.float32)
     call(library.eo_linear_attention, q, k, v, out, workspace, 3, 20, 140, 8, 6, 2, 0, 1e-6, 0)
-    features = [phi("elu", torch.from_numpy(a)) for a in (q, k)]
-    assert close(out, normalized(*features, torch.from_numpy(v), 1e-6), "float32")
+    of_q, of_k = (phi("elu", torch.from_numpy(a)) for a in (q, k))
+    assert close(out, normalized(of_q, of_k, torch.from_numpy(v), 1e-6), "float32")
 
 
 @pytest.mark.parametrize("name", MAPS[1:])

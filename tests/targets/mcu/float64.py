@@ -21,7 +21,7 @@ from edgeopt.ir.program import Program
 from edgeopt.ir.rewrite import arguments
 from edgeopt.ops.binary_conv2d import BINARY_CONV2D
 from edgeopt.ops.binary_linear import BINARY_LINEAR
-from edgeopt.passes.quantization.insert_qdq import DEQUANTIZE, QUANTIZE
+from edgeopt.ops.quantize import DEQUANTIZE, QUANTIZE
 from edgeopt.quant.scheme import RECTIFIERS
 
 aten = torch.ops.aten
@@ -84,7 +84,8 @@ class _Run:
         found = arguments(node)
         q, scale, zero = (self.values[found[name]] for name in ("q", "scale", "zero_point"))
         shape = [-1 if scale.dim() and dim == found["axis"] else 1 for dim in range(q.dim())]
-        return (q.double() - zero.double().view(shape)) * scale.double().view(shape)
+        y: torch.Tensor = (q.double() - zero.double().view(shape)) * scale.double().view(shape)
+        return y
 
     def _quantized(self, node: fx.Node) -> torch.Tensor:
         """The library's integers where it has them, held against float64."""
@@ -94,13 +95,15 @@ class _Run:
         wanted = (x / scale.to(x.dtype) + zero).clamp(ends.min, ends.max)
         source = found["x"]
         if source.name not in self.got:  # an input, in float32 as the library's caller rounds it, or a padding
-            return wanted.round().to(found["dtype"])
+            exact: torch.Tensor = wanted.round().to(found["dtype"])
+            return exact
         got = torch.from_numpy(self.got[source.name]).double() / scale + zero
         operator = source.args[0] if source.target in RECTIFIERS else source
         lost = float((got.round() - wanted).abs().max()) / (0.5 + self._allowed(operator, float(scale)))
         name = str(operator.target)
         self.worst[name] = max(lost, self.worst.get(name, 0.0))
-        return got.round().to(found["dtype"])
+        y: torch.Tensor = got.round().to(found["dtype"])
+        return y
 
     def _allowed(self, node: fx.Node, step: float) -> float:
         """What a result of the operator may be off beyond half a step of it, in such steps."""
@@ -136,12 +139,14 @@ def _of_means(run: _Run, node: fx.Node, scales: Scales, step: float) -> float:
     """16 times a sum, times a multiplier."""
     (x,) = node.all_input_nodes
     count = run.values[x].numel() / run.values[node].numel()
-    return RANGE * MULTIPLIER * 16 * count * step / float(scales[x])  # type: ignore[arg-type]
+    found: float = RANGE * MULTIPLIER * 16 * count * step / float(scales[x])  # type: ignore[arg-type]
+    return found
 
 
 def _of_softmax(run: _Run, node: fx.Node, scales: Scales, step: float) -> float:
     """Exponentials in steps of 1/65535, each off by half, over a sum of them that is one at least."""
-    return RANGE * 0.5 / 65535 * (1 + run.values[node].shape[-1])
+    found: float = RANGE * 0.5 / 65535 * (1 + run.values[node].shape[-1])
+    return found
 
 
 def _of_norms(run: _Run, node: fx.Node, scales: Scales, step: float) -> float:
@@ -153,7 +158,8 @@ def _of_norms(run: _Run, node: fx.Node, scales: Scales, step: float) -> float:
     squares = n * (rows - mean).square().sum(-1)
     weight = run.values[found["weight"]].abs().max() if found.get("weight") is not None else 1.0
     root = RANGE * (1.5 * 2.0**-15 + 0.25 / float(squares.min().clamp(min=1)))
-    return root + 2.0**-17 * (float(weight) / step + n**0.5 + 1)
+    result: float = root + 2.0**-17 * (float(weight) / step + n**0.5 + 1)
+    return result
 
 
 def _of_signs(run: _Run, node: fx.Node, scales: Scales, step: float) -> float:

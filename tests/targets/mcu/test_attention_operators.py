@@ -84,7 +84,7 @@ def program(form: str) -> Program:
     module = digits_vit.DigitsVit(width=HEADS * SIZE, heads=HEADS, depth=1)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
-    module.blocks[0].attention = Attention(form)  # type: ignore[index]
+    module.blocks[0].attention = Attention(form)
     return quantize(module.eval(), images(8))
 
 

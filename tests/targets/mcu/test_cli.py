@@ -33,6 +33,7 @@ def export(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
         files = (tmp_path / "model.pt2", "--calib", tmp_path / "calib.npz", "-o", tmp_path / "out")
         with pytest.raises(SystemExit) as ended:
             main(["export", *map(str, files), "--target", "mcu:cortex-m0plus", "--json", *QUICK])
+        assert isinstance(ended.value.code, int)
         return ended.value.code, *capsys.readouterr()
 
     return call

@@ -19,6 +19,7 @@ from edgeopt.plugins.registry import resolve
 from edgeopt.quant.codebook import CODEBOOKS
 from edgeopt.targets.mcu import LIBRARY, MicroOptions
 from edgeopt.targets.mcu.lower.lower import SCHEME, lower_program
+from edgeopt.targets.mcu.nodes.depthwise_conv2d import DepthwiseConv2d
 from edgeopt.targets.mcu.plan.kernels import choose_kernels
 from edgeopt.targets.mcu.runtime.core import read_core
 from edgeopt.targets.mcu.runtime.network import Network
@@ -53,7 +54,7 @@ def test_weights_are_codes_but_for_those_of_depthwise_filters(precision: str) ->
     kinds = {node.op: node.dtype for node in graph.nodes}
     assert kinds["conv2d"] == kinds["linear"] == "w4"
     assert kinds["depthwise_conv2d"] == "s8"
-    depthwise = next(node for node in graph.nodes if node.op == "depthwise_conv2d")
+    (depthwise,) = [node for node in graph.nodes if isinstance(node, DepthwiseConv2d)]
     assert np.abs(depthwise.weights.astype(int)).max() == 127
 
 
@@ -125,9 +126,9 @@ def test_flash_of_weights_is_halved(isas: tuple[str, ...]) -> None:
     of_bytes, of_codes = (
         choose_kernels(lower_program(quantize(model, x, scheme))[0], isas, "size") for scheme in schemes
     )
-    (table,) = {table.name: table.words.nbytes for step in of_codes if (table := step.needs.table)}.values()
+    (tables,) = {table.name: table.words.nbytes for step in of_codes if (table := step.needs.table)}.values()
     codes, numbers = (sum(step.constant_bytes for step in steps) for steps in (of_codes, of_bytes))
-    assert table + codes < 0.53 * numbers
+    assert tables + codes < 0.53 * numbers
 
 
 @requires_qemu

@@ -12,6 +12,7 @@ from edgeopt.ir.program import Program
 from edgeopt.plugins.registry import resolve
 from edgeopt.targets.mcu import MicroOptions, expected
 from tests.qemu import requires_qemu
+from tests.typed import fixed_shape
 
 from . import test_target, test_transformer
 from .float64 import layers_of, worst
@@ -25,7 +26,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 
 def sample(program: Program) -> dict[str, np.ndarray]:
     (spec,) = program.inputs
-    return {spec.name: np.random.default_rng(1).normal(size=spec.shape).astype(np.float32)}
+    return {spec.name: np.random.default_rng(1).normal(size=fixed_shape(spec)).astype(np.float32)}
 
 
 @pytest.mark.parametrize(

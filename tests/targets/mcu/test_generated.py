@@ -48,8 +48,8 @@ class Rotated(nn.Module):
         super().__init__()
         self.project, self.gated, self.last = nn.Linear(8, 8), nn.Linear(8, 16), nn.Linear(8, 4)
         angles = torch.arange(4.0)[:, None] * torch.tensor([1.0, 0.1, 0.01, 0.001])
-        self.register_buffer("cos", angles.cos().repeat(1, 2))
-        self.register_buffer("sin", angles.sin().repeat(1, 2))
+        self.cos = nn.Buffer(angles.cos().repeat(1, 2))
+        self.sin = nn.Buffer(angles.sin().repeat(1, 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.project(x) + x

@@ -23,6 +23,7 @@ from edgeopt.targets.mcu.nodes.linear import Linear
 from edgeopt.targets.mcu.nodes.max_pool2d import MaxPool2d
 from edgeopt.targets.mcu.nodes.table import Table
 from edgeopt.targets.mcu.plan.fuse import fuse_residuals
+from tests.typed import fixed_shape
 
 from .float64 import layers_of, worst
 from .quantized import quantize
@@ -43,7 +44,7 @@ def lowered(module: nn.Module, *shape: int) -> tuple[Program, IntegerGraph]:
 def assert_float64(program: Program) -> None:
     """Every layer in integers is float64's to what its arithmetic may lose."""
     layers, (spec,) = layers_of(program), program.inputs
-    x = {spec.name: np.random.default_rng(1).normal(size=spec.shape).astype(np.float32)}
+    x = {spec.name: np.random.default_rng(1).normal(size=fixed_shape(spec)).astype(np.float32)}
     lost = worst(layers, expected(layers, x), x)
     assert lost and max(lost.values()) <= 1, lost
 
@@ -81,7 +82,8 @@ def test_a_residual_sum_goes_into_its_convolution() -> None:
     program, graph = lowered(Residual(), 4, 8, 8)
     fused = fuse_residuals(graph)
     assert [type(node) for node in fused.nodes] == [Conv2d, Conv2d, Conv2d]
-    assert fused.nodes[2].residual is not None
+    last = fused.nodes[2]
+    assert isinstance(last, Conv2d) and last.residual is not None
     assert_float64(program)
     x = np.random.default_rng(2).integers(-128, 128, (8, 8, 4)).astype(np.int8)
     out = graph.outputs[0]
@@ -116,8 +118,8 @@ def test_a_chain_of_pointwise_operators_is_one_table() -> None:
 
 def test_nodes_are_of_the_kinds_that_kernels_have() -> None:
     _, graph = lowered(MODELS["padded-depthwise"], 3, 8, 8)
-    assert [type(node) for node in graph.nodes] == [DepthwiseConv2d]
-    assert graph.nodes[0].window.padding == (0, 0, 1, 1)
+    (depthwise,) = graph.nodes
+    assert isinstance(depthwise, DepthwiseConv2d) and depthwise.window.padding == (0, 0, 1, 1)
     _, graph = lowered(MODELS["pools"], 3, 8, 8)
     assert [type(node) for node in graph.nodes] == [MaxPool2d, Conv2d, AvgPool2d, Linear]
 

@@ -72,15 +72,15 @@ def test_a_core_without_long_multiplication_calls_none_and_takes_fewer_instructi
         costs.append({layer.name: layer.median for layer in session.layers({"image": X[:1]}, 1)})
         session.close()
     for kernel in (tmp_path / "True" / LIBRARY).glob("s8pow2_*.c"):
-        command = ["arm-none-eabi-gcc", "-mcpu=cortex-m0plus", "-mthumb", "-O2", "-c", kernel, "-o", tmp_path / "k.o"]
-        subprocess.run([*command, f"-I{tmp_path / 'True' / LIBRARY}"], check=True)
+        command = ["arm-none-eabi-gcc", "-mcpu=cortex-m0plus", "-mthumb", "-O2", f"-I{tmp_path / 'True' / LIBRARY}"]
+        subprocess.run([*command, "-c", kernel, "-o", tmp_path / "k.o"], check=True)
         symbols = subprocess.run(
             ["arm-none-eabi-nm", "-u", tmp_path / "k.o"], capture_output=True, text=True, check=True
         )
         assert "lmul" not in symbols.stdout
     depthwise = next(name for name in costs[0] if "conv2d_3" in name)
-    assert costs[1][depthwise] < 0.9 * costs[0][depthwise]
-    assert sum(costs[1].values()) < sum(costs[0].values())
+    assert some(costs[1][depthwise]) < 0.9 * some(costs[0][depthwise])
+    assert sum(map(some, costs[1].values())) < sum(map(some, costs[0].values()))
 
 
 @pytest.mark.parametrize("device", ["host-c", pytest.param("cortex-m0plus", marks=requires_qemu)])

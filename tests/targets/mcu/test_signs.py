@@ -35,10 +35,10 @@ class Signs(nn.Module):
         shape = (outputs, kernel, kernel, inputs) if kernel else (outputs, inputs)
         self.geometry = [stride] * 2, [padding] * 2, [1, 1]
         self.is_conv, size = kernel > 0, inputs * max(kernel, 1) ** 2
-        self.register_buffer("shift", torch.randn(inputs) * 0.3)
-        self.register_buffer("weight", pack(torch.randn(shape)))
-        self.register_buffer("scale", torch.randn(outputs) * size**-0.5)
-        self.register_buffer("bias", torch.randn(outputs) * 0.3)
+        self.shift = nn.Buffer(torch.randn(inputs) * 0.3)
+        self.weight = nn.Buffer(pack(torch.randn(shape)))
+        self.scale = nn.Buffer(torch.randn(outputs) * size**-0.5)
+        self.bias = nn.Buffer(torch.randn(outputs) * 0.3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         factors = self.shift, self.weight, self.scale, self.bias

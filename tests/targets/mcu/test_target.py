@@ -177,7 +177,7 @@ def test_library_compiles_without_a_warning_on_the_host(compiler: str, tmp_path:
         pytest.skip(f"{compiler} is not installed")
     compiled(small(), "host-c", tmp_path)
     for source in (tmp_path / LIBRARY).glob("*.c"):
-        command = [
+        command: list[str | Path] = [
             compiler,
             "-std=c99",
             "-O2",
@@ -196,7 +196,15 @@ def test_library_compiles_without_a_warning_on_the_host(compiler: str, tmp_path:
 @requires_qemu
 def test_library_refuses_to_compile_without_optimization_or_for_a_lesser_core(tmp_path: Path) -> None:
     compiled(small(), "cortex-m4", tmp_path)
-    base = ["arm-none-eabi-gcc", "-std=c99", "-mthumb", "-c", tmp_path / LIBRARY / "network.c", "-o", "/dev/null"]
+    base: list[str | Path] = [
+        "arm-none-eabi-gcc",
+        "-std=c99",
+        "-mthumb",
+        "-c",
+        tmp_path / LIBRARY / "network.c",
+        "-o",
+        "/dev/null",
+    ]
     for flags, reason in ((["-mcpu=cortex-m4", "-O0"], "-O2"), (["-mcpu=cortex-m3", "-O2"], "DSP")):
         done = subprocess.run([*base, *flags], capture_output=True, text=True, check=False)
         assert done.returncode and reason in done.stderr

@@ -84,7 +84,7 @@ class Linear(digits_vit.Attention):
 def with_linear_attention() -> nn.Module:
     module = digits_vit.DigitsVit(width=24, heads=2, depth=1)
     for block in module.blocks:
-        block.attention = Linear(24, 2)  # type: ignore[assignment]
+        block.attention = Linear(24, 2)
     return module
 
 

@@ -67,7 +67,8 @@ class FakeDevice:
     @property
     def flags(self) -> dict[str, str]:
         """What trtexec was called with."""
-        return json.loads((self.folder / "trtexec.json").read_text())
+        found: dict[str, str] = json.loads((self.folder / "trtexec.json").read_text())
+        return found
 
     def _script(self, name: str, text: str) -> None:
         (self.bin / name).write_text(text)

@@ -7,6 +7,7 @@ against the parser of TensorRT-RTX where that is installed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from onnx import AttributeProto, NodeProto, TensorProto, numpy_helper
 
 from edgeopt.kernels.cuda.inventory import PLUGINS, Plugin
 
-FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-NUMBERS = FLOATS | {TensorProto.INT32, TensorProto.INT64}
-QUANTIZED = {TensorProto.INT8, TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1}
-ANY = NUMBERS | QUANTIZED | {TensorProto.BOOL, TensorProto.UINT8}
+FLOATS: set[int] = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+NUMBERS: set[int] = FLOATS | {TensorProto.INT32, TensorProto.INT64}
+QUANTIZED: set[int] = {TensorProto.INT8, TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1}
+ANY: set[int] = NUMBERS | QUANTIZED | {TensorProto.BOOL, TensorProto.UINT8}
 
 _OF_FLOATS = """
 Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Celu Conv ConvTranspose Cos Cosh DeformConv
@@ -159,7 +160,7 @@ class _Rules:
         if len(node.input) > 2 and (zero is None or numpy_helper.to_array(zero).astype(np.float32).any()):
             yield "the zero point is not 0"
         is_stored = node.input[0] in self.constants
-        size = np.prod(self.shapes.get(node.input[1], []), dtype=int)
+        size = math.prod(int(size) for size in self.shapes.get(node.input[1], []))
         if size > 1 and not is_stored and node.op_type == "QuantizeLinear":
             yield "activations have a scale for each tensor, only weights one for each channel"
         if self.types.get(node.input[0]) in (TensorProto.INT4, TensorProto.FLOAT4E2M1) and not is_stored:

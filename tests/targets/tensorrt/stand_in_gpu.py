@@ -126,7 +126,8 @@ class Builder:
             return None
         if not all(_allows(value, profile) for value in graph.input):
             return None
-        return json.dumps(profile).encode() + b"\n" + network.model.SerializeToString()
+        found: bytes | None = json.dumps(profile).encode() + b"\n" + network.model.SerializeToString()
+        return found
 
 
 def _allows(value: onnx.ValueInfoProto, profile: dict[str, tuple[Any, ...]]) -> bool:
@@ -189,7 +190,8 @@ class _Context:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         zeros = {n: np.zeros(shape, self.engine.kinds[n]) for n, shape in self.shapes.items()}
-        return self.engine.session.run([name], zeros)[0].shape
+        found: tuple[int, ...] = self.engine.session.run([name], zeros)[0].shape
+        return found
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream

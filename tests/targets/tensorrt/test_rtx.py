@@ -44,7 +44,8 @@ def export(folder: Path, target: str, model: torch.nn.Module | None = None, **op
 
 
 def deployment(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text())["deployment"]
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["deployment"]
+    return found
 
 
 @requires_rtx
@@ -128,7 +129,7 @@ def test_a_build_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("target", ["jetson-thor"])
 def test_fp4_here_is_what_the_reference_evaluates(target: str, tmp_path: Path) -> None:
     """NVFP4 is dequantized twice in the file; here its constants are unpacked, and nothing else differs."""
-    options = {"precision": "nvfp4", "float_precision": "fp32"}
+    options: dict[str, Any] = {"precision": "nvfp4", "float_precision": "fp32"}
     run = export(tmp_path / "out", target, None, **options)
     assert run.error is not None and run.error.sqnr_db >= SQNR["nvfp4"]
     model = onnx.load(tmp_path / "out" / "model.onnx")
@@ -137,4 +138,4 @@ def test_fp4_here_is_what_the_reference_evaluates(target: str, tmp_path: Path) -
     assert [node.op_type for node in model.graph.node].count("DequantizeLinear") == 4
     (expected,) = ReferenceEvaluator(model).run(None, {"x": ROWS["x"].numpy()})
     got = resolve(target).open(tmp_path / "out", resolve(target).Options(**options)).run({"x": ROWS["x"].numpy()})
-    np.testing.assert_allclose(got["output"], expected, atol=1e-5)
+    np.testing.assert_allclose(got["output"], np.asarray(expected), atol=1e-5)

@@ -50,7 +50,8 @@ class Engine:
         return Context(self.answers)
 
     def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
+        found: str = self.names[index]
+        return found
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.OUTPUT
@@ -61,7 +62,8 @@ class Engine:
 
 class Context:
     def __init__(self, answers: dict[str, np.ndarray]) -> None:
-        self.answers, self.addresses = answers, {}
+        self.answers = answers
+        self.addresses: dict[str, Any] = {}
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
         pass
