@@ -13,7 +13,7 @@ from edgeopt.ir.nodes import aten
 
 
 def _is_short(given: Arguments) -> bool:
-    return (given["win_length"] or given["n_fft"]) < given["n_fft"]
+    return bool((given["win_length"] or given["n_fft"]) < given["n_fft"])
 
 
 @decomposes(aten.stft.default, where=_is_short)
