@@ -42,13 +42,14 @@ _SPEECH: dict[str, Any] = {
 def _detr() -> Any:
     stages: dict[str, Any] = {"hidden_sizes": [8, 8, 16, 16], "depths": [1] * 4, "out_features": ["stage4"]}
     backbone = hf.ResNetConfig(embedding_size=8, layer_type="basic", **stages)
-    own: dict[str, Any] = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "num_queries": 5}
-    return hf.DetrForObjectDetection(hf.DetrConfig(backbone_config=backbone, **own, **_ENCODER))
+    own: dict[str, Any] = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
+    return hf.DetrForObjectDetection(hf.DetrConfig(backbone_config=backbone, num_queries=5, **own, **_ENCODER))
 
 
 def _whisper() -> Any:
     tokens: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
-    sizes: dict[str, Any] = {"vocab_size": 60, "num_mel_bins": 8, "max_source_positions": 20, "max_target_positions": 16}
+    sizes: dict[str, Any] = {"vocab_size": 60, "num_mel_bins": 8, "max_source_positions": 20}
+    sizes |= {"max_target_positions": 16}
     quiet: dict[str, Any] = {"suppress_tokens": None, "begin_suppress_tokens": None}
     return hf.WhisperForConditionalGeneration(hf.WhisperConfig(**tokens, **sizes, **quiet, **_ENCODER))
 
