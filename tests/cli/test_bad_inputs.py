@@ -177,8 +177,8 @@ def _inputs() -> Iterator[Any]:
 
 
 def _models_and_outputs() -> Iterator[Any]:
-    yield ("training.pt", "--input", "x:1x4"), "model (state dict), epoch (int)"
-    yield ("modules.pt", "--trust", "--input", "x:1x4"), "a (module Net), b (module Net)"
+    yield ("training.pt", "--input", "x:1x4"), "holds model (2 tensors) and no architecture"
+    yield ("modules.pt", "--trust", "--input", "x:1x4"), "it is not clear which is the model: a, b"
     yield ("list.pt",), "holds a list"
     yield ("hugging",), "holds no weights"
     yield ("model.onnx",), "ONNX"
