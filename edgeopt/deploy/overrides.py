@@ -31,6 +31,8 @@ class Overrides(TypedDict, total=False):
     """Dimension that may vary."""
     arch: str | None
     """What builds the module of a state dict."""
+    imports: tuple[str, ...] | list[str]
+    """Module that defines custom operators (with --trust)."""
     task: str | None
     """Task of a Hugging Face folder (default: that of its configuration)."""
     fixed: bool

@@ -22,9 +22,7 @@ _DEPTH = 3
 """How deep in a checkpoint state dicts are looked for."""
 _MOVING_AVERAGE = "ema"
 """In the names of entries with weights averaged over training, which are those to deploy."""
-_EXPORT_HINT = (
-    "save it with torch.save(model.state_dict(), path), or torch.export.save(torch.export.export(model, ...))"
-)
+_EXPORT_HINT = "save it with torch.export.save(torch.export.export(model.eval(), inputs), path)"
 
 
 def read_checkpoint(path: Path, trust: bool) -> Any:

@@ -22,13 +22,14 @@ from torch.export import ExportedProgram
 
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, logged_errors, quiet
-from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify, operators
+from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify
 from edgeopt.frontend.checkpoint import module_of, read_checkpoint
+from edgeopt.frontend.custom_operators import check_operators, import_modules, written_out
 from edgeopt.frontend.free_dimensions import traced_freely
 from edgeopt.frontend.huggingface.inputs import for_whole_text
 from edgeopt.frontend.huggingface.pretrained import read_folder
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec, check_inputs, check_spec, load_sample
-from edgeopt.frontend.quantized import NAMESPACE, carry_quantization, define_operators
+from edgeopt.frontend.quantized import carry_quantization
 from edgeopt.frontend.samples import named, plain
 from edgeopt.frontend.torchscript import convert
 from edgeopt.frontend.trace import trace
@@ -37,11 +38,7 @@ from edgeopt.ir.metrics import Arrays, Sample
 from edgeopt.ir.program import Program, numpy_dtype, to_numpy
 from edgeopt.ir.provenance import constant_path
 from edgeopt.ir.wider_floats import OTHER_FLOATS, in_float32
-from edgeopt.ops import register_all
 from edgeopt.options import option
-
-_ENTRIES = 8
-"""Most names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,10 @@ class LoadOptions:
 
     ``inputs``: specs, or ``sample``: arrays, to trace modules with (archives carry their own). ``dynamic``:
     dimensions that may vary. ``arch``: ``package.module:factory`` that builds the module of a state dict.
-    ``task``: what a Hugging Face folder is to do, in the words of transformers' pipelines; ``fixed``: its inputs keep
-    their sizes, of which batch and length vary otherwise. ``float32``: take everything in bfloat16, float16 and float64
-    in float32. ``trust``: allow pickled modules, and the code of a folder, to run. ``max_archive_bytes``: largest
-    unpacked size.
+    ``imports``: modules that define the operators a program calls. ``task``: what a Hugging Face folder is to do, in
+    the words of transformers' pipelines; ``fixed``: its inputs keep their sizes, of which batch and length vary
+    otherwise. ``float32``: take everything in bfloat16, float16 and float64 in float32. ``trust``: allow pickled
+    modules, the code of a folder and modules to import to run. ``max_archive_bytes``: largest unpacked size.
     """
 
     inputs: tuple[InputSpec, ...] = option(
@@ -66,6 +63,9 @@ class LoadOptions:
         (), "Dimension that may vary.", metavar="NAME:AXIS=MIN..MAX", parse=DynamicSpec.parse
     )
     arch: str | None = option(None, "What builds the module of a state dict.", metavar="MODULE:FACTORY")
+    imports: tuple[str, ...] = option(
+        (), "Module that defines custom operators (with --trust).", metavar="MODULE", flag="--import"
+    )
     task: str | None = option(None, "Task of a Hugging Face folder (default: that of its configuration).")
     fixed: bool = option(False, "Keep the sizes of a Hugging Face folder's inputs fixed.")
     float32: bool = option(
@@ -108,6 +108,7 @@ def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: L
     options = options or LoadOptions()
     if options.sample is not None:
         options = replace(options, sample=plain(options.sample))
+    import_modules(options.imports, options.trust)
     if isinstance(model, ExportedProgram):
         return _finish(_Read(model), type(model).__name__, Format.EXPORTED, None, options)
     if isinstance(model, nn.Module):
@@ -138,7 +139,8 @@ class _Read:
 
 
 def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options: LoadOptions) -> Loaded:
-    program = from_exported(read.exported, read.input_names)
+    exported, written = written_out(read.exported)
+    program = from_exported(exported, read.input_names)
     carry_quantization(program)
     _refuse_nan(program)
     program, cast = in_float32(program, OTHER_FLOATS) if options.float32 else (program, ())
@@ -150,7 +152,7 @@ def _finish(read: _Read, source: str, kind: Format, sha256: str | None, options:
         check_spec(program.inputs, spec)
     # Archives bring the inputs that their owner traced them with.
     is_invented = options.sample is None and kind != Format.EXPORTED
-    return Loaded(program, source, kind, sha256, example, (*read.notes, *cast), is_invented, read.companions)
+    return Loaded(program, source, kind, sha256, example, (*read.notes, *written, *cast), is_invented, read.companions)
 
 
 def _refuse_nan(program: Program) -> None:
@@ -182,8 +184,7 @@ def _read_exported(path: Path, options: LoadOptions) -> _Read:
             f"'{path}' was traced already, and its dimensions are as they were traced",
             "give dynamic_shapes to torch.export.export, or load the state dict with --arch",
         )
-    register_all()
-    _check_operators(path)
+    check_operators(path)
     with _readable(path):
         try:
             return _Read(_opened(path))
@@ -270,27 +271,6 @@ def _trace(module: nn.Module, options: LoadOptions) -> ExportedProgram:
 
 
 # -- guards --------------------------------------------------------------------------------------------
-
-
-def _check_operators(path: Path) -> None:
-    """Raise UserError where an archive calls operators that are not known to torch, for it says so of the file."""
-    called = operators(path)
-    if any(name.startswith(f"{NAMESPACE}.") for name in called):
-        define_operators()
-    missing = sorted(name for name in called if not _is_known(name))
-    if not missing:
-        return
-    raise UserError(
-        f"'{path}' calls operators that nothing here defines: {', '.join(missing[:_ENTRIES])}",
-        "install a package that names them in the entry-point group edgeopt.operators, or import the one that defines "
-        "them and call edgeopt.export from Python",
-    )
-
-
-def _is_known(name: str) -> bool:
-    namespace, operator, *overload = name.split(".")
-    packet = getattr(getattr(torch.ops, namespace), operator, None)
-    return packet is not None and all(hasattr(packet, one) for one in overload)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from edgeopt.ir.metrics import Arrays as Arrays
 from edgeopt.ir.pass_base import Step
 from edgeopt.ir.program import Program, TensorSpec
 from edgeopt.ir.wider_floats import OTHER_FLOATS, program_types
+from edgeopt.ops.custom import WAYS_OUT, custom_operators
 from edgeopt.options import option
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.records.latency import Unit
@@ -265,6 +266,8 @@ class Target(ABC, Generic[AnyLowered]):
 def _remedy(program: Program) -> str:
     """Return what helps where nodes cannot be placed."""
     other = "choose another target, or replace these operators"
+    if custom := custom_operators(program.graph.nodes):
+        other = f"choose another target, or do one of three things for {', '.join(map(str, custom))}: {WAYS_OUT}"
     return f"take the model in float32 with --float32, {other}" if program_types(program) & OTHER_FLOATS else other
 
 

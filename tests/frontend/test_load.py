@@ -278,7 +278,7 @@ def test_operators_that_nothing_defines_are_named(tmp_path: Path) -> None:
             other.writestr(name, good.read(name).replace(b"ops.aten.round", b"ops.their.round"))
     with pytest.raises(UserError, match=r"nothing here defines: their\.round\.default") as caught:
         load(tmp_path / "model.pt2")
-    assert "edgeopt.export" in str(caught.value.hint)
+    assert "--import" in str(caught.value.hint)
 
 
 class OfList(nn.Module):
