@@ -8,6 +8,7 @@ CONSTRAINTS := $(if $(filter oldest,$(DEPENDENCIES)),-c $(VENV)/oldest.txt)
 DIGITS := demo/digits_cnn
 BIN := $(VENV)/bin
 TYPES := build/types/edgeopt
+SOURCES_OF_C = $(shell find kernels targets samples tests -regex '.*\.\(c\|h\|cpp\|cu\|cuh\)')
 APT_PACKAGES := gcc clang gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cmake make shellcheck python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -34,6 +35,7 @@ coverage: install-test toolchain  ## how much of the package the tests run that 
 check: install-test types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES_OF_C)
 	$(BIN)/mypy
 
 types:  ## the package as it is installed, in links, for mypy

@@ -89,7 +89,8 @@ int binary_linear_rows(const void* x, const void* shift, const void* weight, con
               static_cast<const T*>(x), static_cast<const T*>(shift), bits, inputs, words, total);
     const dim3 grid((outputs + warps - 1) / warps, (rows + kRowsEach - 1) / kRowsEach);
     EO_LAUNCH(binary_linear<T>, grid, dim3(kThreads), 0, stream, bits, static_cast<const uint32_t*>(weight),
-              static_cast<const T*>(scale), static_cast<const T*>(bias), static_cast<T*>(out), rows, inputs, outputs, words);
+              static_cast<const T*>(scale), static_cast<const T*>(bias), static_cast<T*>(out), rows, inputs, outputs,
+              words);
     return last_error();
 }
 

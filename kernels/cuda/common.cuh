@@ -38,8 +38,7 @@ template <typename Kernel>
 int allow_shared(Kernel kernel, size_t bytes) {
     if (bytes <= kStaticShared) return 0;
     return static_cast<int>(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                 cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                 static_cast<int>(bytes)));
+                                                 cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
 }
 
 inline int last_error() { return static_cast<int>(cudaGetLastError()); }

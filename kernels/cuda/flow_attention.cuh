@@ -200,10 +200,9 @@ extern "C" inline int eo_flow_attention(const void* query, const void* key, cons
                                         int queries, int keys, int d, int e, int causal, int type,
                                         cudaStream_t stream) {
     if (causal && queries != keys) return static_cast<int>(cudaErrorInvalidValue);
-    return type == EO_HALF ? edgeopt::flow_attention_of<__half>(query, key, value, out, heads, queries, keys, d, e,
-                                                                causal, stream)
-                           : edgeopt::flow_attention_of<float>(query, key, value, out, heads, queries, keys, d, e,
-                                                               causal, stream);
+    return type == EO_HALF
+               ? edgeopt::flow_attention_of<__half>(query, key, value, out, heads, queries, keys, d, e, causal, stream)
+               : edgeopt::flow_attention_of<float>(query, key, value, out, heads, queries, keys, d, e, causal, stream);
 }
 
 // The next token's attention; `state` [heads, d e + 4 d + 2] floats is zero before the first and updated in place.

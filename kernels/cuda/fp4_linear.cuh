@@ -47,7 +47,8 @@ __device__ void fp4_linear_rows_of(const T* x, const uint32_t* weight, const uin
         for (int i = 0; i < kNibbles; ++i) {
             const float w = from_e2m1(packed >> (4 * i) & 15u);
             for (int r = 0; r < kRows; ++r) {
-                if (first + r < rows) part[r] += w * load(x, static_cast<size_t>(first + r) * inputs + word * kNibbles + i);
+                if (first + r < rows)
+                    part[r] += w * load(x, static_cast<size_t>(first + r) * inputs + word * kNibbles + i);
             }
         }
         for (int r = 0; r < kRows; ++r) sum[r] += scale * part[r];
@@ -84,8 +85,8 @@ extern "C" inline int eo_fp4_linear(const void* x, const void* weight, const voi
                                     int rows, int inputs, int outputs, int group, int scale_kind, float global,
                                     int type, cudaStream_t stream) {
     if (group % edgeopt::kNibbles || inputs % group) return static_cast<int>(cudaErrorInvalidValue);
-    return type == EO_HALF ? edgeopt::fp4_linear_rows<__half>(x, weight, scales, bias, out, rows, inputs, outputs, group,
-                                                              scale_kind, global, stream)
+    return type == EO_HALF ? edgeopt::fp4_linear_rows<__half>(x, weight, scales, bias, out, rows, inputs, outputs,
+                                                              group, scale_kind, global, stream)
                            : edgeopt::fp4_linear_rows<float>(x, weight, scales, bias, out, rows, inputs, outputs, group,
                                                              scale_kind, global, stream);
 }

@@ -153,7 +153,7 @@ __global__ void attend(const T* query, const T* key, const T* value, const float
     float* phi_q = raw + kTile * p.wide();
     float* state = phi_q + kTile * f;
     float* below = state + p.state();
-    float* phi_k = below + kTile;          // from here on where causal only
+    float* phi_k = below + kTile;  // from here on where causal only
     float* scores = phi_k + kTile * f;
     const int chunk = blockIdx.x, head = blockIdx.y, end = min(p.queries, (chunk + 1) * kChunk);
     const float* from = states + (static_cast<size_t>(head) * p.chunks() + (p.causal ? chunk : 0)) * p.state();

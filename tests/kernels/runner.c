@@ -63,9 +63,7 @@ static void call_s8_attention(generic_fn *f, const run_case *c) {
 static void call_s8_norm(generic_fn *f, const run_case *c) {
     ((eo_s8_norm_fn *)f)(&c->norm, AT(c->x_at), (const int32_t *)packed, AT(c->y_at), c->rows);
 }
-static void call_s8_copy(generic_fn *f, const run_case *c) {
-    ((eo_s8_copy_fn *)f)(&c->copy, AT(c->x_at), AT(c->y_at));
-}
+static void call_s8_copy(generic_fn *f, const run_case *c) { ((eo_s8_copy_fn *)f)(&c->copy, AT(c->x_at), AT(c->y_at)); }
 static void call_b1_conv2d(generic_fn *f, const run_case *c) {
     ((eo_b1_conv2d_fn *)f)(&c->window, AT(c->x_at), packed, (int)c->n, AT(c->y_at), AT(c->scratch_at));
 }

@@ -17,8 +17,9 @@ typedef struct {
 static inline void eo_multiply(const eo_product *by, const eo_matmul *p, const int8_t *a, int32_t a_row, int rows,
                                const void *block, int8_t *y, void *scratch) {
     const int apart = a_row / p->depth;
-    const eo_window g = {(uint16_t)rows, (uint16_t)apart, p->depth, (uint16_t)rows, 1, p->columns, 1, 1, 1,
-                         (uint8_t)apart, 0, 0, p->a_zero, p->out_zero, p->act_min, p->act_max};
+    const eo_window g = {
+        (uint16_t)rows, (uint16_t)apart, p->depth,   (uint16_t)rows, 1, p->columns, 1, 1, 1, (uint8_t)apart, 0, 0,
+        p->a_zero,      p->out_zero,     p->act_min, p->act_max};
     by->convolve(&g, a, block, NULL, y, scratch);
 }
 

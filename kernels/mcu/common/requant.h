@@ -9,9 +9,7 @@
  * for these cores has it. C99 has no _Static_assert: a negative size says the same. */
 typedef char eo_right_shifts_round_down[(-3 >> 1) == -2 ? 1 : -1];
 
-static inline int8_t eo_clamp(int32_t v, int32_t lo, int32_t hi) {
-    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
-}
+static inline int8_t eo_clamp(int32_t v, int32_t lo, int32_t hi) { return (int8_t)(v < lo ? lo : v > hi ? hi : v); }
 
 /* For kernels that saturate to int8 in one instruction: nothing to do unless the range is narrower. */
 static inline void eo_clamp_span(int8_t *y, size_t n, int32_t lo, int32_t hi) {
@@ -25,12 +23,8 @@ static inline int32_t eo_mul_high(int32_t acc, int32_t multiplier) {
     return (int32_t)(((int64_t)acc * multiplier + 0x80000000LL) >> 32);
 }
 
-static inline int32_t eo_max_i32(int32_t a, int32_t b) {
-    return a > b ? a : b;
-}
+static inline int32_t eo_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
 
-static inline int32_t eo_min_i32(int32_t a, int32_t b) {
-    return a < b ? a : b;
-}
+static inline int32_t eo_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
 
 #endif

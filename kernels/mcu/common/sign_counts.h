@@ -35,9 +35,7 @@ typedef struct {
     int depth, words, channels; /* depth: words of a column */
 } eo_sign_conv2d;
 
-static inline int eo_outside(int amount) {
-    return amount > 0 ? amount : 0;
-}
+static inline int eo_outside(int amount) { return amount > 0 ? amount : 0; }
 
 static inline eo_band eo_next_band(int first, int outputs, int stride, int pad, int kernel, int size) {
     eo_band band = {first, first, 0, 0};
@@ -218,9 +216,19 @@ static inline void eo_conv2d_by_counts(const eo_window *g, const uint32_t *x, co
     uint32_t *const column = scratch;
     uint32_t *const counts = column + depth;
     int32_t *const corrected = (int32_t *)(counts + line);
-    const eo_sign_conv2d v = {g, x, (const uint32_t *)packed + (bytes ? 2 : 1) * line, levels,
-                              bytes ? levels + line : NULL, column, counts, corrected, (uint16_t *)(corrected + line),
-                              count, depth, words, channels};
+    const eo_sign_conv2d v = {g,
+                              x,
+                              (const uint32_t *)packed + (bytes ? 2 : 1) * line,
+                              levels,
+                              bytes ? levels + line : NULL,
+                              column,
+                              counts,
+                              corrected,
+                              (uint16_t *)(corrected + line),
+                              count,
+                              depth,
+                              words,
+                              channels};
     eo_count_base(&v);
     for (eo_band rows = {0, 0, 0, 0}; rows.end < g->out_h;) {
         rows = eo_next_band(rows.end, g->out_h, g->stride_h, g->pad_top, g->kernel_h, g->in_h);

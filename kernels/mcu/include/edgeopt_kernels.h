@@ -201,9 +201,7 @@ typedef struct {
 typedef void eo_s8_attention_fn(const eo_attention *p, const int8_t *q, const int8_t *k, const int8_t *v,
                                 const uint16_t *exp_table, int8_t *y, void *scratch);
 eo_s8_attention_fn eo_s8_attention__scalar, eo_s8_attention__dsp, eo_s8_attention__mve;
-static inline size_t eo_s8_attention__scalar_scratch(const eo_attention *p) {
-    return p->scores.columns;
-}
+static inline size_t eo_s8_attention__scalar_scratch(const eo_attention *p) { return p->scores.columns; }
 static inline size_t eo_s8_attention__dsp_scratch(const eo_attention *p) {
     return eo_s8_matmul__dsp_scratch(&p->scores) + eo_s8_matmul__dsp_scratch(&p->mix);
 }
@@ -244,9 +242,7 @@ eo_s8_copy_fn eo_s8_copy__scalar;
  *        bias = round(256 * b / s_w), multiplier = round(2^24 * s_w / s_y) in [0, 2^31)
  *
  * g->in_zero is not used, nor are the output's fields for bits. kernel_h * kernel_w * in_c <= 32,767. */
-static inline size_t eo_words(size_t channels) {
-    return (channels + 31) / 32;
-}
+static inline size_t eo_words(size_t channels) { return (channels + 31) / 32; }
 typedef void eo_b1_conv2d_fn(const eo_window *g, const uint32_t *x, const void *packed, int bytes, void *y,
                              void *scratch);
 eo_b1_conv2d_fn eo_b1_conv2d__scalar, eo_b1_conv2d__dsp, eo_b1_conv2d__mve;

@@ -5,17 +5,18 @@
 #include "edgeopt_kernels.h"
 
 /* Values k and k + 2 of the four, k = 0 or 1 by the rotation that widened them. */
-#define PAIR(lo, hi)                                                        \
-    __asm("pkhbt %[l], %[a], %[b], lsl #16  \n"                             \
-          "pkhtb %[h], %[b], %[a], asr #16  \n"                             \
-          "smlad %[l], %[l], %[m], %[o]     \n"                             \
-          "smlad %[h], %[h], %[m], %[o]     \n"                             \
-          "asr %[l], %[s]                   \n"                             \
-          "asr %[h], %[s]                   \n"                             \
-          "ssat %[l], #8, %[l]              \n"                             \
-          "ssat %[h], #8, %[h]              \n"                             \
-          : [l] "=&r"(lo), [h] "=&r"(hi)                                    \
-          : [a] "r"(wa), [b] "r"(wb), [m] "r"(mul), [o] "r"(p->offset), [s] "r"(shift))
+#define PAIR(lo, hi)                          \
+    __asm(                                    \
+        "pkhbt %[l], %[a], %[b], lsl #16  \n" \
+        "pkhtb %[h], %[b], %[a], asr #16  \n" \
+        "smlad %[l], %[l], %[m], %[o]     \n" \
+        "smlad %[h], %[h], %[m], %[o]     \n" \
+        "asr %[l], %[s]                   \n" \
+        "asr %[h], %[s]                   \n" \
+        "ssat %[l], #8, %[l]              \n" \
+        "ssat %[h], #8, %[h]              \n" \
+        : [l] "=&r"(lo), [h] "=&r"(hi)        \
+        : [a] "r"(wa), [b] "r"(wb), [m] "r"(mul), [o] "r"(p->offset), [s] "r"(shift))
 
 void eo_s8_add__dsp(const eo_add *p, const int8_t *a, const int8_t *b, int8_t *y, size_t n) {
     const int32_t mul = (int32_t)((uint32_t)(uint16_t)p->mul_a | (uint32_t)(uint16_t)p->mul_b << 16);

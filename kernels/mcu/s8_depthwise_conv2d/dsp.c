@@ -20,7 +20,7 @@
 typedef struct {
     int32_t bias, multiplier; /* of the current channel, taken from its record */
     int32_t out_zero;
-    int32_t pixel, row; /* bytes to the next pixel and row of y; row 0: there is no second row */
+    int32_t pixel, row;  /* bytes to the next pixel and row of y; row 0: there is no second row */
     const uint32_t *end; /* of the column steps, in the current channel's strip */
     const int32_t *record;
     const uint32_t *strip;
@@ -225,8 +225,18 @@ static void four_channels(const eo_window *g, const int8_t *x, const int32_t *re
         strips[i] = outside;
     widen_pair(g, x, -g->pad_top, strips, plane, widened);
     for (int oy = 0, iy = 2 - g->pad_top, upper_b = 0; oy < g->out_h; oy += 3 - s, iy += 2, upper_b ^= 1) {
-        const eo_strips frame = {0, 0, g->out_zero, g->out_c, oy + 1 < g->out_h ? row : 0, strips + 4 * s * steps,
-                                 records, strips, plane, y + oy * row, g->out_w & 1, 4};
+        const eo_strips frame = {0,
+                                 0,
+                                 g->out_zero,
+                                 g->out_c,
+                                 oy + 1 < g->out_h ? row : 0,
+                                 strips + 4 * s * steps,
+                                 records,
+                                 strips,
+                                 plane,
+                                 y + oy * row,
+                                 g->out_w & 1,
+                                 4};
         widen_pair(g, x, iy, strips + !upper_b, plane, widened);
         if (s == 1)
             (upper_b ? stride_1_upper_b : stride_1_upper_a)(&frame);

@@ -170,7 +170,11 @@ static void run_channels(const eo_window *g, const int8_t *strips, int plane, co
     const int32_t rows = s == 2 || both_rows ? TWO_ROWS : ONE_ROW;
     const int32_t last = s == 1 ? rows & ONE_COLUMN : (1 << 4 * left) - 1;
     const eo_run run = {{0, c, s == 1 ? row : 2 * c, s == 1 ? row + c : 3 * c},
-                        g->out_zero, wide * c, rows, g->out_w / wide, left ? last : 0};
+                        g->out_zero,
+                        wide * c,
+                        rows,
+                        g->out_w / wide,
+                        left ? last : 0};
     for (int i = 0; i < count; i++, strips += plane, record += RECORD, y++)
         (s == 1 ? stride_1 : stride_2)(strips, record, y, &run);
 }

@@ -3,8 +3,7 @@
 #include "../common/requant.h"
 #include "../common/taps.h"
 
-void eo_s8_depthwise_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, int8_t *y,
-                                    void *scratch) {
+void eo_s8_depthwise_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, int8_t *y, void *scratch) {
     const size_t record = 2 + ((size_t)g->kernel_h * g->kernel_w + 3) / 4;
     (void)scratch;
     for (int oy = 0; oy < g->out_h; oy++)

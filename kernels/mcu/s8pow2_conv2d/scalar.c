@@ -4,7 +4,7 @@
 #include "../common/taps.h"
 
 void eo_s8pow2_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, const eo_add *add, int8_t *y,
-                          void *scratch) {
+                              void *scratch) {
     const size_t record = 2 + ((size_t)g->kernel_h * g->kernel_w * g->in_c + 3) / 4;
     (void)scratch;
     for (int oy = 0; oy < g->out_h; oy++)

@@ -17,8 +17,8 @@ static int32_t row(const eo_window *g, const int8_t *x, int iy, int x0, const in
     return acc;
 }
 
-void eo_w4_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, const void *table,
-                          const eo_add *add, int8_t *y, void *scratch) {
+void eo_w4_conv2d__scalar(const eo_window *g, const int8_t *x, const void *packed, const void *table, const eo_add *add,
+                          int8_t *y, void *scratch) {
     const int taps = g->kernel_w * g->in_c;
     (void)scratch;
     for (int oy = 0; oy < g->out_h; oy++)

@@ -45,6 +45,6 @@ static void all_outputs(const int8_t *x __attribute__((unused)), const void *pac
 /* clang-format on */
 
 void eo_w4_linear__mve(const eo_linear *p, const int8_t *x, const void *packed, const void *table, int8_t *y) {
-    all_outputs(x, packed, y, x + (p->in_features + 15) / 16 * 16, p->out_zero, p->out_features, p->act_min,
-                p->act_max, table);
+    all_outputs(x, packed, y, x + (p->in_features + 15) / 16 * 16, p->out_zero, p->out_features, p->act_min, p->act_max,
+                table);
 }

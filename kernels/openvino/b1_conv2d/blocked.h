@@ -73,10 +73,12 @@ private:
         int64_t counted = 0;
         for (int64_t tap = 0; tap < c.taps; tap++) {
             const int32_t* at = planes + c.offsets[tap];
+            // clang-format off
             Words inside[C];
             EDGEOPT_UNROLL
             for (int j = 0; j < C; j++)
                 inside[j] = W::load(at + c.words * c.plane + j * V::lanes);
+            // clang-format on
             for (int64_t word = 0; word < c.words; word++) {
                 if (W::chunk != 0 && counted++ == W::chunk) {
                     flush<W>(total, part);

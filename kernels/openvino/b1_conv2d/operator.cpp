@@ -84,7 +84,7 @@ bool BinaryConv2d::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
 
     const std::vector<int64_t> offsets = w.offsets();
     const int32_t* weight = static_cast<const int32_t*>(inputs[m_weight].data());
-    const BinaryConvolution layer{m_inputs,       in_words, int64_t(offsets.size()),  plane,
+    const BinaryConvolution layer{m_inputs,       in_words, int64_t(offsets.size()), plane,
                                   offsets.data(), weight,   floats(inputs, m_scale), floats(inputs, m_bias)};
     void* out = outputs[0].data();
     const float *residual = floats(inputs, m_residual), *high = floats(inputs, m_high), *low = floats(inputs, m_low);

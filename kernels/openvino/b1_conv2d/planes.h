@@ -14,9 +14,7 @@ namespace edgeopt {
 struct Window {
     int64_t in[2], kernel[2], stride[2], padding[2], dilation[2];
 
-    int64_t out(int i) const {
-        return (in[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1;
-    }
+    int64_t out(int i) const { return (in[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1; }
     /* Rows or columns of one part. */
     int64_t part(int i) const { return (in[i] + 2 * padding[i] + stride[i] - 1) / stride[i]; }
     int64_t plane() const { return stride[0] * stride[1] * part(0) * part(1); }

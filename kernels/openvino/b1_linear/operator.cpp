@@ -29,9 +29,16 @@ bool BinaryLinearOperator::evaluate(ov::TensorVector& outputs, const ov::TensorV
     const int64_t rows = ov::shape_size(ov::Shape(shape.begin(), shape.end() - 1));
     shape.back() = out_channels();
     outputs[0].set_shape(shape);
-    const BinaryLinear layer{m_inputs, in_words, m_outputs, static_cast<const int32_t*>(inputs[m_weight].data()),
-                             floats(inputs, m_scale), floats(inputs, m_bias), m_follows, floats(inputs, m_residual),
-                             floats(inputs, m_high), floats(inputs, m_low)};
+    const BinaryLinear layer{m_inputs,
+                             in_words,
+                             m_outputs,
+                             static_cast<const int32_t*>(inputs[m_weight].data()),
+                             floats(inputs, m_scale),
+                             floats(inputs, m_bias),
+                             m_follows,
+                             floats(inputs, m_residual),
+                             floats(inputs, m_high),
+                             floats(inputs, m_low)};
     const float *x = floats(inputs, m_x), *shift = floats(inputs, m_shift);
     const int32_t* x_bits = m_x < 0 ? static_cast<const int32_t*>(inputs[m_x_bits].data()) : nullptr;
     float* out = gives_bits() ? nullptr : static_cast<float*>(outputs[0].data());

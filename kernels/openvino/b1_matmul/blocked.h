@@ -26,7 +26,7 @@ struct BlockedProduct {
         for (int64_t r = 0; r < rows; r++, x += stride, bits += row) {
             for (int64_t w = 0; w < whole; w++) {
                 uint32_t packed = 0;
-                EDGEOPT_UNROLL
+        EDGEOPT_UNROLL
                 for (int64_t i = 0; i < 32; i += V::lanes)
                     packed |= W::at_least(V::load(x + w * 32 + i), limit) << i;
                 bits[w * word] = static_cast<int32_t>(packed);

@@ -19,7 +19,8 @@ struct Panels {
     int32_t* bits;
 
     Panels(const Matrices& b, float from, const BinaryProductKernels& kernels)
-        : panels((b.columns() + BinaryProduct::panel - 1) / BinaryProduct::panel), words(edgeopt::words(b.rows())),
+        : panels((b.columns() + BinaryProduct::panel - 1) / BinaryProduct::panel),
+          words(edgeopt::words(b.rows())),
           matrix(panels * words * BinaryProduct::panel) {
         static thread_local std::vector<float> memory;
         bits = as_words(aligned(memory, b.count() * matrix));
@@ -50,11 +51,11 @@ ov::PartialShape ordered(const ov::PartialShape& shape, const std::vector<int64_
 ov::PartialShape BinaryMatmul::product_shape(const ov::PartialShape& a, const ov::PartialShape& b) const {
     const ov::PartialShape left = ordered(a, m_a_order), right = ordered(b, m_b_order);
     ov::PartialShape whole(std::vector<ov::Dimension>(left.begin(), left.end() - 2));
-    OPENVINO_ASSERT(left[left.size() - 1].compatible(right[right.size() - 2]) &&
-                        ov::PartialShape::broadcast_merge_into(
-                            whole, std::vector<ov::Dimension>(right.begin(), right.end() - 2),
-                            ov::op::AutoBroadcastType::NUMPY),
-                    "edgeopt.BinaryMatmul: ", left, " by ", right);
+    OPENVINO_ASSERT(
+        left[left.size() - 1].compatible(right[right.size() - 2]) &&
+            ov::PartialShape::broadcast_merge_into(whole, std::vector<ov::Dimension>(right.begin(), right.end() - 2),
+                                                   ov::op::AutoBroadcastType::NUMPY),
+        "edgeopt.BinaryMatmul: ", left, " by ", right);
     whole.push_back(left[left.size() - 2]);
     whole.push_back(right[right.size() - 1]);
     ov::PartialShape out = whole;

@@ -6,8 +6,9 @@
 namespace edgeopt {
 
 Activation activation_of(const std::string& name) {
-    static const std::map<std::string, Activation> names{
-        {"none", Activation::none}, {"relu", Activation::relu}, {"gelu", Activation::gelu}};
+    static const std::map<std::string, Activation> names{{"none", Activation::none},
+                                                         {"relu", Activation::relu},
+                                                         {"gelu", Activation::gelu}};
     return names.at(name);
 }
 

@@ -8,9 +8,7 @@
 
 namespace edgeopt {
 
-inline int64_t threads() {
-    return tbb::this_task_arena::max_concurrency();
-}
+inline int64_t threads() { return tbb::this_task_arena::max_concurrency(); }
 
 template <class Body>
 void parallel_for(int64_t count, const Body& body) {

@@ -43,8 +43,8 @@ struct Product {
             const int64_t vectors = (left + V::lanes - 1) / V::lanes;
             Target here = c;
             here.data += column;
-            narrow<V::columns>(vectors < V::columns ? vectors : V::columns, rows, left, depth, a, b + column, ldb,
-                               here, ahead);
+            narrow<V::columns>(vectors < V::columns ? vectors : V::columns, rows, left, depth, a, b + column, ldb, here,
+                               ahead);
             ahead = {};
         }
     }

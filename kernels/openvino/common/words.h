@@ -6,12 +6,8 @@
 namespace edgeopt {
 
 /* Words that hold so many bits. */
-inline int64_t words(int64_t bits) {
-    return (bits + 31) / 32;
-}
+inline int64_t words(int64_t bits) { return (bits + 31) / 32; }
 
-inline int32_t* as_words(float* memory) {
-    return reinterpret_cast<int32_t*>(memory);
-}
+inline int32_t* as_words(float* memory) { return reinterpret_cast<int32_t*>(memory); }
 
 }  // namespace edgeopt

@@ -14,7 +14,8 @@ struct Hybrid {
 
     static void write(const Head& head, const Side& keys, const float* values, int64_t count, float* state,
                       float* scratch, const Ahead& after) {
-        float *columns = scratch, *phi = columns + head.size * tokens_a_pass, *total = state + head.features * head.values;
+        float *columns = scratch, *phi = columns + head.size * tokens_a_pass,
+              *total = state + head.features * head.values;
         for (int64_t first = 0; first < count; first += tokens_a_pass) {
             const bool last = count - first <= tokens_a_pass;
             const int64_t here = last ? count - first : tokens_a_pass;

@@ -88,11 +88,17 @@ struct Blocks {
     void attend(int64_t head, int64_t block, const float* state) const {
         const int64_t first = terrace.first(block), from = terrace.near_from(block);
         const float gate = 1.0f / (1.0f + std::exp(-c.other("gate")[head % c.query.heads]));
-        const Near near{c.key.at(head, from), c.value.at(head, from), c.key.stride(), c.value.stride(),
-                        terrace.near_to(block) - from, terrace.causal ? first - from : -1, scale, gate};
+        const Near near{c.key.at(head, from),
+                        c.value.at(head, from),
+                        c.key.stride(),
+                        c.value.stride(),
+                        terrace.near_to(block) - from,
+                        terrace.causal ? first - from : -1,
+                        scale,
+                        gate};
         kernels.attend(c.head, near, c.side(c.query, "query", head, first), terrace.length(block),
-                       terrace.has_far(block) ? state : nullptr, c.out.at(head, first),
-                       scratch(near.count), after_attend(head, block));
+                       terrace.has_far(block) ? state : nullptr, c.out.at(head, first), scratch(near.count),
+                       after_attend(head, block));
     }
 
     void run(int64_t first, int64_t heads) const {

@@ -72,7 +72,8 @@ struct Attention {
                 const float before = Row::dot(q + token * features, state + features * size, features);
                 factors[token] = 1.0f / (before + Row::sum(weights + token * here, here) + head.epsilon);
             }
-            Product<V>::run(here, size, features, {q, features, 1}, state, size, {rows, head.out_stride, false, factors});
+            Product<V>::run(here, size, features, {q, features, 1}, state, size,
+                            {rows, head.out_stride, false, factors});
             for (int64_t token = 0; token < here; token++)
                 scale(weights + token * here, factors[token], here);
             Product<V>::run(here, size, here, {weights, here, 1}, v, head.value_stride, {rows, head.out_stride, true});
@@ -129,8 +130,7 @@ struct Convolve {
     using Vector = typename V::Vector;
     static constexpr int tile = 8;
 
-    static void run(const Convolution& c, const float* image, int64_t first, int64_t last, float* out,
-                    float* scratch) {
+    static void run(const Convolution& c, const float* image, int64_t first, int64_t last, float* out, float* scratch) {
         const int64_t reach = c.kernel / 2, width = c.width + 2 * reach;
         for (int64_t channel = 0; channel < c.channels; channel += V::lanes) {
             const int64_t lanes = c.channels - channel < V::lanes ? c.channels - channel : V::lanes;
@@ -166,7 +166,7 @@ private:
 
     template <int R>
     static void neighbors(const Convolution& c, const float* rows, int64_t width, int64_t channel, int64_t lanes,
-                           float* out) {
+                          float* out) {
         Vector sums[R];
         EDGEOPT_UNROLL
         for (int i = 0; i < R; i++)

@@ -48,7 +48,9 @@ struct Call {
 
     int64_t heads() const { return query.batch * query.heads; }
     int64_t state() const { return (head.features * (head.values + 1) + 15) / 16 * 16; }
-    int64_t scratch() const { return tokens_at_once * (3 * head.features + head.mapped + head.values + tokens_at_once); }
+    int64_t scratch() const {
+        return tokens_at_once * (3 * head.features + head.mapped + head.values + tokens_at_once);
+    }
 
     const float* other(const std::string& role, int64_t offset = 0) const;
     Side side(const Heads& tokens, const std::string& role, int64_t index, int64_t first) const;

@@ -31,8 +31,7 @@ struct Features {
             if (side.bias != nullptr)
                 for (int64_t token = 0; token < count; token++)
                     Row::map(side.bias, z + token * mapped, mapped, [](Vector v) { return v; });
-            Product<V>::run(count, mapped, n, {x, stride, 1}, side.weight, mapped,
-                            {z, mapped, side.bias != nullptr});
+            Product<V>::run(count, mapped, n, {x, stride, 1}, side.weight, mapped, {z, mapped, side.bias != nullptr});
             for (int64_t token = 0; token < count; token++)
                 learned(head.map, z + token * mapped, out + token * features, mapped);
         }

@@ -43,8 +43,8 @@ struct Side {
 struct Convolution {
     int64_t height, width, channels, kernel;
     int64_t image_stride, out_stride; /* of one pixel */
-    const float* weight; /* [kernel, kernel, channels] */
-    const float* bias;   /* [channels] or null */
+    const float* weight;              /* [kernel, kernel, channels] */
+    const float* bias;                /* [channels] or null */
 };
 
 struct LinearAttentionKernels {
@@ -55,8 +55,8 @@ struct LinearAttentionKernels {
     void (*read)(const Head&, const Side& queries, int64_t count, const float* state, float* out, float* scratch,
                  const Ahead& after);
     /* Attend to what a state holds and to the tokens up to one's own, and add them; the state starts at zero. */
-    void (*causal)(const Head&, const Side& queries, const Side& keys, const float* values, int64_t count,
-                   float* state, float* out, float* scratch);
+    void (*causal)(const Head&, const Side& queries, const Side& keys, const float* values, int64_t count, float* state,
+                   float* out, float* scratch);
     /* Add the convolution of rows [first, last) of the image to out; scratch has 16 (last - first + kernel)
      * (width + kernel) floats. */
     void (*convolve)(const Convolution&, const float* image, int64_t first, int64_t last, float* out, float* scratch);

@@ -66,8 +66,8 @@ void convolve(const Call& c, const std::vector<int64_t>& grid) {
     for (int64_t channel = 0; channel < channels; channel++)
         for (int64_t tap = 0; tap < taps; tap++)
             by_tap[tap * channels + channel] = weight[channel * taps + tap];
-    const Convolution convolution{grid[0], grid[1], channels, kernel, c.value.stride(), c.out.stride(), by_tap.data(),
-                                  c.other("depthwise_bias")};
+    const Convolution convolution{grid[0],          grid[1],        channels,      kernel,
+                                  c.value.stride(), c.out.stride(), by_tap.data(), c.other("depthwise_bias")};
     const int64_t before = c.value.tokens - grid[0] * grid[1];
     const int64_t rows = std::max<int64_t>(1, tokens_a_task / convolution.width);
     const int64_t parts = (convolution.height + rows - 1) / rows;

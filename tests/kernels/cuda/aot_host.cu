@@ -1,8 +1,7 @@
 // The kernels of the ahead-of-time plug-ins on the host, launched as a plug-in says: grid x and y, threads, shared bytes.
 #include "aot.cu"
 
-#define RUN(kernel, ...) \
-    EO_LAUNCH(kernel, dim3(launch[0], launch[1]), dim3(launch[2]), launch[3], nullptr, __VA_ARGS__)
+#define RUN(kernel, ...) EO_LAUNCH(kernel, dim3(launch[0], launch[1]), dim3(launch[2]), launch[3], nullptr, __VA_ARGS__)
 
 namespace {
 const EO_ELEMENT* element(const void* pointer) { return static_cast<const EO_ELEMENT*>(pointer); }

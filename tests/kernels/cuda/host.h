@@ -76,13 +76,15 @@ inline void yield() { swapcontext(&fibres[current], &scheduler); }
 
 inline void wait(Barrier& barrier, size_t first, size_t last) {
     int alive = 0;
-    for (size_t i = first; i < last; ++i) alive += !done[i];
+    for (size_t i = first; i < last; ++i)
+        alive += !done[i];
     const int generation = barrier.generation;
     if (++barrier.arrived == alive) {
         barrier.arrived = 0;
         ++barrier.generation;
     } else {
-        while (barrier.generation == generation) yield();
+        while (barrier.generation == generation)
+            yield();
     }
 }
 
@@ -95,7 +97,8 @@ inline void enter() {
 inline void run_block(size_t threads) {
     constexpr size_t kStack = 64 * 1024;
     fibres.resize(threads);
-    while (stacks.size() < threads) stacks.push_back(std::make_unique<unsigned char[]>(kStack));
+    while (stacks.size() < threads)
+        stacks.push_back(std::make_unique<unsigned char[]>(kStack));
     done.assign(threads, false);
     block_barrier = {};
     warp_barriers.assign((threads + 31) / 32, {});
@@ -110,7 +113,8 @@ inline void run_block(size_t threads) {
     for (size_t left = threads; left > 0;) {
         left = 0;
         for (current = 0; current < threads; ++current) {
-            if (done[current]) continue;
+            if (done[current])
+                continue;
             ++left;
             threadIdx.x = static_cast<unsigned>(current);
             swapcontext(&scheduler, &fibres[current]);
@@ -124,7 +128,8 @@ inline void launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t, std
     // Exactly as much as was asked for: a sanitizer sees what reads beyond it.
     std::vector<unsigned char>(shared_bytes, 0xff).swap(shared);
     for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y) {
-        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) run_block(block.x);
+        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
+            run_block(block.x);
     }
 }
 

@@ -23,12 +23,19 @@ void fuzz_b1_linear(Random& random) {
     const int64_t inputs = random.any({0, 1, 31, 32, 33, 100, 992, 993, 4100}), words = (inputs + 31) / 32;
     const int64_t outputs = random.any({1, 7, 16, 17, 33, 70}), rows = random.between(0, 9);
     const Floats x = random.signs(rows * inputs), weight = random.signs(outputs * inputs), shift(inputs);
-    const Floats scale = random.floats(outputs), bias = random.floats(outputs), residual = random.floats(rows * outputs);
+    const Floats scale = random.floats(outputs), bias = random.floats(outputs),
+                 residual = random.floats(rows * outputs);
     const Floats high = random.floats(outputs), low = random.floats(outputs);
     const Words packed = panels(random, weight, outputs, inputs, words);
     const bool gives_bits = random.chance(), adds = random.chance(), has_low = random.chance();
-    const edgeopt::BinaryLinear layer{inputs, words, outputs, packed.data(), scale.data(), bias.data(),
-                                      edgeopt::Activation::none, adds ? residual.data() : nullptr,
+    const edgeopt::BinaryLinear layer{inputs,
+                                      words,
+                                      outputs,
+                                      packed.data(),
+                                      scale.data(),
+                                      bias.data(),
+                                      edgeopt::Activation::none,
+                                      adds ? residual.data() : nullptr,
                                       gives_bits ? high.data() : nullptr,
                                       gives_bits && has_low ? low.data() : nullptr};
     const int64_t out_words = (outputs + 31) / 32;

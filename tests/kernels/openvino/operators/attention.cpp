@@ -5,7 +5,8 @@
 
 namespace {
 
-const char* const maps[] = {"relu", "elu", "taylor", "hedgehog-exp", "hedgehog-split-softmax", "hedgehog-joint-softmax"};
+const char* const maps[] = {
+    "relu", "elu", "taylor", "hedgehog-exp", "hedgehog-split-softmax", "hedgehog-joint-softmax"};
 
 struct Heads {
     size_t batch, heads, queries, keys, size, values;
@@ -13,8 +14,13 @@ struct Heads {
     Operands operands;
 
     Heads(Random& random, size_t queries, size_t keys)
-        : batch(random.between(1, 2)), heads(random.between(1, 3)), queries(queries), keys(keys),
-          size(random.between(1, 13)), values(random.between(1, 21)), map(maps[random.between(0, 5)]) {
+        : batch(random.between(1, 2)),
+          heads(random.between(1, 3)),
+          queries(queries),
+          keys(keys),
+          size(random.between(1, 13)),
+          values(random.between(1, 21)),
+          map(maps[random.between(0, 5)]) {
         add(random, "query", queries, size);
         add(random, "key", keys, size);
         add(random, "value", keys, values);

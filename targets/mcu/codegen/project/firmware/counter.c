@@ -14,9 +14,7 @@ void counter_start(void) {
     SYST_CSR = 7; /* processor clock, exception on zero, on */
 }
 
-void counter_overflow(void) {
-    overflows++;
-}
+void counter_overflow(void) { overflows++; }
 
 uint64_t counter_ticks(void) {
     uint32_t before, value;

@@ -16,22 +16,16 @@ int semihosting_open(const char *name, int mode) {
     return -1;
 }
 
-size_t semihosting_read(int file, void *data, size_t bytes) {
-    return fread(data, 1, bytes, files[file]);
-}
+size_t semihosting_read(int file, void *data, size_t bytes) { return fread(data, 1, bytes, files[file]); }
 
 void semihosting_write(int file, const void *data, size_t bytes) {
     if (fwrite(data, 1, bytes, files[file]) != bytes)
         semihosting_exit(98);
 }
 
-void semihosting_print(const char *text) {
-    (void)fputs(text, stderr);
-}
+void semihosting_print(const char *text) { (void)fputs(text, stderr); }
 
-void semihosting_exit(int status) {
-    exit(status);
-}
+void semihosting_exit(int status) { exit(status); }
 
 uint64_t counter_ticks(void) {
     struct timespec now;
@@ -39,6 +33,4 @@ uint64_t counter_ticks(void) {
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-uint32_t stack_used(void) {
-    return 0;
-}
+uint32_t stack_used(void) { return 0; }

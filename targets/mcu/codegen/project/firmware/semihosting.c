@@ -26,9 +26,7 @@ void semihosting_write(int file, const void *data, size_t bytes) {
     trap(SYS_WRITE, arguments);
 }
 
-void semihosting_print(const char *text) {
-    trap(SYS_WRITE0, text);
-}
+void semihosting_print(const char *text) { trap(SYS_WRITE0, text); }
 
 void semihosting_exit(int status) {
     const uint32_t arguments[2] = {0x20026 /* application exit */, (uint32_t)status};

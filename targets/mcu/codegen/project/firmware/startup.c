@@ -37,7 +37,16 @@ __attribute__((noreturn)) static void fault_handler(void) {
 }
 
 __attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {
-    [0] = (void (*)(void))&__stack_top, [1] = reset_handler,  [2] = fault_handler, [3] = fault_handler,
-    [4] = fault_handler,                [5] = fault_handler,  [6] = fault_handler, [7] = fault_handler,
-    [11] = fault_handler,               [12] = fault_handler, [14] = fault_handler, [15] = counter_overflow,
+    [0] = (void (*)(void))&__stack_top,
+    [1] = reset_handler,
+    [2] = fault_handler,
+    [3] = fault_handler,
+    [4] = fault_handler,
+    [5] = fault_handler,
+    [6] = fault_handler,
+    [7] = fault_handler,
+    [11] = fault_handler,
+    [12] = fault_handler,
+    [14] = fault_handler,
+    [15] = counter_overflow,
 };
