@@ -48,3 +48,11 @@ def test_replaced_words_do_not_come_back() -> None:
             continue
         found += [f"{name}: {match.group()}" for match in OLD.finditer(f"{name}\n{text}")]
     assert not found, f"{len(found)} words that were replaced: {found[:20]}"
+
+
+def test_the_core_names_no_vendors_runtime() -> None:
+    """What a target's runtime does is told in the target's folder; keywords of all targets are generated."""
+    files = [name for name in _files() if re.fullmatch(r"edgeopt/.*\.(py|toml)", name)]
+    texts = {name: (ROOT / name).read_text("utf-8") for name in files if name != "edgeopt/deploy/overrides.py"}
+    assert len(texts) > 100
+    assert [name for name, text in texts.items() if re.search("openvino|tensorrt", text, re.IGNORECASE)] == []

@@ -2,8 +2,8 @@
 
     conv(x, 1 x 1, stride, padding)  =>  conv(pad(x)[.., ::stride], 1 x 1)
 
-OpenVINO moves the stride of a 1 x 1 convolution before the operator that it reads, and forgets the padding there: the
-shape comes out wrong.
+A compiler may move the stride of a 1 x 1 convolution before the operator that it reads, and forget the padding there:
+the shape comes out wrong.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     scatter_reduce(x, .., "mean")       =>  (x or 0 + sum of src) / number of terms
     scatter_reduce(.., include_self=False)  =>  the same from the neutral element, at places that the index names
 
-with n the sizes of the index. ONNX knows the smaller index, but OpenVINO does not, and drops a slice before a gather;
-ONNX has no mean, and no way to leave the data's own value out.
+with n the sizes of the index. ONNX knows the smaller index, but not every runtime does, or keeps a slice before a
+gather; ONNX has no mean, and no way to leave the data's own value out.
 
 Source: torch, documentation of ``torch.gather``, ``Tensor.scatter_reduce`` and ``Tensor.index_reduce``.
 """

@@ -3,8 +3,8 @@
     y = H x W^T,   H[i, j] = weight of row j in row i of the result
 
 Each axis is interpolated by itself and linearly in the values, so its matrix is what torch makes of the identity.
-Neither ONNX's ``Resize`` with antialias nor OpenVINO's weighs as torch does; OpenVINO's front end of torch takes the
-first pixel of an axis for its middle where one is asked for.
+No runtime's ``Resize`` with antialias weighs as torch does, and one takes the first pixel of an axis for its middle
+where a single one is asked for.
 
 Source: torch, aten/src/ATen/native/cpu/UpSampleKernel.cpp (separable, weights normalized).
 """

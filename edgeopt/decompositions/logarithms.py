@@ -7,7 +7,7 @@
     logaddexp(a, b) = max(a, b) + log1p(exp(-|a - b|))
     elu(x)          = max(x, 0) + expm1(min(x, 0))
     mish(x)         = x ((1 + e)^2 - 1) / ((1 + e)^2 + 1),  e = exp(x), over e^2 above 0: no tanh of what is near 0
-    erf(x)          = 2 / sqrt(pi) (x - x^3 / 3) near 0, where OpenVINO's polynomial has an absolute error of 1e-7
+    erf(x)          = 2 / sqrt(pi) (x - x^3 / 3) near 0, where a polynomial in float32 has an absolute error of 1e-7
 
 ``log(1 + x)`` has lost all digits of an x of 1e-8; the factor x / (u - 1) undoes the rounding of 1 + x.
 

@@ -2,7 +2,7 @@
 
     pad(x, (before, after, ..), "circular")  =>  cat([end of x, x, start of x]) along each axis in turn
 
-OpenVINO's reader of ONNX does not know the mode, and its reader of torch none of a quantized program's operators.
+ONNX has had the mode since opset 19, and not every reader knows it.
 
 Source: torch, documentation of ``torch.nn.CircularPad2d``.
 """

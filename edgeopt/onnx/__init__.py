@@ -326,7 +326,7 @@ def _own_outputs(graph: ir.Graph) -> None:
 def _drop_zero_points(model: ir.Model) -> None:
     """Leave out the zero points of symmetric weights, which are zero when absent.
 
-    OpenVINO runs a layer in float where it meets a zero point that several layers share.
+    A runtime may compute a layer in float where it meets a zero point that several layers share.
     """
     for node in model.graph.all_nodes():
         if node.op_type == "DequantizeLinear" and (zero_point := node.inputs[2]) is not None:

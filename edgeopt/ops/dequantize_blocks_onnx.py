@@ -1,8 +1,8 @@
 """``edgeopt::dequantize_blocks`` in ONNX: a function that unpacks, or ONNX's own four-bit types.
 
 The function ``DequantizeBlocks`` in the domain ``edgeopt`` runs wherever opset 20 does. ``native`` puts a
-DequantizeLinear in blocks in its place, as opset 23 has it, on a FLOAT4E2M1 or INT4 constant: smaller graphs, which
-TensorRT and OpenVINO read; ONNX Runtime's CPU provider does not run the former.
+DequantizeLinear in blocks in its place, as opset 23 has it, on a FLOAT4E2M1 or INT4 constant: smaller graphs, for
+compilers that read them. The former does not run on every processor's kernels.
 """
 
 from __future__ import annotations

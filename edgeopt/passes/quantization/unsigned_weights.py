@@ -4,8 +4,8 @@ Before => after, for symmetric integers q in -127..127 with scale s:
 
     dequantize(q, s, 0)  =>  dequantize(uint8(q + 128), s, 128)
 
-No number changes. ONNX Runtime on x86 processors without VNNI multiplies uint8 by int8 with VPMADDUBSW, which sums two
-neighboring products in a saturating int16: 255 x 127 twice is 64,770, and 32,767 is what is left of it. It has no such
+No number changes. x86 processors without VNNI multiply uint8 by int8 with VPMADDUBSW, which sums two neighboring
+products in a saturating int16: 255 x 127 twice is 64,770, and 32,767 is what is left of it. There is no such
 instruction for uint8 by uint8: there both operands are widened to 16 bits, and products are summed in 32 bits
 (VPMADDWD). With VNNI one kernel runs both, on weights whose top bit it flips when the model is loaded.
 
