@@ -15,7 +15,7 @@ from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.gate import answers, hold
 from edgeopt.candidate.limits import answers_hold
 from edgeopt.candidate.quantize import quantized
-from edgeopt.candidate.records import OnProgress, Prepared, Request, measured
+from edgeopt.candidate.stages import OnProgress, Prepared, Request, measured
 from edgeopt.ir.metrics import Sample, compare_all
 from edgeopt.ir.program import Program, op_name
 from edgeopt.passes.quantization.insert_qdq import InsertQdq, choose

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeopt.calib.data import open_data
-from edgeopt.candidate.records import Prepared, Request
+from edgeopt.candidate.stages import Prepared, Request
 from edgeopt.errors import Unsupported
 from edgeopt.foreign import OTHER_TARGET, library
 from edgeopt.ir.program import Program

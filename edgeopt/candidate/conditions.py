@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgeopt.analysis.accuracy_tracker import AccuracyTracker
 from edgeopt.candidate.quantize import OnPass
-from edgeopt.candidate.records import Labeled, OnProgress, Request
+from edgeopt.candidate.stages import Labeled, OnProgress, Request
 from edgeopt.ir.context import Context
 from edgeopt.recipes.options import TuningSamples
 

@@ -16,7 +16,7 @@ from torch import fx
 from edgeopt.candidate.compile import tried
 from edgeopt.candidate.cuts import Cut, cuts_of, first_layer
 from edgeopt.candidate.fidelity import Judge
-from edgeopt.candidate.records import Request
+from edgeopt.candidate.stages import Request
 from edgeopt.ir.metrics import Sample
 from edgeopt.ir.program import Program, op_name
 from edgeopt.ir.provenance import module_path, source_line

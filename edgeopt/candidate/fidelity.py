@@ -19,7 +19,7 @@ from torch import fx
 
 from edgeopt.analysis.accuracy_tracker import is_binary
 from edgeopt.candidate.limits import TIMES_NOISE, floor_of
-from edgeopt.candidate.records import Request
+from edgeopt.candidate.stages import Request
 from edgeopt.ir.metrics import Arrays, Reference
 from edgeopt.ir.program import Program
 from edgeopt.ops.quantize import QUANTIZE

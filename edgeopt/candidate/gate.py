@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from edgeopt.candidate.accuracy import Runner
-from edgeopt.candidate.records import Labeled
+from edgeopt.candidate.stages import Labeled
 from edgeopt.ir.metrics import Reference, Sample
 from edgeopt.records.outputs import EQUAL, Error
 

@@ -12,8 +12,8 @@ from edgeopt.candidate.accuracy_gate import sensitivities
 from edgeopt.candidate.divergence import compiled_for, first_divergence
 from edgeopt.candidate.fidelity import check_program, judge_by, tolerance_of
 from edgeopt.candidate.limits import Floor, check_drop, check_outputs, check_reach, floor_of
-from edgeopt.candidate.records import Evidence, Prepared, Request
 from edgeopt.candidate.slices import check_slices, lost_channels
+from edgeopt.candidate.stages import Evidence, Prepared, Request
 from edgeopt.errors import EdgeoptError
 from edgeopt.ir.metrics import Comparison, Reference, Sample
 from edgeopt.ir.program import op_name, origin

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 
 from edgeopt.calib.data import CALIBRATION, open_data
 from edgeopt.candidate.quantize import RECOVERIES
-from edgeopt.candidate.records import OnProgress, Request
+from edgeopt.candidate.stages import OnProgress, Request
 from edgeopt.errors import UserError
 from edgeopt.ir.context import EMPTY, Context
 from edgeopt.ir.pass_base import Pass

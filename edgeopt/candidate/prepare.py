@@ -17,7 +17,7 @@ from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.pass_list import build_passes, pass_context
 from edgeopt.candidate.quantize import calibrated, quantized
 from edgeopt.candidate.recipe_runner import substituted
-from edgeopt.candidate.records import Labeled, OnProgress, Prepared, QuantizedStage, Request
+from edgeopt.candidate.stages import Labeled, OnProgress, Prepared, QuantizedStage, Request
 from edgeopt.errors import PassError, UserError
 from edgeopt.files import check_writable, replacing, write_whole
 from edgeopt.frontend.load import Loaded

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgeopt.candidate.conditions import Conditions
 from edgeopt.candidate.profitability import TargetTimer
-from edgeopt.candidate.records import Request
+from edgeopt.candidate.stages import Request
 from edgeopt.candidate.swapping import Swapping
 from edgeopt.candidate.tuning import Tune, TunedResult
 from edgeopt.ir.context import SAMPLES, TIMER

@@ -15,7 +15,7 @@ from functools import cached_property
 from edgeopt.candidate.conditions import Conditions
 from edgeopt.candidate.gate import Held, answers, hold
 from edgeopt.candidate.limits import answers_hold
-from edgeopt.candidate.records import measured
+from edgeopt.candidate.stages import measured
 from edgeopt.candidate.swapping import Swapped, Swapping
 from edgeopt.distill.distil import Distillation, Tuned
 from edgeopt.distill.loop import Outcome, TuneOptions

@@ -28,7 +28,7 @@ from edgeopt.candidate.judge import (
 from edgeopt.candidate.measure import Timing, measure, measure_in_turns
 from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.candidate.prepare import prepare
-from edgeopt.candidate.records import Evidence, OnProgress, Outcome, Prepared, Request
+from edgeopt.candidate.stages import Evidence, OnProgress, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import refuse_within, staged, write_companions
 from edgeopt.deploy.overrides import Overrides
 from edgeopt.deploy.record import evidence_of, write_bundle

@@ -15,7 +15,7 @@ from edgeopt.analysis.macs import count_macs
 from edgeopt.analysis.normalization import Normalizer, find_normalizers
 from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.candidate.pass_list import build_passes
-from edgeopt.candidate.records import OnProgress, Request
+from edgeopt.candidate.stages import OnProgress, Request
 from edgeopt.deploy.decisions import Verdicts
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.frontend.static_shapes import load_for

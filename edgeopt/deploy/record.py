@@ -13,7 +13,7 @@ from edgeopt.analysis.saturation import pair_costs
 from edgeopt.candidate.limits import Measured, check, check_capacity, verdict
 from edgeopt.candidate.options import all_described
 from edgeopt.candidate.quantize import RECOVERIES
-from edgeopt.candidate.records import Evidence, Outcome, Prepared, Request
+from edgeopt.candidate.stages import Evidence, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import GOLDEN, file_entry, write_golden, write_manifest, write_report
 from edgeopt.deploy.warnings import warnings_of
 from edgeopt.frontend.load import Loaded

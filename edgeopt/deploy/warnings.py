@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgeopt.candidate.measure import UNSTABLE_CV
-from edgeopt.candidate.records import Evidence, Outcome, Request
+from edgeopt.candidate.stages import Evidence, Outcome, Request
 from edgeopt.deploy.regressions import regressions
 from edgeopt.report import figures
 

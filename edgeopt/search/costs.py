@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from edgeopt.candidate.compile import observed, tried
-from edgeopt.candidate.records import Prepared, Request
+from edgeopt.candidate.stages import Prepared, Request
 from edgeopt.ir.program import Program, first_origin
 from edgeopt.records.layers import Layer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from edgeopt.candidate.records import OnProgress
+from edgeopt.candidate.stages import OnProgress
 from edgeopt.ir.metrics import Sample, compare_all
 from edgeopt.records.search import LayerFormat
 from edgeopt.search.costs import Profile, Sizes, profile

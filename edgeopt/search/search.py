@@ -18,7 +18,7 @@ from edgeopt.analysis.macs import count_macs
 from edgeopt.calib.cache import program_digest
 from edgeopt.calib.data import open_data
 from edgeopt.candidate.limits import Measured, answers_hold, costs_hold
-from edgeopt.candidate.records import OnProgress, Prepared, Request, measured
+from edgeopt.candidate.stages import OnProgress, Prepared, Request, measured
 from edgeopt.distill.loop import TuneOptions
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.ir.program import Program, first_origin

@@ -13,7 +13,7 @@ import numpy as np
 from edgeopt.candidate.compile import observed, tried
 from edgeopt.candidate.gate import answers
 from edgeopt.candidate.measure import MeasurePlan, measure
-from edgeopt.candidate.records import OnProgress, Prepared, Request
+from edgeopt.candidate.stages import OnProgress, Prepared, Request
 from edgeopt.plugins.target import FLOATS, Session
 from edgeopt.records.search import Trial
 from edgeopt.search.mixed_precision import MixedPrecision

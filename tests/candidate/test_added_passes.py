@@ -11,7 +11,7 @@ from torch import nn
 import edgeopt
 from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.pass_list import build_passes
-from edgeopt.candidate.records import Request
+from edgeopt.candidate.stages import Request
 from edgeopt.plugins.registry import resolve
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeopt.calib.data import CALIBRATION
 from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.pass_list import build_passes
-from edgeopt.candidate.records import Request
+from edgeopt.candidate.stages import Request
 from edgeopt.errors import UserError
 from edgeopt.ir.context import EMPTY, Context
 from edgeopt.ir.pass_base import CONSTANTS_FOLDED, STAGES, Pass, PassResult

@@ -14,7 +14,7 @@ import edgeopt
 from edgeopt.candidate.options import ExportOptions
 from edgeopt.candidate.pass_list import build_passes
 from edgeopt.candidate.quantize import RECOVERIES, QuantOptions
-from edgeopt.candidate.records import Request
+from edgeopt.candidate.stages import Request
 from edgeopt.deploy.overrides import Overrides
 from edgeopt.errors import UserError
 from edgeopt.plugins.registry import resolve
