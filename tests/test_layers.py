@@ -48,7 +48,7 @@ ENTRANCE = "edgeopt"
 MODULES_AT_THE_ENTRANCE = 6
 ORDER = ("passes.exact.standard",)  # puts its siblings in order
 VENDORS = {
-    "onnx": ("onnx", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
+    "onnx": ("onnx", "frontend.onnx", "ops", "targets.onnx", "targets.openvino", "targets.tensorrt"),
     "onnxscript": ("onnx", "ops", "targets.openvino", "targets.tensorrt"),
     "onnxruntime": ("onnx.session",),
     "openvino": ("targets.openvino",),

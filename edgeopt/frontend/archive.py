@@ -61,6 +61,7 @@ class Format(Enum):
     CHECKPOINT = "torch.save checkpoint"
     SAFETENSORS = "safetensors"
     HUGGING_FACE = "Hugging Face folder"
+    ONNX = "ONNX"
     MODULE = "nn.Module"
 
 
@@ -82,9 +83,11 @@ def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
         return _identify_archive(path, max_bytes)
     if _is_safetensors(head, size):
         return Format.SAFETENSORS
+    if path.suffix == ".onnx" or _is_onnx(head):
+        return Format.ONNX
     if head[:1] == b"\x80" or b"ustar" in head:
         return Format.CHECKPOINT
-    raise UserError(f"'{path}' is not a file that a PyTorch model is saved in{_kind_of(head, path)}", _SAVE_HINT)
+    raise UserError(f"'{path}' is not a file that a PyTorch model is saved in{_kind_of(head)}", _SAVE_HINT)
 
 
 def _identify_folder(path: Path) -> Format:
@@ -96,12 +99,16 @@ def _identify_folder(path: Path) -> Format:
     )
 
 
-def _kind_of(head: bytes, path: Path) -> str:
+def _kind_of(head: bytes) -> str:
     """Return `` but ...`` for files of other tools, told by their first bytes or, for ONNX, by the suffix."""
     tools = {b"TFL3": "LiteRT", b"\x89HDF": "Keras (HDF5)", b"GGUF": "llama.cpp (GGUF)"}
     names = [name for mark, name in tools.items() if mark in head[:8]]
-    names += ["ONNX"] if path.suffix == ".onnx" else []
     return f" but one of {names[0]}, whose models cannot be given" if names else f" (first bytes {head[:8]!r})"
+
+
+def _is_onnx(head: bytes) -> bool:
+    """Return whether a file begins as ONNX does: the version of its representation, then the producer or the opset."""
+    return len(head) > 2 and head[0] == 0x08 and 3 <= head[1] <= 20 and head[2] in b"\x12\x3a\x42"
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

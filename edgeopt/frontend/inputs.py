@@ -50,16 +50,16 @@ class InputSpec:
         if 0 in shape:
             raise UserError(f"'{text}' has a dimension of size 0", "give sizes of at least 1")
         spec = cls(parts[0], shape, dtype)
-        spec._check(text)
+        spec.check(text)
         return spec
 
-    def _check(self, text: str) -> None:
+    def check(self, text: str) -> None:
         """Raise UserError where no sample of these values could be made here."""
         if self.dtype not in DTYPES:
             names = ", ".join(map(dtype_name, DTYPES))
             raise UserError(f"'{text}' has values that no input can have", f"choose one of: {names}")
         size = math.prod(self.shape) * self.dtype.itemsize
-        if size > (most := _memory()):
+        if size > (most := memory()):
             raise UserError(
                 f"'{text}' takes {size / 2**30:,.0f} GiB, and this machine has {most / 2**30:,.0f}",
                 "give smaller sizes",
@@ -69,7 +69,7 @@ class InputSpec:
         return f"{self.name}:{'x'.join(map(str, self.shape))}:{str(self.dtype).removeprefix('torch.')}"
 
 
-def _memory() -> int:
+def memory() -> int:
     """Return the machine's memory in bytes; no bound where the system does not tell, as Windows does not."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
 

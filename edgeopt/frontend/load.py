@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 
 from edgeopt.errors import UserError
 from edgeopt.foreign import foreign, logged_errors, quiet
+from edgeopt.frontend import onnx
 from edgeopt.frontend.archive import DEFAULT_MAX_BYTES, Format, identify
 from edgeopt.frontend.checkpoint import module_of, read_checkpoint
 from edgeopt.frontend.custom_operators import check_operators, import_modules, written_out
@@ -253,12 +254,17 @@ def _sizes(sample: Sample) -> str:
     return ", ".join(f"{name}:{'x'.join(map(str, array.shape))}" for name, array in sample.items())
 
 
+def _read_onnx(path: Path, options: LoadOptions) -> _Read:
+    return _Read(*onnx.converted(path, options.inputs, options.sample, options.dynamic, options.max_archive_bytes))
+
+
 _READERS: dict[Format, Callable[[Path, LoadOptions], _Read]] = {
     Format.EXPORTED: _read_exported,
     Format.TORCHSCRIPT: _read_torchscript,
     Format.CHECKPOINT: _read_checkpoint,
     Format.SAFETENSORS: _read_safetensors,
     Format.HUGGING_FACE: _read_folder,
+    Format.ONNX: _read_onnx,
 }
 
 
