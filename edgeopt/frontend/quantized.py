@@ -5,6 +5,7 @@
 | ``quantized_decomposed.quantize_per_tensor``, ``_per_channel``   | ``edgeopt.quantize``                  |
 | ``quantized_decomposed.dequantize_per_tensor``, ``_per_channel`` | ``edgeopt.dequantize``                |
 | ``fake_quantize_per_tensor_affine``, ``_per_channel_affine``     | ``edgeopt.quantize``, ``.dequantize`` |
+| ``QuantizeLinear``, ``DequantizeLinear`` of ONNX                 | the same, as they are imported        |
 
 Constants, and what is computed of constants, are stored as integers at once. Integers that are fewer than their
 type has (0..127 of uint8) become a clamp of the real values to what these integers stand for, which rounds to the
@@ -76,6 +77,15 @@ def _dequantize(program: Program, node: fx.Node) -> None:
     """x = (q - zero_point) * scale."""
     found = arguments(node)
     _replace_by_real(program, node, found["input"], _integers(program, node, found["dtype"]).affine)
+
+
+def _settle(program: Program, node: fx.Node) -> None:
+    """Make constants of a scale and a zero point that are computed of constants."""
+    for name in ("scale", "zero_point"):
+        value = arguments(node)[name]
+        if value.name not in program.constants:
+            held = program.add_constant(f"{node.name}_{name}", _known(program, node, value))
+            node.replace_input_with(value, held)
 
 
 def _fake_quantize(program: Program, node: fx.Node) -> None:
@@ -166,6 +176,7 @@ def _refused(node: fx.Node, what: str) -> UserError:
 
 
 _CARRIED: dict[str, Callable[[Program, fx.Node], None]] = {
+    **dict.fromkeys(("edgeopt::quantize", "edgeopt::dequantize"), _settle),
     **dict.fromkeys((f"{NAMESPACE}::quantize_per_tensor", f"{NAMESPACE}::quantize_per_channel"), _quantize),
     **dict.fromkeys((f"{NAMESPACE}::dequantize_per_tensor", f"{NAMESPACE}::dequantize_per_channel"), _dequantize),
     **dict.fromkeys(

@@ -59,7 +59,7 @@ def _map(
     """Return scale, zero point and axis as edgeopt's operators take them."""
     if call.get("block_size", 0) or scale.dim() > 1:
         raise call.refused("has scales for blocks; edgeopt has one for all, or one a channel")
-    if scale.numel() == 1:
+    if scale.dim() and scale.numel() == 1:
         scale, zero_point = scale.reshape(()), None if zero_point is None else zero_point.reshape(())
     if zero_point is None:
         zero_point = torch.zeros(scale.shape, dtype=dtype)

@@ -51,7 +51,7 @@ def resize(call: Call, x: Tensor, roi: Any = None, scales: Any = None, sizes: An
     if all(axis >= 2 for axis in changed) and (mode := _torch_mode(call, x, out, factors)) is not None:
         planes = [out.get(axis, x.shape[axis]) for axis in range(2, x.dim())]
         corners = _coordinates(call) == "align_corners" if mode.endswith(("linear", "cubic")) else None
-        return F.interpolate(x, planes, mode=mode, align_corners=corners, antialias=bool(call.get("antialias", 0)))
+        return F.interpolate(x, planes, mode=mode, align_corners=corners)
     for axis, size in out.items():
         x = _along(call, x, axis, size, factors.get(axis))
     return x
@@ -76,9 +76,10 @@ def _torch_mode(call: Call, x: Tensor, wanted: dict[int, int], factors: dict[int
         return "nearest" if is_torch and x.dim() in (3, 4, 5) else None
     if how == "pytorch_half_pixel" and all(size > 1 for size in wanted.values() if isinstance(size, int)):
         how = "half_pixel"
-    if how not in ("half_pixel", "align_corners") or call.get("exclude_outside", 0):
+    # Where it smooths (antialias), torch leaves out what is outside, and ONNX repeats the edge.
+    if how not in ("half_pixel", "align_corners") or call.get("exclude_outside", 0) or call.get("antialias", 0):
         return None
-    if mode == "cubic" and call.get("cubic_coeff_a", -0.75) != (-0.5 if call.get("antialias", 0) else -0.75):
+    if mode == "cubic" and call.get("cubic_coeff_a", -0.75) != -0.75:
         return None
     return _MODES[mode].get(x.dim())
 
@@ -88,10 +89,9 @@ def _along(call: Call, x: Tensor, axis: int, out: int, scale: float | None) -> T
     size = x.shape[axis]
     if not isinstance(size, int) or not isinstance(out, int):
         raise call.refused(f"resizes axis {axis}, whose size may vary, in a way that torch does not")
-    if call.get("antialias", 0):
-        raise call.refused("is anti-aliased in a way that torch does not compute")
-    at = _COORDINATES[_coordinates(call)](np.arange(out, dtype=np.float64), scale or out / size, size, out)
-    places, weights = _neighbors(call, at, size)
+    scale = scale or out / size
+    at = _COORDINATES[_coordinates(call)](np.arange(out, dtype=np.float64), scale, size, out)
+    places, weights = _neighbors(call, at, size, min(scale, 1.0) if call.get("antialias", 0) else 1.0)
     shape = [-1 if k == axis else 1 for k in range(x.dim())]
     total: Tensor | None = None
     for place, weight in zip(places, weights, strict=True):
@@ -104,21 +104,20 @@ def _along(call: Call, x: Tensor, axis: int, out: int, scale: float | None) -> T
     return total
 
 
-def _neighbors(call: Call, at: Array, size: int) -> tuple[list[Array], list[Array]]:
-    """Return the indices of the neighbors of each place, and their weights."""
+def _neighbors(call: Call, at: Array, size: int, scale: float) -> tuple[list[Array], list[Array]]:
+    """Return the indices of the neighbors of each place, and their weights; a ``scale`` below 1 widens the kernel."""
     mode = call.get("mode", "nearest")
     if mode == "nearest":
         nearest = _NEAREST[call.get("nearest_mode", "round_prefer_floor")](at)
         return [nearest.clip(0, size - 1).astype(np.int64)], [np.ones_like(at)]
-    offsets = [0, 1] if mode == "linear" else [-1, 0, 1, 2]
-    base = np.floor(at)
-    kernel = _linear if mode == "linear" else _cubic(call.get("cubic_coeff_a", -0.75))
-    places = [base + offset for offset in offsets]
-    weights = [kernel(np.abs(at - place)) for place in places]
+    reach, kernel = (1, _linear) if mode == "linear" else (2, _cubic(call.get("cubic_coeff_a", -0.75)))
+    first = math.floor(-reach / scale) + 1
+    places = [np.floor(at) + offset for offset in range(first, 2 - first)]
+    weights = [kernel(np.abs(at - place) * scale) for place in places]
     if call.get("exclude_outside", 0):
         weights = [weight * ((place >= 0) & (place < size)) for place, weight in zip(places, weights, strict=True)]
-        total = np.sum(weights, axis=0)
-        weights = [weight / total for weight in weights]
+    total = np.sum(weights, axis=0)
+    weights = [weight / total for weight in weights]
     return [place.clip(0, size - 1).astype(np.int64) for place in places], weights
 
 
