@@ -32,8 +32,9 @@ def command(
 ) -> int:
     """Export MODEL to a target and leave a verified, measured bundle.
 
-    MODEL is a torch.export archive, a Hugging Face folder, a TorchScript archive, a state dict or safetensors file
-    with --arch, or a pickled module with --trust. A target's own options are flags too: see `edgeopt explain TARGET`.
+    MODEL is a torch.export archive, a Hugging Face folder, an ONNX file, a TorchScript archive, a state dict or
+    safetensors file with --arch, or a pickled module with --trust. A target's own options are flags too: see
+    `edgeopt explain TARGET`.
     """
     from edgeopt.deploy.bundle import refuse_within
     from edgeopt.deploy.export import export

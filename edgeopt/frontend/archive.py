@@ -100,7 +100,7 @@ def _identify_folder(path: Path) -> Format:
 
 
 def _kind_of(head: bytes) -> str:
-    """Return `` but ...`` for files of other tools, told by their first bytes or, for ONNX, by the suffix."""
+    """Return `` but ...`` for files of other tools, told by their first bytes."""
     tools = {b"TFL3": "LiteRT", b"\x89HDF": "Keras (HDF5)", b"GGUF": "llama.cpp (GGUF)"}
     names = [name for mark, name in tools.items() if mark in head[:8]]
     return f" but one of {names[0]}, whose models cannot be given" if names else f" (first bytes {head[:8]!r})"
