@@ -24,6 +24,7 @@ from torch.export import ExportedProgram
 
 from edgeopt.decompositions import refused, write_out
 from edgeopt.decompositions.complex_numbers import in_pairs
+from edgeopt.decompositions.doubles import with_all_digits
 from edgeopt.errors import EdgeoptError, Placement, ToolchainMissing, Unsupported
 from edgeopt.foreign import add_libraries
 from edgeopt.ir.attribution import marked
@@ -64,6 +65,8 @@ class Translation:
 Functions = Mapping[str, Callable[[], Callable[..., Any]]]
 """What operators are in ONNX, by schema name, as ``Operator.onnx`` has them."""
 
+Rewrite = Callable[[Program], list[Placement]]
+
 
 def translate(program: Program, keep: Collection[str] | None = None, functions: Functions | None = None) -> Translation:
     """Return the program in ONNX, inputs and outputs under the program's names.
@@ -75,7 +78,7 @@ def translate(program: Program, keep: Collection[str] | None = None, functions: 
     where torch.onnx fails otherwise, ToolchainMissing without onnx.
     """
     _require_onnx()
-    exported = exportable(program)
+    exported = exportable(program, with_all_digits)
     notes: tuple[str, ...] = ()
     with quiet():
         try:
@@ -152,18 +155,23 @@ def _unknown(exported: ExportedProgram, registry: Any) -> list[fx.Node]:
     ]
 
 
-def exportable(program: Program) -> ExportedProgram:
+def exportable(program: Program, rewrite: Rewrite = lambda program: []) -> ExportedProgram:
     """Return the program in a spelling that exporters take, with the same values.
 
-    Raises Unsupported where operators are refused, and where complex numbers pass in or out, or cannot be written as
-    pairs of real ones.
+    ``rewrite``: of one exporter alone, before and after operators are written out; it changes a program in place and
+    returns the nodes that it refuses. Raises Unsupported where operators are refused, and where complex numbers pass in
+    or out, or cannot be written as pairs of real ones.
     """
     if placements := refused(program):
         raise Unsupported("onnx", placements, "choose a target that runs torch, or write them by other operators")
     program = program.clone()
     in_pairs(program, "onnx")
+    placements = rewrite(program)
     if write_out(program):
+        placements = rewrite(program)
         canonicalize(program)
+    if placements:
+        raise Unsupported("onnx", placements, "cast to float32 before it, or state the number as a tensor in float64")
     _separate_outputs(program)
     _make_dense(program)
     program.clean()

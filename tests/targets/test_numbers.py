@@ -156,6 +156,44 @@ def test_float64_is_computed_as_such_or_refused(tmp_path: Path) -> None:
         _run(convolution, (image,), "onnx", tmp_path)
 
 
+def _of_numbers(_: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {
+        "product": x * torch.pi,
+        "quotient": x / 86400.1,
+        "sum": x + 0.1,
+        "scaled sum": torch.add(x, x, alpha=0.1),
+        "difference": 16777217 - x,
+        "clamp": x.clamp(-0.1, 0.6),
+        "masked": x.masked_fill(x > 0.5, 0.3),
+        "full": torch.full_like(x, 0.1),
+        "where": torch.where(x > 0.7, x, 0.1),
+        "power": x**0.1,
+        "remainder": x % 0.1,
+        "lerp": torch.lerp(x, x * 2, 0.1),
+        "product of matrices": torch.addmm(x[0], x, torch.eye(3, dtype=torch.float64), beta=0.1, alpha=0.3),
+        "celu": torch.celu(-x, 1.1),
+        "selu": torch.selu(-x),
+        "softplus": nn.functional.softplus(x, beta=1.1),
+        "leaky": nn.functional.leaky_relu(-x, 0.1),
+        "log10": torch.log10(x),
+        "degrees": torch.rad2deg(x),
+        "range": torch.arange(0, 0.25, 0.1, dtype=torch.float64) + x,
+        "attention": nn.functional.scaled_dot_product_attention(x[None], x[None], x[None], scale=0.3),
+    }
+
+
+def test_numbers_keep_their_digits_in_float64(tmp_path: Path) -> None:
+    x = torch.tensor([[0.3123456, 0.7, 1.9]], dtype=torch.float64)
+    expected, got, _ = _run(_Of(_of_numbers), (x,), "onnx", tmp_path)
+    for name, array in expected.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-14, err_msg=name)
+    seconds = torch.tensor([[1700000003.0, 1700000005.0, 1700000008.0]], dtype=torch.float64)
+    expected, got, _ = _run(_Of(lambda _, x: (x * 0.1 - 170000000).float()), (seconds,), "onnx", tmp_path)
+    np.testing.assert_array_equal(got["output"], expected["output"])
+    with pytest.raises(Unsupported, match=r"linalg_vector_norm.*stores its number in float32"):
+        _run(_Of(lambda _, x: torch.linalg.vector_norm(x, 2.3)), (seconds,), "onnx", tmp_path)
+
+
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_complex_inputs_are_refused_in_a_sentence(target: str, tmp_path: Path) -> None:
     z = torch.randn(2, 3, dtype=torch.complex64)
