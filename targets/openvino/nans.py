@@ -1,18 +1,21 @@
 """NaN that a model itself makes, and that OpenVINO's CPU plug-in answers with numbers: no verification input shows it.
 
 Inputs on which the original answers with NaN are left out of verification, so what follows a logarithm, a root or a
-quotient that may be NaN is not judged where it is. That is told, unless the operand's range rules NaN out.
+quotient that may be NaN is not judged where it is, nor what follows 0 * inf or inf - inf. That is told, unless the
+operands' ranges rule NaN out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
-import torch
 from torch import fx
 
 from edgeopt.analysis.float_ranges import ANYTHING, Range, is_float
+from edgeopt.analysis.infinities import make_nan
 from edgeopt.analysis.integer_ranges import float_ranges_of
+from edgeopt.analysis.integer_rules import schema_name
 from edgeopt.ir.program import Program
 from edgeopt.ir.provenance import titled
 from edgeopt.ir.rewrite import arguments
@@ -27,11 +30,13 @@ _HIDING = frozenset(
 )
 """What answers NaN with numbers."""
 
-_LEAST = {
-    **dict.fromkeys(("aten::log", "aten::log2", "aten::log10", "aten::sqrt", "aten::rsqrt"), 0.0),
-    "aten::log1p": -1.0,
+_DOMAINS: dict[str, Range] = {
+    **dict.fromkeys(("aten::log", "aten::log2", "aten::log10", "aten::sqrt", "aten::rsqrt"), (0.0, inf)),
+    "aten::log1p": (-1.0, inf),
+    **dict.fromkeys(("aten::asin", "aten::acos", "aten::atanh"), (-1.0, 1.0)),
+    "aten::acosh": (1.0, inf),
 }
-"""What is NaN of numbers below some."""
+"""Between which numbers an operand is not NaN afterwards."""
 
 _MOST_TOLD = 3
 
@@ -51,28 +56,26 @@ def notes(program: Program) -> tuple[str, ...]:
 def _hidden(program: Program) -> list[tuple[fx.Node, fx.Node]]:
     """Return the nodes that hide NaN with that which may make it, the first ones alone."""
     ranges = float_ranges_of(program)
+    of_infinities = make_nan(program, ranges)
     makers: dict[fx.Node, fx.Node] = {}
     found = []
     for node in program.calls:
         maker = next((makers[source] for source in node.all_input_nodes if source in makers), None)
-        if maker is not None and _schema(node) in _HIDING:
+        if maker is not None and schema_name(node) in _HIDING:
             found.append((node, maker))
-        elif is_float(node) and (maker is not None or _makes(node, ranges)):
+        elif is_float(node) and (maker is not None or node in of_infinities or _makes(node, ranges)):
             makers[node] = maker or node
     return found
 
 
 def _makes(node: fx.Node, ranges: Mapping[fx.Node, Range]) -> bool:
     """Return whether a node may be NaN where its operands are numbers."""
-    name = _schema(node)
-    if name in _LEAST:
-        return ranges.get(node.all_input_nodes[0], ANYTHING)[0] < _LEAST[name]
+    name = schema_name(node)
+    if name in _DOMAINS:
+        (low, high), (least, most) = ranges.get(node.all_input_nodes[0], ANYTHING), _DOMAINS[name]
+        return low < least or high > most
     if name not in ("aten::div", "aten::true_divide"):
         return False
     divisor = arguments(node)["other"]
     low, high = ranges.get(divisor, ANYTHING) if isinstance(divisor, fx.Node) else (divisor, divisor)
     return low <= 0 <= high
-
-
-def _schema(node: fx.Node) -> str:
-    return node.target._schema.name if isinstance(node.target, torch._ops.OpOverload) else ""
