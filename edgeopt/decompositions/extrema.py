@@ -1,13 +1,16 @@
 """Largest and smallest values: ONNX has none along the axis of a tensor without axes, and not both at once. Runtimes
 clamp with the largest finite number where a bound is absent, and infinity becomes that.
 
-max(x, 0), min(x, 0)    =>  x, 0          of a tensor without axes
+max(x, 0), min(x, 0)    =>  x, 0                        of a tensor without axes
+amax(x, []), amin(x)    =>  the same along all axes;    x where there are none
 aminmax(x)              =>  amin(x), amax(x)
 clamp(x, min=0)         =>  relu(x)
 clamp(x, min=c)         =>  maximum(x, c)     and max alike
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
@@ -23,6 +26,22 @@ def _is_number(given: Arguments) -> bool:
 def extremum(x: torch.Tensor, _dim: int, _keepdim: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the one value of ``x`` [] and its place []."""
     return x.clone(), torch.zeros((), dtype=torch.int64)
+
+
+def _names_no_axis(given: Arguments) -> bool:
+    return _is_number(given) or not given["dim"]
+
+
+@decomposes(aten.amax.default, where=_names_no_axis)
+def largest(x: torch.Tensor, _dims: Sequence[int], keepdim: bool) -> torch.Tensor:
+    """Return the largest value of ``x`` [...]."""
+    return x.amax(list(range(x.dim())), keepdim) if x.dim() else x.clone()
+
+
+@decomposes(aten.amin.default, where=_names_no_axis)
+def smallest(x: torch.Tensor, _dims: Sequence[int], keepdim: bool) -> torch.Tensor:
+    """Return the smallest value of ``x`` [...]."""
+    return x.amin(list(range(x.dim())), keepdim) if x.dim() else x.clone()
 
 
 @decomposes(aten.aminmax.default)

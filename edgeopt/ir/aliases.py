@@ -1,7 +1,8 @@
 """Operators that torch has under two names, under the one that all rules know.
 
 torch.export keeps the name that a model calls: ``torch.special.expm1`` is another operator than ``torch.expm1``, of the
-same arguments and the same kernel.
+same arguments and the same kernel. A view and its copy (``permute_copy``) have the same values; nothing in a functional
+graph writes to either.
 """
 
 from __future__ import annotations
@@ -9,6 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgeopt.ir.nodes import Target, aten
+
+_VIEWS = (
+    *("alias", "diagonal", "expand", "narrow", "permute", "split_with_sizes", "squeeze", "t", "transpose"),
+    *("unbind", "unfold", "unsqueeze", "view"),
+)
 
 _NAMES = {
     "absolute": "abs",
@@ -55,6 +61,7 @@ _NAMES = {
     "swapaxes": "transpose.int",
     "swapdims": "transpose.int",
     "true_divide": "div",
+    **{f"{view}_copy": view for view in _VIEWS},
 }
 
 

@@ -72,7 +72,7 @@ def total_along(x: torch.Tensor, dims: Sequence[int] | None, keepdim: bool, dtyp
     axes = sorted({dim % x.dim() for dim in dims or range(x.dim())}, reverse=True) if x.dim() else []
     for axis in axes:
         result = result.cumsum(axis).narrow(axis, -1, 1)
-    return result if keepdim else result.squeeze(axes)
+    return result.squeeze(axes) if axes and not keepdim else result
 
 
 def product(x: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -48,6 +48,11 @@ def _single() -> Iterator[Case]:
         yield case("interpolate", f"to one row {mode}", resized, image)
     yield case("max", "no axis", lambda x: (*x.max(0), *x.min(-1)), torch.tensor(3.0))
     yield case("cumsum", "no axis", lambda x: x.cumsum(0), torch.tensor(5))
+    yield case("sum", "no axis", lambda x: (x.sum(), x.sum(0), x.prod()), torch.tensor(5))
+    yield case("amax", "no axis", lambda x: (x.amax(0), x.amin(0), x.amax()), torch.tensor(3.0))
+    yield case("amin", "all axes", lambda x: x.amin(), image)
+    yield case("t_copy", "one axis", torch.t_copy, torch.arange(3))
+    yield case("transpose_copy", "of itself", lambda x: torch.transpose_copy(x, 0, 0), torch.arange(3.0))
     yield case("ceil", "int64", lambda x: (x.ceil(), x.round()), torch.tensor([-9, 2**40 + 1]))
     yield case("linspace", "nothing", lambda x: (x, torch.linspace(0, 1, 0)), image)
 
