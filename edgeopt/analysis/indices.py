@@ -121,5 +121,7 @@ class _Indices:
             sizes = [self.size(shape[axis]) for axis, index in enumerate(given["indices"]) if index is value]
             return min((size for size in sizes if size is not None), default=None)
         if reader.target in _INDEXED and (given := arguments(reader))["index"] is value:
-            return self.size(shape_of(given["self"])[given["dim"]])
+            shape = shape_of(given["self"])
+            # A number has no axis, and yet one place along the first or last.
+            return self.size(shape[given["dim"]]) if shape else 1
         return None

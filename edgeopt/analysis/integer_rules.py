@@ -175,10 +175,18 @@ def _multiplied(left: int, right: int, added: int | None = None) -> Rule:
     return rule
 
 
+def _averaged(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
+    """The sum of a window, which is divided afterwards."""
+    kernel, rank = int_list(node.args[1]), int(schema_name(node)[-2])
+    terms = prod(kernel * (rank // len(kernel)))
+    low, high = times(_argument(node, 0, known, anything), (terms, terms))
+    return hull((low, high), (0, 0))
+
+
 def _raised(node: fx.Node, known: Mapping[fx.Node, Interval], anything: Interval) -> Interval:
     """A product of values along a dimension, or of all."""
     shape, dim = shape_of(node_arg(node, 0)), node.args[1:2]
-    terms = largest(shape[dim[0]]) if dim and isinstance(dim[0], int) else prod(map(largest, shape))
+    terms = largest(shape[dim[0]]) if shape and dim and isinstance(dim[0], int) else prod(map(largest, shape))
     low, high = _argument(node, 0, known, anything)
     highest = max(abs(low), abs(high), 1) ** min(terms, 64)
     return (0 if low >= 0 else -highest, highest)
@@ -262,6 +270,7 @@ RULES_BY_NAME: dict[str, Rule] = {
         **dict.fromkeys(("outer", "ger", "kron"), _two(times)),
         **dict.fromkeys(("prod", "cumprod"), _raised),
         "square": _squared,
+        **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), _averaged),
         **dict.fromkeys(("scatter_add", "index_add", "scatter_reduce"), _scattered(3, sums=True)),
         "index_put": _scattered(2, sums=True),
         **dict.fromkeys(("scatter", "index_copy", "index_fill"), _scattered(3, sums=False)),
@@ -302,6 +311,7 @@ MOVES_BY_NAME = frozenset(
         ("unflatten", "ravel", "reshape_as", "t", "mT", "swapdims", "moveaxis", "hstack", "vstack", "concat"),
         ("tensor_split", "hsplit", "vsplit", "fliplr", "flipud", "take_along_dim", "as_strided", "kthvalue", "mode"),
         ("_unsafe_index", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "positive"),
+        *((f"max_pool{rank}d", f"max_pool{rank}d_with_indices") for rank in (1, 2, 3)),
     )
     for name in names
 )

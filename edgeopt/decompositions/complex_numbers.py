@@ -10,13 +10,14 @@ from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-from edgeopt.decompositions import fourier
+from edgeopt.decompositions import fourier, spectrograms
 from edgeopt.decompositions.fourier import NoMatrix, Pair
 from edgeopt.decompositions.writing_out import TABLE, is_needed, replace_by
 from edgeopt.errors import Placement, Unsupported
 from edgeopt.ir.attribution import attribute_to
 from edgeopt.ir.nodes import Target, aten, node_arg, run_node
 from edgeopt.ir.program import Program, op_name
+from edgeopt.ir.rewrite import arguments
 
 _REASON = "complex numbers are computed as pairs of real ones, and this operator has no such form"
 _ENDS = "complex numbers do not pass in or out: give torch.view_as_real() of them, and torch.view_as_complex() inside"
@@ -73,7 +74,8 @@ def _expand(program: Program) -> None:
         sources = node.all_input_nodes
 
         def call(*values: Any, node: fx.Node = node, sources: list[fx.Node] = sources) -> Any:
-            return run_node(node, dict(zip(sources, values, strict=True)).__getitem__)
+            read = dict(zip(sources, values, strict=True)).__getitem__
+            return run_node(node, read) if node.target not in _WRITTEN else _written(node, read)
 
         with program.fake_mode:
             traced = make_fx(call)(*(source.meta["val"] for source in sources)).graph
@@ -85,6 +87,17 @@ def _expand(program: Program) -> None:
                 attribute_to(copies[inner], node.name)
         node.replace_all_uses_with(copies[next(iter(traced.find_nodes(op="output"))).args[0]])
         program.graph.erase_node(node)
+
+
+_WRITTEN: dict[Target, Callable[..., torch.Tensor]] = {aten.istft.default: spectrograms.inverse}
+"""What torch composes by asking for values that are not known before it runs."""
+
+
+def _written(node: fx.Node, read: Callable[[fx.Node], Any]) -> torch.Tensor:
+    *given, returns_complex = map_arg(arguments(node), read).values()
+    if returns_complex:
+        return run_node(node, read)
+    return _WRITTEN[node.target](*given)
 
 
 # What computes both parts alike, of arguments that are complex, or lists of such.
@@ -256,6 +269,18 @@ def _polar(insert: Insert, length: fx.Node, angle: fx.Node) -> Pair:
     return insert(aten.mul.Tensor, length, cosine), insert(aten.mul.Tensor, length, sine)
 
 
+def _conjugate(insert: Insert, a: Pair) -> Pair:
+    return a[0], insert(aten.neg.default, a[1])
+
+
+def _angle(insert: Insert, a: Pair) -> fx.Node:
+    """Of a conjugate it is turned last: runtimes negate the weights of a product before, which loses the sign of 0."""
+    real, imaginary = a
+    if imaginary.target is not aten.neg.default:
+        return insert(aten.atan2.default, imaginary, real)
+    return insert(aten.neg.default, insert(aten.atan2.default, imaginary.args[0], real))
+
+
 def _exp(insert: Insert, a: Pair) -> Pair:
     return _polar(insert, insert(aten.exp.default, a[0]), a[1])
 
@@ -277,7 +302,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
     aten.real: lambda insert, a: a[0],
     aten.imag: lambda insert, a: a[1],
     aten.abs: _abs,
-    aten.angle: lambda insert, a: insert(aten.atan2.default, a[1], a[0]),
+    aten.angle: _angle,
     aten.add: _add,
     aten.sub: _sub,
     aten.mul: _mul,
@@ -288,6 +313,6 @@ _RULES: dict[Any, Callable[..., Any]] = {
     aten.exp: _exp,
     aten.to: _to_complex,
     aten._to_copy: _to_complex,
-    **dict.fromkeys((aten._conj, aten.conj, aten.conj_physical), lambda insert, a: (a[0], _times(insert, a[1], -1))),
+    **dict.fromkeys((aten._conj, aten.conj, aten.conj_physical), _conjugate),
     **dict.fromkeys((aten.resolve_conj, aten.resolve_neg), lambda insert, a: a),
 }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from edgeopt.decompositions import pools_of_integers
 from edgeopt.decompositions.pools import windows
 from edgeopt.decompositions.writing_out import Arguments, decomposes, each
 from edgeopt.ir.nodes import aten
@@ -34,25 +35,40 @@ def _axes(
     return list(zip(x.shape[-rank:], spans, each(stride or kernel, rank), each(padding, rank), strict=True))
 
 
+_OF_INTEGERS = (
+    aten.max_pool1d_with_indices.default,
+    aten.max_pool2d_with_indices.default,
+    aten.max_pool3d_with_indices.default,
+)
+
+
+def _is_of_integers(given: Arguments) -> bool:
+    return not given["self"].is_floating_point()
+
+
+def _is_unusual(given: Arguments) -> bool:
+    return _is_of_integers(given) or (given["ceil_mode"] and _drops_a_window(given))
+
+
 def _drops_a_window(given: Arguments) -> bool:
-    if not given["ceil_mode"] or not given["self"].is_floating_point():
-        return False
     names = ("self", "kernel_size", "stride", "padding", "dilation")
     axes = _axes(*(given[name] for name in names))
     counted = [-(-(size + 2 * pad - span) // step) + 1 for size, span, step, pad in axes]
     return counted != [windows(*axis, True) for axis in axes]
 
 
-@decomposes(*MAX_POOLS.values(), where=_drops_a_window)
+@decomposes(*MAX_POOLS.values(), where=_is_unusual)
 def max_pool(
     x: torch.Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
-    _ceil_mode: bool,
+    ceil_mode: bool,
 ) -> torch.Tensor:
     """Return the max pool of ``x`` [N, C, spatial...] or [C, spatial...]."""
+    if not x.is_floating_point():
+        return max_pool_of_integers(x, kernel_size, stride, padding, dilation, ceil_mode)[0]
     axes = _axes(x, kernel_size, stride, padding, dilation)
     behind = [
         max(0, (windows(size, span, step, pad, True) - 1) * step + span - size - 2 * pad)
@@ -60,3 +76,24 @@ def max_pool(
     ]
     padded = functional.pad(x, [width for size in reversed(behind) for width in (0, size)], value=-torch.inf)
     return MAX_POOLS[len(axes)](padded, kernel_size, stride, padding, dilation)
+
+
+@decomposes(*_OF_INTEGERS, where=_is_of_integers)
+def max_pool_of_integers(
+    x: torch.Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the max pool of integers ``x`` [N, C, spatial...] or [C, spatial...], and the places of the largest."""
+    axes = _axes(x, kernel_size, stride, padding, dilation)
+    rank = len(axes)
+    forms = [
+        pools_of_integers.Axis(size, kernel, step, pad, spread, windows(size, span, step, pad, ceil_mode))
+        for (size, span, step, pad), kernel, spread in zip(
+            axes, each(kernel_size, rank), each(dilation, rank), strict=True
+        )
+    ]
+    return pools_of_integers.largest(x, forms)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from edgeopt.decompositions import pools_of_integers
 from edgeopt.decompositions.writing_out import Arguments, decomposes, each
 from edgeopt.ir.nodes import aten
 
@@ -28,8 +29,9 @@ AVERAGE_POOLS: dict[int, Callable[..., torch.Tensor]] = {
 
 
 def is_unusual(given: Arguments) -> bool:
-    """Return whether a pool has a divisor of its own, or counts windows upwards."""
-    return bool(given["ceil_mode"]) or given.get("divisor_override") is not None
+    """Return whether a pool has a divisor of its own, counts windows upwards, or is one of integers."""
+    is_of_floats = given["self"].is_floating_point()
+    return bool(given["ceil_mode"]) or given.get("divisor_override") is not None or not is_of_floats
 
 
 @decomposes(*AVERAGE_POOLS.values(), where=is_unusual)
@@ -49,19 +51,29 @@ def average_pool(
     sizes = x.shape[-rank:]
     axes = list(zip(sizes, kernels, strides, pads, strict=True))
     counts = [windows(*axis, ceil_mode) for axis in axes]
+    inside = [_inside(count, *place, count_include_pad) for count, place in zip(counts, axes, strict=True)]
+    if not x.is_floating_point():
+        forms = [pools_of_integers.Axis(*axis, 1, count) for axis, count in zip(axes, counts, strict=True)]
+        return pools_of_integers.average(x, forms, divisor_override or _product(inside).to(x.dtype))
     # What the last window lacks behind the padding.
     behind = [max(0, (n - 1) * s + k - (size + p)) for n, (size, k, s, p) in zip(counts, axes, strict=True)]
     widths = [
         width for before, after in zip(reversed(pads), reversed(behind), strict=True) for width in (before, after)
     ]
     result = AVERAGE_POOLS[rank](functional.pad(x, widths), kernels, strides)
-    window = torch.Size(kernels).numel()
     if divisor_override is not None:
-        return result * (window / divisor_override)
-    for axis, (count, place) in enumerate(zip(counts, axes, strict=True)):
-        inside = _inside(count, *place, count_include_pad)
-        result = result * (place[1] / inside).to(x.dtype).reshape(-1, *[1] * (rank - 1 - axis))
+        return result * (torch.Size(kernels).numel() / divisor_override)
+    for axis, (kernel, elements) in enumerate(zip(kernels, inside, strict=True)):
+        result = result * (kernel / elements).to(x.dtype).reshape(-1, *[1] * (rank - 1 - axis))
     return result
+
+
+def _product(sizes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the products [a, b, ...] of numbers [a], [b], ..."""
+    first, *others = sizes
+    for other in others:
+        first = first.unsqueeze(-1) * other
+    return first
 
 
 def windows(size: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:

@@ -19,7 +19,6 @@ REFUSED: dict[Target, str] = {
 
 _OF_FLOATS = frozenset(
     (
-        *(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default),
         *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),
         *(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input),
     )

@@ -309,7 +309,6 @@ def _simplify(model: ir.Model, keep: Collection[str] | None) -> None:
         common.DeduplicateInitializersPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedOpsetsPass(),
-        common.OutputFixPass(),
     )(model)
     _own_outputs(model.graph)
     for value, (type_, shape) in zip(model.graph.outputs, types, strict=True):
@@ -318,14 +317,17 @@ def _simplify(model: ir.Model, keep: Collection[str] | None) -> None:
 
 
 def _own_outputs(graph: ir.Graph) -> None:
-    """Let a node of each graph compute its outputs, which ONNX demands: dropping identities leaves values of outer
-    graphs, and constants, in their place."""
+    """Let a node of each graph compute each of its outputs, which ONNX demands: dropping identities leaves inputs,
+    constants, values of outer graphs and other outputs in their place.
+
+    onnx_ir's own ``OutputFixPass`` gives an input that is an output another name.
+    """
     import onnx_ir as ir
 
     for inner in (graph, *graph.subgraphs()):
         for index, value in enumerate(inner.outputs):
             producer = value.producer()
-            if producer is None or producer.graph is not inner:
+            if producer is None or producer.graph is not inner or value in inner.outputs[:index]:
                 copy = ir.Value(type=value.type, shape=value.shape)
                 inner.append(ir.node("Identity", [value], outputs=[copy]))
                 inner.outputs[index] = copy

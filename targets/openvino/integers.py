@@ -33,7 +33,7 @@ _IN_FLOAT = frozenset(
         ("floor_divide", "div", "remainder", "fmod", "pow", "__rshift__", "bitwise_right_shift", "eq", "ne"),
         ("sum", "prod", "cumprod", "amax", "amin", "max", "min"),
         ("matmul", "mm", "bmm", "addmm", "baddbmm", "addmv", "linear", "dot", "vdot", "mv", "inner", "einsum"),
-        ("scatter_add", "scatter_reduce", "index_add", "index_put"),
+        ("scatter_add", "scatter_reduce", "index_add", "index_put", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
     )
     for name in names
 )
