@@ -93,7 +93,7 @@ _WRITTEN: dict[Target, Callable[..., torch.Tensor]] = {aten.istft.default: spect
 """What torch composes by asking for values that are not known before it runs."""
 
 
-def _written(node: fx.Node, read: Callable[[fx.Node], Any]) -> torch.Tensor:
+def _written(node: fx.Node, read: Callable[[fx.Node], Any]) -> Any:
     *given, returns_complex = map_arg(arguments(node), read).values()
     if returns_complex:
         return run_node(node, read)
