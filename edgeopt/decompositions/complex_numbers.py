@@ -276,9 +276,12 @@ def _conjugate(insert: Insert, a: Pair) -> Pair:
 def _angle(insert: Insert, a: Pair) -> fx.Node:
     """Of a conjugate it is turned last: runtimes negate the weights of a product before, which loses the sign of 0."""
     real, imaginary = a
-    if imaginary.target is not aten.neg.default:
+    source = imaginary
+    while source.target is aten.clone.default:
+        source = node_arg(source, 0)
+    if source.target is not aten.neg.default:
         return insert(aten.atan2.default, imaginary, real)
-    return insert(aten.neg.default, insert(aten.atan2.default, imaginary.args[0], real))
+    return insert(aten.neg.default, insert(aten.atan2.default, source.args[0], real))
 
 
 def _exp(insert: Insert, a: Pair) -> Pair:
