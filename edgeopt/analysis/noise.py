@@ -13,7 +13,7 @@ output moves as much at the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -28,6 +28,8 @@ from edgeopt.records.outputs import OutputNoise
 
 INPUT_CHANGE = 1e-7
 """Relative change of the inputs: about the last digit of float32."""
+WIDEST = 8
+"""Bytes of the widest floats. Inputs of that type keep their last digit: what it changes, float32 does not show."""
 BESIDE = 1e-5
 """Relative distance from the inputs at which the effect of that change is measured: off any jump that they lie at."""
 FEW = 16
@@ -72,7 +74,8 @@ def _pairs(program: Program, samples: Sequence[Arrays]) -> tuple[list[tuple[Arra
                 double, reason = None, f"the model does not run in float64 ({error.message})"
         # Inputs at the end of their domain may leave it.
         with suppress(EdgeoptError):
-            pairs.append(_moving(double or program, sample if double is None else sample_in_float64(sample)))
+            narrow = [name for name, array in sample.items() if array.dtype.itemsize < WIDEST]
+            pairs.append(_moving(double or program, sample if double is None else sample_in_float64(sample), narrow))
     return pairs, reason
 
 
@@ -99,15 +102,15 @@ def _scaled(sample: Arrays, change: float) -> dict[str, np.ndarray]:
     return {name: array * (1 + change) if array.dtype.kind == "f" else array for name, array in sample.items()}
 
 
-def _moving(program: Program, sample: Arrays) -> tuple[Arrays, Arrays]:
-    """Return the outputs beside the inputs, before and after every float moves by its last digit."""
+def _moving(program: Program, sample: Arrays, narrow: Collection[str]) -> tuple[Arrays, Arrays]:
+    """Return the outputs beside the inputs, before and after all of ``narrow`` that are floats move by a last digit."""
     generator = np.random.default_rng(0)
-    beside = _moved(sample, BESIDE, generator)
-    before, after = program.run(beside), program.run(_moved(beside, INPUT_CHANGE, generator))
+    beside = _moved(sample, BESIDE, generator, narrow)
+    before, after = program.run(beside), program.run(_moved(beside, INPUT_CHANGE, generator, narrow))
     if all(np.array_equal(before[name], after[name], equal_nan=True) for name in before):
         return before, after
     changes = (0.0, INPUT_CHANGE, -INPUT_CHANGE)
-    at, up, down = (program.run(_moved(sample, change, np.random.default_rng(1))) for change in changes)
+    at, up, down = (program.run(_moved(sample, change, np.random.default_rng(1), narrow)) for change in changes)
     return before, {name: _off_jumps(before[name], after[name], at[name], (up[name], down[name])) for name in before}
 
 
@@ -126,9 +129,11 @@ def _off_jumps(before: np.ndarray, after: np.ndarray, at: np.ndarray, moved: Seq
     return np.where(stays & jumps, before, after)
 
 
-def _moved(sample: Arrays, change: float, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return the inputs with every float moved up or down, at random, by about a share of itself."""
-    return {name: _moved_array(array, change, generator) for name, array in sample.items()}
+def _moved(
+    sample: Arrays, change: float, generator: np.random.Generator, names: Collection[str]
+) -> dict[str, np.ndarray]:
+    """Return the inputs with every float of ``names`` moved up or down, at random, by about a share of itself."""
+    return {name: _moved_array(array, change, generator) if name in names else array for name, array in sample.items()}
 
 
 def _moved_array(array: np.ndarray, change: float, generator: np.random.Generator) -> np.ndarray:

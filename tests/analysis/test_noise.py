@@ -91,3 +91,8 @@ def test_outputs_that_are_infinite_or_of_integers_have_no_noise() -> None:
         return (x > 3), x.argmax(-1), torch.where(x > 3, -torch.inf, x), x * 2
 
     assert noise(several, PIXELS) < 1e-6
+
+
+def test_inputs_in_float64_have_no_noise_of_float32() -> None:
+    seconds = np.array([[1700000003.0, 1700000005.0, 1700000008.0]])
+    assert noise(lambda x: x * 0.1 - 170000000, seconds) == 0.0
