@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgeopt.analysis.accuracy_tracker import AccuracyTracker
+from edgeopt.analysis.accuracy_tracker import AccuracyTracker, is_binary
 from edgeopt.analysis.macs import count_macs
 from edgeopt.analysis.reference import reference_of
 from edgeopt.calib.data import open_data
@@ -22,7 +23,7 @@ from edgeopt.errors import PassError, UserError
 from edgeopt.files import check_writable, replacing, write_whole
 from edgeopt.frontend.load import Loaded
 from edgeopt.ir.convert import save
-from edgeopt.ir.metrics import Arrays, Sample
+from edgeopt.ir.metrics import Arrays, Reference, Sample
 from edgeopt.ir.pass_base import Pass
 from edgeopt.ir.program import Program
 from edgeopt.passes.exact.fold_constants import FoldConstants
@@ -40,6 +41,9 @@ from edgeopt.verification import Inventor, VerificationInputs, out_of_range, var
 FEWEST_SAMPLES, MOST_SAMPLES = 3, 8
 VERIFIED_MACS = 20 * 10**9
 """Multiply-accumulates of all verification inputs together, where there may be more than the fewest."""
+
+MOST_NOISE = 0.1
+"""Noise of an output above which no limit on its error could be missed."""
 
 
 def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgress) -> Prepared:
@@ -67,7 +71,7 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgr
         program,
         records,
         samples,
-        tracker.reference,
+        _comparable(tracker),
         tracker.noise,
         macs,
         labeled,
@@ -75,6 +79,22 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgr
         swapped,
         doubts=(*inputs.left_out, *_misfits(loaded, stage)),
     )
+
+
+def _comparable(tracker: AccuracyTracker) -> Reference:
+    """Return the original's outputs; those that are rounding error, in large part, are not compared.
+
+    Where rounding decides signs, their limits are those of a binary network.
+    """
+    reference = tracker.reference
+    if is_binary(tracker.original):
+        return reference
+    noisy = {
+        name: f"rounding alone changes it by {noise:.1g} of its largest value in the original"
+        for name, noise in tracker.noise.outputs.items()
+        if noise > MOST_NOISE
+    }
+    return replace(reference, not_compared={**noisy, **reference.not_compared})
 
 
 def _inputs(loaded: Loaded, request: Request, tuning: TuningSamples | None) -> VerificationInputs:

@@ -50,7 +50,7 @@ def fitted(program: Program) -> Fitted:
         names = ", ".join(map(titled, casts))
         notes += (f"OpenVINO casts floats to 32 bits: right while those that {names} reads lie within ±{assumed:,}",)
     reach = {origin(node): assumed for node in casts}
-    notes += nans.notes(exact)
+    notes += (*_narrowed(exact), *nans.notes(exact))
     divided, reaches = quotients.rewritten(exact)
     return Fitted(divided, integers.unbounded_inputs(exact, assumed), (*notes, *reaches), reach=reach)
 
@@ -59,6 +59,21 @@ def _empty(program: Program) -> list[Placement]:
     """Return the outputs that never have elements."""
     reason = "OpenVINO loses the shape of an output without elements"
     return [Placement(spec.name, "an output", reason) for spec in program.outputs if 0 in spec.shape]
+
+
+def _narrowed(program: Program) -> tuple[str, ...]:
+    """Return a sentence that names what the model computes in float64 inside; nothing where nothing is."""
+    wide = [node for node in program.calls if _is_float64(node) and any(map(_is_float64, node.all_input_nodes))]
+    found = [titled(node) for node in wide if node.target not in DTYPE_CASTS and not hands_on(node)]
+    if not found:
+        return ()
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"OpenVINO computes in float32 what the model computes in float64: {found[0]}{more}",)
+
+
+def _is_float64(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype == torch.float64
 
 
 def _in_float64(program: Program) -> list[Placement]:

@@ -182,6 +182,20 @@ def _of_numbers(_: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
+def test_float64_inside_is_named_on_openvino(tmp_path: Path) -> None:
+    *_, artifact = _run(_Of(lambda _, x: x.double().sum(-1).float()), (torch.randn(2, 8),), "openvino", tmp_path)
+    assert any("in float32 what the model computes in float64: sum" in note for note in artifact.notes)
+    *_, artifact = _run(_Of(lambda _, x: x.double().float()), (torch.randn(2, 8),), "openvino", tmp_path)
+    assert not artifact.notes
+
+
+def test_an_output_that_is_rounding_error_is_not_compared(tmp_path: Path) -> None:
+    program = torch.export.export(_Of(lambda _, x: x - x.bfloat16().float()), (torch.randn(4, 8),))
+    run = export(program, target="onnx", output=tmp_path / "out", baseline=False, max_seconds=0.01)
+    assert run.verdict == "not compared"
+    assert "rounding alone changes it" in (run.outputs[0].reason or "")
+
+
 def test_numbers_keep_their_digits_in_float64(tmp_path: Path) -> None:
     x = torch.tensor([[0.3123456, 0.7, 1.9]], dtype=torch.float64)
     expected, got, _ = _run(_Of(_of_numbers), (x,), "onnx", tmp_path)
