@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeopt.errors import UserError, quoted
 
@@ -38,6 +38,7 @@ class Call:
             raise self.refused(f"has {attribute} {quoted(value)}; supported: {', '.join(map(str, allowed))}")
 
 
+T = TypeVar("T", bound=Callable[..., Any])
 Translation = Callable[..., Any]
 """Takes the Call and its inputs (absent ones are None), and returns a value or a tuple of values."""
 
@@ -60,10 +61,10 @@ TABLE: dict[tuple[str, str], Entry] = {}
 
 def translates(
     *operators: str, domain: str = "", numbers: tuple[int, ...] = (), raw: tuple[int, ...] = ()
-) -> Callable[..., Any]:
+) -> Callable[[T], T]:
     """Enter a function into the table for these operators of ONNX."""
 
-    def enter(function: Translation) -> Translation:
+    def enter(function: T) -> T:
         for operator in operators:
             TABLE[domain, operator] = Entry(function, numbers, raw)
         return function

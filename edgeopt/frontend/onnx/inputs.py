@@ -79,11 +79,11 @@ def fixed(
     if varying:
         for name, array in (sample or {}).items():
             known = _sizes(_named(inputs, name), array.shape) | known
-        for spec in varying:
-            found = _named(inputs, spec.name)
-            if spec.axis < len(found.dims):
-                known.pop(str(found.dims[spec.axis]), None)
-    return [replace(one, dims=tuple(known.get(str(dim), dim) for dim in one.dims)) for one in inputs]
+        for one in varying:
+            found = _named(inputs, one.name)
+            if one.axis < len(found.dims):
+                known.pop(str(found.dims[one.axis]), None)
+    return [replace(found, dims=tuple(known.get(str(dim), dim) for dim in found.dims)) for found in inputs]
 
 
 def _named(inputs: Sequence[OnnxInput], name: str) -> OnnxInput:

@@ -30,7 +30,7 @@ class Known:
     @property
     def is_symbolic(self) -> bool:
         """Whether some elements are symbols."""
-        return self.array.dtype == object
+        return bool(self.array.dtype == object)
 
 
 Value = torch.Tensor | Known

@@ -35,7 +35,7 @@ def translate(call: Call, values: Sequence[Value | None]) -> Any:
     Raises UserError where what must be known, such as a shape, is computed of the model's data.
     """
     entry = TABLE[call.domain, call.op]
-    given = []
+    given: list[Any] = []
     for place, value in enumerate(values):
         if value is None or place in entry.raw:
             given.append(value)

@@ -124,14 +124,17 @@ def cast_like(call: Call, x: Tensor, like: Tensor) -> Tensor:
 @translates("Clip", raw=(1, 2))
 def clip(call: Call, x: Tensor, low: Value | None = None, high: Value | None = None) -> Tensor:
     """Between bounds, of which either may be absent; numbers that are known are what passes and targets know."""
-    ends = [end.array.item() if isinstance(end, Known) else end for end in (low, high)]
+    ends: list[Any] = [end.array.item() if isinstance(end, Known) else end for end in (low, high)]
     if any(isinstance(end, Tensor) for end in ends):
         return torch.clamp(x, *(None if end is None else torch.as_tensor(end) for end in ends))
     if ends == [0, 6]:
         return F.relu6(x)
     if ends == [None, None]:
         return x
-    return F.hardtanh(x, *ends) if None not in ends and x.is_floating_point() else torch.clamp(x, *ends)
+    least, most = ends
+    if least is not None and most is not None and x.is_floating_point():
+        return F.hardtanh(x, least, most)
+    return torch.clamp(x, least, most)
 
 
 @translates("Dropout")
@@ -172,7 +175,7 @@ def celu(call: Call, x: Tensor) -> Tensor:
 def selu(call: Call, x: Tensor) -> Tensor:
     """``gamma * elu(x, alpha)``."""
     alpha, gamma = call.get("alpha", 1.6732632423543772), call.get("gamma", 1.0507009873554805)
-    return gamma * F.elu(x, alpha)
+    return F.elu(x, alpha) * float(gamma)
 
 
 @translates("ThresholdedRelu")

@@ -68,7 +68,8 @@ def skip_layer_norm(
 @translates("LpNormalization")
 def lp_norm(call: Call, x: Tensor) -> Tensor:
     """Divided by its norm along an axis."""
-    return x / torch.linalg.vector_norm(x, call.get("p", 2), call.get("axis", -1), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, call.get("p", 2), call.get("axis", -1), keepdim=True)
+    return x / norm
 
 
 @translates("MeanVarianceNormalization")

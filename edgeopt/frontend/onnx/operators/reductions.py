@@ -49,7 +49,8 @@ def arg_extremum(call: Call, x: Tensor) -> Tensor:
     find = torch.argmax if call.op == "ArgMax" else torch.argmin
     if not call.get("select_last_index", 0):
         return find(x, axis, keepdim=keep)
-    return x.shape[axis] - 1 - find(torch.flip(x, [axis]), axis, keepdim=keep)
+    last: Tensor = x.shape[axis] - 1 - find(torch.flip(x, [axis]), axis, keepdim=keep)
+    return last
 
 
 @translates("TopK", numbers=(1,))
@@ -73,7 +74,7 @@ def running_sum(call: Call, x: Tensor, axis: list[int]) -> Tensor:
 @translates("Softmax", "LogSoftmax", "Hardmax")
 def softmax(call: Call, x: Tensor) -> Tensor:
     """Over one axis since opset 13; before, over all axes from ``axis`` on, taken as one."""
-    function = {"Softmax": F.softmax, "LogSoftmax": F.log_softmax, "Hardmax": _hardmax}[call.op]
+    function: Callable[..., Tensor] = {"Softmax": F.softmax, "LogSoftmax": F.log_softmax, "Hardmax": _hardmax}[call.op]
     if call.opset >= 13:
         return function(x, dim=call.get("axis", -1))
     axis = call.get("axis", 1) % x.dim()

@@ -122,7 +122,8 @@ def _neighbors(call: Call, at: Array, size: int, scale: float) -> tuple[list[Arr
 
 
 def _linear(distance: Array) -> Array:
-    return np.maximum(1 - distance, 0)
+    weights: Array = np.maximum(1 - distance, 0)
+    return weights
 
 
 def _cubic(a: float) -> Callable[[Array], Array]:

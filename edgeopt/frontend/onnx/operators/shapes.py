@@ -194,7 +194,8 @@ def eye_like(call: Call, x: Tensor) -> Tensor:
     """Ones on a diagonal."""
     dtype = torch_dtype(call.get("dtype")) if call.get("dtype") else x.dtype
     rows, columns = (torch.arange(size) for size in x.shape)
-    return (columns[None, :] - rows[:, None] == call.get("k", 0)).to(dtype)
+    diagonal: Tensor = columns[None, :] - rows[:, None] == call.get("k", 0)
+    return diagonal.to(dtype)
 
 
 @translates("Trilu", numbers=(1,))
