@@ -9,7 +9,8 @@
 | ``module:function``        | a function that returns an iterator of samples as dicts; it runs code, so trusted   |
 
 Every sample is fed alone: a model with a dynamic batch sees batches of one, a model with a fixed batch of B sees
-B copies of the sample. Nothing that is learnt can therefore depend on how the samples were batched or ordered.
+B copies of the sample. A sample that has the whole shape of the input, as of a model without a batch, is fed as it is.
+Nothing that is learnt can therefore depend on how the samples were batched or ordered.
 """
 
 from __future__ import annotations
@@ -71,15 +72,11 @@ class CalibrationData(ABC):
             found = ", ".join(sorted(row)) or "nothing"
             raise self._refusal(index, f"lacks the input '{spec.name}' (found: {found})", "name arrays as the inputs")
         value = np.asarray(row[spec.name])
-        fits = len(value.shape) == len(spec.shape) - 1 and all(
-            isinstance(want, str) or want == got for want, got in zip(spec.shape[1:], value.shape, strict=True)
-        )
-        if not fits:
+        is_whole = value.shape == spec.shape  # an input without a batch, or with a batch of its own
+        if not is_whole and not _fits(spec.shape[1:], value.shape):
             want = "x".join(map(str, spec.shape[1:])) or "scalar"
             got = "x".join(map(str, value.shape)) or "scalar"
-            raise self._refusal(
-                index, f"has shape {got} for input '{spec.name}', which wants {want}", "samples lie along axis 0"
-            )
+            raise self._refusal(index, f"has shape {got} for input '{spec.name}', which wants {want}", _layout(spec))
         wanted = numpy_dtype(spec.dtype)
         if not np.can_cast(value.dtype, wanted, "same_kind") and not (wanted.kind == "f" and value.dtype.kind in "iu"):
             raise self._refusal(
@@ -90,11 +87,28 @@ class CalibrationData(ABC):
         if stored.dtype.kind == "f" and not np.isfinite(stored).all():
             held = f"numbers beyond {wanted}" if np.isfinite(value).all() else "NaN or infinity"
             raise self._refusal(index, f"holds {held} in input '{spec.name}'", "remove or repair the sample")
+        if is_whole:
+            return stored
         batch = spec.shape[0] if isinstance(spec.shape[0], int) else 1
         return np.repeat(stored[None], batch, axis=0)
 
     def _refusal(self, index: int, fact: str, remedy: str) -> UserError:
         return UserError(f"sample {index} of {self.source} {fact}", remedy)
+
+
+def _fits(wanted: Sequence[int | str], shape: Sequence[int]) -> bool:
+    return len(wanted) == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(wanted, shape, strict=True)
+    )
+
+
+def _layout(spec: TensorSpec) -> str:
+    """Return how the samples of an input are stored."""
+    fixed = "x".join(map(str, spec.shape))
+    whole = (
+        "" if any(isinstance(size, str) for size in spec.shape) else f", or Nx{fixed} where no axis of it is a batch"
+    )
+    return f"store N samples along axis 0{whole}"
 
 
 CALIBRATION: Need[CalibrationData] = Need("calibration data", "give samples with --calib")
@@ -209,6 +223,8 @@ def open_data(given: str, inputs: Sequence[TensorSpec], trust: bool = False) -> 
     Raises UserError where there is nothing to read, or where code would run that is not trusted.
     """
     path = Path(given)
+    if not path.exists() and ":" not in given:
+        raise UserError(f"'{given}' does not exist", "check the path of the samples")
     if path.is_file() and path.suffix in (".npz", ".npy"):
         return Shards([path], given, inputs)
     if path.is_dir():

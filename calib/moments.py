@@ -188,6 +188,8 @@ def patches(layer: fx.Node, value: torch.Tensor) -> torch.Tensor:
     given = arguments(layer)
     kernel = given["weight"].meta["val"].shape[2:]
     is_line = layer.target is aten.conv1d.default
+    if value.dim() == given["weight"].meta["val"].dim() - 1:
+        value = value.unsqueeze(0)  # a sample without a batch
     if is_line:
         value = value.unsqueeze(-2)
     size, stride, dilation = ((1, *v) if is_line else pair(v) for v in (kernel, given["stride"], given["dilation"]))

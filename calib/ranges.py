@@ -7,9 +7,8 @@ Keys are sorted, a value a line. The file names what it was computed from (hashe
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from edgeopt.files import reading
 from edgeopt.ir.program import Range
 
 SCHEMA_VERSION = 1
+_LARGEST = 3.4028234663852886e38
+"""Of float32."""
 OWN_RANGES = r'"edgeopt": "[^"]*",\s*"method": '
 """Expression found in the beginning of every ``ranges.json``."""
 
@@ -66,21 +67,27 @@ class Ranges:
             if version != SCHEMA_VERSION:
                 found = f"{source} has schema version {quoted(version)}"
                 raise UserError(f"{found}, this is {SCHEMA_VERSION}", "calibrate again")
-            tensors = {name: TensorRange(**tensor) for name, tensor in content.pop("tensors").items()}
-            for name, tensor in tensors.items():
-                _check(name, tensor, source)
-            return cls(tensors=tensors, **content)
+            tensors = {name: _read(name, entry, source) for name, entry in content["tensors"].items()}
+            return cls(**{**content, "tensors": tensors})
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{source} holds no ranges: {error}", "write it with edgeopt calibrate") from error
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else "it is of another form"
+            raise UserError(f"{source} holds no ranges: {reason}", "write it with edgeopt calibrate") from error
 
 
-def _check(name: str, tensor: TensorRange, source: str) -> None:
+def _read(name: str, entry: Any, source: str) -> TensorRange:
+    wanted = [field.name for field in fields(TensorRange)]
+    if not isinstance(entry, dict) or entry.keys() != set(wanted):
+        raise UserError(
+            f"{source} gives '{name}' {quoted(entry)}, not a range", f"give {', '.join(wanted)}, or calibrate again"
+        )
+    tensor = TensorRange(**entry)
     ends = (tensor.low, tensor.high)
-    if not all(type(end) in (int, float) and math.isfinite(end) for end in ends) or tensor.low > tensor.high:
+    if not all(type(end) in (int, float) and abs(end) <= _LARGEST for end in ends) or tensor.low > tensor.high:
         raise UserError(
             f"{source} gives '{name}' the range from {quoted(tensor.low)} to {quoted(tensor.high)}",
-            "give finite numbers, the lower first, or calibrate again",
+            "give numbers of float32, the lower first, or calibrate again",
         )
+    return tensor
 
 
 def read_ranges(file: Path) -> Ranges:

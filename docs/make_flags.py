@@ -23,7 +23,8 @@ def content() -> str:
 
 def _flag(one: Option) -> dict[str, Any]:
     """Return what the command line needs to know of an option; those without a help have no flag."""
-    kind = one.plain_kind if one.is_switch or one.plain_kind in (int, float) else str
+    is_converted = one.is_switch or (one.parse is None and one.plain_kind in (int, float))
+    kind = one.plain_kind if is_converted else str
     spelling = f"{one.flag}/--no-{one.flag.removeprefix('--')}" if one.is_switch and one.default else one.flag
     known = {"name": one.name, "spelling": spelling, "kind": kind.__name__, "help": one.help}
     return {**known, "metavar": one.metavar, "is_many": one.is_many}

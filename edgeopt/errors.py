@@ -79,5 +79,7 @@ class NotRunHere(ToolchainMissing):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known names, or all of them."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = (
+        difflib.get_close_matches(name, names, n=3, cutoff=0.6) or [one for one in names if name and name in one][:3]
+    )
     return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"

@@ -75,9 +75,9 @@ def foreign(fact: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except EdgeoptError:
+    except (EdgeoptError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise translated(error, fact, remedy) from error
 
 

@@ -110,6 +110,21 @@ class Option:
         return self.parse(os.fspath(given)) if isinstance(given, str | os.PathLike) else given
 
 
+def share(text: str) -> float:
+    """Return 0.05 for ``5%`` and for ``0.05``.
+
+    Raises UserError where a text is neither.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if rest or not 0 <= value < math.inf:
+        raise UserError(f"{quoted(text)} is not a share", "write 5% or 0.05")
+    return value
+
+
 def declared(holder: type) -> dict[str, Option]:
     """Return the options of a dataclass and of those that it holds, by name, in their order.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from edgeopt.errors import UserError
 from edgeopt.ir.metrics import Comparison
-from edgeopt.options import option
+from edgeopt.options import option, share
 from edgeopt.quant.blockwise import FORMATS
 from edgeopt.records.limits import Direction, Limit, Unit
 from edgeopt.records.outputs import Error, Form, OutputComparison
@@ -33,8 +33,10 @@ class Limits:
 
     max_latency: float | None = option(None, "Limit of the median, in ms or instructions.", metavar="N")
     max_size: int | None = option(None, "Limit of the artifact's files, or of its flash.", metavar="BYTES")
-    min_accuracy: float | None = option(None, "Limit of the accuracy on --data.", metavar="0..1")
-    max_drop: float | None = option(None, "Limit of the loss of accuracy on --data.", metavar="0..1")
+    min_accuracy: float | None = option(None, "Limit of the accuracy on --data.", metavar="SHARE", parse=share)
+    max_drop: float | None = option(
+        None, "Limit of the loss of accuracy on --data: 0.01 or 1%.", metavar="SHARE", parse=share
+    )
     max_error: float | None = option(None, "Limit of the relative error against the original.", metavar="X")
     min_cosine: float | None = option(None, "Limit of the outputs' cosine with the original's.", metavar="0..1")
 

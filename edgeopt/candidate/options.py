@@ -17,9 +17,11 @@ from edgeopt.errors import UserError, nearest, quoted
 from edgeopt.frontend.load import LoadOptions
 from edgeopt.ir.program import to_numpy
 from edgeopt.options import changed, declared, described, option
+from edgeopt.passes.quantization.insert_qdq import InsertQdq
 from edgeopt.plugins.target import AUTO, Target, TargetOptions
 from edgeopt.recipes.options import SwapOptions
 
+_BINARY = "binary"
 _NOT_UNLESS_NAMED = ("fp4", "mxfp4")
 """Formats that others of the same size surpass in accuracy."""
 
@@ -153,15 +155,35 @@ def _part(name: str, value: Any) -> Any:
 
 def _check_search(target: Target, options: ExportOptions, target_options: TargetOptions) -> None:
     """Raise UserError where formats are to be chosen under no limit, or are named but not to be chosen."""
-    if target_options.precision == AUTO:
-        options.search.chosen(target.mixed_here())
+    search, precision, formats = options.search, target_options.precision, tuple[str, ...]()
+    if precision == AUTO:
+        formats = search.chosen(target.mixed_here())
         if not options.limits.stated:
             raise UserError(
                 "precision 'auto' has no limit to choose under",
                 "state one: --max-drop, --min-accuracy, --max-error, --min-cosine, --max-size or --max-latency",
             )
-    elif options.search.format:
-        raise UserError(f"--format is given with precision '{target_options.precision}'", "ask for --precision auto")
+    elif search.format:
+        raise UserError(f"--format is given with precision '{precision}'", "ask for --precision auto")
+    if search.binary_steps != SearchOptions().binary_steps and _BINARY not in formats:
+        raise UserError(
+            "--binary-steps is given, and no layer may be binary", "ask for --precision auto --format binary and others"
+        )
+
+
+def check_quantization(target: Target, options: ExportOptions, target_options: TargetOptions) -> None:
+    """Raise UserError where layers are put on integers without data, or where options for that are given without."""
+    quant, precision = options.quant, target_options.precision
+    if precision == AUTO and quant.calib is None:
+        raise UserError("precision 'auto' needs calibration data", "give samples with --calib")
+    if any(isinstance(step.build(), InsertQdq) for step in target.pipeline(target_options)):
+        if quant.calib is None and quant.ranges is None:
+            raise UserError(
+                f"precision '{precision}' needs calibration data",
+                "give samples with --calib, or calibrated ranges with --ranges",
+            )
+    elif unread := quant.given(options.skip_passes):
+        raise UserError(f"--{unread[0]} is given with precision '{precision}'", "ask for --precision int8 or auto")
 
 
 def all_described(options: ExportOptions, target_options: TargetOptions) -> dict[str, Any]:

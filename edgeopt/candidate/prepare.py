@@ -36,7 +36,7 @@ from edgeopt.quant.scheme import Scheme
 from edgeopt.recipes.options import TuningSamples, tuning_samples
 from edgeopt.records.passes import PassRecord
 from edgeopt.records.swaps import Swaps
-from edgeopt.verification import Inventor, VerificationInputs, out_of_range, varied
+from edgeopt.verification import Inventor, VerificationInputs, check_stated, out_of_range, varied
 
 FEWEST_SAMPLES, MOST_SAMPLES = 3, 8
 VERIFIED_MACS = 20 * 10**9
@@ -52,6 +52,7 @@ def prepare(loaded: Loaded, request: Request, output: Path, on_progress: OnProgr
     Raises PassError where a pass breaks its word; the program before it is kept beside ``output``.
     """
     original, options = loaded.program, request.options
+    check_stated(original, loaded.example, options.load.dynamic)
     tuning = tuning_samples(options.swap, options.quant.calib, original, options.load.trust)
     inputs = _inputs(loaded, request, tuning)
     samples = inputs.samples
@@ -151,9 +152,6 @@ def _run_passes(
         program, records, swapped = substituted(program, recipe, conditions)
         before = (*before, *records)
     place, scheme = _quantizes(passes)
-    if scheme is None and (unread := options.quant.given(options.skip_passes)):
-        precision = request.target_options.precision
-        raise UserError(f"--{unread[0]} is given with precision '{precision}'", "ask for --precision int8 or auto")
     program, records = Pipeline(passes[:place], tracker, on_pass).run(program, context)
     before = (*before, *records)
     if scheme is None:
@@ -199,6 +197,8 @@ def _observer(dump: str | None, on_progress: OnProgress) -> Callable[[PassRecord
     """Return what reports each pass, and writes the program's text after it where ``dump`` names a folder."""
     folder = Path(dump) if dump else None
     if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--dump '{folder}' is not a folder", "name a folder, which is made where there is none")
         for file in (folder / "00.txt", *folder.glob("[0-9][0-9]-*.txt")):
             check_writable(file, r"\A(input|constant|return) ")
 

@@ -57,8 +57,9 @@ class QuantOptions:
 
     def __post_init__(self) -> None:
         method(self.calib_method)
-        if self.ranges is not None:
-            read_ranges(Path(self.ranges))  # what is wrong with it is told before the work
+        # What is wrong with ranges is told before the work.
+        if self.ranges is not None and not read_ranges(Path(self.ranges)).tensors:
+            raise UserError(f"'{self.ranges}' holds no range of any tensor", "write it with edgeopt calibrate")
         for name in self.recover:
             if name not in RECOVERIES:
                 raise UserError(f"unknown recovery '{name}'", nearest(name, RECOVERIES))
@@ -116,12 +117,8 @@ def calibrated(
     ``finishing``: the passes that follow quantization.
 
     Ranges that were read are of the program as it is: recoveries that would rewrite it are left out.
-    Raises UserError where there is neither data nor ranges, or where the ranges belong to another program.
+    Raises UserError where the ranges belong to another program.
     """
-    if CALIBRATION not in context and options.ranges is None:
-        raise UserError(
-            "quantizing needs calibration data", "give samples with --calib, or calibrated ranges with --ranges"
-        )
     if options.ranges is not None:
         found = read_ranges(Path(options.ranges))
         check_model(found, program, options.ranges)

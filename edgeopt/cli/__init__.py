@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import edgeopt
-from edgeopt.cli.failures import fail
+from edgeopt.cli.failures import COULD_NOT, fail
 from edgeopt.cli.streams import guarded
 
 COMMANDS = {
@@ -99,6 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
             result: Any = cli.main(given, prog_name="edgeopt", standalone_mode=False)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as shown:
+            click.echo(shown.format_message(), err=True)
+            code = COULD_NOT
         except _Stopped as stopped:
             code = fail(stopped.cause, given)
         except Exception as error:

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from edgeopt.cli.command import Command
 from edgeopt.cli.loading import load_options, loading
+from edgeopt.cli.options import share
 from edgeopt.cli.show import json_option, print_json
+from edgeopt.errors import UserError
 
 if TYPE_CHECKING:
     from edgeopt.calib.calibrate import Progress
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _REPORT_EVERY = 50
 _SUITE = "edgeopt calibrate"
+_DRIFT = 0.05
 
 
 @click.command("calibrate", cls=Command)
@@ -29,13 +32,13 @@ _SUITE = "edgeopt calibrate"
 @click.option("--target", default="cpu", show_default=True, help="Target whose program is calibrated.")
 @click.option("--method", default="mse", show_default=True, help="minmax, moving-average, percentile, entropy, mse.")
 @click.option("--check", type=click.Path(path_type=Path), metavar="JSON", help="Compare with these ranges.")
-@click.option("--drift", default="5%", show_default=True, metavar="SHARE", help="Largest move of a range's end.")
+@click.option("--drift", type=share, metavar="SHARE", help="Largest move of a range's end under --check (default: 5%).")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="XML", help="Write the comparison for CI systems.")
 @click.option("--cache/--no-cache", default=True, show_default=True, help="Reuse and keep results by content.")
 @loading
 @json_option
 def command(
-    output: Path | None, check: Path | None, drift: str, junit: Path | None, as_json: bool, **request: Any
+    output: Path | None, check: Path | None, drift: float | None, junit: Path | None, as_json: bool, **request: Any
 ) -> int:
     """Find the ranges of MODEL's activations over DATA.
 
@@ -45,14 +48,16 @@ def command(
     from edgeopt.calib.ranges import OWN_RANGES, drifts, read_ranges
     from edgeopt.files import check_writable, write_whole
 
-    bound = _share(drift)
+    for flag, value in (("--drift", drift), ("--junit", junit)):
+        if check is None and value is not None:
+            raise UserError(f"{flag} is given without ranges to compare with", "name them with --check")
     check_writable(output, OWN_RANGES)
     check_writable(junit, _SUITE)
     earlier = read_ranges(check) if check else None
     found = _ranges(**request)
     if output:
         write_whole(output, found.to_json())
-    moved = drifts(earlier, found, bound) if earlier else []
+    moved = drifts(earlier, found, _DRIFT if drift is None else drift) if earlier else []
     if junit:
         write_whole(junit, _junit(found, moved))
     _print(found, moved, earlier is not None, as_json)
@@ -100,18 +105,6 @@ def _progress(total: int | None) -> Iterator[Progress]:
             bars.update(tasks[phase], completed=done)
 
         yield show
-
-
-def _share(text: str) -> float:
-    """Return 0.05 for ``5%`` and for ``0.05``."""
-    number, percent, rest = text.partition("%")
-    try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = -1.0
-    if value < 0 or rest:
-        raise click.BadParameter(f"'{text}' is not a share; write 5% or 0.05", param_hint="--drift")
-    return value
 
 
 def _print(found: Ranges, moved: list[Drift], checked: bool, as_json: bool) -> None:

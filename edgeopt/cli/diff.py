@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from edgeopt.cli.command import Command
+from edgeopt.cli.options import share
 from edgeopt.cli.show import json_option, print_json, print_sections
 
 
 @click.command("diff", cls=Command)
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
-@click.option("--max-slowdown", type=float, metavar="SHARE", help="Most by which latency may grow: 0.05 is 5 %.")
-@click.option("--max-growth", type=float, metavar="SHARE", help="Most by which the artifact's size may grow.")
-@click.option("--max-drop", type=float, metavar="SHARE", help="Most that accuracy may lose: 0.01 is one point.")
+@click.option("--max-slowdown", type=share, metavar="SHARE", help="Most by which latency may grow: 0.05 is 5 %.")
+@click.option("--max-growth", type=share, metavar="SHARE", help="Most by which the artifact's size may grow.")
+@click.option("--max-drop", type=share, metavar="SHARE", help="Most that accuracy may lose: 0.01 is one point.")
 @click.option("--max-error-ratio", type=float, metavar="RATIO", help="Most that the relative error may become times.")
 @json_option
 def command(

@@ -57,6 +57,8 @@ def command(
         _log_refusals(run)
     click.echo(run.to_json(), nl=False) if as_json else print_sections(sections(run))
     click.echo(f"bundle: {output}", err=True)
+    for line in run.warnings:
+        click.echo(f"warning: {line}", err=True)
     for line in caveats(run):
         click.echo(line, err=True)
     return run.exit_code

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeopt.cli.command import repeated
-from edgeopt.errors import UserError, nearest
+from edgeopt.errors import UserError
 from edgeopt.files import reason
 
 if TYPE_CHECKING:
@@ -103,11 +103,20 @@ def _converted(one: Option, value: str) -> Any:
 
 
 def _meant(flag: str, own: Iterable[str], others: Iterable[str]) -> str:
-    """Return a hint: the options with a name like that of a flag, or else the target's own."""
+    """Return a hint: the options with a name like that of a flag, or else where they are listed."""
     # The dashes, which all of them have, would make any two alike.
     names = [option.removeprefix("--") for option in (*own, *others)]
     close = difflib.get_close_matches(flag.strip("-"), names, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join('--' + name for name in close)}?" if close else nearest(flag, own)
+    if close:
+        return f"did you mean {' or '.join('--' + name for name in close)}?"
+    return f"see edgeopt export --help; the target's own are {', '.join(sorted(own))}"
+
+
+def share(text: str) -> float:
+    """Return 0.05 for ``5%`` and for ``0.05``; what reads it is imported when it is called, for help is free."""
+    from edgeopt.options import share as read
+
+    return read(text)
 
 
 def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]:
@@ -121,6 +130,8 @@ def read_config(path: Path, flags_alone: Collection[str] = ()) -> dict[str, Any]
         raise UserError(
             f"'{path}' is not a readable TOML file ({reason(error)})", "write lines such as: precision = 'bf16'"
         ) from error
+    if tables := [key for key, value in content.items() if isinstance(value, dict)]:
+        raise UserError(f"'{path}' holds the table [{tables[0]}]", "write the options at the top, without tables")
     options = {key.replace("-", "_"): value for key, value in content.items()}
     if misplaced := sorted(options.keys() & set(flags_alone)):
         raise UserError(f"'{path}' holds '{misplaced[0]}', which says how a model is read", "give it as a flag")

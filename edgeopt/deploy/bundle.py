@@ -116,13 +116,18 @@ def refuse_within(output: Path, others: Iterable[str | os.PathLike[str]]) -> Non
     """Raise UserError where something that an export reads, or writes beside its bundle, lies in the folder that the
     bundle replaces."""
     for other in map(Path, others):
-        if other.resolve().is_relative_to(output.resolve()):
+        if _real(other).is_relative_to(_real(output)):
             raise UserError(f"'{other}' lies in '{output}', which the bundle replaces", "choose another folder with -o")
+
+
+def _real(path: Path) -> Path:
+    """Return a path with its links followed; one in a loop of links as it is, where Path.resolve would fail."""
+    return Path(os.path.realpath(path))
 
 
 def _refuse_loss(output: Path) -> None:
     """Raise UserError where something would be lost, or could not be renamed, if ``output`` were replaced."""
-    if Path.cwd().is_relative_to(output.resolve()):
+    if Path.cwd().is_relative_to(_real(output)):
         raise UserError(f"'{output}' holds the folder that this runs in", "choose another folder with -o")
     if output.is_mount():
         raise UserError(f"'{output}' is a mount point", f"choose a folder inside it: -o {output / 'bundle'}")
@@ -230,6 +235,8 @@ def read_report(folder: Path) -> Run:
 
     Raises UserError where there is none or it cannot be read.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is not a folder", "give the folder of the bundle, which edgeopt export wrote")
     with reading(folder / REPORT, "give the folder that edgeopt export wrote"):
         return Run.from_json((folder / REPORT).read_text("utf-8"))
 
@@ -355,5 +362,5 @@ def _is_intact(folder: Path, entry: _FileEntry, may_lack: bool) -> bool:
     path = folder / entry["path"]
     if may_lack and not path.exists():
         return True
-    inside = path.resolve().is_relative_to(folder.resolve())
+    inside = _real(path).is_relative_to(_real(folder))
     return inside and path.is_file() and file_entry(folder, entry["path"])["sha256"] == entry["sha256"]

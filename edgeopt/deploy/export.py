@@ -26,7 +26,7 @@ from edgeopt.candidate.judge import (
     lost_by,
 )
 from edgeopt.candidate.measure import Timing, measure, measure_in_turns
-from edgeopt.candidate.options import ExportOptions, split_options
+from edgeopt.candidate.options import ExportOptions, check_quantization, split_options
 from edgeopt.candidate.prepare import prepare
 from edgeopt.candidate.stages import Evidence, OnProgress, Outcome, Prepared, Request
 from edgeopt.deploy.bundle import refuse_within, staged, write_companions
@@ -67,6 +67,7 @@ def export(
     """
     chosen = resolve(target)
     request = Request(chosen, *split_options(chosen, options or ExportOptions(), overrides))
+    check_quantization(chosen, request.options, request.target_options)
     refuse_within(Path(output), _others(model, request.options))
     probe = chosen.probe()
     if not probe.found:

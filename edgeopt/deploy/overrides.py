@@ -77,10 +77,10 @@ class Overrides(TypedDict, total=False):
     """Limit of the median, in ms or instructions."""
     max_size: int | None
     """Limit of the artifact's files, or of its flash."""
-    min_accuracy: float | None
+    min_accuracy: str | float | None
     """Limit of the accuracy on --data."""
-    max_drop: float | None
-    """Limit of the loss of accuracy on --data."""
+    max_drop: str | float | None
+    """Limit of the loss of accuracy on --data: 0.01 or 1%."""
     max_error: float | None
     """Limit of the relative error against the original."""
     min_cosine: float | None

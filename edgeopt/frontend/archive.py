@@ -74,6 +74,8 @@ def identify(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> Format:
         raise UserError(f"'{path}' does not exist", "check the path of the model file")
     if path.is_dir():
         return _identify_folder(path)
+    if not path.is_file():
+        raise UserError(f"'{path}' is not a regular file", "copy the model to a file, and give that")
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"'{path}' is empty (0 bytes)", _SAVE_HINT)

@@ -39,10 +39,15 @@ def read_checkpoint(path: Path, trust: bool) -> Any:
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
         except (ModuleNotFoundError, AttributeError) as error:
+            is_of_script = "__main__" in str(error)
+            remedy = "move the class from the script to a module" if is_of_script else "install what defines the class"
             raise UserError(
-                f"'{path}' holds objects whose class is not found: {error}",
-                "install the package that defines it, or save the state dict alone",
+                f"'{path}' holds objects whose class is not found: {error}", f"{remedy}, or {_EXPORT_HINT}"
             ) from error
+        except RuntimeError as error:
+            if "magic number" not in str(error):
+                raise
+            raise UserError(f"'{path}' is a pickle that torch.save did not write", _EXPORT_HINT) from error
 
 
 def module_of(path: Path, content: Any, arch: str | None) -> tuple[nn.Module, tuple[str, ...]]:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ DTYPES = (
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8),
 )
 """Types of values that inputs can have."""
+LARGEST_SIZE = 2**31 - 1
+"""Of a dimension: torch takes a larger bound for none at all."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class DynamicSpec:
         spec = cls(found[1], int(found[2]), int(found[3]), int(found[4]))
         if not 1 <= spec.low < spec.high:
             raise UserError(f"'{text}' has bounds {spec.low}..{spec.high}", "give 1 <= MIN < MAX")
+        if spec.high > LARGEST_SIZE:
+            raise UserError(f"'{text}' has a size that no dimension can have", f"give at most {LARGEST_SIZE}")
         return spec
 
     def including(self, size: int) -> DynamicSpec:
@@ -123,7 +127,16 @@ def load_sample(path: Path) -> Sample:
         if isinstance(content, np.ndarray):
             return {"": content}
         with content as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: _member(path, archive, name) for name in archive.files}
+
+
+def _member(path: Path, archive: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        return archive[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise UserError(f"array '{name}' of '{path}' holds Python objects", "store plain numbers") from error
 
 
 def _is_of_numpy(path: Path) -> bool:

@@ -120,8 +120,10 @@ def load(model: nn.Module | ExportedProgram | str | os.PathLike[str], options: L
         raise UserError(
             f"--task is given, and '{path}' is a {kind.value}", "leave it out: it is for Hugging Face folders"
         )
+    if options.arch is not None and kind not in (Format.CHECKPOINT, Format.SAFETENSORS):
+        raise UserError(f"--arch is given, and '{path}' is a {kind.value}", "leave it out: it is for state dicts")
     read = _READERS[kind](path, options)
-    return _finish(read, path.resolve().name, kind, read.sha256 or _sha256(path), options)
+    return _finish(read, Path(os.path.realpath(path)).name, kind, read.sha256 or _sha256(path), options)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ def plain(sample: Arrays) -> Sample:
 
 def _plain(name: str, array: np.ndarray) -> np.ndarray:
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not array.size:
+        shape = "x".join(map(str, array.shape))
+        raise UserError(f"array '{name}' of the sample has shape {shape}, so no value", "give sizes of at least 1")
     try:
         torch.from_numpy(np.empty(0, array.dtype))
     except (TypeError, ValueError):

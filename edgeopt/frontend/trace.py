@@ -93,16 +93,18 @@ def traceable() -> Iterator[None]:
     """Turn torch's tracing failures into a UserError that names the user's own source line."""
     try:
         yield
-    except EdgeoptError:
+    except (EdgeoptError, KeyboardInterrupt):
         raise
     except GuardOnDataDependentSymNode as error:
         fact = "the model cannot be traced, because a shape or a branch depends on the values of its data"
         remedy = "replace the branch or .item() by tensor operations such as torch.where, or trace what is deployed"
         raise UserError(f"{fact}{user_line(error)}", remedy) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if fixed := _FIXED.search(str(error)):
             raise UserError(
                 f"the model fixes dimension {fixed[2]} of input '{fixed[1]}' at {fixed[3]}", "leave it out of --dynamic"
             ) from error
-        remedy = "replace what depends on data or is not a tensor operation, or check the input shapes"
+        remedy = (
+            "check the shapes and dtypes of the inputs, or replace what depends on data or is not a tensor operation"
+        )
         raise translated(error, "the model cannot be traced", remedy) from error

@@ -27,6 +27,7 @@ from edgeopt.ir.pass_base import Kind, Pass
 from edgeopt.plugins.registry import pass_class
 
 _TEXTS = ("summary", "source", "cost", "text")
+_FORM = 'write one pass or more, each as two lines: [[passes]] and name = "linear-attention"'
 _STAGES = ("blocks", "model")
 _LOOP = (
     *("rate", "model_part", "old_part", "rank", "blocks_part", "label_part"),
@@ -99,7 +100,8 @@ def load_recipe(given: str) -> Recipe:
         return parse(given, (_folder() / f"{given}.toml").read_text("utf-8"))
     path = Path(given)
     if not path.is_file():
-        raise UserError(f"'{given}' is not a recipe", nearest(given, recipe_names()) + " Or give a TOML file")
+        fact = "does not exist" if path.suffix and not path.exists() else "is not a recipe"
+        raise UserError(f"'{given}' {fact}", f"{nearest(given, recipe_names()).rstrip('?')}, or give a TOML file")
     try:
         return parse(given, path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -114,14 +116,14 @@ def parse(name: str, text: str) -> Recipe:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"recipe '{name}' is not TOML: {error}", "see edgeopt explain slab for one that is") from error
+        raise UserError(f"recipe '{name}' is not TOML: {error}", _FORM) from error
     where = f"recipe '{name}'"
     _check_keys(where, content, (*_TEXTS, "force", "passes", "tune"))
     for key in (*_TEXTS, "force"):
         _check_type(where, key, content.get(key), bool if key == "force" else str)
     passes = content.get("passes", [])
     if not isinstance(passes, list) or not passes or not all(isinstance(entry, dict) for entry in passes):
-        raise UserError(f"{where} has no passes", 'write one or more: [[passes]] with name = "linear-attention"')
+        raise UserError(f"{where} has no passes", _FORM)
     texts = {key: content[key].strip() for key in _TEXTS if key in content}
     steps = tuple(_step(where, entry) for entry in passes)
     tuning = _tune(where, content.get("tune", {}))

@@ -57,8 +57,7 @@ class _Search:
     def __init__(self, prepared: Prepared, request: Request, on_progress: OnProgress) -> None:
         options, stage = request.options, prepared.stage
         assert stage is not None
-        if options.quant.calib is None:
-            raise UserError("precision 'auto' needs calibration data", "give samples with --calib")
+        assert options.quant.calib is not None
         on_progress("auto: preparing each format")
         self.prepared, self.request, self.on_progress, self.stage = prepared, request, on_progress, stage
         self.limits = options.limits

@@ -3,5 +3,6 @@
 from edgeopt.verification.calibrated import varied
 from edgeopt.verification.out_of_range import out_of_range
 from edgeopt.verification.samples import Inventor, VerificationInputs
+from edgeopt.verification.stated import check_stated
 
-__all__ = ["Inventor", "VerificationInputs", "out_of_range", "varied"]
+__all__ = ["Inventor", "VerificationInputs", "check_stated", "out_of_range", "varied"]

@@ -63,12 +63,21 @@ def sizes_at(program: Program, place: Place, example: Sizes) -> dict[Any, int]:
     if place == "least":
         return least
     share = 1.0 if place == "largest" else 0.5
-    most = max(GROWTH * _elements(program, example), SMALL)
+    most = _most(program, example)
     while True:
         sizes = {symbol: low + round((high - low) * share) for symbol, (low, high) in bounds.items()}
         if sizes == least or _elements(program, sizes) <= most:
             return sizes
         share /= 2
+
+
+def towards(program: Program, symbol: Any, example: Sizes, end: int) -> dict[Any, int]:
+    """Return the example's sizes but that of one symbol, which is ``end``, or nearer to the example's where inputs
+    would grow out of proportion."""
+    most, size = _most(program, example), end
+    while size > example[symbol] and _elements(program, {**example, symbol: size}) > most:
+        size = example[symbol] + (size - example[symbol]) // 2
+    return {**example, symbol: size}
 
 
 def unreached(program: Program, example: Sizes) -> tuple[str, ...]:
@@ -115,6 +124,11 @@ def _stated(program: Program, symbol: Any) -> int | None:
     constraint = program.range_constraints.get(symbol)
     # Without a bound, torch has infinity or the largest integer there.
     return int(constraint.upper) if constraint is not None and constraint.upper < 2**31 else None
+
+
+def _most(program: Program, example: Sizes) -> int:
+    """Return how many elements inputs may have."""
+    return max(GROWTH * _elements(program, example), SMALL)
 
 
 def _elements(program: Program, sizes: Sizes) -> int:

@@ -122,7 +122,7 @@ def test_empty_and_absent_data(tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 3), np.float32))
     with pytest.raises(UserError, match="holds no sample"):
         list(open_data(str(tmp_path / "empty.npz"), [X]))
-    with pytest.raises(UserError, match="is not calibration data"):
+    with pytest.raises(UserError, match="does not exist"):
         open_data(str(tmp_path / "missing.npz"), [X])
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"holds no \.npz"):

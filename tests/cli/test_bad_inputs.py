@@ -1,6 +1,8 @@
 """Bad input ends in exit code 2 and two lines, one of fact and one of remedy, and leaves nothing behind."""
 
 import json
+import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ FACTORIES = {
     "missing_key": "def make(): return {}['width']",
     "divides": "def make(): return 1 / 0",
     "opens": "def make(): open('/absent/weights')",
+    "ends": "def make(): raise BaseException('the end')",
+    "imports": "import absent_package\ndef make(): pass",
     "exits": "import sys\ndef make(): sys.exit(3)",
     "exits_at_import": "import sys; sys.exit(0)",
     "broken": "def make(:",
@@ -36,6 +40,7 @@ SAMPLES = {
     "records.npz": np.zeros((1, 4), [("a", "f4")]),
     "longdouble.npz": np.zeros((1, 4), np.longdouble),
     "doubles.npz": np.zeros((1, 4)),
+    "hollow.npz": np.zeros((0, 4), np.float32),
 }
 
 CONFIGS = {
@@ -48,6 +53,7 @@ CONFIGS = {
     "model.toml": "model = 'model.pt2'",
     "steps.toml": "on_progress = 1",
     "target.toml": "target = 'absent'\noutput = 'elsewhere'",
+    "table.toml": "[export]\nprecision = 'int8'",
     "deep.toml": "a = " + "[" * 100_000,
 }
 LABELS: dict[str, Any] = {
@@ -68,6 +74,17 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(x).relu()
+
+
+class Halves(nn.Module):
+    """Halves rows and repeats them: takes four or five values alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(nn.functional.avg_pool1d(x, 2).repeat(1, 2))
 
 
 class Two(nn.Module):
@@ -110,7 +127,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (path / "items.py").write_text("def make(): return [1, 2]\ndef fails(): yield {}['width']")
     entry = {"op": "x", "low": 2, "high": 1, "observed_low": 0, "observed_high": 1, "how": "x"}
     facts = {"model": "", "data": "", "samples": 1, "method": "mse", "edgeopt": "0", "schema_version": 1}
-    (path / "swapped.json").write_text(json.dumps({**facts, "tensors": {"linear": entry}}))
+    for name, tensors in (
+        ("swapped", {"linear": entry}),
+        ("huge", {"linear": {**entry, "low": 0, "high": 1e300}}),
+        ("short", {"linear": {"low": 0, "high": 1}}),
+        ("empty", {}),
+    ):
+        (path / f"{name}.json").write_text(json.dumps({**facts, "tensors": tensors}))
+    (path / "recipe.toml").write_text("passes")
+    with (path / "plain.pkl").open("wb") as file:
+        pickle.dump({"a": 1}, file)
+    for name, other in (("loop", "pool"), ("pool", "loop")):
+        (path / name).symlink_to(other)
+    os.mkfifo(path / "pipe")
+    torch.jit.script(net).save(path / "scripted.ts")
+    torch.jit.script(Halves().eval()).save(path / "halves.ts")
     (path / "file").touch()
     (path / "dumped").mkdir()
     (path / "dumped" / "01-notes.txt").write_text("years of work")
@@ -140,6 +171,8 @@ def _architectures() -> Iterator[Any]:
         "missing_key": "KeyError: 'width'",
         "divides": "division by zero",
         "opens": "/absent/weights",
+        "ends": "the end",
+        "imports": "No module named 'absent_package'",
         "exits": "SystemExit: 3",
         "exits_at_import": "SystemExit: 0",
         "broken": "invalid syntax",
@@ -150,9 +183,9 @@ def _architectures() -> Iterator[Any]:
         "other": "'state.pt' does not fit",
     }
     yield from (((*STATE, "--arch", f"arch_{name}:make"), words) for name, words in said.items())
-    for arch in ("", ":", "arch_raises", "arch_raises:", ":make"):
+    for arch in ("", ":", "arch_raises", "arch_raises:", ":make", ".x:make"):
         yield (*STATE, "--arch", arch), "names no factory"
-    for arch in ("absent:make", "a b:make", ".x:make", "arch_raises:absent"):
+    for arch in ("absent:make", "a b:make", "arch_raises:absent"):
         yield (*STATE, "--arch", arch), f"--arch {arch} fails"
 
 
@@ -162,6 +195,10 @@ def _inputs() -> Iterator[Any]:
         yield (*PICKLED, "--sample", f"{name}.npz"), kind
     yield (*MODEL, "--sample", "objects.npz"), "objects.npz"
     yield (*MODEL, "--sample", "doubles.npz"), "float64"
+    yield (*MODEL, "--sample", "hollow.npz"), "shape 0x4"
+    yield ("halves.ts", "--input", "x:1x4", "--dynamic", "x:1=4..8"), "the model fails at size 8"
+    yield ("scripted.ts", "--input", "x:1x3"), "cannot be traced"
+    yield (*PICKLED, "--input", "x:1x4", "--dynamic", "x:0=1..9999999999"), "a size that no dimension can have"
     yield (*MODEL, "--sample", "none.npz"), "holds no array"
     yield (*MODEL, "--sample", "."), "'.'"
     yield ("two.pt2", "--sample", "one.npy"), "one array without a name"
@@ -180,14 +217,20 @@ def _models_and_outputs() -> Iterator[Any]:
     yield ("training.pt", "--input", "x:1x4"), "holds model (2 tensors) and no architecture"
     yield ("modules.pt", "--trust", "--input", "x:1x4"), "it is not clear which is the model: a, b"
     yield ("list.pt",), "holds a list"
+    yield ("plain.pkl", "--trust"), "torch.save did not write"
+    yield ("loop",), "'loop' does not exist"
+    yield ("pipe",), "'pipe' is not a regular file"
+    yield ("",), "'MODEL' is empty"
+    yield (*MODEL, "-o", ""), "is empty"
+    yield ("scripted.ts", "--arch", "arch_other:make", "--input", "x:1x4"), "--arch is given, and 'scripted.ts' is a"
     yield ("hugging",), "holds no weights"
     yield ("model.onnx",), "ONNX"
     yield ("model.tflite",), "LiteRT"
     yield ("model.h5",), "Keras"
     yield ("n" * 300,), "File name too long"
-    for output in (".", "..", "/", "file/out", "n" * 300, "file"):
+    for output in (".", "..", "/", "file/out", "n" * 300, "file", "loop"):
         yield (*MODEL, "-o", output), f"'{output}'"
-    yield (*MODEL, "--dump", "file"), "Not a directory"
+    yield (*MODEL, "--dump", "file"), "--dump 'file' is not a folder"
 
 
 def _options() -> Iterator[Any]:
@@ -203,6 +246,13 @@ def _options() -> Iterator[Any]:
     yield (*MODEL, "--config", "no.toml"), "'baseline' is 'no'"
     yield (*MODEL, "--config", "model.toml"), "'model', which is not an option"
     yield (*MODEL, "--config", "steps.toml"), "'on_progress', which is not an option"
+    yield (*MODEL, "--config", "table.toml"), "holds the table [export]"
+    yield (*MODEL, "--bogus", "3"), "no option '--bogus'"
+    yield (*MODEL, "--binary-steps", "3"), "no layer may be binary"
+    yield (*MODEL, "--max-drop", "5%", "--data", "absent.npz"), "'absent.npz' does not exist"
+    yield (*MODEL, "--max-drop", "5%%", "--data", "absent.npz"), "'5%%' is not a share"
+    yield (*MODEL, "--recipe", "absent.toml"), "'absent.toml' does not exist"
+    yield (*MODEL, "--recipe", "recipe.toml"), "'recipe.toml' is not TOML"
     yield (*MODEL, "--config", "deep.toml"), "not a readable TOML"
     yield (*MODEL, "two.pt2"), "'two.pt2' is one argument too many"
     yield (*MODEL, "--sample", "file"), "'file' is neither an .npz nor an .npy file"
@@ -214,6 +264,10 @@ def _options() -> Iterator[Any]:
 
 def _data() -> Iterator[Any]:
     yield (*MODEL, "--ranges", "swapped.json"), "from 2 to 1"
+    yield (*MODEL, "--ranges", "huge.json"), "from 0 to 1e+300"
+    yield (*MODEL, "--ranges", "short.json"), "gives 'linear' {'low': 0, 'high': 1}, not a range"
+    yield (*MODEL, "--ranges", "empty.json"), "holds no range of any tensor"
+    yield (*MODEL, "--calib", "absent.npz"), "'absent.npz' does not exist"
     yield (*MODEL, "--data", "labels_negative.npz"), "label -1, and the first output has 2 classes"
     yield (*MODEL, "--data", "labels_large.npz"), "label 2, and the first output has 2 classes"
     yield (*MODEL, "--data", "labels_pairs.npz"), "shape 3x2"
@@ -240,6 +294,12 @@ def test_exports(
         ("report", "file"),
         ("report", "absent", "--html", "file/report.html"),
         ("report", "absent", "--html", "hugging"),
+        ("report", "bundle/report.json"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--check", "swapped.json", "--drift", "nan"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--check", "swapped.json", "--drift", "inf"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--drift", "5%"),
+        ("calibrate", "model.pt2", "--data", "one.npy", "--junit", "junit.xml"),
+        ("export", "model.pt2", "--target", "nope"),
         ("verify", "absent"),
         ("bench", "absent"),
         ("calibrate", "model.pt2", "--data", "one.npy", "-o", "hugging"),

@@ -47,6 +47,8 @@ from edgeopt.quant.qparams import Affine, fitting_bias, for_activation, for_bias
 from edgeopt.quant.scheme import CONCATENATIONS, POOLS, PRODUCTS, SUMS, WEIGHTED, Scheme
 from edgeopt.quant.sums import MOST_PRODUCTS, fitting_sums
 
+NO_RANGE = "no range was calibrated for"
+"""Beginning of the reason why an operator whose operands have no range stays in float."""
 _LEAST_LEVELS = 16
 """Integers that a joined value keeps at least: four bits."""
 
@@ -144,7 +146,7 @@ def _refusal(program: Program, node: fx.Node, scheme: Scheme) -> str | None:
     values = [used for used in operands(node) if program.constant(used) is None]
     missing = [used.name for used in values if _range(program.ranges, used) is None]
     if missing:
-        return f"no range was calibrated for {', '.join(missing)}"
+        return f"{NO_RANGE} {', '.join(missing)}"
     return _join_refusal(program, node, scheme) if scheme.float_beside else None
 
 
