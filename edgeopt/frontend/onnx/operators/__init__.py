@@ -13,7 +13,6 @@ from edgeopt.frontend.onnx.operators import (  # noqa: F401
     indexing,
     matrices,
     normalization,
-    own,
     pooling,
     quantization,
     recurrent,
