@@ -64,7 +64,7 @@ def _cast(call: Call, a: Array) -> Any:
     wanted = np.dtype(tensor_dtype_to_np_dtype(call.get("to")))
     if a.dtype != object:
         return a.astype(wanted)
-    convert = torch.sym_int if wanted.kind in "iu" else torch.sym_float
+    convert: Callable[[Any], Any] = torch.sym_int if wanted.kind in "iu" else torch.sym_float
     if wanted.kind == "b":
         return np.array([bool(item != 0) for item in a.flat]).reshape(a.shape)
     return _objects([convert(item) for item in a.flat], a.shape)

@@ -20,7 +20,7 @@ class Case:
     """One node: ``inputs`` are names of the model's inputs, constants, or None; in opsets ``first`` to ``last``."""
 
     op: str
-    inputs: Sequence[str | Array | None]
+    inputs: Sequence[str | Array | np.generic | None]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     first: int = 11
     last: int = 24

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import edgeopt.frontend.onnx.module as onnx_module
@@ -62,7 +63,7 @@ def test_names_of_inputs_outputs_nodes_and_weights_are_the_files(tmp_path: Path)
     assert [spec.name for spec in program.inputs] == ["input_1"]
     assert program.output_names == ("class.scores",)
     assert loaded.notes == ("input 'input.1' is called 'input_1'",)
-    (linear,) = program.graph.find_nodes(op="call_function", target=onnx_module.torch.ops.aten.linear.default)
+    (linear,) = program.graph.find_nodes(op="call_function", target=torch.ops.aten.linear.default)
     assert place(linear) == " in module '/fc/Gemm'"
     assert constant_path(linear.args[1]) == "fc_weight"
     assert not any("sym_size" in node.name for node in program.calls), "the sizes of a static model are numbers"
@@ -224,7 +225,7 @@ def test_truncated_files_and_too_large_ones_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "whole.bin", LoadOptions(max_archive_bytes=100))
 
 
-def quantized(scale: Array, zero_point: Array, **attributes: Any) -> onnx.ModelProto:
+def quantized(scale: Array | np.generic, zero_point: Array | np.generic, **attributes: Any) -> onnx.ModelProto:
     """Quantize, dequantize, and a layer of weights that stand as integers."""
     steps = np.full(4, 0.01, np.float32)
     nodes = [

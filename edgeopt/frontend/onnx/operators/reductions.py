@@ -74,7 +74,12 @@ def running_sum(call: Call, x: Tensor, axis: list[int]) -> Tensor:
 @translates("Softmax", "LogSoftmax", "Hardmax")
 def softmax(call: Call, x: Tensor) -> Tensor:
     """Over one axis since opset 13; before, over all axes from ``axis`` on, taken as one."""
-    function: Callable[..., Tensor] = {"Softmax": F.softmax, "LogSoftmax": F.log_softmax, "Hardmax": _hardmax}[call.op]
+    functions: dict[str, Callable[..., Tensor]] = {
+        "Softmax": F.softmax,
+        "LogSoftmax": F.log_softmax,
+        "Hardmax": _hardmax,
+    }
+    function = functions[call.op]
     if call.opset >= 13:
         return function(x, dim=call.get("axis", -1))
     axis = call.get("axis", 1) % x.dim()
