@@ -23,6 +23,7 @@ from edgeopt.candidate.options import ExportOptions, split_options
 from edgeopt.cli.options import read_config
 from edgeopt.deploy.bundle import MANIFEST, REPORT, read_report, verify
 from edgeopt.distill.loop import Loop, TuneOptions
+from edgeopt.frontend.huggingface.folder import CONFIG
 from edgeopt.frontend.inputs import InputSpec, load_sample
 from edgeopt.frontend.load import LoadOptions, load
 from edgeopt.plugins.registry import resolve
@@ -32,6 +33,7 @@ from edgeopt.report.render import html
 from edgeopt.report.sections import sections
 from edgeopt.search.store import Store
 from tests.fuzz.mutations import BYTES, Mutation, damage_archive, damage_json, damage_text
+from tests.models import folders
 
 MODEL_BYTES = 2**26
 """Limit on the unpacked size of a model that the readers are given."""
@@ -90,6 +92,20 @@ def _read_model(path: Path) -> object:
 
 def _read_exported(path: Path) -> object:
     return load(path, LoadOptions(max_archive_bytes=MODEL_BYTES))
+
+
+@cache
+def _folder() -> dict[str, bytes]:
+    """Return the files of a Hugging Face folder, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {file.name: file.read_bytes() for file in folders.save("bert", Path(folder, "bert")).iterdir()}
+
+
+def _read_folder(path: Path) -> object:
+    with tempfile.TemporaryDirectory(dir=path.parent) as name:
+        for file, content in _folder().items():
+            Path(name, file).write_bytes(path.read_bytes() if file == CONFIG else content)
+        return load(Path(name), LoadOptions(max_archive_bytes=MODEL_BYTES))
 
 
 # -- arrays --------------------------------------------------------------------------------------------
@@ -213,6 +229,9 @@ SURFACES = (
     Surface("torchscript", 0.02, _torchscript, (*BYTES, damage_archive, damage_archive, damage_archive), _read_model),
     Surface("checkpoint", 0.05, _checkpoints, (*BYTES, damage_archive, damage_archive), _read_model),
     Surface("safetensors", 0.06, lambda: (save_safetensors(model().state_dict()),), BYTES, _read_model),
+    Surface(
+        "folder", 0.002, lambda: (_folder()[CONFIG],), (*BYTES, damage_json, damage_json, damage_json), _read_folder
+    ),
     Surface("sample", 0.15, _arrays, (*BYTES, damage_archive), load_sample),
     Surface("data", 0.15, _arrays, (*BYTES, damage_archive), _read_data),
     Surface("ranges", 0.15, _ranges, (*BYTES, damage_json, damage_json), read_ranges),

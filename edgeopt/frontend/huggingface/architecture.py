@@ -30,7 +30,14 @@ def configuration(library: ModuleType, folder: Folder) -> Any:
             near = nearest(kind, known.keys())
             hint = near if near.startswith("did you mean") else remedy
             raise UserError(f"model_type '{kind}' is not known to transformers {library.__version__}", hint)
-        return known[kind].from_dict(folder.config)
+        return known[kind].from_dict(_computed_here(folder.config))
+
+
+def _computed_here(content: Any) -> Any:
+    """Return a configuration without what names the kernels to compute with: transformers would fetch and run them."""
+    if not isinstance(content, dict):
+        return content
+    return {key: _computed_here(value) for key, value in content.items() if "_implementation" not in key}
 
 
 def model_class(library: ModuleType, folder: Folder, config: Any, task: str | None) -> Any:

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 import edgeopt
 from edgeopt.errors import ToolchainMissing, UserError
 from edgeopt.frontend.archive import Format
+from edgeopt.frontend.huggingface.architecture import configuration
+from edgeopt.frontend.huggingface.folder import Folder
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec
 from edgeopt.frontend.load import LoadOptions, load
 
@@ -231,6 +234,14 @@ def test_what_is_not_whole_or_not_safe_is_refused(bert: Path, name: str) -> None
     with pytest.raises(UserError, match=fact) as caught:
         load(bert, LoadOptions(fixed=True))
     assert remedy in str(caught.value.hint), caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"])
+def test_kernels_that_a_configuration_names_are_not_fetched(bert: Path, name: str) -> None:
+    named = {name: "somebody/kernels", "experts_implementation": "somebody/kernels"}
+    edited(bert, **named, text_config=named)
+    content = configuration(transformers, Folder(bert)).to_dict()
+    assert "somebody/kernels" not in str(content)
 
 
 def test_pickled_weights_are_taken_when_trusted(bert: Path) -> None:
