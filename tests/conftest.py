@@ -19,7 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests import exporting
+from tests import exporting, objects
 from tests.models import mlperf_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ def _plots_drawn_where_they_are_looked_at(request: pytest.FixtureRequest, monkey
 
 @pytest.fixture(autouse=True, scope="session")
 def _exporting_often() -> Iterator[None]:
-    with exporting.often():
+    with exporting.often(), objects.compiled_once(Path(os.environ["XDG_CACHE_HOME"]) / "objects"):
         yield
 
 
