@@ -42,7 +42,9 @@ def packaged_files() -> set[str]:
     """Every file of the four folders under the path it has once installed."""
     found = set()
     for folder, package in MAPPED.items():
-        files = (p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        files = (
+            p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.name[0] != "."
+        )
         found |= {f"{package.replace('.', '/')}/{p.relative_to(ROOT / folder).as_posix()}" for p in files}
     return found
 

@@ -40,7 +40,6 @@ def command(
     from edgeopt.deploy.export import export
     from edgeopt.plugins.registry import resolve
     from edgeopt.report.sections import sections
-    from edgeopt.report.sections.verdict import caveats
 
     read = [file for file in (values["sample"], config) if file is not None]
     load = load_options(**{name: values.pop(name) for name in NAMES})
@@ -56,11 +55,7 @@ def command(
     if verbose > 1:
         _log_refusals(run)
     click.echo(run.to_json(), nl=False) if as_json else print_sections(sections(run))
-    click.echo(f"bundle: {output}", err=True)
-    for line in run.warnings:
-        click.echo(f"warning: {line}", err=True)
-    for line in caveats(run):
-        click.echo(line, err=True)
+    _log_outcome(run, output)
     return run.exit_code
 
 
@@ -70,3 +65,13 @@ def _log_refusals(run: Any) -> None:
             click.echo(f"{entry.name}: {rule} applied {count} times", err=True)
         for refusal in entry.refused:
             click.echo(f"{entry.name}: {refusal.rule} refused at {refusal.node}: {refusal.reason}", err=True)
+
+
+def _log_outcome(run: Any, output: str) -> None:
+    from edgeopt.report.sections.verdict import caveats
+
+    click.echo(f"bundle: {output}", err=True)
+    for line in run.warnings:
+        click.echo(f"warning: {line}", err=True)
+    for line in caveats(run):
+        click.echo(line, err=True)

@@ -179,7 +179,7 @@ def test_progress_tells_stage_error_and_time_left(folder: Path, tmp_path: Path) 
     ("options", "message"),
     [
         ({"tune_data": None, "tune": None}, "recipe 'slab' is tuned on samples, and none are given"),
-        ({"tune_data": "absent.npz"}, "'absent.npz' is not calibration data"),
+        ({"tune_data": "absent.npz"}, "'absent.npz' does not exist"),
         ({"tune": "soon"}, "'soon' is not a budget of tuning"),
         ({"recipe": "slap"}, "'slap' is not a recipe"),
         ({"max_drop": 0.1}, "--max-drop is given without labeled samples"),

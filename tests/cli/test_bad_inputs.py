@@ -96,6 +96,53 @@ class Two(nn.Module):
         return self.head(x + y)
 
 
+def write_texts(path: Path) -> None:
+    """Factories, configurations, functions of data and a recipe."""
+    for name, text in FACTORIES.items():
+        (path / f"arch_{name}.py").write_text(text)
+    for name, text in CONFIGS.items():
+        (path / name).write_text(text)
+    (path / "items.py").write_text("def make(): return [1, 2]\ndef fails(): yield {}['width']")
+    (path / "recipe.toml").write_text("passes")
+
+
+def write_arrays(path: Path) -> None:
+    """Samples and labels."""
+    for name, array in SAMPLES.items():
+        np.savez(path / name, x=array)
+    np.savez(path / "none.npz")
+    for name, labels in LABELS.items():
+        np.savez(path / name, x=np.ones((3, 4), np.float32), labels=labels)
+    np.save(path / "one.npy", np.ones((1, 4), np.float32))
+
+
+def write_ranges(path: Path) -> None:
+    """Calibrated ranges, none of which hold."""
+    entry = {"op": "x", "low": 2, "high": 1, "observed_low": 0, "observed_high": 1, "how": "x"}
+    facts = {"model": "", "data": "", "samples": 1, "method": "mse", "edgeopt": "0", "schema_version": 1}
+    for name, tensors in (
+        ("swapped", {"linear": entry}),
+        ("huge", {"linear": {**entry, "low": 0, "high": 1e300}}),
+        ("short", {"linear": {"low": 0, "high": 1}}),
+        ("empty", {}),
+    ):
+        (path / f"{name}.json").write_text(json.dumps({**facts, "tensors": tensors}))
+
+
+def write_oddities(path: Path) -> None:
+    """Files of other tools, links in a loop, a pipe."""
+    (path / "model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
+    (path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3")
+    (path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (path / "hugging").mkdir()
+    (path / "hugging" / "config.json").write_text("{}")
+    with (path / "plain.pkl").open("wb") as file:
+        pickle.dump({"a": 1}, file)
+    for name, other in (("loop", "pool"), ("pool", "loop")):
+        (path / name).symlink_to(other)
+    os.mkfifo(path / "pipe")
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with models, samples and other files, good and bad."""
@@ -109,39 +156,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     torch.save({"model": net.state_dict(), "epoch": 3}, path / "training.pt")
     torch.save({"a": net, "b": net}, path / "modules.pt")
     torch.save([1, 2], path / "list.pt")
-    for name, text in FACTORIES.items():
-        (path / f"arch_{name}.py").write_text(text)
-    for name, array in SAMPLES.items():
-        np.savez(path / name, x=array)
-    np.savez(path / "none.npz")
-    for name, labels in LABELS.items():
-        np.savez(path / name, x=np.ones((3, 4), np.float32), labels=labels)
-    np.save(path / "one.npy", np.ones((1, 4), np.float32))
-    (path / "model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
-    (path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3")
-    (path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    (path / "hugging").mkdir()
-    (path / "hugging" / "config.json").write_text("{}")
-    for name, text in CONFIGS.items():
-        (path / name).write_text(text)
-    (path / "items.py").write_text("def make(): return [1, 2]\ndef fails(): yield {}['width']")
-    entry = {"op": "x", "low": 2, "high": 1, "observed_low": 0, "observed_high": 1, "how": "x"}
-    facts = {"model": "", "data": "", "samples": 1, "method": "mse", "edgeopt": "0", "schema_version": 1}
-    for name, tensors in (
-        ("swapped", {"linear": entry}),
-        ("huge", {"linear": {**entry, "low": 0, "high": 1e300}}),
-        ("short", {"linear": {"low": 0, "high": 1}}),
-        ("empty", {}),
-    ):
-        (path / f"{name}.json").write_text(json.dumps({**facts, "tensors": tensors}))
-    (path / "recipe.toml").write_text("passes")
-    with (path / "plain.pkl").open("wb") as file:
-        pickle.dump({"a": 1}, file)
-    for name, other in (("loop", "pool"), ("pool", "loop")):
-        (path / name).symlink_to(other)
-    os.mkfifo(path / "pipe")
     torch.jit.script(net).save(path / "scripted.ts")
     torch.jit.script(Halves().eval()).save(path / "halves.ts")
+    write_texts(path)
+    write_arrays(path)
+    write_ranges(path)
+    write_oddities(path)
     (path / "file").touch()
     (path / "dumped").mkdir()
     (path / "dumped" / "01-notes.txt").write_text("years of work")

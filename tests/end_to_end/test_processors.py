@@ -57,6 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@mlperf_tiny.requires_shared
 @pytest.mark.parametrize("options", EXPORTS, ids=[f"{t}-{o.get('precision', 'int8')}" for t, o in EXPORTS])
 def test_bytes_do_not_depend_on_the_processor(
     folder: Path, tmp_path: Path, options: tuple[str, dict[str, str]]

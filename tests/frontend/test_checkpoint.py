@@ -169,4 +169,4 @@ def test_a_package_that_a_pickle_needs_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "ultra_models")
     with pytest.raises(UserError, match="ultra_models") as caught:
         load(tmp_path / "yolo.pt", LoadOptions(inputs=SPEC, trust=True))
-    assert "install the package" in str(caught.value.hint)
+    assert "install what defines the class" in str(caught.value.hint)

@@ -85,6 +85,10 @@ def _checkpoints() -> tuple[bytes, ...]:
     return tuple(_saved(partial(torch.save, one, _use_new_zipfile_serialization=zipped)) for one, zipped in ways)
 
 
+def _read_torchscript(path: Path) -> object:
+    return load(path, LoadOptions(inputs=X, max_archive_bytes=MODEL_BYTES))
+
+
 def _read_model(path: Path) -> object:
     options = LoadOptions(inputs=X, arch="tests.fuzz.surfaces:model", max_archive_bytes=MODEL_BYTES)
     return load(path, options)
@@ -226,7 +230,9 @@ def _read_options(path: Path) -> object:
 
 SURFACES = (
     Surface("exported", 0.02, _exported, (*BYTES, damage_archive, damage_archive, damage_archive), _read_exported),
-    Surface("torchscript", 0.02, _torchscript, (*BYTES, damage_archive, damage_archive, damage_archive), _read_model),
+    Surface(
+        "torchscript", 0.02, _torchscript, (*BYTES, damage_archive, damage_archive, damage_archive), _read_torchscript
+    ),
     Surface("checkpoint", 0.05, _checkpoints, (*BYTES, damage_archive, damage_archive), _read_model),
     Surface("safetensors", 0.06, lambda: (save_safetensors(model().state_dict()),), BYTES, _read_model),
     Surface(

@@ -40,7 +40,7 @@ def test_what_manifests_keep() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("passes = 1 =", "recipe 'mine' is not TOML", "edgeopt explain slab"),
+        ("passes = 1 =", "recipe 'mine' is not TOML", "[[passes]]"),
         ("", "recipe 'mine' has no passes", "[[passes]]"),
         ("passes = 3", "recipe 'mine' has no passes", "[[passes]]"),
         ("[[passes]]\n", "has a pass without a name", "edgeopt passes"),

@@ -71,10 +71,11 @@ def _from_rows(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     if node.target is torch.ops.aten.group_norm.default:
         return _group_norm(node, values)
-    if node.target in AVERAGE_POOLS.values() and is_unusual(given := arguments(node)):
+    if node.target in AVERAGE_POOLS.values():
         # TVM's importer leaves the divisor out.
-        found: Any = map_arg(given, values.__getitem__)
-        return average_pool(*found.values())
+        found: Any = map_arg(arguments(node), values.__getitem__)
+        if is_unusual(found):
+            return average_pool(*found.values())
     args: Any = map_arg(node.args, values.__getitem__)
     kwargs: Any = map_arg(node.kwargs, values.__getitem__)
     return _body(node.target)(*args, **kwargs)
