@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,8 +210,13 @@ class Program:
                 node.meta["val"] = self.infer(node)
 
     def infer(self, node: fx.Node) -> Any:
-        """Return the fake value (shape and dtype) of a node whose arguments are inferred."""
-        with self.fake_mode:
+        """Return the fake value (shape and dtype) of a node whose arguments are inferred.
+
+        What torch asks of a dynamic size on the way, to choose a layout, is answered as traced, and fixes no size.
+        """
+        mode = self.fake_mode
+        sizes = mode.shape_env.suppress_guards() if mode.shape_env is not None else nullcontext()
+        with mode, sizes:
             return _call(node, {used: used.meta["val"] for used in node.all_input_nodes})
 
     @property

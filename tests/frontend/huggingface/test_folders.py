@@ -282,9 +282,7 @@ def test_a_folder_becomes_a_bundle_with_its_processor(saved: Save, tmp_path: Pat
 @pytest.mark.parametrize("kind", folders.KINDS)
 @pytest.mark.parametrize("target", ["openvino", "onnx"])
 def test_bundles_hold_what_the_models_say(saved: Save, tmp_path: Path, kind: str, target: str) -> None:
-    # With a dynamic batch OpenVINO crashes as it runs SegFormer, or answers in another shape (docs/models.md).
-    fixed = (kind, target) == ("segformer", "openvino")
-    run = edgeopt.export(saved(kind), target, tmp_path / "build", max_seconds=0.1, fixed=fixed)
+    run = edgeopt.export(saved(kind), target, tmp_path / "build", max_seconds=0.1)
     assert run.ok, run.limits
     assert run.model.outputs and run.model.inputs
 

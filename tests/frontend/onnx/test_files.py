@@ -12,7 +12,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import edgeopt
 import edgeopt.frontend.onnx.module as onnx_module
+from edgeopt.deploy.bundle import open_bundle
 from edgeopt.errors import UserError
 from edgeopt.frontend.archive import Format, identify
 from edgeopt.frontend.inputs import DynamicSpec, InputSpec
@@ -262,3 +264,29 @@ def test_scales_and_zero_points_are_carried_through(tmp_path: Path) -> None:
 def test_integers_that_no_scheme_holds_are_refused(tmp_path: Path, zero_point: Any, said: str) -> None:
     with pytest.raises(UserError, match=rf"node 'quantize' \(QuantizeLinear\) {said}"):
         load(saved(quantized(np.float32(0.02), zero_point), tmp_path / "q.onnx"))
+
+
+def test_resizing_keeps_a_batch_that_varies(tmp_path: Path) -> None:
+    """Torch asks for the layout of what it resizes, which compares sizes: that fixes none of them."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Resize", ["c", "", "scales"], ["y"], mode="linear"),
+    ]
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *sizes])
+        for name, sizes in (("x", (3, 8, 8)), ("y", (4, 16, 16)))
+    ]
+    constants = [
+        numpy_helper.from_array(weight, "w"),
+        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"),
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = saved(model, tmp_path / "resize.onnx")
+    run = edgeopt.export(str(path), "cpu", tmp_path / "out", baseline=False, max_seconds=0.01)
+    assert run.ok
+    session = open_bundle(tmp_path / "out")
+    for batch in (1, 3):
+        x = np.random.default_rng(batch).standard_normal((batch, 3, 8, 8)).astype(np.float32)
+        np.testing.assert_allclose(session.run({"x": x})["y"], reference(path, {"x": x})["y"], rtol=1e-4, atol=1e-5)
