@@ -210,13 +210,12 @@ class Program:
                 node.meta["val"] = self.infer(node)
 
     def infer(self, node: fx.Node) -> Any:
-        """Return the fake value (shape and dtype) of a node whose arguments are inferred.
+        """Return the fake value (shape and dtype) of a node whose arguments are inferred; no dynamic size is fixed.
 
-        What torch asks of a dynamic size on the way, to choose a layout, is answered as traced, and fixes no size.
+        torch compares sizes on the way, to choose a layout, and would hold them to what it found.
         """
         mode = self.fake_mode
-        sizes = mode.shape_env.suppress_guards() if mode.shape_env is not None else nullcontext()
-        with mode, sizes:
+        with mode, mode.shape_env.suppress_guards() if mode.shape_env is not None else nullcontext():
             return _call(node, {used: used.meta["val"] for used in node.all_input_nodes})
 
     @property
