@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic
 import numpy as np
 from typing_extensions import TypeVar
 
-from edgeopt.errors import Placement, Unsupported, UserError
+from edgeopt.errors import Placement, Unsupported, UserError, quoted
 from edgeopt.foreign import add_libraries
 from edgeopt.ir.metrics import Arrays as Arrays
 from edgeopt.ir.pass_base import Step
@@ -254,7 +254,7 @@ class Target(ABC, Generic[AnyLowered]):
         """Raise UserError where an option's value is not legal here."""
         if options.precision not in self.precisions:
             raise UserError(
-                f"target '{self.name}' does not run precision '{options.precision}'",
+                f"target '{self.name}' does not run precision {quoted(options.precision)}",
                 f"choose one of: {', '.join(self.precisions)}",
             )
         if options.threads < 1:
