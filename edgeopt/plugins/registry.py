@@ -69,7 +69,7 @@ def resolve(request: str) -> Target:
             if device in ("", candidate.name, *candidate.aliases):
                 return cls(candidate)
         known = [d.name for d in cls.devices()]
-        raise UserError(f"target '{name}' has no device '{device}'", nearest(device, known))
+        raise UserError(f"target '{name}' has no device {quoted(device)}", nearest(device, known))
     offered = {}
     for cls in target_classes().values():
         for candidate in cls.devices():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from edgeopt.errors import UserError, nearest
+from edgeopt.errors import UserError, nearest, quoted
 from edgeopt.foreign import foreign
 from edgeopt.frontend.huggingface.folder import CONFIG, Folder
 
@@ -56,7 +56,8 @@ def model_class(library: ModuleType, folder: Folder, config: Any, task: str | No
             return _of_folder(folder, reference)
         if isinstance(found := getattr(library, name, None), type) and issubclass(found, library.PreTrainedModel):
             return found
-    fact = f"the architecture '{names[0]}', which transformers {library.__version__} lacks" if names else "no task"
+    lacked = f"the architecture {quoted(names[0])}, which transformers {library.__version__} lacks" if names else ""
+    fact = lacked or "no task"
     known = ", ".join(_tasks(library, folder, config)) or "feature-extraction"
     raise UserError(f"'{folder.path / CONFIG}' names {fact}", f"name the task with --task, one of: {known}")
 
